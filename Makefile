@@ -1,11 +1,45 @@
 SHELL := /bin/bash
-PYTHON ?= python3
 BIN := .venv/bin
+# The first Python that is new enough; PYTHON=... on the command line overrides it.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 
 .DEFAULT_GOAL := help
+.PHONY: help setup demo lab build test test-full clean
 
-setup: .venv/.ready  ## set up .venv with every dependency
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "make %-10s %s\n", $$1, $$2}'
+
+setup: .venv/.ready  ## set up .venv with everything that the course and the grader need
+	@scripts/system_packages.sh bwrap
+
 .venv/.ready: pyproject.toml constraints.txt
-	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet -c constraints.txt -e ".[test]"
-	touch $@
+	@[ -n "$(PYTHON)" ] || { echo "lsml needs Python 3.11 or newer; install it, or say: make PYTHON=/path/to/python3"; exit 2; }
+	@$(PYTHON) -m venv .venv || { echo "$(PYTHON) cannot make virtual environments; on Debian or Ubuntu run: sudo apt-get install python3-venv"; exit 2; }
+	@echo "installing the dependencies into .venv (a minute or two)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test]" 2> >(grep -v "is ignored: it is neither" >&2)
+	@touch $@
+
+demo: setup  ## make a small class, grade it, write feedback, print its gradebook
+	@$(BIN)/lsml build
+	@$(BIN)/lsml demo demo
+
+lab: setup  ## copy missing modules into work/ and open JupyterLab there
+	@$(BIN)/lsml lab
+
+build: setup  ## make course/ out of solutions/
+	@$(BIN)/lsml build
+
+test: setup  ## the suite, demos at reduced size
+	@scripts/system_packages.sh chromium postgres
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	LSML_DEMO=small $(BIN)/pytest -n auto --dist loadscope -m "not slow"
+
+test-full: setup  ## the suite, everything at full size
+	@scripts/system_packages.sh chromium postgres
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/pytest -n auto --dist loadscope
+
+clean:  ## remove what was made, but never work/ (yours)
+	rm -rf .venv demo build *.egg-info .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -not -path './work/*' -exec rm -rf {} +

@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# Installs those of the named programs that are missing, with the system's package manager, where this user may.
+# Otherwise says in one line how, and goes on: what needs them (grading others' work, browser tests) says so itself.
+set -u
+
+package_of() { # program, package manager -> the package that holds it
+    case "$1:$2" in
+        bwrap:*) echo bubblewrap ;;
+        chromium:*) echo chromium ;;
+        postgres:apt-get) echo postgresql ;;
+        postgres:*) echo postgresql-server ;;
+        *) echo "$1" ;;
+    esac
+}
+
+present() {
+    command -v "$1" >/dev/null && return 0
+    # Debian keeps PostgreSQL's server out of PATH; "google-chrome" serves as well as Chromium.
+    case "$1" in
+        postgres) ls /usr/lib/postgresql/*/bin/postgres /usr/local/bin/postgres >/dev/null 2>&1 ;;
+        chromium) command -v chromium-browser || command -v google-chrome ;;
+        *) false ;;
+    esac >/dev/null 2>&1
+}
+
+missing=()
+for program in "$@"; do present "$program" || missing+=("$program"); done
+[ ${#missing[@]} -eq 0 ] && exit 0
+
+if [ "$(uname -s)" != Linux ]; then
+    echo "not Linux: ${missing[*]} left out; your own work can still be graded with: lsml grade --sandbox none NOTEBOOK"
+    exit 0
+fi
+
+for manager in apt-get dnf pacman zypper apk; do command -v "$manager" >/dev/null && break; manager=; done
+packages=()
+for program in "${missing[@]}"; do packages+=("$(package_of "$program" "$manager")"); done
+case "$manager" in
+    apt-get) install="apt-get install -y --no-install-recommends" ;;
+    dnf) install="dnf install -y" ;;
+    pacman) install="pacman -S --noconfirm" ;;
+    zypper) install="zypper --non-interactive install" ;;
+    apk) install="apk add" ;;
+    *) echo "missing: ${packages[*]}; install them with your system's package manager"; exit 0 ;;
+esac
+
+sudo=
+if [ "$(id -u)" -ne 0 ]; then
+    sudo -n true 2>/dev/null && sudo="sudo -n" || { echo "missing: ${packages[*]}; run: sudo $install ${packages[*]}"; exit 0; }
+fi
+log=$(mktemp)
+export DEBIAN_FRONTEND=noninteractive
+echo "installing ${packages[*]} with $manager"
+{ [ "$manager" != apt-get ] || $sudo apt-get update; $sudo $install "${packages[@]}"; } </dev/null >"$log" 2>&1 ||
+    { tail -n 3 "$log"; echo "could not install ${packages[*]}; run: sudo $install ${packages[*]}"; }
+rm -f "$log"
+exit 0
