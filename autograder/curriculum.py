@@ -1,0 +1,389 @@
+"""The one place that knows the modules and their exercises: it reads `solutions/`, and lists nothing by hand.
+
+A module is a Jupytext percent script, `solutions/NN_topic.py`. The marker of each cell says what the cell is:
+
+    # %% [markdown]                                  prose
+    # %% tags=["setup"]                              imports
+    # %% exercise="mse_gradient" points=2 minutes=10 the student's cell, its answer between ### BEGIN/END SOLUTION
+    # %% [markdown] hints="mse_gradient"             the folded hints of that exercise
+    # %% check="mse_gradient"                        its visible check
+    # %% tags=["demo"]                               plots and measurements, skipped when grading
+    # %% [markdown] written="why_sgd" points=2       a question answered in words
+
+This file checks what it needs in order to tell cells and exercises apart. What a module owes its readers beyond
+that is checked by `autograder.authoring.rules`.
+"""
+
+import ast
+import hashlib
+import keyword
+import re
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from autograder.errors import UserError
+
+ROOT = Path(__file__).parents[1]
+
+MODULE_NAME = re.compile(r"\d\d_[a-z][a-z0-9_]*")
+CELL_MARKER = re.compile(r"# ?%%(\s|$)")
+# What a submission, a hidden test's helper or a notebook already calls something else.
+RESERVED = {"call", "calls", "cell_errors", "close", "load", "names", "run"} | {"student", "np", "torch"}
+
+# For each role: the marker keys that it must have and those that it may have.
+ROLES = {
+    "prose": (set(), set()),
+    "setup": ({"tags"}, set()),
+    "demo": ({"tags"}, set()),
+    "exercise": ({"exercise", "points", "minutes"}, {"extra", "bug", "forbids"}),
+    "check": ({"check"}, set()),
+    "hints": ({"hints"}, set()),
+    "written": ({"written", "points"}, set()),
+}
+MARKDOWN_ROLES = {"prose", "hints", "written"}
+KINDS = {
+    "points": (lambda value: type(value) is int and 1 <= value <= 4, "an integer from 1 to 4"),
+    "minutes": (lambda value: type(value) is int and value >= 1, "a whole number of minutes"),
+    "extra": (lambda value: type(value) is bool, "true or false"),
+    "bug": (lambda value: type(value) is bool, "true or false"),
+    "forbids": (
+        lambda value: isinstance(value, list) and bool(value) and all(isinstance(name, str) for name in value),
+        'a list of names, such as ["torch.nn.functional"]',
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell as authored. Line k of `source`, counted from 1, stands on line `line + k` of the file."""
+
+    role: str
+    name: str | None
+    id: str
+    source: str
+    line: int
+    metadata: dict
+    cell_type: str
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """What a student is asked to write, and what it is worth."""
+
+    name: str
+    points: int
+    minutes: int
+    extra: bool
+    bug: bool
+    forbids: tuple[str, ...]
+    solution: str  # the cell as the reference runs it: no markers, no released bug
+    released: str  # the cell as a student receives it
+    check: str  # the source of its visible check
+    hints: int  # how many folded hints it has
+    docstring: str
+    signature: str
+
+
+@dataclass(frozen=True)
+class Module:
+    """One module of the course, as its authored file tells it."""
+
+    name: str
+    title: str
+    path: Path
+    cells: tuple[Cell, ...]
+    exercises: tuple[Exercise, ...]
+
+    def exercise(self, name: str) -> Exercise:
+        """The exercise of that name; KeyError where the module has none."""
+        return self._by_name[name]
+
+    @property
+    def max_score(self) -> int:
+        """The points of all exercises that are not extra."""
+        return sum(exercise.points for exercise in self.exercises if not exercise.extra)
+
+    @property
+    def setup(self) -> list[str]:
+        """The sources of the setup cells, in order."""
+        return [cell.source for cell in self.cells if cell.role == "setup"]
+
+    @property
+    def reference_cells(self) -> tuple[Cell, ...]:
+        """The cells that make up the reference, in order: setup, and exercises with the answer filled in."""
+        return tuple(
+            replace(cell, source=self.exercise(cell.name).solution) if cell.role == "exercise" else cell
+            for cell in self.cells
+            if cell.role in ("setup", "exercise")
+        )
+
+    @cached_property
+    def _by_name(self) -> dict[str, Exercise]:
+        return {exercise.name: exercise for exercise in self.exercises}
+
+
+def names(root: Path = ROOT) -> list[str]:
+    """The names of all modules of a checkout, in the order of the course."""
+    return sorted(path.stem for path in (root / "solutions").glob("*.py") if MODULE_NAME.fullmatch(path.stem))
+
+
+def resolve(wanted: str | Path, root: Path = ROOT) -> str:
+    """The module that "01", "01_gradient_descent" or a path to one of its files means. UserError if there is none."""
+    known = names(root)
+    stem = Path(wanted).stem
+    found = [name for name in known if name == stem or (len(stem) == 2 and name.startswith(f"{stem}_"))]
+    if len(found) != 1:
+        raise UserError(f"no module {str(wanted)!r}; there are: {', '.join(known) or 'none yet'}")
+    return found[0]
+
+
+def load(name: str, root: Path = ROOT) -> Module:
+    """Read one module. UserError, with file and line, where the authored file is malformed."""
+    path = root / "solutions" / f"{name}.py"
+    try:
+        written = path.stat()
+    except OSError:
+        raise UserError(f"no module {name!r}: {path} does not exist") from None
+    stamp = (written.st_mtime_ns, written.st_size)
+    if _loaded.get(path, (None, None))[0] != stamp:
+        _loaded[path] = stamp, _read(path, _shown(path, root))
+    return _loaded[path][1]
+
+
+_loaded: dict[Path, tuple[tuple[int, int], Module]] = {}
+
+
+def stub(name: str) -> str:
+    """What stands in the place of an answer on release."""
+    return f'# YOUR CODE HERE\nraise NotImplementedError("{name}: write your answer here")'
+
+
+def _shown(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix()
+
+
+def _read(path: Path, shown: str) -> Module:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise UserError(f"{shown}: is not UTF-8 text") from None
+    cells = _cells(text, shown)
+    title = next((line[2:].strip() for cell in cells for line in cell.source.split("\n") if line.startswith("# ")), "")
+    if cells[0].role != "prose" or not cells[0].source.startswith("# "):
+        raise UserError(f"{shown}:{cells[0].line}: the first cell must be markdown that begins with the title, '# ...'")
+    return Module(path.stem, title, path, cells, _exercises(cells, shown))
+
+
+def _cells(text: str, shown: str) -> tuple[Cell, ...]:
+    """Split the file as Jupytext does, and say of each cell what it is."""
+    import jupytext  # half a second, so only where a module is read
+
+    markers = [number for number, line in enumerate(text.splitlines(), 1) if CELL_MARKER.match(line)]
+    try:
+        notebook = jupytext.reads(text, fmt="py:percent")
+    except Exception as error:
+        raise UserError(f"{shown}:1: Jupytext cannot read this file: {error}".splitlines()[0]) from None
+    parts = notebook.cells
+    # Jupytext makes a cell of what stands before the first marker, and sees no marker inside a string or a fence.
+    if len(parts) > len(markers):
+        raise UserError(f"{shown}:1: every cell must begin with a '# %%' marker")
+    if len(parts) < len(markers) or not parts:
+        line = markers[len(parts)] if markers else 1
+        raise UserError(
+            f"{shown}:{line}: a file has at least one cell, and no '# %%' inside a string or a fenced block"
+        )
+
+    cells, taken = [], {}
+    for part, line in zip(parts, markers, strict=True):
+        # Jupytext's own notes on how a cell was written (its blank lines, its quotes) are no business of ours.
+        own = {key for key in part.metadata if key.startswith("lines_to_") or key == "cell_marker"}
+        metadata = {key: value for key, value in part.metadata.items() if key not in own}
+        role, name = _role(part.cell_type, metadata, f"{shown}:{line}")
+        cell_id = _cell_id(role, name, part.source)
+        if name is None:
+            taken[cell_id] = taken.get(cell_id, 0) + 1
+            cell_id += f"-{taken[cell_id]}" if taken[cell_id] > 1 else ""
+        cells.append(Cell(role, name, cell_id, part.source, line, metadata, part.cell_type))
+    return tuple(cells)
+
+
+def _cell_id(role: str, name: str | None, source: str) -> str:
+    if name is None:
+        return f"{role}-{hashlib.sha256(source.encode()).hexdigest()[:8]}"
+    return f"{role}_{name}" if role in ("check", "hints") else name
+
+
+def _role(cell_type: str, metadata: dict, where: str) -> tuple[str, str | None]:
+    """What a cell is, and the exercise or question it belongs to."""
+    if "incorrectly_encoded_metadata" in metadata or "title" in metadata:
+        what = metadata.get("incorrectly_encoded_metadata") or metadata["title"]
+        raise UserError(f'{where}: cannot read {what!r} in the cell\'s marker; write key="text", key=2 or key=true')
+    if metadata.get("language", "python") != "python" or cell_type not in ("code", "markdown"):
+        raise UserError(f"{where}: a cell is Python code or [markdown]")
+
+    named = [role for role in ("exercise", "check", "hints", "written") if role in metadata]
+    if "tags" in metadata:
+        if metadata["tags"] not in (["setup"], ["demo"]):
+            raise UserError(f'{where}: tags must be ["setup"] or ["demo"], not {metadata["tags"]!r}')
+        named += metadata["tags"]
+    if not named and cell_type == "code":
+        raise UserError(f'{where}: this code cell has no role; say tags=["setup"], exercise=, check= or tags=["demo"]')
+    if len(named) > 1:
+        raise UserError(f"{where}: a cell has one role, not {' and '.join(named)}")
+    role = named[0] if named else "prose"
+    if (cell_type == "markdown") != (role in MARKDOWN_ROLES):
+        wanted = "[markdown]" if role in MARKDOWN_ROLES else "code"
+        raise UserError(f"{where}: a cell with the role {role} must be {wanted}")
+
+    must, may = ROLES[role]
+    for key in sorted(metadata.keys() - must - may):
+        raise UserError(f"{where}: unknown key {key!r}; a cell with the role {role} takes {_listed(must | may)}")
+    for key in sorted(must - metadata.keys()):
+        raise UserError(f"{where}: {key}= is missing")
+    for key, (fits, wanted) in KINDS.items():
+        if key in metadata and not fits(metadata[key]):
+            raise UserError(f"{where}: {key} must be {wanted}, not {metadata[key]!r}")
+
+    name = metadata.get(role)
+    if name is None:
+        return role, None
+    if not isinstance(name, str) or not name.isidentifier() or not name.isascii() or keyword.iskeyword(name):
+        raise UserError(f"{where}: {name!r} cannot be the name of an exercise: it must be a Python name")
+    if name in RESERVED or name.startswith(("_", "check_", "hints_")) or len(name) > 50:
+        raise UserError(f"{where}: {name!r} is a name that lsml uses itself, or too long; choose another")
+    return role, name
+
+
+def _listed(keys: set[str]) -> str:
+    return ", ".join(sorted(keys)) or "no keys"
+
+
+def _exercises(cells: tuple[Cell, ...], shown: str) -> tuple[Exercise, ...]:
+    """Bring each exercise together with its hints and its check, which stand between it and the next exercise."""
+    first: dict[str, Cell] = {}
+    for cell in cells:
+        if cell.role in ("exercise", "written"):
+            if cell.name in first:
+                line = first[cell.name].line
+                raise UserError(f"{shown}:{cell.line}: {cell.name!r} is already the name of the cell on line {line}")
+            first[cell.name] = cell
+
+    current, found = None, {}
+    for index, cell in enumerate(cells):
+        where = f"{shown}:{cell.line}"
+        if cell.role == "exercise":
+            current = cell
+        elif cell.role in ("check", "hints"):
+            if cell.name not in first or first[cell.name].role != "exercise":
+                raise UserError(f"{where}: {cell.role} of an unknown exercise {cell.name!r}")
+            if (cell.role, cell.name) in found:
+                line = found[cell.role, cell.name].line
+                raise UserError(f"{where}: {cell.name!r} has its {cell.role} on line {line} already")
+            if current is None or current.name != cell.name:
+                raise UserError(
+                    f"{where}: the {cell.role} of {cell.name!r} must stand between that exercise and the next"
+                )
+            if cell.role == "hints" and cells[index - 1] is not current:
+                raise UserError(f"{where}: the hints of {cell.name!r} must stand right after its exercise cell")
+            found[cell.role, cell.name] = cell
+
+    exercises = []
+    for cell in cells:
+        if cell.role == "written":
+            _regions(cell, shown)
+        if cell.role != "exercise":
+            continue
+        if ("check", cell.name) not in found:
+            raise UserError(f"{shown}:{cell.line}: exercise {cell.name!r} has no check cell")
+        exercises.append(_exercise(cell, found["check", cell.name], found.get(("hints", cell.name)), shown))
+    return tuple(exercises)
+
+
+def _exercise(cell: Cell, check: Cell, hints: Cell | None, shown: str) -> Exercise:
+    bug = cell.metadata.get("bug", False)
+    solution, released = _both_sources(cell, _regions(cell, shown))
+    definition = _definition(cell, shown)
+    return Exercise(
+        name=cell.name,
+        points=cell.metadata["points"],
+        minutes=cell.metadata["minutes"],
+        extra=cell.metadata.get("extra", False),
+        bug=bug,
+        forbids=tuple(cell.metadata.get("forbids", ())),
+        solution=solution,
+        released=released,
+        check=check.source,
+        hints=len(re.findall(r"<details\b", hints.source)) if hints else 0,
+        docstring=ast.get_docstring(definition) or "",
+        signature=_signature(definition),
+    )
+
+
+def _regions(cell: Cell, shown: str) -> list[str]:
+    """For each line of the cell: "marker", "solution", "bug" or "" (outside). UserError unless the markers balance."""
+    inside, opened, regions, seen = "", 0, [], set()
+    for number, line in enumerate(cell.source.split("\n"), cell.line + 1):
+        where = f"{shown}:{number}"
+        marker = re.search(r"\b(BEGIN|END) (SOLUTION|BUG)\b", line)
+        if marker is None:
+            regions.append(inside)
+            if inside == "bug" and line.strip() and not line.lstrip().startswith("#"):
+                raise UserError(f"{where}: the released bug must be commented out, each line behind '# '")
+            continue
+        if not re.fullmatch(r"\s*### (BEGIN|END) (SOLUTION|BUG)\s*", line):
+            raise UserError(f"{where}: a marker stands alone on its line, as '### {marker[0]}'")
+        edge, kind = marker[1], marker[2].lower()
+        if edge == "BEGIN" and inside:
+            raise UserError(f"{where}: ### {marker[0]} inside the region that began on line {opened}")
+        if edge == "END" and inside != kind:
+            raise UserError(f"{where}: ### {marker[0]} without a ### BEGIN {marker[2]} before it")
+        inside, opened = (kind, number) if edge == "BEGIN" else ("", 0)
+        seen.add(kind)
+        regions.append("marker")
+    if inside:
+        raise UserError(f"{shown}:{opened}: ### BEGIN {inside.upper()} has no ### END {inside.upper()}")
+    if "solution" not in seen:
+        raise UserError(f"{shown}:{cell.line}: {cell.name!r} needs ### BEGIN SOLUTION and ### END SOLUTION")
+    if ("bug" in seen) != cell.metadata.get("bug", False):
+        wrong = (
+            "has no ### BEGIN BUG and ### END BUG" if cell.metadata.get("bug") else "has a BUG region without bug=true"
+        )
+        raise UserError(f"{shown}:{cell.line}: {cell.name!r} {wrong}")
+    return regions
+
+
+def _both_sources(cell: Cell, regions: list[str]) -> tuple[str, str]:
+    """The cell as the reference runs it, and as it is released."""
+    solution, released = [], []
+    for line, region in zip(cell.source.split("\n"), regions, strict=True):
+        if region in ("solution", ""):
+            solution.append(line)
+        if region == "bug":
+            released.append(re.sub(r"^(\s*)# ?", r"\1", line))
+        elif region == "":
+            released.append(line)
+        elif "BEGIN SOLUTION" in line and region == "marker" and not cell.metadata.get("bug"):
+            indent = line[: len(line) - len(line.lstrip())]
+            released += [indent + stubbed for stubbed in stub(cell.name).split("\n")]
+    return "\n".join(solution), "\n".join(released)
+
+
+def _definition(cell: Cell, shown: str) -> ast.FunctionDef | ast.ClassDef:
+    try:
+        tree = ast.parse(cell.source)
+    except SyntaxError as error:
+        raise UserError(f"{shown}:{cell.line + (error.lineno or 1)}: syntax error: {error.msg}") from None
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == cell.name:
+            return node
+    raise UserError(
+        f"{shown}:{cell.line}: the cell of exercise {cell.name!r} defines no function or class of that name"
+    )
+
+
+def _signature(definition: ast.FunctionDef | ast.ClassDef) -> str:
+    if isinstance(definition, ast.ClassDef):
+        return f"class {definition.name}"
+    returns = f" -> {ast.unparse(definition.returns)}" if definition.returns else ""
+    return f"{definition.name}({ast.unparse(definition.args)}){returns}"
