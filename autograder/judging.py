@@ -1,0 +1,165 @@
+"""What a hidden test imports: how close an answer is, what runs on the student's side, what the student raised.
+
+    from autograder.judging import close, student_side
+
+Everything here judges as `error <= tolerance`, never as `not error > tolerance`, so that NaN never passes.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from autograder.submission import StudentError
+
+__all__ = ["Comparison", "StudentError", "close", "is_array", "raises_student", "relative_error", "student_side"]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `close` found; true where `got` is close enough. `why` says what is wrong, without a value of `expected`."""
+
+    ok: bool
+    got: Any
+    expected: Any
+    why: str = ""
+
+    def __bool__(self) -> bool:
+        return self.ok
+
+    def __repr__(self) -> str:
+        return "close" if self.ok else f"not close: {self.why}"
+
+
+# The comparison that failed last, for `lsml grade --show`; whoever runs a test empties it first.
+failed: list[Comparison] = []
+
+
+def close(got: Any, expected: Any, *, rtol: float = 0.0, atol: float = 0.0) -> Comparison:
+    """Whether `got` equals `expected` within `atol + rtol * |expected|`, element by element.
+
+    `expected` is a number, an array, a tensor, or a list, tuple or dict of such, nested; where it is anything else
+    (a string, None, a bool), `got` must be equal to it. A wrong type, shape or length is not close, nor is a value
+    that is not finite where the expected one is. A list of numbers counts as an array, and a dtype does not matter.
+    """
+    why = _difference(got, expected, rtol, atol)
+    comparison = Comparison(not why, got, expected, why)
+    if why:
+        failed.append(comparison)
+    return comparison
+
+
+def relative_error(got: Any, expected: Any) -> float:
+    """`|got - expected| / |expected|` in the Euclidean norm; inf for a wrong type or shape and for what is not finite.
+
+    Where `expected` is all zeros, the norm of `got` itself.
+    """
+    left, right = _numbers(got), _numbers(expected)
+    if left is None or right is None or left.shape != right.shape or not np.isfinite(left).all():
+        return float("inf")
+    size = np.linalg.norm(right.ravel())
+    error = float(np.linalg.norm((left - right).ravel()) / (size if size > 0 else 1.0))
+    return error if np.isfinite(error) else float("inf")
+
+
+def is_array(x: Any, shape: tuple[int | None, ...] | None = None, dtype: Any = None) -> bool:
+    """Whether x is a numpy array or a torch tensor, of that shape (None fits any length) and that dtype."""
+    if not isinstance(x, np.ndarray | torch.Tensor):
+        return False
+    if shape is not None and (
+        len(shape) != x.ndim or any(want not in (None, have) for want, have in zip(shape, x.shape, strict=True))
+    ):
+        return False
+    if dtype is None:
+        return True
+    if isinstance(x, torch.Tensor) or isinstance(dtype, torch.dtype):
+        return x.dtype == dtype
+    return x.dtype == np.dtype(dtype)
+
+
+def student_side(function: Callable) -> Callable:
+    """Mark a helper that runs in the student's process. Its source is sent there, so it may hold nothing secret.
+
+    Over there it sees `student` (what the student defined), `np`, `torch` and the builtins, and nothing else of the
+    file that it stands in. What it reports can be forged: see `forgeable`.
+    """
+    function.__lsml_student_side__ = True
+    return function
+
+
+@contextlib.contextmanager
+def raises_student(*wanted: type[BaseException] | str) -> Iterator[None]:
+    """Pass where the student's code raises one of these exceptions or a subclass of one, as `pytest.raises` does.
+
+    A time or memory limit, or a function that is missing, is no such exception and goes on its way.
+    """
+    names = [name if isinstance(name, str) else name.__name__ for name in wanted]
+    try:
+        yield
+    except StudentError as error:
+        if not {error.type_name, *error.bases} & set(names):
+            raise
+    else:
+        raise AssertionError(f"nothing was raised, where {' or '.join(names)} should be")
+
+
+def _numbers(value: Any) -> np.ndarray | None:
+    """`value` as an array of numbers, or None where it is something else. Scalars have shape ()."""
+    if isinstance(value, torch.Tensor):
+        value = value.detach().cpu()
+        value = (value.to(torch.float32) if value.dtype == torch.bfloat16 else value).resolve_conj().resolve_neg()
+        return value.numpy()
+    if not isinstance(value, np.ndarray | np.generic | bool | int | float | complex | list | tuple):
+        return None
+    try:
+        array = np.asarray(value)
+    except (ValueError, TypeError, OverflowError, RuntimeError):
+        return None
+    return array if array.dtype.kind in "biufc" else None
+
+
+def _difference(got: Any, expected: Any, rtol: float, atol: float) -> str:
+    """What is wrong with `got`, in a few words that give away no expected value; "" where nothing is."""
+    if isinstance(expected, dict):
+        if not isinstance(got, dict) or got.keys() != expected.keys():
+            return "not a dict with the right keys"
+        return next(filter(None, (_difference(got[key], expected[key], rtol, atol) for key in expected)), "")
+    right = _numbers(expected)
+    if isinstance(expected, list | tuple) and (right is None or not isinstance(got, np.ndarray | torch.Tensor)):
+        if not isinstance(got, list | tuple) or len(got) != len(expected):
+            return f"not {len(expected)} values in a list or tuple"
+        pairs = zip(got, expected, strict=True)
+        return next(filter(None, (_difference(mine, theirs, rtol, atol) for mine, theirs in pairs)), "")
+    if right is None:
+        return "" if type(got) is type(expected) and got == expected else f"not the right {type(expected).__name__}"
+    return _numeric_difference(_numbers(got), right, rtol, atol, got)
+
+
+def _numeric_difference(left: np.ndarray | None, right: np.ndarray, rtol: float, atol: float, got: Any) -> str:
+    if left is None:
+        return f"{type(got).__name__} is not numbers"
+    if left.shape != right.shape:
+        return f"shape {left.shape}, where it should be {right.shape}"
+    if right.dtype.kind == "b" or left.dtype.kind == "b":
+        same = left.dtype.kind == right.dtype.kind and bool((left == right).all())
+        return "" if same else "not the right truth values"
+    if left.dtype.kind == "c" and right.dtype.kind != "c":
+        return "complex numbers, where real ones are expected"
+    if right.dtype.kind in "iu" and left.dtype.kind in "iu" and not rtol and not atol:
+        return "" if bool((left == right).all()) else "not equal"
+    kind = np.complex128 if right.dtype.kind == "c" else np.float64
+    left, right = left.astype(kind), right.astype(kind)
+    finite = np.isfinite(right)
+    if not np.isfinite(left[finite]).all():
+        return "a value that is not finite"
+    if not np.array_equal(left[~finite], right[~finite], equal_nan=True):
+        return "finite, or of the wrong kind, where inf or nan is expected"
+    left, right = left[finite], right[finite]
+    with np.errstate(all="ignore"):
+        error, allowed = np.abs(left - right), atol + rtol * np.abs(right)
+    if bool((error <= allowed).all()):
+        return ""
+    return f"off by {np.max(error):.3g}" + (f", where {np.max(allowed):.3g} is allowed" if allowed.any() else "")
