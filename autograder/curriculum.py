@@ -18,6 +18,7 @@ import ast
 import hashlib
 import keyword
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +28,7 @@ from autograder.errors import UserError
 ROOT = Path(__file__).parents[1]
 
 MODULE_NAME = re.compile(r"\d\d_[a-z][a-z0-9_]*")
+MARKER = re.compile(r"\s*### (?P<edge>BEGIN|END) (?P<kind>SOLUTION|BUG)\s*")
 CELL_MARKER = re.compile(r"# ?%%(\s|$)")
 # What a submission, a hidden test's helper or a notebook already calls something else.
 RESERVED = {"call", "calls", "cell_errors", "close", "load", "names", "run"} | {"student", "np", "torch"}
@@ -157,6 +159,36 @@ _loaded: dict[Path, tuple[tuple[int, int], Module]] = {}
 def stub(name: str) -> str:
     """What stands in the place of an answer on release."""
     return f'# YOUR CODE HERE\nraise NotImplementedError("{name}: write your answer here")'
+
+
+def released_source(source: str, name: str) -> str:
+    """An exercise cell as a student receives it: the stub, or the bug, in the place of the answer."""
+    lines, has_bug = [], "### BEGIN BUG" in source
+    for line, region in _regions(source):
+        if region == "bug":
+            lines.append(re.sub(r"^(\s*)# ?", r"\1", line))
+        elif region == "":
+            lines.append(line)
+        elif region == "BEGIN SOLUTION" and not has_bug:
+            indent = line[: len(line) - len(line.lstrip())]
+            lines += [indent + stubbed for stubbed in stub(name).split("\n")]
+    return "\n".join(lines)
+
+
+def solved_source(source: str) -> str:
+    """An exercise or written cell with its answer and without any marker."""
+    return "\n".join(line for line, region in _regions(source) if region in ("solution", ""))
+
+
+def _regions(source: str) -> Iterator[tuple[str, str]]:
+    """Each line with the region it stands in: "solution", "bug" or "" for neither; a marker's own is its text."""
+    inside = ""
+    for line in source.split("\n"):
+        if marker := MARKER.fullmatch(line):
+            inside = marker["kind"].lower() if marker["edge"] == "BEGIN" else ""
+            yield line, f"{marker['edge']} {marker['kind']}"
+        else:
+            yield line, inside
 
 
 def _shown(path: Path, root: Path) -> str:
@@ -291,7 +323,7 @@ def _exercises(cells: tuple[Cell, ...], shown: str) -> tuple[Exercise, ...]:
     exercises = []
     for cell in cells:
         if cell.role == "written":
-            _regions(cell, shown)
+            _check_markers(cell, shown)
         if cell.role != "exercise":
             continue
         if ("check", cell.name) not in found:
@@ -302,7 +334,7 @@ def _exercises(cells: tuple[Cell, ...], shown: str) -> tuple[Exercise, ...]:
 
 def _exercise(cell: Cell, check: Cell, hints: Cell | None, shown: str) -> Exercise:
     bug = cell.metadata.get("bug", False)
-    solution, released = _both_sources(cell, _regions(cell, shown))
+    _check_markers(cell, shown)
     definition = _definition(cell, shown)
     return Exercise(
         name=cell.name,
@@ -311,8 +343,8 @@ def _exercise(cell: Cell, check: Cell, hints: Cell | None, shown: str) -> Exerci
         extra=cell.metadata.get("extra", False),
         bug=bug,
         forbids=tuple(cell.metadata.get("forbids", ())),
-        solution=solution,
-        released=released,
+        solution=solved_source(cell.source),
+        released=released_source(cell.source, cell.name),
         check=check.source,
         hints=len(re.findall(r"<details\b", hints.source)) if hints else 0,
         docstring=ast.get_docstring(definition) or "",
@@ -320,53 +352,34 @@ def _exercise(cell: Cell, check: Cell, hints: Cell | None, shown: str) -> Exerci
     )
 
 
-def _regions(cell: Cell, shown: str) -> list[str]:
-    """For each line of the cell: "marker", "solution", "bug" or "" (outside). UserError unless the markers balance."""
-    inside, opened, regions, seen = "", 0, [], set()
+def _check_markers(cell: Cell, shown: str) -> None:
+    """UserError unless the markers balance and are those that the cell must have."""
+    inside, opened, seen = "", 0, set()
     for number, line in enumerate(cell.source.split("\n"), cell.line + 1):
         where = f"{shown}:{number}"
-        marker = re.search(r"\b(BEGIN|END) (SOLUTION|BUG)\b", line)
-        if marker is None:
-            regions.append(inside)
-            if inside == "bug" and line.strip() and not line.lstrip().startswith("#"):
+        meant = re.search(r"\b(BEGIN|END) (SOLUTION|BUG)\b", line)
+        if meant is None:
+            if inside == "BUG" and line.strip() and not line.lstrip().startswith("#"):
                 raise UserError(f"{where}: the released bug must be commented out, each line behind '# '")
             continue
-        if not re.fullmatch(r"\s*### (BEGIN|END) (SOLUTION|BUG)\s*", line):
-            raise UserError(f"{where}: a marker stands alone on its line, as '### {marker[0]}'")
-        edge, kind = marker[1], marker[2].lower()
+        if not MARKER.fullmatch(line):
+            raise UserError(f"{where}: a marker stands alone on its line, as '### {meant[0]}'")
+        edge, kind = meant[1], meant[2]
         if edge == "BEGIN" and inside:
-            raise UserError(f"{where}: ### {marker[0]} inside the region that began on line {opened}")
+            raise UserError(f"{where}: ### {meant[0]} inside the region that began on line {opened}")
         if edge == "END" and inside != kind:
-            raise UserError(f"{where}: ### {marker[0]} without a ### BEGIN {marker[2]} before it")
+            raise UserError(f"{where}: ### {meant[0]} without a ### BEGIN {kind} before it")
         inside, opened = (kind, number) if edge == "BEGIN" else ("", 0)
         seen.add(kind)
-        regions.append("marker")
+    where = f"{shown}:{cell.line}"
     if inside:
-        raise UserError(f"{shown}:{opened}: ### BEGIN {inside.upper()} has no ### END {inside.upper()}")
-    if "solution" not in seen:
-        raise UserError(f"{shown}:{cell.line}: {cell.name!r} needs ### BEGIN SOLUTION and ### END SOLUTION")
-    if ("bug" in seen) != cell.metadata.get("bug", False):
-        wrong = (
-            "has no ### BEGIN BUG and ### END BUG" if cell.metadata.get("bug") else "has a BUG region without bug=true"
-        )
-        raise UserError(f"{shown}:{cell.line}: {cell.name!r} {wrong}")
-    return regions
-
-
-def _both_sources(cell: Cell, regions: list[str]) -> tuple[str, str]:
-    """The cell as the reference runs it, and as it is released."""
-    solution, released = [], []
-    for line, region in zip(cell.source.split("\n"), regions, strict=True):
-        if region in ("solution", ""):
-            solution.append(line)
-        if region == "bug":
-            released.append(re.sub(r"^(\s*)# ?", r"\1", line))
-        elif region == "":
-            released.append(line)
-        elif "BEGIN SOLUTION" in line and region == "marker" and not cell.metadata.get("bug"):
-            indent = line[: len(line) - len(line.lstrip())]
-            released += [indent + stubbed for stubbed in stub(cell.name).split("\n")]
-    return "\n".join(solution), "\n".join(released)
+        raise UserError(f"{shown}:{opened}: ### BEGIN {inside} has no ### END {inside}")
+    if "SOLUTION" not in seen:
+        raise UserError(f"{where}: {cell.name!r} needs ### BEGIN SOLUTION and ### END SOLUTION")
+    if cell.metadata.get("bug", False) and "BUG" not in seen:
+        raise UserError(f"{where}: {cell.name!r} has bug=true and no ### BEGIN BUG and ### END BUG")
+    if "BUG" in seen and not cell.metadata.get("bug", False):
+        raise UserError(f"{where}: {cell.name!r} has a BUG region and no bug=true")
 
 
 def _definition(cell: Cell, shown: str) -> ast.FunctionDef | ast.ClassDef:

@@ -1,0 +1,164 @@
+"""What a module owes its readers and its grader, beyond what `curriculum` needs to read it."""
+
+import ast
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from autograder import curriculum
+from autograder.curriculum import Cell, Exercise, Module
+
+MAIN_EXERCISES = 8
+HINTS = (2, 3)
+# nbgrader acts on these wherever they stand; hidden tests live in autograder/hidden_tests/.
+DIRECTIVES = re.compile(r"BEGIN SOLUTION|END SOLUTION|BEGIN BUG|END BUG|(BEGIN|END) HIDDEN TESTS|\bAUTOTEST\b")
+
+
+def course_problems(root: Path) -> list[str]:
+    """What is wrong with the names of the files in solutions/, one line each."""
+    files = sorted((root / "solutions").glob("*.py"))
+    lines = [
+        f"solutions/{path.name}:1: a module's file is named NN_topic.py, with two digits and a lower-case topic"
+        for path in files
+        if not curriculum.MODULE_NAME.fullmatch(path.stem)
+    ]
+    numbers = Counter(name[:2] for name in curriculum.names(root))
+    lines += [
+        f"solutions/{name}.py:1: the number {name[:2]} belongs to another module, too"
+        for name in curriculum.names(root)
+        if numbers[name[:2]] > 1
+    ]
+    return lines
+
+
+def problems(module: Module) -> list[str]:
+    """Every rule that the module breaks, as "file:line: what is wrong"; empty when it keeps them all."""
+    shown = f"solutions/{module.path.name}"
+    found = [*_size(module), *_setup(module)]
+    for cell in module.cells:
+        if cell.role == "exercise":
+            found += [*_definitions(cell), *_promise(cell, module.exercise(cell.name))]
+        else:
+            found += [*_strangers(cell), *_syntax(cell)]
+        if cell.role == "check":
+            found += _check(cell, module)
+    return [f"{shown}:{line}: {what}" for line, what in sorted(found)]
+
+
+Problem = tuple[int, str]
+
+
+def _size(module: Module) -> Iterator[Problem]:
+    main = [exercise.name for exercise in module.exercises if not exercise.extra and not exercise.bug]
+    if len(main) > MAIN_EXERCISES:
+        line = next(cell.line for cell in module.cells if cell.id == main[MAIN_EXERCISES])
+        yield line, f"{len(main)} main exercises are more than {MAIN_EXERCISES}; mark what goes beyond with extra=true"
+    if not module.exercises:
+        yield module.cells[0].line, "a module has at least one exercise"
+
+
+def _setup(module: Module) -> Iterator[Problem]:
+    """`checking.start` stands once, in a setup cell, and knows the module and how many exercises it has."""
+    starts = [
+        (cell.line + node.lineno, node)
+        for cell in module.cells
+        if cell.role == "setup" and (tree := _parsed(cell.source))
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "checking.start"
+    ]
+    wanted = f'checking.start("{module.name}", total={len(module.exercises)})'
+    if not starts:
+        line = next((cell.line for cell in module.cells if cell.role == "setup"), module.cells[0].line)
+        yield line, f"a setup cell must call {wanted}"
+    for line, node in starts[1:]:
+        yield line, f"{ast.unparse(node)} is called a second time"
+    for line, node in starts[:1]:
+        if ast.dump(node) != ast.dump(ast.parse(wanted, mode="eval").body):
+            yield line, f"{ast.unparse(node)} must be {wanted}"
+
+
+def _definitions(cell: Cell) -> Iterator[Problem]:
+    """The reference and the grader load exercise cells as a module, so these hold definitions and nothing else."""
+    for node in ast.parse(cell.source).body:
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield cell.line + node.lineno, f"an exercise cell holds only def and class, not '{_first_line(node)}'"
+
+
+def _promise(cell: Cell, exercise: Exercise) -> Iterator[Problem]:
+    """What the student is told before the first line of code: types, words, hints, rules of the game."""
+    tree = ast.parse(exercise.solution)
+    definition = next(node for node in tree.body if getattr(node, "name", None) == exercise.name)
+    if not exercise.docstring:
+        yield cell.line, f"{exercise.name!r} has no docstring"
+    if isinstance(definition, ast.FunctionDef):
+        given = definition.args
+        arguments = [*given.posonlyargs, *given.args, *given.kwonlyargs, given.vararg, given.kwarg]
+        bare = [argument.arg for argument in arguments if argument and argument.annotation is None]
+        if bare:
+            yield cell.line, f"{exercise.name!r} has no type hint for {', '.join(bare)}"
+        if definition.returns is None:
+            yield cell.line, f"{exercise.name!r} has no type hint for what it returns"
+    for name in exercise.forbids:
+        if name not in exercise.docstring:
+            yield cell.line, f"{exercise.name!r} forbids {name!r}, and its docstring does not say so"
+    if not HINTS[0] <= exercise.hints <= HINTS[1]:
+        yield cell.line, f"{exercise.name!r} has {exercise.hints} folded hints; write two or three in a hints cell"
+    released = _parsed(exercise.released)
+    if released is None:
+        yield cell.line, f"{exercise.name!r} as released is not valid Python; look at what stands around its markers"
+    elif ast.dump(released) == ast.dump(tree):
+        yield cell.line, f"{exercise.name!r} is released with its right answer"
+
+
+def _strangers(cell: Cell) -> Iterator[Problem]:
+    for number, line in enumerate(cell.source.split("\n"), cell.line + 1):
+        found = DIRECTIVES.search(line)
+        if found and not (cell.role == "written" and "SOLUTION" in found[0]):
+            yield number, f"{found[0]} has no place in a cell with the role {cell.role}"
+
+
+def _syntax(cell: Cell) -> Iterator[Problem]:
+    if cell.cell_type == "code":
+        try:
+            ast.parse(_python(cell.source))
+        except SyntaxError as error:
+            yield cell.line + (error.lineno or 1), f"syntax error: {error.msg}"
+
+
+def _check(cell: Cell, module: Module) -> Iterator[Problem]:
+    """A check cell checks the exercise that its marker names, and only that."""
+    names = [
+        (cell.line + node.lineno, node.args[0].value)
+        for node in ast.walk(_parsed(cell.source) or ast.Module([]))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == "check"
+        and node.args
+        and isinstance(node.args[0], ast.Constant)
+    ]
+    if cell.name not in [name for _, name in names]:
+        yield cell.line, f'the check of {cell.name!r} must stand in a block `with check("{cell.name}"):`'
+    known = {exercise.name for exercise in module.exercises}
+    for line, name in names:
+        if name != cell.name:
+            what = "another exercise" if name in known else "an unknown exercise"
+            yield line, f"check({name!r}) in the check cell of {cell.name!r} names {what}"
+
+
+def _python(source: str) -> str:
+    """A cell without IPython's magics, line for line."""
+    from IPython.core.inputtransformer2 import TransformerManager
+
+    return TransformerManager().transform_cell(source)
+
+
+def _parsed(source: str) -> ast.Module | None:
+    try:
+        return ast.parse(_python(source))
+    except SyntaxError:
+        return None
+
+
+def _first_line(node: ast.AST) -> str:
+    return ast.unparse(node).split("\n")[0][:60]
