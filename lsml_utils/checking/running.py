@@ -1,0 +1,127 @@
+"""`check`: runs one exercise's visible check, tells how it went, and keeps count for the module."""
+
+import sys
+
+from lsml_utils.checking import sources
+from lsml_utils.checking.failures import Card, CheckFailed, Unanswered, say, show
+from lsml_utils.checking.values import describe
+
+_module: str | None = None
+_total: int | None = None
+_passed: set[str] = set()
+
+
+def start(module: str, total: int) -> None:
+    """Begin counting a module's checks: `total` exercises. Called again for the same module, what passed is kept.
+
+    >>> start("01_gradient_descent", total=7)
+    """
+    global _module, _total
+    if module != _module:
+        _passed.clear()
+    _module, _total = module, total
+
+
+def progress() -> str:
+    """How many checks of the module pass, such as "4 of 7"; empty before `start`.
+
+    >>> start("00_orientation", total=1)
+    >>> progress()
+    '0 of 1'
+    """
+    return "" if _total is None else f"{len(_passed)} of {_total}"
+
+
+class check:  # noqa: N801 - used as a statement: `with check("name"):`
+    """The check of one exercise, around plain asserts and expect_* helpers.
+
+    name: the exercise's name. On success prints one line. Otherwise shows why and raises CheckFailed (a kind of
+    AssertionError), or Unanswered while the exercise still raises NotImplementedError.
+
+    >>> with check("addition"):
+    ...     assert 1 + 1 == 2
+    ✓ addition passes its check...
+    """
+
+    def __init__(self, name: str):
+        self.name = name
+
+    def __enter__(self) -> "check":
+        self._frame = sys._getframe(1)
+        return self
+
+    def __exit__(self, kind, error, traceback) -> bool:
+        frame, self._frame = self._frame, None
+        if error is None:
+            _passed.add(self.name)
+            done = f" ({progress()})" if _total else ""
+            say(f"✓ {self.name} passes its check{done}")
+            return False
+        _passed.discard(self.name)
+        if not isinstance(error, Exception):  # KeyboardInterrupt, SystemExit
+            return False
+        failure = self._failure(error, traceback, frame)
+        if failure.card is not None:
+            show(failure.card)
+            failure.card_was_shown = True
+        # The student's own frames stay at the end of the traceback, where %debug looks.
+        raise failure.with_traceback(traceback) from (None if isinstance(error, CheckFailed) else error)
+
+    def _failure(self, error: Exception, traceback, frame) -> CheckFailed:
+        title = f"{self.name} does not pass its check yet"
+        done = f" ({progress()} done)" if _total else ""
+        if _is_stub(error, traceback):
+            return Unanswered(self._unanswered(error) + done)
+        if isinstance(error, NameError) and error.name == self.name:
+            return Unanswered(f"{self.name} is not defined: run the cell above this check first{done}")
+        if isinstance(error, CheckFailed):
+            card, reason = error.card, str(error)
+            card.title = title
+        elif isinstance(error, AssertionError) and traceback.tb_next is None:
+            card, reason = _assert_card(title, error, traceback), str(error) or "an assertion does not hold"
+        else:
+            card = _error_card(f"{self.name} raised {type(error).__name__}", error, traceback, frame)
+            title, reason = card.title, _first_line(error)
+        return CheckFailed(f"✗ {title}{done}: {reason}", card)
+
+    def _unanswered(self, error: NotImplementedError) -> str:
+        other = str(error).partition(":")[0].strip()
+        if other.isidentifier() and other != self.name:
+            return f"{self.name} needs {other}, which has no answer yet"
+        return f"{self.name} has no answer yet: write it in the cell above, run that cell, then this one"
+
+
+def _is_stub(error: Exception, traceback) -> bool:
+    if not isinstance(error, NotImplementedError):
+        return False
+    while traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    return sources.is_user_code(traceback.tb_frame.f_code.co_filename)
+
+
+def _assert_card(title: str, error: AssertionError, traceback) -> Card:
+    card = Card(title)
+    frame = traceback.tb_frame
+    parts = sources.assert_parts(frame, traceback.tb_lineno)
+    if parts is not None:
+        condition, names = parts
+        card.add("Expected", condition, True)
+        known = {**frame.f_globals, **frame.f_locals}
+        for name in names[:6]:
+            if name in known and not callable(known[name]) and not hasattr(known[name], "__spec__"):
+                card.add(name, describe(known[name]), True)
+    return card.add("Hint", str(error))
+
+
+def _error_card(title: str, error: Exception, traceback, frame) -> Card:
+    card = Card(title).add("Called", sources.statement(frame, traceback.tb_lineno), True)
+    card.add("Message", _shorten(str(error)), True)
+    return card.add("Your lines", sources.student_lines(traceback, skip=frame), True)
+
+
+def _first_line(error: Exception) -> str:
+    return _shorten(str(error)).partition("\n")[0] or type(error).__name__
+
+
+def _shorten(text: str, most: int = 600) -> str:
+    return text if len(text) <= most else text[:most] + " …"
