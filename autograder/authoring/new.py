@@ -29,6 +29,6 @@ def create(name: str, title: str, root: Path = curriculum.ROOT) -> list[Path]:
     for path, template in files.items():
         text = (TEMPLATES / template).read_text(encoding="utf-8")
         path.parent.mkdir(parents=True, exist_ok=True)
-        filled = text.replace("NN_topic", name).replace("# NN · TITLE", f"# {name[:2]} · {title.strip()}")
+        filled = text.replace("NN_topic", name).replace("# NN TITLE", f"# {name[:2]} {title.strip()}")
         path.write_text(filled, encoding="utf-8", newline="\n")
     return list(files)

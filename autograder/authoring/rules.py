@@ -35,12 +35,12 @@ def course_problems(root: Path) -> list[str]:
 def problems(module: Module) -> list[str]:
     """Every rule that the module breaks, as "file:line: what is wrong"; empty when it keeps them all."""
     shown = f"solutions/{module.path.name}"
-    found = [*_size(module), *_setup(module)]
+    found = [problem for cell in module.cells for problem in _syntax(cell)] or [*_size(module), *_setup(module)]
     for cell in module.cells:
         if cell.role == "exercise":
             found += [*_definitions(cell), *_promise(cell, module.exercise(cell.name))]
         else:
-            found += [*_strangers(cell), *_syntax(cell)]
+            found += _strangers(cell)
         if cell.role == "check":
             found += _check(cell, module)
     return [f"{shown}:{line}: {what}" for line, what in sorted(found)]
@@ -137,7 +137,7 @@ def _check(cell: Cell, module: Module) -> Iterator[Problem]:
         and node.args
         and isinstance(node.args[0], ast.Constant)
     ]
-    if cell.name not in [name for _, name in names]:
+    if not names:
         yield cell.line, f'the check of {cell.name!r} must stand in a block `with check("{cell.name}"):`'
     known = {exercise.name for exercise in module.exercises}
     for line, name in names:

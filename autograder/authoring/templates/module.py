@@ -1,5 +1,5 @@
 # %% [markdown]
-# # NN · TITLE
+# # NN TITLE
 #
 # **You will be able to** average weighted data, and say how the average of a large data set is put together from
 # its parts.
@@ -8,12 +8,14 @@
 
 # %% tags=["setup"]
 try:
-    from lsml_utils import checking, demo_size, plotting, scaling
-    from lsml_utils.checking import check, expect_close, expect_raises, expect_unchanged
-except ModuleNotFoundError as missing:
-    raise SystemExit(f"{missing.name} is missing: run `make setup` in the course's folder, then `make lab`.") from None
+    import lsml_utils  # noqa: F401
+except ModuleNotFoundError:
+    raise ModuleNotFoundError("lsml_utils is not installed here: run `make lab` in the course's folder") from None
 
 import numpy as np
+
+from lsml_utils import checking, demo_size, plotting, scaling
+from lsml_utils.checking import check, expect_close, expect_raises, expect_unchanged
 
 plotting.use()
 checking.start("NN_topic", total=2)
