@@ -1,4 +1,5 @@
-"""The expect_* helpers: one property each, with a failure that says what came, what was expected, and where to look."""
+"""The expect_* helpers: one property each, with a failure that says what came, what was expected, and where to
+look."""
 
 import copy
 import sys
@@ -71,7 +72,8 @@ def expect_shape(got, shape: tuple[int | None, ...], *, hint: str | None = None)
 
 
 def expect_dtype(got, dtype, *, hint: str | None = None) -> None:
-    """`got` (array or tensor) has this dtype: a numpy or torch dtype, or a kind such as np.floating. Raises CheckFailed.
+    """`got` (array or tensor) has this dtype: a numpy or torch dtype, or a kind such as np.floating. Raises
+    CheckFailed.
 
     >>> expect_dtype(np.zeros(3), np.float64)
     >>> expect_dtype(np.zeros(3, np.float32), np.floating)

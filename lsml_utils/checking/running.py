@@ -32,7 +32,7 @@ def progress() -> str:
     return "" if _total is None else f"{len(_passed)} of {_total}"
 
 
-class check:  # noqa: N801 - used as a statement: `with check("name"):`
+class check:
     """The check of one exercise, around plain asserts and expect_* helpers.
 
     name: the exercise's name. On success prints one line. Otherwise shows why and raises CheckFailed (a kind of

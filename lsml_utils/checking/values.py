@@ -13,7 +13,8 @@ _short.maxlevel = 4
 
 
 def as_array(value) -> np.ndarray | None:
-    """A numpy array for anything that is one at heart (tensor, sparse matrix, number, regular nested list), else None."""
+    """A numpy array for anything that is one at heart (tensor, sparse matrix, number, regular nested list), else
+    None."""
     if hasattr(value, "detach") and hasattr(value, "cpu"):  # a torch tensor, without importing torch
         value = value.detach().cpu()
         if str(value.dtype) == "torch.bfloat16":
