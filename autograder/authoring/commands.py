@@ -24,24 +24,26 @@ def add_commands(subparsers) -> None:
 def _build(arguments) -> int:
     from autograder.authoring.build import build, differences, strays
 
-    names = [curriculum.resolve(module) for module in arguments.modules] or curriculum.names()
-    stray = [] if arguments.modules else strays()
+    root = curriculum.ROOT
+    names = [curriculum.resolve(module, root) for module in arguments.modules] or curriculum.names(root)
+    stray = [] if arguments.modules else strays(root)
     if arguments.check:
-        lines = differences(names) + stray
+        lines = differences(names, root) + stray
         print("\n".join(lines) or f"course/ is what solutions/ makes ({len(names)} modules)")
         if lines:
             print("run `lsml build` and commit course/")
         return 1 if lines else 0
-    for path, changed in build(names):
-        print(f"{path.relative_to(curriculum.ROOT)}  {'written' if changed else 'unchanged'}")
-    print("\n".join(stray), end="\n" if stray else "")
+    for path, changed in build(names, root):
+        print(f"{path.relative_to(root)}  {'written' if changed else 'unchanged'}")
+    for line in stray:
+        print(line)
     return 0
 
 
 def _new(arguments) -> int:
     from autograder.authoring.new import create
 
-    for path in create(arguments.name, arguments.title):
+    for path in create(arguments.name, arguments.title, curriculum.ROOT):
         print(path.relative_to(curriculum.ROOT))
     print(f"next: lsml build {arguments.name}, then lsml calibrate {arguments.name}; docs/authoring.md tells the rest")
     return 0
@@ -50,8 +52,9 @@ def _new(arguments) -> int:
 def _lab(arguments) -> int:
     from autograder.authoring.work import copy_missing, open_lab
 
-    for path in copy_missing():
-        print(f"copied {path.relative_to(curriculum.ROOT)}")
+    root = curriculum.ROOT
+    for path in copy_missing(root):
+        print(f"copied {path.relative_to(root)}")
     if not arguments.copy_only:
-        open_lab(browser=not arguments.no_browser)
+        open_lab(root, browser=not arguments.no_browser)
     return 0

@@ -46,10 +46,13 @@ def problems(module: Module) -> list[str]:
     return [f"{shown}:{line}: {what}" for line, what in sorted(found)]
 
 
+DEFINITIONS = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 Problem = tuple[int, str]
 
 
 def _size(module: Module) -> Iterator[Problem]:
+    if not module.title.startswith(module.name[:2]):
+        yield module.cells[0].line, f"the title begins with the module's number, as '# {module.name[:2]} ...'"
     main = [exercise.name for exercise in module.exercises if not exercise.extra and not exercise.bug]
     if len(main) > MAIN_EXERCISES:
         line = next(cell.line for cell in module.cells if cell.id == main[MAIN_EXERCISES])
@@ -81,7 +84,7 @@ def _setup(module: Module) -> Iterator[Problem]:
 def _definitions(cell: Cell) -> Iterator[Problem]:
     """The reference and the grader load exercise cells as a module, so these hold definitions and nothing else."""
     for node in ast.parse(cell.source).body:
-        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        if not isinstance(node, DEFINITIONS):
             yield cell.line + node.lineno, f"an exercise cell holds only def and class, not '{_first_line(node)}'"
 
 
@@ -99,9 +102,10 @@ def _promise(cell: Cell, exercise: Exercise) -> Iterator[Problem]:
             yield cell.line, f"{exercise.name!r} has no type hint for {', '.join(bare)}"
         if definition.returns is None:
             yield cell.line, f"{exercise.name!r} has no type hint for what it returns"
-    for name in exercise.forbids:
-        if name not in exercise.docstring:
-            yield cell.line, f"{exercise.name!r} forbids {name!r}, and its docstring does not say so"
+    said = " ".join(ast.get_docstring(node) or "" for node in tree.body if isinstance(node, DEFINITIONS))
+    unsaid = [name for name in exercise.forbids if name.lstrip(".") not in said]
+    if unsaid:
+        yield cell.line, f"{exercise.name!r} forbids {', '.join(unsaid)}, and its docstring does not say so"
     if not HINTS[0] <= exercise.hints <= HINTS[1]:
         yield cell.line, f"{exercise.name!r} has {exercise.hints} folded hints; write two or three in a hints cell"
     released = _parsed(exercise.released)

@@ -200,6 +200,7 @@ MALFORMED = {
         "inline\nchecking.start",
         "a second time",
     ),
+    "title with another number": ("# # 01", "# # 02", "# %% [markdown]", "title begins with the module's number"),
     "no title": (
         "# # 01 · Sums\n",
         "",

@@ -26,7 +26,7 @@ def test_copies_once_and_never_over_work(built):
 
 def test_copies_a_new_module_beside_the_old(built):
     copy_missing(built)
-    with_module(built, TEXT.replace("01_sums", "02_more"), "02_more")
+    with_module(built, TEXT.replace("01", "02").replace("02_sums", "02_more"), "02_more")
     build([NAME, "02_more"], built)
     assert copy_missing(built) == [built / "work" / "02_more" / "02_more.ipynb"]
 
