@@ -1,18 +1,44 @@
-"""The course's data. `datasets.list()` shows all of it; each dataset is a function that returns a small dataclass."""
+"""The course's data. `datasets.list()` shows all of it; each dataset is a function that returns a small dataclass.
+
+Generated data is an exact function of its seed: `NAME_chunks(...)` gives it a chunk at a time (chunk k needs none
+before it), so that any length fits into memory.
+"""
 
 from lsml_utils.datasets.bundled import breast_cancer, diabetes, digits, python_help, wine
+from lsml_utils.datasets.catalogue import catalogue as list  # noqa: F401 - `import *` must not hide Python's list
+from lsml_utils.datasets.chunks import Chunks
+from lsml_utils.datasets.clicks import Clicks, batches, clicks
+from lsml_utils.datasets.downloaded import cifar10, mnist
+from lsml_utils.datasets.downloading import DatasetUnavailable, Remote
+from lsml_utils.datasets.folder import data_folder
 from lsml_utils.datasets.points import blobs, blobs_chunks, linear, linear_chunks, moons, moons_chunks
+from lsml_utils.datasets.reviews import reviews, reviews_chunks
+from lsml_utils.datasets.shapes import one_hot, shapes, shapes_chunks
 
 __all__ = [
+    "Chunks",
+    "Clicks",
+    "DatasetUnavailable",
+    "Remote",
+    "batches",
     "blobs",
     "blobs_chunks",
     "breast_cancer",
+    "cifar10",
+    "clicks",
+    "data_folder",
     "diabetes",
     "digits",
     "linear",
     "linear_chunks",
+    "mnist",
     "moons",
     "moons_chunks",
+    "one_hot",
     "python_help",
+    "reviews",
+    "reviews_chunks",
+    "shapes",
+    "shapes_chunks",
     "wine",
 ]

@@ -1,0 +1,34 @@
+"""The table of all datasets."""
+
+from lsml_utils.tables import Table
+
+BUNDLED, GENERATED, DOWNLOADED = "offline, bundled", "offline, generated", "download, then offline"
+COLUMNS = ("name", "rows", "task", "size", "licence", "where from")
+
+# The licence of generated data is that of this package's code. "see source": its authors state none.
+ENTRIES = (
+    ("diabetes", "442", "regression, 10 features", "35 KiB", "see source", BUNDLED),
+    ("breast_cancer", "569", "2 classes, 30 features", "138 KiB", "CC BY 4.0", BUNDLED),
+    ("wine", "178", "3 classes, 13 features", "19 KiB", "CC BY 4.0", BUNDLED),
+    ("digits", "1,797", "10 classes, images 8 × 8", "899 KiB", "CC BY 4.0", BUNDLED),
+    ("python_help", "1 text", "language modelling", "about 700 KiB", "PSF-2.0", BUNDLED),
+    ("linear", "any", "regression, condition number chosen", "8 (d + 1) bytes a row", "BSD-3-Clause", GENERATED),
+    ("blobs", "any", "clustering, true centres known", "8 (d + 1) bytes a row", "BSD-3-Clause", GENERATED),
+    ("moons", "any", "2 classes, not linear", "24 bytes a row", "BSD-3-Clause", GENERATED),
+    ("clicks", "any", "2 classes, sparse; true model known", "60 bytes a row", "BSD-3-Clause", GENERATED),
+    ("shapes", "any", "detection, segmentation", "20 KiB an image", "BSD-3-Clause", GENERATED),
+    ("reviews", "any", "sentiment, entities, roles", "about 100 bytes a text", "BSD-3-Clause", GENERATED),
+    ("mnist", "70,000", "10 classes, images 28 × 28", "11 MiB to download", "CC BY-SA 3.0", DOWNLOADED),
+    ("cifar10", "60,000", "10 classes, colour images 32 × 32", "162 MiB to download", "see source", DOWNLOADED),
+)
+
+
+def catalogue() -> Table:
+    """Every dataset: name, rows, task, size, licence, and whether it needs a download. Shows as a table.
+
+    `help(datasets.NAME)` has the shapes, the units and the source.
+
+    >>> catalogue().columns
+    ('name', 'rows', 'task', 'size', 'licence', 'where from')
+    """
+    return Table(COLUMNS, [tuple(entry) for entry in ENTRIES])
