@@ -1,0 +1,23 @@
+"""What one submission may use."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The limits of one child; memory counts above the freshly forked process, all its processes together."""
+
+    cell_seconds: float = 20.0  # wall-clock time of one cell
+    call_seconds: float = 10.0  # wall-clock time of one call, callbacks included
+    notebook_seconds: float = 120.0  # wall-clock time of all that one Submission asks of its children
+    memory_mb: int = 1024  # anonymous and shared memory, and files in the scratch folder
+    processes: int = 64  # processes and threads
+    disk_mb: int = 64  # scratch folder (/tmp, held in memory)
+    files: int = 4096  # files and folders in it
+    callback_calls: int = 1_000_000  # calls back into the grader, all together
+    callback_mb: int = 2048  # bytes that cross in them, all together
+    answer_mb: int = 2048  # bytes that one Submission's answers may have, all together
+    handles: int = 100_000  # objects that the grader may hold there
+
+
+DEFAULT = Limits()

@@ -1,0 +1,266 @@
+"""The fork server: inside the box, it imports what students import, once, and forks a child for each request.
+
+It never runs a student's code. It answers one request at a time on its control socket (a JSON object on a line, a file
+descriptor with `start`), watches the memory of its children in between, and ends with everything in its pid namespace
+when the socket closes: the grader may die in any way it likes.
+"""
+
+import contextlib
+import gc
+import importlib
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import time
+import traceback
+
+PRELOAD = [
+    "numpy",
+    "scipy.sparse",
+    "scipy.sparse.linalg",
+    "scipy.linalg",
+    "scipy.special",
+    "scipy.stats",
+    "scipy.optimize",
+    "scipy.signal",
+    "pandas",
+    "matplotlib",
+    "matplotlib.pyplot",
+    "torch",
+    "torch.nn.functional",
+    "torch.utils.data",
+    "torch.utils.checkpoint",
+    "sklearn",
+    "sklearn.datasets",
+    "sklearn.linear_model",
+    "sklearn.metrics",
+    "sklearn.model_selection",
+    "sklearn.preprocessing",
+    "IPython",
+    "IPython.core.inputtransformer2",
+    "IPython.display",
+    "lsml_utils",
+    "lsml_utils.checking",
+    "lsml_utils.datasets",
+    "lsml_utils.device",
+    "lsml_utils.plotting",
+    "lsml_utils.scaling",
+]
+SCAN_SECONDS = 0.02
+PAGE_KB = os.sysconf("SC_PAGE_SIZE") // 1024
+
+
+def preload(names):
+    """Import what is there; what is not, or is broken, a student will meet by itself."""
+    for name in names:
+        with contextlib.suppress(Exception):
+            importlib.import_module(name)
+
+
+class Child:
+    """A forked child: its pid here, its memory limit, and how it ended."""
+
+    def __init__(self, pid, limits, baseline_kb):
+        self.pid, self.limits, self.baseline_kb = pid, limits, baseline_kb
+        self.limit_kb = limits["memory_mb"] * 1024
+        self.peak_kb = 0
+        self.ended = None  # {"reason": "exit" | "signal" | "memory" | "killed", "status": int}
+
+    def reap(self, reason=None, wait=False):
+        """Note how it ended, if it has. Process 1 of a pid namespace is reaped only after all others in it."""
+        until = time.monotonic() + 10
+        while self.ended is None:
+            pid, status, usage = os.wait4(self.pid, os.WNOHANG)
+            if pid:
+                code = os.waitstatus_to_exitcode(status)
+                self.ended = {"reason": reason or ("signal" if code < 0 else "exit"), "status": code}
+                self.ended["cpu_seconds"] = usage.ru_utime + usage.ru_stime
+            elif not wait:
+                return
+            elif time.monotonic() > until:
+                raise RuntimeError("a killed child does not end")
+            else:
+                time.sleep(0.0005)
+
+    def kill(self, reason):
+        """End it and everything it started."""
+        if self.ended is None:
+            for kill, target in ((os.killpg, self.pid), (os.kill, self.pid)):
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    kill(target, signal.SIGKILL)
+            self.reap(reason, wait=True)
+
+
+class Server:
+    def __init__(self, control, boxed, data_dir, agent):
+        self.control, self.boxed, self.data_dir, self.agent = control, boxed, data_dir, agent
+        self.children = {}
+        self.scannable = os.path.exists("/proc/self/smaps_rollup")
+
+    def serve(self):
+        """Answer requests until the control socket closes."""
+        while True:
+            living = [child for child in self.children.values() if child.ended is None]
+            ready, _, _ = select.select([self.control], [], [], SCAN_SECONDS if living else None)
+            if ready:
+                data, descriptors, _, _ = socket.recv_fds(self.control, 65_536, 1)
+                if not data:
+                    break
+                request = json.loads(data)
+                try:
+                    reply = getattr(self, request.pop("op"))(descriptors=descriptors, **request)
+                except Exception:
+                    reply = {"fault": traceback.format_exc(limit=-3)}
+                self.control.sendall(json.dumps(reply).encode() + b"\n")
+            else:
+                self.watch(living)
+        for child in self.children.values():
+            child.kill("killed")
+
+    def start(self, id, limits, descriptors):
+        """Fork a child that serves the socket that came along."""
+        sock = descriptors[0]
+        baseline = memory_kb("self")[0] if self.scannable else 0
+        pid = confine.fork_into_new_pids() if self.boxed else os.fork()
+        if pid == 0:
+            self.become_child(sock, limits)
+        os.close(sock)
+        self.children[id] = Child(pid, limits, baseline)
+        return {"pid": pid}
+
+    def become_child(self, sock, limits):
+        """Never returns."""
+        status = 0
+        try:
+            null = os.open(os.devnull, os.O_RDWR)
+            for descriptor in (0, 1, 2):
+                os.dup2(null, descriptor)
+            os.dup2(sock, 3)
+            os.closerange(4, 4096)
+            try:
+                if self.boxed:
+                    confine.confine(limits, self.data_dir)
+                else:
+                    os.setsid()
+            except BaseException:
+                with socket.socket(fileno=3) as connection:
+                    connection.sendall(b"FAULT" + traceback.format_exc(limit=-3).encode()[-4000:])
+                os._exit(1)
+            self.agent.main(socket.socket(fileno=3))
+        except BaseException:
+            status = 1
+        os._exit(status)
+
+    def end(self, id, descriptors):
+        """Kill the child, if it still lives, and say how it ended."""
+        child = self.children.pop(id)
+        child.reap()
+        child.kill("killed")
+        return {**child.ended, "peak_mb": child.peak_kb / 1024}
+
+    def usage(self, id, descriptors):
+        """Memory above the fresh child now and at its highest so far."""
+        child = self.children[id]
+        self.watch([child])
+        return {"peak_mb": child.peak_kb / 1024, "ended": child.ended}
+
+    def ping(self, descriptors):
+        return {"pid": os.getpid()}
+
+    def watch(self, children):
+        """Kill each child whose box holds more memory than it may."""
+        for child in children:
+            child.reap()
+        families = processes() if self.scannable else {}
+        for child in children:
+            if child.ended is None and child.pid in families:
+                used = box_kb(child, families, self.boxed)
+                child.peak_kb = max(child.peak_kb, used)
+                if used > child.limit_kb:
+                    child.kill("memory")
+
+
+# --------------------------------------------------------------------------------------------------- memory of a box
+
+
+def processes():
+    """{pid: pids of its children} of every process that this one can see."""
+    families = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            with contextlib.suppress(OSError), open(f"/proc/{name}/stat") as file:
+                parent = int(file.read().rpartition(")")[2].split()[1])
+                families.setdefault(parent, []).append(int(name))
+                families.setdefault(int(name), [])
+    return families
+
+
+def box_kb(child, families, boxed):
+    """Memory of all processes under `child` beyond the baseline, with files in its scratch folder, in KiB.
+
+    First by the cheap counters, which count memory that forked processes share once for each; only if that is too
+    much, by proportional shares.
+    """
+    family, at = [child.pid], 0
+    while at < len(family):
+        family.extend(families.get(family[at], ()))
+        at += 1
+    files = 0
+    if boxed:
+        with contextlib.suppress(OSError):
+            disk = os.statvfs(f"/proc/{child.pid}/root/tmp")
+            files = (disk.f_blocks - disk.f_bfree) * disk.f_frsize // 1024
+    anonymous, shared = map(sum, zip(*map(memory_kb, family), strict=True))
+    used = anonymous + max(shared, files) - child.baseline_kb
+    if used > child.limit_kb and len(family) > 1:
+        anonymous, shared = map(sum, zip(*map(proportional_kb, family), strict=True))
+        used = anonymous + max(shared, files)
+    return max(0, used)
+
+
+def memory_kb(pid):
+    """(anonymous, shared) resident memory of a process, in KiB; zeros when it is gone."""
+    return _fields(f"/proc/{pid}/status", "RssAnon:", "RssShmem:")
+
+
+def proportional_kb(pid):
+    """The same, with pages that several processes share divided among them."""
+    return _fields(f"/proc/{pid}/smaps_rollup", "Pss_Anon:", "Pss_Shmem:")
+
+
+def _fields(path, first, second):
+    found = {first: 0, second: 0}
+    with contextlib.suppress(OSError), open(path) as file:
+        for line in file:
+            name, _, rest = line.partition(" ")
+            name = name.partition("\t")[0]
+            if name in found:
+                found[name] = int(line.split()[1])
+    return found[first], found[second]
+
+
+def main(argument):
+    """Run the server. `argument`: JSON with descriptor, boxed, uid, data_dir, preload."""
+    options = json.loads(argument)
+    control = socket.socket(fileno=options["descriptor"])
+    try:
+        if options["boxed"]:
+            confine.enter(options["uid"])
+        preload(options["preload"] or PRELOAD)
+        agent = importlib.import_module(__package__ + ".agent")
+        gc.collect()
+        gc.freeze()  # objects made so far are not visited again, so their pages stay shared
+    except BaseException:
+        control.sendall(json.dumps({"fault": traceback.format_exc(limit=-3)}).encode() + b"\n")
+        sys.exit(1)
+    threads = len(os.listdir("/proc/self/task")) if os.path.exists("/proc/self/task") else 1
+    control.sendall(json.dumps({"ready": True, "threads": threads}).encode() + b"\n")
+    Server(control, options["boxed"], options["data_dir"], agent).serve()
+    os._exit(0)
+
+
+with contextlib.suppress(ImportError):  # Linux only; without it there is only `none`
+    from . import confine

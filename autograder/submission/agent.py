@@ -1,0 +1,291 @@
+"""The side of the wire that lives in the student's process: it runs cells and answers requests, one at a time.
+
+Nothing in here is secret and nothing in here is trusted: the student's code can read and patch all of it, and gains
+nothing, because what comes back is parsed as hostile and judged elsewhere. Only this file and wire.py go into the box.
+"""
+
+import ast
+import builtins
+import itertools
+import linecache
+import operator
+import sys
+import textwrap
+import threading
+import types
+
+import numpy as np
+
+from . import wire
+
+MESSAGE = 2_000  # characters of an exception's text
+NAMES = 2_000  # names of a namespace that are reported
+FRAMES = 12  # frames of a traceback that are reported
+RUNS_BODY = {"time", "timeit", "capture", "prun"}  # cell magics whose body is Python that the student meant to run
+OPERATORS = {
+    name: getattr(operator, name)
+    for name in ["add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "neg", "pos", "abs"]
+} | {"iter": iter, "next": next}
+
+
+class Notebook:
+    """What `get_ipython()` gives in a student's cell: magics and shell lines do nothing, but the body of %%time runs."""
+
+    def __init__(self, agent):
+        self._agent = agent
+
+    def run_cell_magic(self, name, line, cell):
+        if name in RUNS_BODY:
+            self._agent.run_source(cell)
+
+    def run_line_magic(self, name, line, _stack_depth=1):
+        if name in ("time", "timeit") and line.strip():
+            self._agent.run_source(line)
+
+    def getoutput(self, *args, **kwargs):
+        return []
+
+    def __getattr__(self, name):
+        return lambda *args, **kwargs: None
+
+
+class Agent:
+    """Runs cells in a namespace that calls itself `__main__`, and answers the requests of the other side."""
+
+    def __init__(self, ask, name="__main__"):
+        """`ask(parts) -> (message, trees, buffers)` carries a callback to the other side and waits for its answer.
+
+        `name` is the namespace's `__name__`: `__main__` in a student's process, another one beside trusted code.
+        """
+        self.ask, self.alone = ask, name == "__main__"
+        self.module = types.ModuleType(name)
+        self.space = self.module.__dict__
+        self.handles = {}
+        self.numbers = itertools.count(1)
+        self.labels = []
+        self.space["get_ipython"] = lambda: Notebook(self)
+        self.space["display"] = lambda *args, **kwargs: None
+        self.hidden = set(self.space)
+        sys.modules[name] = self.module
+        if self.alone:
+            _install_get_ipython(self.space["get_ipython"])
+
+    # ------------------------------------------------------------------------------------------------- requests
+
+    def answer(self, message, trees, buffers):
+        """The parts of the reply to one request."""
+        number = message.get("n")
+        for handle in message["drop"]:
+            self.handles.pop(handle, None)
+        try:
+            values = [self._decoder(buffers).decode(tree) for tree in trees]
+            result = getattr(self, "op_" + message["op"])(message, *values)
+            return wire.frame({"n": number, "kind": "value"}, result, encoder=wire.Encoder(self._keep))
+        except Missing as error:
+            return wire.frame({"n": number, "kind": "missing", "name": str(error)[:200]})
+        except wire.WireError as error:
+            return wire.frame({"n": number, "kind": "unsendable", "text": str(error)[:MESSAGE]})
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt) and not self.alone:
+                raise
+            return wire.frame({"n": number, "kind": "error", **self.describe(error)})
+
+    def op_exec(self, message):
+        self.run_cell(message["label"], message["source"])
+
+    def op_call(self, message, target, args, kwargs):
+        return target(*args, **kwargs)
+
+    def op_run(self, message, source, args, kwargs):
+        return source(*args, **kwargs)
+
+    def op_value(self, message, target):
+        return target
+
+    def op_getattr(self, message, target):
+        return getattr(target, message["name"])
+
+    def op_setattr(self, message, target, value):
+        setattr(target, message["name"], value)
+
+    def op_operator(self, message, *operands):
+        return OPERATORS[message["name"]](*operands)
+
+    def op_names(self, message):
+        names = (name for name in list(self.space) if isinstance(name, str) and name not in self.hidden)
+        return [name[:200] for name in names if not name.startswith("__")][:NAMES]
+
+    def close(self):
+        """Forget the namespace: for an agent that shares its process."""
+        sys.modules.pop(self.module.__name__, None)
+        for label in self.labels:
+            linecache.cache.pop(label, None)
+
+    # ---------------------------------------------------------------------------------------------------- cells
+
+    def run_cell(self, label, source):
+        """Execute one cell; its tracebacks and inspect.getsource show `label` and its own lines."""
+        source = plain_python(source)
+        label = label if self.alone else f"{label} ({self.module.__name__})"  # others here have such a cell too
+        linecache.cache[label] = (len(source), None, source.splitlines(keepends=True), label)
+        self.labels.append(label)
+        exec(compile(source, label, "exec", dont_inherit=True), self.space)
+
+    def run_source(self, source):
+        label = self.labels[-1] if self.labels else "cell"
+        exec(compile(plain_python(source), label, "exec", dont_inherit=True), self.space)
+
+    def describe(self, error):
+        """An exception as plain bounded text: type, bases, message, the student's own frames."""
+        kind = type(error)
+        try:
+            text = str(error)
+        except BaseException:
+            text = "(its text could not be made)"
+        frames, trace = [], error.__traceback__
+        labels = set(self.labels)
+        while trace is not None:
+            label = trace.tb_frame.f_code.co_filename
+            if label in labels:
+                frames.append([label, trace.tb_lineno, linecache.getline(label, trace.tb_lineno).strip()[:200]])
+            trace = trace.tb_next
+        if isinstance(error, SyntaxError) and error.filename in labels:
+            text = str(error.msg)
+            frames.append([error.filename, error.lineno or 0, (error.text or "").strip()[:200]])
+        return {
+            "type": kind.__name__[:200],
+            "bases": [base.__name__[:200] for base in kind.__mro__[:20]],
+            "text": text[:MESSAGE],
+            "frames": frames[:2] + frames[2:][-(FRAMES - 2) :],
+        }
+
+    # --------------------------------------------------------------------------------------------------- values
+
+    def _decoder(self, buffers):
+        return wire.Decoder(buffers, self._resolve)
+
+    def _keep(self, value):
+        number = next(self.numbers)
+        self.handles[number] = value
+        return {"t": "handle", "id": number, "type": type(value).__name__[:200]}
+
+    def _resolve(self, node):
+        tag = node["t"]
+        if tag == "handle":
+            return self.handles[node["id"]]
+        if tag == "name":
+            try:
+                return self.space[node["name"]]
+            except KeyError:
+                raise Missing(node["name"]) from None
+        if tag == "callback":
+            return self._proxy(node["id"])
+        if tag == "stream":
+            return Stream(self._proxy(node["id"]))
+        if tag == "code":
+            return self._helper(node["name"], node["source"])
+        raise wire.WireError("unknown kind of value")
+
+    def _helper(self, name, source):
+        space = {"__name__": "student_side", "student": Student(self.space), "np": np}
+        if "torch" in sys.modules:
+            space["torch"] = sys.modules["torch"]
+        exec(compile(source, "<helper>", "exec", dont_inherit=True), space)
+        return space[name]
+
+    def _proxy(self, number):
+        def callback(*args, **kwargs):
+            return self._callback(number, args, kwargs)
+
+        return callback
+
+    def _callback(self, number, args, kwargs):
+        parts = wire.frame({"kind": "callback", "id": number}, list(args), kwargs, encoder=wire.Encoder(self._keep))
+        message, trees, buffers = self.ask(parts)
+        if message["kind"] == "raise":
+            kind = getattr(builtins, message["type"], None)
+            known = isinstance(kind, type) and issubclass(kind, Exception)
+            raise (kind if known else RuntimeError)(message["text"])
+        return self._decoder(buffers).decode(trees[0])
+
+
+class Missing(Exception):
+    """The namespace has no such name."""
+
+
+class Student:
+    """What a helper sees as `student`: the names that the student's cells define."""
+
+    def __init__(self, space):
+        object.__setattr__(self, "_space", space)
+
+    def __getattr__(self, name):
+        try:
+            return self._space[name]
+        except KeyError:
+            raise Missing(name) from None
+
+    def __setattr__(self, name, value):
+        self._space[name] = value
+
+
+class Stream:
+    """An iterator of the other side."""
+
+    def __init__(self, step):
+        self._step = step
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        return self._step()
+
+
+def plain_python(source):
+    """The cell as plain Python: IPython's magics and `!` lines become calls to the harmless `get_ipython()`."""
+    source = source.replace("\r\n", "\n").replace("\r", "\n")
+    try:
+        ast.parse(source)
+        return source
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        pass
+    try:
+        from IPython.core.inputtransformer2 import TransformerManager
+
+        return TransformerManager().transform_cell(source)
+    except ImportError:
+        lines = (line if not line.lstrip().startswith(("%", "!")) else "pass" for line in source.split("\n"))
+        return textwrap.dedent("\n".join(lines))
+    except SyntaxError:
+        return source
+
+
+def _install_get_ipython(get_ipython):
+    """`from IPython import get_ipython` gives the harmless one as well."""
+    for name in ("IPython", "IPython.core.getipython"):
+        if name in sys.modules:
+            sys.modules[name].get_ipython = get_ipython
+
+
+def main(sock):
+    """Serve requests over `sock` until the other side closes it."""
+    stream = wire.Stream(sock, wire.WireLimits(header_bytes=1 << 30, buffer_bytes=1 << 32))
+
+    lock = threading.Lock()  # a student's threads may call back too
+
+    def ask(parts):
+        with lock:
+            stream.send(parts)
+            return stream.receive()
+
+    agent = Agent(ask)
+    stream.send(wire.frame({"kind": "ready"}))
+    while True:
+        try:
+            request = stream.receive()
+        except EOFError:
+            return
+        reply = agent.answer(*request)
+        with lock:
+            stream.send(reply)

@@ -1,0 +1,253 @@
+"""The trusted side of one conversation: sends requests to an agent, answers its callbacks, reads replies as hostile."""
+
+import builtins
+import inspect
+import itertools
+import socket
+import textwrap
+import time
+import unicodedata
+
+from autograder.sandbox import SandboxFault
+from autograder.submission import wire
+from autograder.submission.agent import Agent
+from autograder.submission.errors import (
+    MissingName,
+    StudentCrashed,
+    StudentError,
+    StudentMemory,
+    StudentMisbehaved,
+    StudentTimeout,
+    Usage,
+)
+from autograder.submission.remote import Remote
+
+READY_SECONDS = 30.0
+FAULT = b"FAULT"  # what a child sends instead of a frame when it could not be confined
+ALLOCATION_FAILED = "MemoryError"
+# What a callback on our side may tell the student that it raised; of anything else only that it failed.
+TOLD = (StopIteration, ValueError, TypeError, KeyError, IndexError, ZeroDivisionError, ArithmeticError, RuntimeError)
+
+
+def escape(text, limit=2000):
+    """Text of the student's as harmless printable text: control, direction and unassigned characters are spelled out."""
+    if not isinstance(text, str):
+        return ""
+    cut = text[:limit]
+    shown = "".join(
+        c if c in "\n\t" or unicodedata.category(c)[0] != "C" else c.encode("unicode_escape").decode() for c in cut
+    )
+    return shown + (" …" if len(text) > limit else "")
+
+
+class Peer:
+    """What both kinds of conversation share. Subclasses give `_exchange(parts, deadline)`: one frame there and back."""
+
+    def __init__(self, limits):
+        self.limits = limits
+        self.ask = None  # whoever owns the conversation: ask(title, args, kwargs, message, *values)
+        self.callbacks = []  # callables of ours that were passed in; the student's side knows them by number
+        self.calls_back = self.bytes_back = self.bytes_read = self.held = 0
+        self.dropped = []  # numbers of handles that nobody holds any more
+        self.numbers = itertools.count(1)
+
+    def request(self, message, *values, seconds):
+        """The value of one request. Raises a SubmissionError, or SandboxFault."""
+        started = time.monotonic()
+        number, message["drop"], self.dropped = next(self.numbers), self.dropped, []
+        encoder = wire.Encoder(self._outgoing, layout=True)
+        try:
+            parts = wire.frame({**message, "n": number}, *values, encoder=encoder)
+        except wire.WireError as error:
+            raise TypeError(f"cannot send that to the submission: {error}") from None
+        reply, trees, buffers = self._exchange(parts, started + seconds)
+        kind = reply.get("kind")
+        self.bytes_read += sum(buffer.nbytes for buffer in buffers)
+        if self.bytes_read > self.limits.answer_mb << 20:
+            raise StudentMisbehaved(f"it returned more than {self.limits.answer_mb} MB in all")
+        if reply.get("n") != number:
+            raise self._misbehaved("it answered out of turn")
+        if kind == "value" and len(trees) == 1:
+            try:
+                return self._decode(trees[0], buffers)
+            except wire.WireError as error:
+                raise self._misbehaved(str(error)) from None
+        if kind == "missing":
+            raise MissingName(escape(reply.get("name"), 200))
+        if kind == "unsendable":
+            raise StudentMisbehaved(f"what it returned cannot be read: {escape(reply.get('text'), 300)}")
+        if kind == "error":
+            raise self._raised(reply, started)
+        raise self._misbehaved("it sent a malformed answer")
+
+    def _raised(self, reply, started):
+        bases, frames = reply.get("bases"), reply.get("frames")
+        bases = bases if isinstance(bases, list) else []
+        frames = frames if isinstance(frames, list) else []
+        usage = Usage(seconds=time.monotonic() - started)
+        error = StudentError(
+            escape(reply.get("type"), 200) or "Exception",
+            [escape(base, 200) for base in bases[:20]],
+            escape(reply.get("text")),
+            [
+                (escape(frame[0], 100), frame[1], escape(frame[2], 200))
+                for frame in frames[:20]
+                if isinstance(frame, list) and len(frame) == 3 and type(frame[1]) is int and 0 <= frame[1] < 1 << 31
+            ],
+            usage,
+        )
+        if ALLOCATION_FAILED in error.bases:
+            return StudentMemory("it ran out of the memory that it may use", usage, error)
+        if "SystemExit" in error.bases:
+            return StudentCrashed("it ended its process (exit)", usage)
+        return error
+
+    def _misbehaved(self, text):
+        return StudentMisbehaved(f"its process broke the rules of the conversation: {text}")
+
+    # ---------------------------------------------------------------------------------------------------- values
+
+    def _outgoing(self, value):
+        if isinstance(value, Remote):
+            if value._peer is not self:
+                raise wire.WireError("a handle of another process")
+            return value._node
+        if getattr(value, "__lsml_student_side__", False):
+            return code_node(value)
+        if hasattr(value, "__next__"):
+            self.callbacks.append(value.__next__)
+            return {"t": "stream", "id": len(self.callbacks) - 1}
+        if callable(value) and not isinstance(value, type):
+            self.callbacks.append(value)
+            return {"t": "callback", "id": len(self.callbacks) - 1}
+        raise wire.WireError(f"a {type(value).__name__} cannot cross the wire")
+
+    def _decode(self, tree, buffers):
+        return wire.Decoder(buffers, self._incoming).decode(tree)
+
+    def _incoming(self, node):
+        number, kind = node.get("id"), node.get("type")
+        if node.get("t") != "handle" or type(number) is not int or not 0 < number < 1 << 53:
+            raise wire.WireError("unknown kind of value")
+        self.held += 1
+        if self.held - len(self.dropped) > self.limits.handles:
+            raise wire.WireError("too many objects that are not plain data")
+        return Remote(self, {"t": "handle", "id": number}, escape(kind, 200))
+
+    def answer_callback(self, message, trees, buffers):
+        """The parts of the answer to a callback. Raises StudentMisbehaved when it is malformed or there are too many."""
+        number = message.get("id")
+        self.calls_back += 1
+        self.bytes_back += sum(buffer.nbytes for buffer in buffers)
+        if type(number) is not int or not 0 <= number < len(self.callbacks) or len(trees) != 2:
+            raise self._misbehaved("malformed callback")
+        if self.calls_back > self.limits.callback_calls or self.bytes_back > self.limits.callback_mb << 20:
+            raise StudentMisbehaved("it called a function that it was given too many times, or with too much data")
+        try:
+            args, kwargs = (self._decode(tree, buffers) for tree in trees)
+        except wire.WireError as error:
+            raise self._misbehaved(str(error)) from None
+        if not isinstance(args, list) or not isinstance(kwargs, dict) or not all(type(k) is str for k in kwargs):
+            raise self._misbehaved("malformed callback")
+        try:
+            result = self.callbacks[number](*args, **kwargs)
+        except Exception as error:
+            name = next((kind.__name__ for kind in TOLD if isinstance(error, kind)), "RuntimeError")
+            known = type(error).__name__ if hasattr(builtins, type(error).__name__) else name
+            return wire.frame({"kind": "raise", "type": known, "text": "raised by the function that was passed in"})
+        encoder = wire.Encoder(self._outgoing, layout=True)
+        parts = wire.frame({"kind": "value"}, result, encoder=encoder)
+        self.bytes_back += encoder.bytes
+        return parts
+
+
+class ChildPeer(Peer):
+    """A conversation with the agent in a sandbox's child."""
+
+    def __init__(self, child):
+        super().__init__(child.limits)
+        self.child = child
+        self.stream = wire.Stream(child.sock)
+        child.sock.settimeout(READY_SECONDS)
+        try:
+            if child.sock.recv(len(FAULT), socket.MSG_PEEK) == FAULT:
+                raise SandboxFault(child.sock.recv(8192)[len(FAULT) :].decode(errors="replace"))
+            self.stream.receive(time.monotonic() + READY_SECONDS)
+        except (OSError, EOFError, wire.WireError) as error:
+            raise SandboxFault(f"the agent does not start: {error}") from None
+
+    def _exchange(self, parts, deadline):
+        started = time.monotonic()
+        try:
+            self.stream.send(parts, deadline)
+        except (TimeoutError, EOFError) as error:
+            raise self._gone(error, started) from None
+        while True:
+            reply = self._receive(deadline, started)
+            if reply[0].get("kind") != "callback":
+                return reply
+            try:
+                self.stream.send(self.answer_callback(*reply), deadline)
+            except (TimeoutError, EOFError) as error:
+                raise self._gone(error, started) from None
+            except BaseException:
+                self.child.end()
+                raise
+
+    def _receive(self, deadline, started):
+        try:
+            return self.stream.receive(deadline)
+        except (TimeoutError, EOFError) as error:
+            raise self._gone(error, started) from None
+        except wire.WireError as error:
+            self.child.end()
+            raise self._misbehaved(str(error)) from None
+
+    def _gone(self, error, started):
+        """End the child, and what that means."""
+        seconds = time.monotonic() - started
+        ended = self.child.end()
+        usage = Usage(seconds, ended.peak_mb)
+        if ended.reason == "memory":
+            return StudentMemory(f"it used more than {self.limits.memory_mb} MB of memory", usage)
+        if isinstance(error, TimeoutError):
+            return StudentTimeout(f"it ran longer than it may ({seconds:.1f} s)", usage)
+        how = {"exit": f"exit status {ended.status}", "signal": f"signal {-ended.status}"}.get(
+            ended.reason, "it hung up"
+        )
+        return StudentCrashed(f"it ended its process ({how})", usage)
+
+    @property
+    def ended(self):
+        """Whether its process is over."""
+        return self.child.ended is not None
+
+    def end(self):
+        """Kill its process."""
+        self.child.end()
+
+
+class LocalPeer(Peer):
+    """The same conversation, copying as the wire does, with an agent in this very process: trusted code only."""
+
+    names = itertools.count(1)
+
+    def __init__(self, limits):
+        super().__init__(limits)
+        self.agent = Agent(
+            lambda parts: wire.memory_frame(self.answer_callback(*wire.memory_frame(parts))),
+            name=f"lsml_answer_{next(self.names)}",
+        )
+
+    def _exchange(self, parts, deadline):
+        return wire.memory_frame(self.agent.answer(*wire.memory_frame(parts)))
+
+    def end(self):
+        self.agent.close()
+
+
+def code_node(helper):
+    """The wire's node for a `@student_side` helper: its source, without its decorators."""
+    lines = textwrap.dedent(inspect.getsource(helper)).splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith(("def ", "class ", "async def ")))
+    return {"t": "code", "name": helper.__name__, "source": "\n".join(lines[start:]) + "\n"}

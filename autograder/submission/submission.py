@@ -1,0 +1,233 @@
+"""A submission as a hidden test sees it: its cells, executed in a fresh process, and its functions to call."""
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from autograder.sandbox import Limits, Sandbox
+from autograder.submission.errors import (
+    StudentCrashed,
+    StudentError,
+    StudentMemory,
+    StudentMisbehaved,
+    StudentTimeout,
+    SubmissionError,
+)
+from autograder.submission.peer import ChildPeer, LocalPeer, Peer
+from autograder.submission.remote import Remote
+
+TRACE_CALLS = 200
+TRACE_BYTES = 16 << 20
+
+
+@dataclass(frozen=True)
+class SourceCell:
+    """One code cell to execute. `label` names it to people ("cell 7") and is unique in its notebook."""
+
+    label: str
+    source: str
+    kind: str = "exercise"
+
+
+@dataclass(frozen=True)
+class CellError:
+    """A cell that did not run through: `kind` is error, timeout, memory or crashed; `reason` one readable line."""
+
+    label: str
+    kind: str
+    error: StudentError | None
+    reason: str
+
+
+@dataclass
+class Call:
+    """One thing that was asked of the submission, with what came of it."""
+
+    name: str
+    args: tuple = ()
+    kwargs: dict = field(default_factory=dict)
+    result: Any = None
+    error: SubmissionError | None = None
+
+
+class Answers:
+    """What the student's submission and our own answers have in common: `answers.f(...)`, `run`, `calls`."""
+
+    def __init__(self, peer: Peer, limits: Limits):
+        self._limits = limits
+        self._left = limits.notebook_seconds
+        self._trace_left = TRACE_BYTES
+        self.calls: list[Call] = []
+        self.cell_errors: list[CellError] = []
+        self._use(peer)
+
+    def _use(self, peer):
+        self._peer = peer
+        peer.ask = self._ask
+
+    def __getattr__(self, name: str) -> Remote:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self[name]
+
+    def __getitem__(self, name: str) -> Remote:
+        """The student's `name`, also where this class has a method called so. Looked up when it is used."""
+        return Remote(self._peer, {"t": "name", "name": name}, name)
+
+    def value(self, name: str) -> Any:
+        """The value of a name that is not a function."""
+        return self._ask(name, (), {}, {"op": "value"}, self[name])
+
+    def run(self, helper, *args, **kwargs) -> Any:
+        """Run a `@student_side` helper over there; its globals have `student`, `np` and `torch`."""
+        return self._ask(helper.__name__, args, kwargs, {"op": "run"}, helper, list(args), kwargs)
+
+    @property
+    def names(self) -> list[str]:
+        """The names that the cells define (as the submission says)."""
+        names = self._request({"op": "names"}, seconds=self._limits.call_seconds)
+        return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+
+    def _ask(self, title, args, kwargs, message, *values):
+        call = Call(title, self._snapshot(args), self._snapshot(kwargs))
+        if len(self.calls) < TRACE_CALLS:
+            self.calls.append(call)
+        try:
+            result = self._request(message, *values, seconds=self._limits.call_seconds)
+        except SubmissionError as error:
+            call.error = error
+            raise
+        call.result = self._snapshot(result)
+        return result
+
+    def _request(self, message, *values, seconds):
+        """One request within what is left of the whole Submission's time."""
+        started = time.monotonic()
+        try:
+            return self._peer.request(message, *values, seconds=min(seconds, self._left))
+        finally:
+            self._left = max(0.0, self._left - (time.monotonic() - started))
+
+    def _snapshot(self, value, depth=0):
+        """A copy for the trace: arrays that a test may yet change are copied while there is room for them."""
+        if isinstance(value, tuple | list) and depth < 4 and len(value) <= 1000:
+            return type(value)(self._snapshot(item, depth + 1) for item in value)
+        if isinstance(value, dict) and depth < 4 and len(value) <= 1000:
+            return {key: self._snapshot(item, depth + 1) for key, item in value.items()}
+        size = getattr(value, "nbytes", 0) if not isinstance(value, Remote) else 0
+        if not size:
+            return value
+        if size > self._trace_left:
+            return f"<{type(value).__name__} of shape {tuple(value.shape)}, not kept>"
+        self._trace_left -= size
+        return value.copy() if isinstance(value, np.ndarray) else value.clone() if hasattr(value, "clone") else value
+
+    def close(self) -> None:
+        """End the process. When this returns nothing of it runs any more."""
+        self._peer.end()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.close()
+
+
+class Submission(Answers):
+    """A student's cells in a child of a sandbox. Make one with `Submission.load`.
+
+    Every use may raise a SubmissionError. After one that ended the process (timeout, memory, crash), each further use
+    raises the same again.
+    """
+
+    def __init__(self, sandbox: Sandbox, limits: Limits):
+        super().__init__(ChildPeer(sandbox.start(limits)), limits)
+        self._sandbox = sandbox
+        self._death: SubmissionError | None = None
+        self.skip: frozenset[str] = frozenset()  # labels of cells that no later child needs to try
+
+    @classmethod
+    def load(
+        cls, sandbox: Sandbox, cells: Sequence[SourceCell], limits: Limits | None = None, skip: Iterable[str] = ()
+    ) -> "Submission":
+        """Execute the cells one by one in a fresh child; one that fails or is slow does not stop the next.
+
+        A cell that kills its process (or had to be killed) is left out and the cells before it run again in another
+        child; its label is in `.skip`, to be passed to the next load of the same notebook. Errors are in
+        `.cell_errors`, those of skipped labels are not repeated. Raises SandboxFault only.
+        """
+        submission = cls(sandbox, limits or sandbox.limits)
+        try:
+            submission._load(cells, frozenset(skip))
+        except BaseException:
+            submission.close()
+            raise
+        return submission
+
+    def _load(self, cells, skip):
+        deadly: dict[str, CellError] = {}
+        while True:
+            errors: dict[str, CellError] = {}
+            for cell in cells:
+                if cell.label in skip or cell.label in deadly:
+                    continue
+                error = self._execute(cell)
+                if error is not None:
+                    errors[cell.label] = error
+                if self._death is not None:
+                    deadly[cell.label] = errors.pop(cell.label)
+                    break
+            else:
+                break
+            self._death = None
+            self._use(ChildPeer(self._sandbox.start(self._limits)))
+        order = {cell.label: place for place, cell in enumerate(cells)}
+        self.cell_errors = sorted({**errors, **deadly}.values(), key=lambda error: order[error.label])
+        self.skip = skip | frozenset(deadly)
+
+    def _execute(self, cell):
+        """The CellError of one cell, or None."""
+        message = {"op": "exec", "label": cell.label, "source": cell.source}
+        if self._left <= 0:
+            return CellError(cell.label, "timeout", None, "the notebook's time was used up before this cell")
+        try:
+            self._request(message, seconds=self._limits.cell_seconds)
+            return None
+        except StudentError as error:
+            return CellError(cell.label, "error", error, str(error))
+        except SubmissionError as error:
+            kinds = {StudentTimeout: "timeout", StudentMemory: "memory"}
+            return CellError(cell.label, kinds.get(type(error), "crashed"), getattr(error, "error", None), str(error))
+
+    def _request(self, message, *values, seconds):
+        if self._death is not None:
+            raise self._death
+        if self._left <= 0:
+            self._peer.end()
+            self._death = StudentTimeout("the time for the whole notebook is used up")
+            raise self._death
+        try:
+            return super()._request(message, *values, seconds=seconds)
+        except (StudentTimeout, StudentMemory, StudentCrashed, StudentMisbehaved) as error:
+            if self._peer.ended:
+                self._death = error
+            raise
+
+
+class LocalSubmission(Answers):
+    """Our own answers (reference, calibration), with the same interface and the same copying, in this process.
+
+    Never a student's code: there is no isolation and no deadline.
+    """
+
+    def __init__(self, cells: Sequence[SourceCell], limits: Limits = Limits()):
+        super().__init__(LocalPeer(limits), limits)
+        for cell in cells:
+            try:
+                self._request({"op": "exec", "label": cell.label, "source": cell.source}, seconds=0)
+            except SubmissionError as error:
+                student = error if isinstance(error, StudentError) else None
+                self.cell_errors.append(CellError(cell.label, "error", student, str(error)))
