@@ -1,0 +1,286 @@
+"""Grades a class in two steps: Reports in parallel, without the database; then one writer puts them into nbgrader."""
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from time import monotonic
+
+from autograder.classroom import bridge, present, record
+from autograder.classroom.folder import ClassFolder, write_atomically
+from autograder.classroom.reports import (
+    Reports,
+    Version,
+    best,
+    extensions,
+    note_recorded,
+    record_of,
+    versions,
+)
+from autograder.errors import UserError
+from autograder.grading import reading
+from autograder.grading.report import Report
+
+BATCH = 100  # submissions in one transaction
+BATCH_SECONDS = 2.0  # and no longer than this, so that a kill costs little
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one submission. `cached`: its Report was there; `written`: the gradebook changed."""
+
+    student: str
+    module: str
+    report: Report
+    cached: bool
+    written: bool
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict:
+        """As one JSON line tells it."""
+        return {
+            "student": self.student,
+            "module": self.module,
+            "status": self.report.status,
+            "score": self.report.score,
+            "max_score": self.report.max_score,
+            "seconds": round(self.report.seconds, 3),
+            "cached": self.cached,
+            "written": self.written,
+            "verdicts": {result.id: result.verdict for result in self.report.exercises},
+            "notes": [*self.notes, *self.report.notes],
+        }
+
+
+@dataclass
+class Summary:
+    """What a run came to."""
+
+    submissions: int = 0
+    graded: int = 0  # Reports made now
+    written: int = 0
+    seconds: float = 0.0
+    writing: float = 0.0  # seconds of them in autograded/ and the gradebook
+    verdicts: Counter = field(default_factory=Counter)
+    slowest: list[tuple[float, str, str]] = field(default_factory=list)
+    people: list[tuple[str, str, str]] = field(default_factory=list)  # who needs a person, where, and why
+    faults: int = 0
+
+    def add(self, outcome: Outcome) -> None:
+        """Count one outcome."""
+        report = outcome.report
+        self.submissions += 1
+        self.graded += not outcome.cached
+        self.written += outcome.written
+        self.faults += report.status == "grader_fault"
+        self.verdicts.update(result.verdict for result in report.exercises)
+        if not outcome.cached:
+            self.slowest = sorted([*self.slowest, (report.seconds, outcome.student, outcome.module)], reverse=True)[:5]
+        if report.status != "graded":
+            self.people.append((outcome.student, outcome.module, "; ".join(report.notes) or report.status))
+
+
+@dataclass
+class _Task:
+    """One student's submission of a module, until all its versions have Reports."""
+
+    student: str
+    module: str
+    found: list[tuple[Version, str]]
+    notes: tuple[str, ...]
+    reports: dict[str, Report] = field(default_factory=dict)
+    cached: bool = True
+
+    @property
+    def complete(self) -> bool:
+        return all(key in self.reports for _, key in self.found)
+
+    def chosen(self) -> tuple[Version, str, Report]:
+        return best([(version, key, self.reports[key]) for version, key in self.found])
+
+
+def plan(folder: ClassFolder, modules: Iterable[str], students: Iterable[str] | None) -> dict[str, list[str]]:
+    """Whom to grade in which module. UserError for a module never released, and for a student who handed nothing in."""
+    wanted = list(students) if students else None
+    with folder.gradebook() as book:
+        for module in modules:
+            record.find_notebook(book, module)
+    planned = {module: folder.submitted(module) for module in modules}
+    if wanted is not None:
+        for student in wanted:
+            if not any(student in found for found in planned.values()):
+                raise UserError(f"{student!r} has handed in nothing for {', '.join(planned)}")
+        planned = {module: [student for student in found if student in wanted] for module, found in planned.items()}
+    if not any(planned.values()):
+        names = ", ".join(planned) or "any module"
+        raise UserError(f"nobody has handed in {names}: no submissions in {folder.path / 'submitted'}/STUDENT/MODULE/")
+    return planned
+
+
+def autograde(
+    folder: ClassFolder,
+    planned: Mapping[str, list[str]],
+    engine,
+    *,
+    force: bool = False,
+    tell: Callable[[Outcome], None] = lambda outcome: None,
+) -> Summary:
+    """Grade what `plan` planned. `force` makes every Report anew. The caller holds the class's lock."""
+    started = monotonic()
+    summary = Summary()
+    reports = Reports(folder)
+    with folder.gradebook() as book:
+        for module, students in planned.items():
+            writer = _Writer(folder, module, book, force)
+            tasks = (_task(folder, reports, student, module) for student in students)
+            for task in _graded(tasks, reports, engine, force):
+                for outcome in writer.add(task):
+                    summary.add(outcome)
+                    tell(outcome)
+            for outcome in writer.flush():
+                summary.add(outcome)
+                tell(outcome)
+            summary.writing += writer.seconds
+    summary.seconds = monotonic() - started
+    return summary
+
+
+def _task(folder: ClassFolder, reports: Reports, student: str, module: str) -> _Task:
+    notes = tuple(bridge.set_aside(folder.path / "submitted" / student / module))
+    found = [(version, reports.key(version.path, module)) for version in versions(folder, student, module)]
+    return _Task(student, module, found, notes)
+
+
+def _graded(tasks: Iterator[_Task], reports: Reports, engine, force: bool) -> Iterator[_Task]:
+    """The tasks as their Reports become complete. Equal notebooks are graded once."""
+    waiting: dict[str, list[_Task]] = {}
+    fresh: set[str] = set()  # with `force`: made anew in this run already
+
+    def finish() -> Iterator[_Task]:
+        key, report = engine.next()
+        reports.store.put(key, report)
+        fresh.add(key)
+        for task in waiting.pop(key):
+            task.reports[key] = report
+            if task.complete:
+                yield task
+
+    for task in tasks:
+        for version, key in task.found:
+            kept = None if force and key not in fresh else reports.store.get(key)
+            if kept is not None:
+                task.reports[key] = kept
+                continue
+            task.cached = False
+            if key not in waiting:
+                job = reports.job(version.path, key, task.module)
+                if isinstance(job, Report):  # nothing that a grader could open
+                    task.reports[key] = job
+                    continue
+                waiting[key] = []
+                engine.submit(job)
+            waiting[key].append(task)
+        if task.complete:
+            yield task
+        while engine.busy >= engine.window:
+            yield from finish()
+    while engine.busy:
+        yield from finish()
+
+
+class _Writer:
+    """The one writer of a module: autograded/ and the gradebook, in batches."""
+
+    def __init__(self, folder: ClassFolder, module: str, book, force: bool):
+        self.folder, self.module, self.book, self.force = folder, module, book, force
+        self.released = bridge.released(folder, module)
+        self.extensions = extensions(folder, module)
+        self.penalty = late_penalties(folder)
+        self.seconds = 0.0
+        self.known = record.submission_ids(book, module)
+        self.batch: list[tuple[_Task, Version, str, Report]] = []
+        self.since = monotonic()
+
+    def add(self, task: _Task) -> Iterator[Outcome]:
+        """Take a graded submission; what was written because of it."""
+        version, key, report = task.chosen()
+        if not self.force and self._is_recorded(task.student, version, key):
+            yield self._outcome(task, report, written=False)
+            return
+        self.batch.append((task, version, key, report))
+        if len(self.batch) >= BATCH or monotonic() - self.since > BATCH_SECONDS:
+            yield from self.flush()
+
+    def flush(self) -> Iterator[Outcome]:
+        """Write what is waiting."""
+        started = monotonic()
+        batch, self.batch = self.batch, []
+        entries = []
+        for task, version, key, report in batch:
+            notebook = self._notebook(version, report, key)
+            before = record_of(self.folder, self.module, task.student).get("key")
+            entries.append(
+                record.Entry(
+                    task.student,
+                    report,
+                    version.timestamp,
+                    frozenset(present.answered(notebook)),
+                    changed=before not in (None, key),
+                    extension=self.extensions.get(task.student),
+                )
+            )
+            self._put(task.student, version, present.dumps(notebook))
+        if batch:
+            self.known |= record.write(self.book, self.module, entries, self.penalty)
+        for task, version, key, _ in batch:
+            note_recorded(self.folder, self.module, task.student, key, self.known[task.student], version.timestamp)
+        self.since = monotonic()
+        self.seconds += self.since - started
+        for task, _, _, report in batch:
+            yield self._outcome(task, report, written=True)
+
+    def _outcome(self, task: _Task, report: Report, written: bool) -> Outcome:
+        return Outcome(task.student, self.module, report, task.cached, written, task.notes)
+
+    def _is_recorded(self, student: str, version: Version, key: str) -> bool:
+        noted = record_of(self.folder, self.module, student)
+        stamp = version.timestamp.isoformat(" ") if version.timestamp else None
+        return (
+            noted.get("key") == key
+            and noted.get("timestamp") == stamp
+            and noted.get("submission") == self.known.get(student, "")
+            and self.folder.autograded(student, self.module).is_file()
+        )
+
+    def _notebook(self, version: Version, report: Report, key: str) -> dict:
+        try:
+            submitted = reading.read(version.path)
+        except reading.Unreadable:
+            submitted = None
+        notebook = present.present(self.released, submitted)
+        present.annotate(notebook, report, key)
+        return notebook
+
+    def _put(self, student: str, version: Version, text: str) -> None:
+        """Write autograded/STUDENT/MODULE as nbgrader's autograde leaves it."""
+        target = self.folder.autograded(student, self.module)
+        if target.parent.is_symlink() or target.parent.parent.is_symlink():
+            raise UserError(f"{target.parent} is a link; remove it")
+        write_atomically(target, text, mode=0o444)
+        bridge.prune(target.parent, self.module)
+        for name in bridge.KEPT:
+            source, copied = version.path.parent / name, target.parent / name
+            copied.unlink(missing_ok=True)
+            if source.is_file() and not source.is_symlink():
+                shutil.copyfile(source, copied)
+                os.chmod(copied, 0o444)
+
+
+def late_penalties(folder: ClassFolder) -> record.Penalty:
+    """The late penalty that nbgrader's configuration asks for."""
+    from nbgrader.preprocessors import AssignLatePenalties
+
+    step = AssignLatePenalties(parent=folder.app)
+    step.init_plugin()
+    return step.plugin_inst.late_submission_penalty

@@ -1,0 +1,222 @@
+"""Where Reports are made: in this process, or by Dask workers, each with one warm grader.
+
+An engine takes jobs and gives Reports back in any order. It never holds more than a window of jobs, so 10,000 queued
+submissions cost the client and the scheduler no more memory than a hundred.
+"""
+
+import atexit
+import contextlib
+import os
+import tempfile
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from autograder import curriculum
+from autograder.errors import UserError
+from autograder.grading.report import Report
+from autograder.sandbox import Limits
+
+CONNECT_SECONDS = 15.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """One notebook to grade: its bytes travel, so that a worker needs no view of the class folder."""
+
+    key: str
+    module: str
+    content: bytes
+    secret: str = field(repr=False)
+    limits: Limits
+
+
+def fault(module: str, why: str) -> Report:
+    """The Report of a notebook that the grader failed on: no score, and a person asked for."""
+    return Report(f"{module}.ipynb", module, "grader_fault", None, None, 0.0, (), (why,))
+
+
+class LocalEngine:
+    """Grades in this process, one notebook after the other. For a handful of submissions, and for tests."""
+
+    window = 1
+    workers = 1
+
+    def __init__(self):
+        self._jobs: deque[Job] = deque()
+
+    def __enter__(self) -> "LocalEngine":
+        return self
+
+    def __exit__(self, *failure) -> None:
+        close_grader()
+
+    @property
+    def busy(self) -> int:
+        """How many jobs have been submitted and not given back."""
+        return len(self._jobs)
+
+    def submit(self, job: Job) -> None:
+        """Take a job."""
+        self._jobs.append(job)
+
+    def next(self) -> tuple[str, Report]:
+        """Wait for the next Report; its key and itself."""
+        job = self._jobs.popleft()
+        return job.key, grade(job)
+
+
+class DaskEngine:
+    """Grades on a Dask cluster: one on this machine, or the one at `scheduler`.
+
+    The cluster of its own is closed to other processes of the machine: its connections are encrypted with a
+    certificate that exists only in the memory of this process and its workers.
+    """
+
+    def __init__(self, workers: int | None = None, scheduler: str | None = None, tls: dict[str, str] | None = None):
+        self.scheduler = scheduler
+        self._wanted = workers
+        self._tls = tls or {}
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> "DaskEngine":
+        with contextlib.ExitStack() as stack:
+            self._client = stack.enter_context(self._connect(stack))
+            from distributed import as_completed
+
+            self._done = as_completed(with_results=False)
+            self._keys: dict[str, Job] = {}
+            threads = self._client.nthreads()
+            self.workers = sum(threads.values()) or 1
+            # Enough that no worker waits for the client, few enough to hold in memory.
+            self.window = 2 * self.workers + 2
+            self._same_sources()
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *failure) -> None:
+        self._stack.close()
+
+    @property
+    def busy(self) -> int:
+        """How many jobs have been submitted and not given back."""
+        return len(self._keys)
+
+    def submit(self, job: Job) -> None:
+        """Send a job to the cluster."""
+        self._keys[job.key] = job
+        self._done.add(self._client.submit(grade_dict, job, key=job.key, pure=False, retries=1))
+
+    def next(self) -> tuple[str, Report]:
+        """Wait for the next Report; its key and itself. UserError where the cluster is gone."""
+        from distributed import CancelledError
+        from distributed.scheduler import KilledWorker
+
+        try:
+            future = next(self._done)
+            job = self._keys.pop(future.key)
+            try:
+                return job.key, Report.from_dict(future.result())
+            except KilledWorker:
+                return job.key, fault(job.module, "the worker that graded it died, more than once")
+            finally:
+                future.release()
+        except (CancelledError, OSError, StopIteration, TimeoutError) as error:
+            raise UserError(
+                f"the Dask cluster is gone ({type(error).__name__}); run the command again to go on"
+            ) from None
+
+    def _connect(self, stack: contextlib.ExitStack) -> Any:
+        import dask
+        from distributed import Client, LocalCluster
+        from distributed.security import Security
+
+        stack.enter_context(
+            dask.config.set({"distributed.scheduler.allowed-failures": 1, "distributed.admin.log-length": 0})
+        )
+        if self.scheduler is None:
+            cluster = stack.enter_context(
+                LocalCluster(
+                    n_workers=self._wanted or os.cpu_count() or 1,
+                    threads_per_worker=1,
+                    processes=True,
+                    host="127.0.0.1",
+                    dashboard_address=None,
+                    security=Security.temporary(),
+                    silence_logs="CRITICAL",
+                )
+            )
+            return Client(cluster)
+        address = self.scheduler if "://" in self.scheduler else f"tls://{self.scheduler}"
+        security = None
+        if address.startswith("tls://"):
+            security = Security(require_encryption=True, **self._tls)
+        try:
+            client = Client(address, security=security, timeout=CONNECT_SECONDS)
+            client.wait_for_workers(1, timeout=CONNECT_SECONDS)
+            return client
+        except (OSError, TimeoutError, ValueError, TypeError) as error:
+            why = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise UserError(f"the Dask scheduler {address} cannot be used: {why}") from None
+
+    def _same_sources(self) -> None:
+        """Workers that have another version of the course would grade by other tests than the Reports' keys say."""
+        if self.scheduler is None:
+            return
+        here = fingerprint()
+        for worker, there in self._client.run(fingerprint).items():
+            if there != here:
+                raise UserError(f"the Dask worker {worker} has another version of the course or its packages than this")
+
+
+def fingerprint() -> str:
+    """One hash of the course and the grader as this process has them."""
+    import hashlib
+
+    from autograder.grading.report import report_key
+
+    keys = [report_key(Path(os.devnull), name, "", Limits()) for name in curriculum.names()]
+    return hashlib.sha256("".join(keys).encode()).hexdigest()
+
+
+# What runs in a worker. The grader is the process's own and stays warm from job to job.
+
+_grader: tuple[tuple[str, Limits], Any, contextlib.ExitStack] | None = None
+
+
+def grade(job: Job) -> Report:
+    """Grade one notebook with this process's grader."""
+    with tempfile.TemporaryDirectory(prefix="lsml-") as scratch:
+        path = Path(scratch) / f"{job.module}.ipynb"
+        path.write_bytes(job.content)
+        return _warm_grader(job.secret, job.limits).grade(path, expected_module=job.module)
+
+
+def grade_dict(job: Job) -> dict:
+    """`grade`, as plain values that Dask can carry."""
+    return grade(job).to_dict()
+
+
+def _warm_grader(secret: str, limits: Limits):
+    global _grader
+    if _grader is None or _grader[0] != (secret, limits):
+        from autograder.grading import Grader
+
+        close_grader()
+        stack = contextlib.ExitStack()
+        grader = stack.enter_context(Grader(sandbox="bubblewrap", secret=secret, limits=limits))
+        _grader = (secret, limits), grader, stack
+    return _grader[1]
+
+
+def close_grader() -> None:
+    """End this process's grader, if it has one."""
+    global _grader
+    if _grader is not None:
+        _, _, stack = _grader
+        _grader = None
+        stack.close()
+
+
+atexit.register(close_grader)

@@ -1,0 +1,123 @@
+"""Gradebook exports as learning platforms import them, as nbgrader export plugins.
+
+`lsml export` uses them, and so does `nbgrader export --exporter=autograder.classroom.export.CanvasExport`.
+A score that is not final (the grader failed, or an answer in words waits for its reader) is left blank.
+"""
+
+import csv
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+from nbgrader.api import Assignment, Grade, Student, SubmittedAssignment, SubmittedNotebook
+from nbgrader.plugins import ExportPlugin
+from sqlalchemy import func
+from traitlets import Int
+
+from autograder.classroom.folder import write_atomically
+
+
+def final_scores(book, modules: list[str] | None = None) -> tuple[list, dict[tuple[str, str], float], int]:
+    """The assignments, each final score by (student, assignment), and how many are not final yet."""
+    query = book.db.query(Assignment).order_by(Assignment.name)
+    assignments = [found for found in query if not modules or found.name in modules]
+    # One row a submission, whatever the size of the class.
+    unfinished = (
+        book.db.query(SubmittedNotebook.assignment_id)
+        .join(Grade, Grade.notebook_id == SubmittedNotebook.id)
+        .filter(Grade.auto_score.is_(None), Grade.manual_score.is_(None))
+        .distinct()
+    )
+    waiting = {row[0] for row in unfinished}
+    rows = (
+        book.db.query(SubmittedAssignment.id, SubmittedAssignment.student_id, Assignment.name, func.sum(Grade.score))
+        .join(Assignment, Assignment.id == SubmittedAssignment.assignment_id)
+        .join(SubmittedNotebook, SubmittedNotebook.assignment_id == SubmittedAssignment.id)
+        .join(Grade, Grade.notebook_id == SubmittedNotebook.id)
+        .group_by(SubmittedAssignment.id, SubmittedAssignment.student_id, Assignment.name)
+    )
+    penalties = dict(
+        book.db.query(SubmittedNotebook.assignment_id, func.sum(SubmittedNotebook.late_submission_penalty))
+        .group_by(SubmittedNotebook.assignment_id)
+        .tuples()
+    )
+    names = {assignment.name for assignment in assignments}
+    scores, left = {}, 0
+    for submission, student, name, score in rows:
+        if name not in names:
+            continue
+        if submission in waiting:
+            left += 1
+        else:
+            scores[student, name] = max(0.0, score - (penalties.get(submission) or 0.0))
+    return assignments, scores, left
+
+
+class _TableExport(ExportPlugin):
+    """What the exports have in common: a CSV file, written whole or not at all."""
+
+    waiting = Int(0, help="How many scores the last export left blank, because they are not final.")
+
+    def export(self, gradebook) -> None:
+        modules = [str(item) for item in self.assignment] or None
+        assignments, scores, self.waiting = final_scores(gradebook, modules)
+        students = gradebook.db.query(Student).order_by(Student.last_name, Student.first_name, Student.id)
+        wanted = {str(item) for item in self.student}
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\r\n")
+        people = (student for student in students if not wanted or student.id in wanted)
+        writer.writerows(self.rows(people, assignments, scores))
+        write_atomically(Path(self.to or self.default_name), text.getvalue())
+
+    def rows(self, students, assignments, scores) -> Iterator[list]:
+        """The rows of the file, its heading first."""
+        raise NotImplementedError
+
+    @staticmethod
+    def score(scores, student, assignment) -> str:
+        """A score as it is written; empty where there is none."""
+        found = scores.get((student.id, assignment.name))
+        return "" if found is None else f"{round(found, 4):g}"
+
+
+class CanvasExport(_TableExport):
+    """The columns of Canvas's own gradebook export, which is what its import reads."""
+
+    default_name = "canvas.csv"
+
+    def rows(self, students, assignments, scores):
+        names = [assignment.name for assignment in assignments]
+        yield ["Student", "ID", "SIS User ID", "SIS Login ID", "Section", *names]
+        yield ["    Points Possible", "", "", "", "", *(f"{assignment.max_score:g}" for assignment in assignments)]
+        for student in students:
+            name = ", ".join(filter(None, (student.last_name, student.first_name))) or student.id
+            yield [
+                name,
+                student.lms_user_id or "",
+                "",
+                student.id,
+                "",
+                *(self.score(scores, student, assignment) for assignment in assignments),
+            ]
+
+
+class MoodleExport(_TableExport):
+    """One line a student, known to Moodle by e-mail address, ID number or username, one column a module."""
+
+    default_name = "moodle.csv"
+
+    def rows(self, students, assignments, scores):
+        names = [assignment.name for assignment in assignments]
+        yield ["Username", "First name", "Last name", "ID number", "Email address", *names]
+        for student in students:
+            yield [
+                student.id,
+                student.first_name or "",
+                student.last_name or "",
+                student.lms_user_id or "",
+                student.email or "",
+                *(self.score(scores, student, assignment) for assignment in assignments),
+            ]
+
+
+FORMATS = {"canvas": CanvasExport, "moodle": MoodleExport}

@@ -1,0 +1,244 @@
+"""The page a student gets back, as nbgrader's generate_feedback makes it with this exporter.
+
+It is one file without scripts, fonts or pictures from elsewhere, so it opens anywhere and does nothing but show.
+What it says comes from the Report in the autograded notebook and from the gradebook: verdicts, sentences, hints, the
+student's own exception and code. Inputs and expected values are in neither.
+"""
+
+import datetime
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from nbconvert.exporters.exporter import Exporter
+from nbgrader.api import (
+    Assignment,
+    BaseCell,
+    Gradebook,
+    GradeCell,
+    Notebook,
+    SolutionCell,
+    SubmittedAssignment,
+    SubmittedNotebook,
+    TaskCell,
+)
+from nbgrader.preprocessors import NbGraderPreprocessor
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import PythonLexer
+
+from autograder.classroom import sanitize
+from autograder.classroom.folder import ClassFolder
+from autograder.classroom.record import auto_comment
+from autograder.classroom.release import why
+from autograder.errors import UserError
+from autograder.grading.report import Report
+
+HEADLINES = {
+    "passed": "passed",
+    "partial": "partly right",
+    "failed": "not right yet",
+    "error": "raised an exception",
+    "timeout": "ran out of time",
+    "memory": "ran out of memory",
+    "crashed": "ended its process",
+    "unanswered": "not answered",
+    "grader_fault": "waits for a person",
+}
+ICONS = {"passed": "✓", "partial": "◐", "unanswered": "–", "grader_fault": "…"}
+
+
+def generate(folder: ClassFolder, module: str, student: str | None = None) -> list[Path]:
+    """Write the pages of a module, or of one student, through nbgrader's generate_feedback; their paths."""
+    graded = folder.graded(module)
+    if student is not None and student not in graded:
+        raise UserError(f"{student!r} has no graded {module}; run `lsml autograde` first")
+    if not graded:
+        raise UserError(f"{module} is not graded yet; run `lsml autograde {module}` first")
+    result = folder.api.generate_feedback(module, student_id=student, force=True)
+    pages = [folder.path / "feedback" / one / module / f"{module}.html" for one in ([student] if student else graded)]
+    missing = [page for page in pages if not page.exists()]
+    if missing or not result["success"]:
+        raise UserError(f"{len(missing)} of {len(pages)} pages of {module} were not written: {why(result)}")
+    return pages
+
+
+def release_feedback(folder: ClassFolder, module: str, student: str | None = None) -> None:
+    """Put written pages into nbgrader's exchange."""
+    result = folder.api.release_feedback(module, student)
+    if not result["success"]:
+        raise UserError(f"the feedback of {module} was not put into the exchange: {why(result)}")
+
+
+class ReadGrades(NbGraderPreprocessor):
+    """What the gradebook says of one notebook, with one query where nbgrader's GetGrades has one for each cell."""
+
+    def preprocess(self, nb, resources):
+        where = resources["nbgrader"]
+        with Gradebook(where["db_url"], self.parent.parent.coursedir.course_id) as book:
+            submission, notebook = (
+                book.db.query(SubmittedAssignment, SubmittedNotebook)
+                .join(SubmittedNotebook, SubmittedNotebook.assignment_id == SubmittedAssignment.id)
+                .join(Notebook, Notebook.id == SubmittedNotebook.notebook_id)
+                .join(Assignment, Assignment.id == SubmittedAssignment.assignment_id)
+                .filter(
+                    Assignment.name == where["assignment"],
+                    Notebook.name == where["notebook"],
+                    SubmittedAssignment.student_id == where["student"],
+                )
+                .one()
+            )
+            names = {
+                cell.id: cell.name
+                for kind in (GradeCell, SolutionCell, TaskCell)
+                for cell in book.db.query(kind).filter(BaseCell.notebook_id == notebook.notebook_id)
+            }
+            where["grades"] = {
+                names[grade.cell_id]: {
+                    "score": None if grade.auto_score is None and grade.manual_score is None else grade.score,
+                    "manual": grade.manual_score is not None,
+                    "needs": grade.needs_manual_grade,
+                }
+                for grade in notebook.grades
+            }
+            where["comments"] = {
+                names[comment.cell_id]: (comment.manual_comment or "") for comment in notebook.comments
+            }
+            where["penalty"] = notebook.late_submission_penalty or 0.0
+            where["seconds_late"] = submission.total_seconds_late
+            where["timestamp"] = submission.timestamp
+            student = submission.student
+            where["name"] = " ".join(filter(None, (student.first_name, student.last_name)))
+        return nb, resources
+
+
+class FeedbackExporter(Exporter):
+    """Renders an autograded notebook as the page that its student gets."""
+
+    file_extension = ".html"
+    output_mimetype = "text/html"
+
+    def from_notebook_node(self, nb, resources=None, **options):
+        nb, resources = super().from_notebook_node(nb, resources, **options)
+        return page(nb, resources["nbgrader"]), resources
+
+
+def page(notebook: Mapping[str, Any], where: Mapping[str, Any]) -> str:
+    """The feedback page. `where` is what ReadGrades found, besides nbgrader's names of student and assignment."""
+    report = Report.from_dict(notebook["metadata"]["lsml"]["report"])
+    cells = notebook["cells"]
+    code = _sources(cells)
+    hints = _hints(cells)
+    grades, comments = where["grades"], where["comments"]
+    exercises = [
+        _exercise(result, grades.get(f"check_{result.id}"), comments.get(result.id, ""), code, hints)
+        for result in report.exercises
+    ]
+    written = [
+        _written(cell, grades, comments) for cell in cells if cell["metadata"].get("lsml", {}).get("role") == "written"
+    ]
+    points = sum(cell["metadata"]["nbgrader"].get("points", 0) for cell in cells if _graded(cell))
+    score = sum(grade["score"] for grade in grades.values() if grade["score"] is not None) - where["penalty"]
+    return _template().render(
+        title=_title(cells) or where["assignment"],
+        module=where["assignment"],
+        student=where["name"] or where["student"],
+        handed_in=where["timestamp"],
+        late=str(datetime.timedelta(seconds=int(where["seconds_late"]))) if where["seconds_late"] else "",
+        penalty=where["penalty"],
+        score=score,
+        points=points,
+        share=min(100, max(0, round(100 * score / points))) if points else 0,
+        waiting=any(grade["score"] is None or grade["needs"] for grade in grades.values()),
+        passed=sum(exercise["verdict"] == "passed" for exercise in exercises),
+        exercises=exercises,
+        written=written,
+        notes=report.notes,
+        graded=report.status == "graded",
+        code_style=Markup(_formatter().get_style_defs(".code")),
+    )
+
+
+def _exercise(result, grade, comment: str, code: Mapping[str, str], hints: Mapping[str, str]) -> dict[str, Any]:
+    failed = [test for test in result.tests if not test.passed]
+    read_next = next((test.hint for test in failed if test.hint), None)
+    score = grade["score"] if grade else result.score
+    return {
+        "name": result.id,
+        "verdict": result.verdict,
+        "headline": HEADLINES.get(result.verdict, result.verdict),
+        "icon": ICONS.get(result.verdict, "✗"),
+        "score": result.score if result.extra else score,
+        "points": result.points,
+        "extra": result.extra,
+        "by_hand": bool(grade and grade["manual"]),
+        "message": result.message,
+        "tests": [_test(test) for test in sorted(result.tests, key=lambda test: test.passed)],
+        "failed": len(failed),
+        "hint": read_next,
+        "hints": Markup(hints[result.id]) if read_next and result.id in hints else "",
+        "comment": comment if comment and comment != auto_comment(result) else "",
+        "code": Markup(highlight(code[result.id], PythonLexer(), _formatter())) if result.id in code else "",
+        "open": result.verdict not in ("passed", "unanswered"),
+    }
+
+
+def _test(test) -> dict[str, Any]:
+    sentence, _, detail = test.message.partition("\n")
+    return {
+        "passed": test.passed,
+        "sentence": sentence,
+        "detail": detail.strip("\n"),
+        "misconception": test.misconception,
+        "hint": test.hint,
+    }
+
+
+def _written(cell, grades, comments) -> dict[str, Any]:
+    name = cell["metadata"]["lsml"]["name"]
+    grade = grades.get(name, {"score": None, "manual": False, "needs": True})
+    return {
+        "name": name,
+        "answered": bool(cell["metadata"]["lsml"].get("answered")),
+        "answer": Markup(sanitize.html(cell["source"])),
+        "score": None if grade["needs"] and not grade["manual"] else grade["score"],
+        "points": cell["metadata"]["nbgrader"]["points"],
+        "comment": comments.get(name, ""),
+    }
+
+
+def _graded(cell: Mapping[str, Any]) -> bool:
+    return bool(cell["metadata"].get("nbgrader", {}).get("grade"))
+
+
+def _sources(cells) -> dict[str, str]:
+    roles = [(cell["metadata"].get("lsml", {}), cell) for cell in cells]
+    return {lsml["name"]: cell["source"] for lsml, cell in roles if lsml.get("role") == "exercise"}
+
+
+def _hints(cells) -> dict[str, str]:
+    roles = [(cell["metadata"].get("lsml", {}), cell) for cell in cells]
+    return {lsml["name"]: sanitize.html(cell["source"]) for lsml, cell in roles if lsml.get("role") == "hints"}
+
+
+def _title(cells) -> str:
+    lines = (line for cell in cells if cell["cell_type"] == "markdown" for line in cell["source"].splitlines())
+    return next((line[2:].strip() for line in lines if line.startswith("# ")), "")
+
+
+@lru_cache(maxsize=1)
+def _formatter() -> HtmlFormatter:
+    return HtmlFormatter(cssclass="code", style="friendly")
+
+
+@lru_cache(maxsize=1)
+def _template():
+    loader = PackageLoader("autograder.classroom", "templates")
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["points"] = lambda value: f"{round(value, 2):g}"
+    return environment.get_template("feedback.html.j2")

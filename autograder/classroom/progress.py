@@ -1,0 +1,80 @@
+"""What a person sees while a class is graded, and at the end."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from autograder.classroom.autograde import Outcome, Summary
+
+
+@contextmanager
+def bar(total: int, what: str, as_json: bool = False) -> Iterator[Callable[[Outcome | None], None]]:
+    """A function to call with each outcome. A live bar on a terminal; JSON lines where asked for; else silence."""
+    if as_json:
+
+        def say(outcome: Outcome | None) -> None:
+            if outcome is not None:
+                print(json.dumps(outcome.to_dict(), ensure_ascii=False), flush=True)
+
+        yield say
+        return
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda outcome: _note(outcome, console)
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(what, total=total, rate="")
+
+        def advance(outcome: Outcome | None) -> None:
+            _note(outcome, progress.console)
+            progress.advance(task)
+            speed = progress.tasks[0].finished_speed or progress.tasks[0].speed
+            progress.update(task, rate=f"{60 * speed:,.0f}/min" if speed else "")
+
+        yield advance
+
+
+def _note(outcome: Outcome | None, console: Console) -> None:
+    if outcome is not None:
+        for note in outcome.notes:
+            console.print(note, style="yellow", markup=False, highlight=False)
+
+
+def summary(found: Summary, console: Console) -> None:
+    """The end of a run, in a few lines."""
+    rate = f", {60 * found.submissions / found.seconds:,.0f} a minute" if found.seconds else ""
+    console.print(
+        f"{found.submissions} submissions in {found.seconds:.1f} s{rate}: "
+        f"{found.graded} graded, {found.submissions - found.graded} graded before, {found.written} written",
+        highlight=False,
+    )
+    if found.verdicts:
+        console.print(
+            "exercises: " + ", ".join(f"{count} {verdict}" for verdict, count in found.verdicts.most_common()),
+            highlight=False,
+        )
+    if found.slowest:
+        slow = ", ".join(f"{student} {seconds:.1f} s" for seconds, student, _ in found.slowest)
+        console.print(f"slowest: {slow}", highlight=False, markup=False)
+    for student, module, why in found.people[:20]:
+        console.print(f"needs a person: {student}, {module}: {why}", style="magenta", highlight=False, markup=False)
+    if len(found.people) > 20:
+        console.print(f"... and {len(found.people) - 20} more: `lsml regrade` lists them", style="magenta")
+
+
+def stdout() -> Console:
+    """Where results go."""
+    return Console(file=sys.stdout)

@@ -1,0 +1,145 @@
+"""Reports kept on disk under the hash of what produced them, and the submissions they belong to."""
+
+import contextlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from autograder.classroom.engine import Job, grade
+from autograder.classroom.folder import ClassFolder, write_atomically
+from autograder.errors import UserError
+from autograder.grading import reading
+from autograder.grading.report import Report, report_key
+from autograder.sandbox import Limits
+
+
+@dataclass(frozen=True)
+class Version:
+    """One thing that a student handed in for a module, and when (UTC; None where nobody wrote it down)."""
+
+    path: Path
+    timestamp: datetime | None
+
+
+class ReportStore:
+    """`folder/ab/abcdef....json`: one Report a file, written whole or not at all."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def _path(self, key: str) -> Path:
+        return self.folder / key[:2] / f"{key}.json"
+
+    def get(self, key: str) -> Report | None:
+        """The Report of that key; None where it is not kept, is damaged or says that the grader failed."""
+        try:
+            report = Report.from_dict(json.loads(self._path(key).read_bytes()))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+        return None if report.status == "grader_fault" else report
+
+    def put(self, key: str, report: Report) -> None:
+        """Keep a Report. A grader fault is kept for the list of faults, and made again at the next run."""
+        values = replace(report, notebook=f"{report.module}.ipynb").to_dict()
+        write_atomically(self._path(key), json.dumps(values, ensure_ascii=False), mode=0o600)
+
+    def fault(self, key: str) -> Report | None:
+        """The Report of a grader fault under that key, if that is what is kept."""
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+            report = Report.from_dict(json.loads(self._path(key).read_bytes()))
+            return report if report.status == "grader_fault" else None
+        return None
+
+    def drop(self, key: str) -> None:
+        """Forget a Report, so that the notebook is graded again."""
+        self._path(key).unlink(missing_ok=True)
+
+
+class Reports:
+    """The Reports of one class: kept ones, and new ones from the warm grader of this process."""
+
+    def __init__(self, folder: ClassFolder, limits: Limits | None = None):
+        self.limits = limits or Limits()
+        self.store = ReportStore(folder.private / "reports")
+        self._secret = folder.secret
+
+    def key(self, path: Path, module: str) -> str:
+        """Under what the Report of that notebook is kept."""
+        return report_key(path, module, self._secret, self.limits)
+
+    def get(self, path: Path, module: str) -> tuple[str, Report]:
+        """The key and the Report of a notebook, made now where none is kept."""
+        key = self.key(path, module)
+        report = self.store.get(key)
+        if report is None:
+            job = self.job(path, key, module)
+            report = job if isinstance(job, Report) else grade(job)
+            self.store.put(key, report)
+        return key, report
+
+    def job(self, path: Path, key: str, module: str) -> Job | Report:
+        """The notebook as a job for an engine; or at once its Report, where there is no file that could travel."""
+        try:
+            content = reading.read_bytes(path)
+        except reading.Unreadable as refusal:
+            return Report(f"{module}.ipynb", module, "unreadable", None, None, 0.0, (), (f"The notebook {refusal}.",))
+        return Job(key, module, content, self._secret, self.limits)
+
+
+def versions(folder: ClassFolder, student: str, module: str) -> list[Version]:
+    """What a student handed in for a module: the current version last, earlier ones only where the best counts."""
+    found = []
+    if folder.options["resubmissions"] == "best":
+        earlier = folder.private / "versions" / student / module
+        found += [_version(path, module) for path in sorted(earlier.glob("*")) if path.is_dir()]
+    return [*found, _version(folder.submission(student, module).parent, module)]
+
+
+def best(graded: list[tuple[Version, str, Report]]) -> tuple[Version, str, Report]:
+    """The version that counts: the highest score, and of equal ones the latest. What has no score loses to any."""
+    return max(enumerate(graded), key=lambda item: (-1.0 if item[1][2].score is None else item[1][2].score, item[0]))[1]
+
+
+def _version(directory: Path, module: str) -> Version:
+    from autograder.classroom.record import timestamp
+
+    stamp = None
+    with contextlib.suppress(OSError, ValueError, OverflowError):
+        path = directory / "timestamp.txt"
+        if path.is_file() and not path.is_symlink() and path.stat().st_size < 200:
+            stamp = timestamp(path.read_text(encoding="utf-8", errors="replace"))
+    return Version(directory / f"{module}.ipynb", stamp)
+
+
+def recorded(folder: ClassFolder, module: str) -> Iterator[tuple[str, dict]]:
+    """Each student whose Report of a module is in the gradebook, with what was recorded then."""
+    for path in (folder.private / "recorded" / module).glob("*.json"):
+        with contextlib.suppress(OSError, ValueError):
+            yield path.stem, json.loads(path.read_bytes())
+
+
+def record_of(folder: ClassFolder, module: str, student: str) -> dict:
+    """What was recorded for one student; empty where nothing was."""
+    with contextlib.suppress(OSError, ValueError):
+        return json.loads((folder.private / "recorded" / module / f"{student}.json").read_bytes())
+    return {}
+
+
+def note_recorded(folder: ClassFolder, module: str, student: str, key: str, submission: str, stamp: datetime | None):
+    """Remember that a Report is in the gradebook and its notebook in autograded/."""
+    values = {"key": key, "submission": submission, "timestamp": stamp.isoformat(" ") if stamp else None}
+    write_atomically(folder.private / "recorded" / module / f"{student}.json", json.dumps(values), mode=0o600)
+
+
+def extensions(folder: ClassFolder, module: str) -> dict[str, timedelta]:
+    """The extensions that were granted with `lsml extend`, also to students who have handed in nothing yet."""
+    path = folder.private / "extensions.json"
+    if not path.exists():
+        return {}
+    try:
+        granted = json.loads(path.read_bytes()).get(module, {})
+        return {student: timedelta(days=days) for student, days in granted.items()}
+    except (ValueError, AttributeError, TypeError):
+        raise UserError(f"{path} is damaged; mend or delete it") from None

@@ -1,0 +1,204 @@
+"""What the gradebook says of a whole class, in a few queries whatever its size."""
+
+import json
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from nbgrader.api import Assignment, Grade, Student, SubmittedAssignment, SubmittedNotebook
+from rich.table import Table
+from rich.text import Text
+
+from autograder import curriculum
+from autograder.classroom.export import final_scores
+from autograder.classroom.folder import ClassFolder, write_atomically
+from autograder.classroom.reports import ReportStore, recorded
+from autograder.errors import UserError
+from autograder.grading.report import Report
+
+COLOURS = {"passed": "green", "partial": "yellow", "unanswered": "bright_black", "grader_fault": "magenta"}
+LETTERS = {
+    "passed": "✓",
+    "partial": "◐",
+    "failed": "✗",
+    "error": "E",
+    "timeout": "T",
+    "memory": "M",
+    "crashed": "C",
+    "unanswered": "·",
+    "grader_fault": "?",
+}
+
+
+@dataclass
+class Standing:
+    """One student in one module."""
+
+    handed_in: bool = False
+    graded: bool = False
+    score: float | None = None  # final; None where something is still missing
+    waiting: bool = False  # a person must look
+    flagged: bool = False  # in formgrader
+    late: float = 0.0  # points taken off
+    report: Report | None = None
+
+
+@dataclass
+class ClassStatus:
+    """Students by modules."""
+
+    modules: list[str]
+    max_scores: dict[str, float]
+    students: list[tuple[str, str]]  # id and name
+    standings: dict[tuple[str, str], Standing] = field(default_factory=lambda: defaultdict(Standing))
+
+
+def read(folder: ClassFolder, modules: list[str] | None = None, reports: bool = False) -> ClassStatus:
+    """Read the gradebook and what lies in submitted/. `reports`: with each Report that is kept."""
+    with folder.gradebook() as book:
+        assignments, scores, _ = final_scores(book, modules)
+        people = book.db.query(Student).order_by(Student.last_name, Student.first_name, Student.id)
+        students = [(one.id, " ".join(filter(None, (one.first_name, one.last_name)))) for one in people]
+        status = ClassStatus(
+            [assignment.name for assignment in assignments],
+            {assignment.name: assignment.max_score for assignment in assignments},
+            students,
+        )
+        rows = (
+            book.db.query(
+                SubmittedAssignment.student_id,
+                Assignment.name,
+                SubmittedNotebook.flagged,
+                SubmittedNotebook.late_submission_penalty,
+            )
+            .join(Assignment, Assignment.id == SubmittedAssignment.assignment_id)
+            .join(SubmittedNotebook, SubmittedNotebook.assignment_id == SubmittedAssignment.id)
+        )
+        for student, module, flagged, penalty in rows:
+            standing = status.standings[student, module]
+            standing.graded = True
+            standing.flagged, standing.late = bool(flagged), penalty or 0.0
+            standing.score = scores.get((student, module))
+        needing = (
+            book.db.query(SubmittedAssignment.student_id, Assignment.name)
+            .join(Assignment, Assignment.id == SubmittedAssignment.assignment_id)
+            .join(SubmittedNotebook, SubmittedNotebook.assignment_id == SubmittedAssignment.id)
+            .join(Grade, Grade.notebook_id == SubmittedNotebook.id)
+            .filter(Grade.needs_manual_grade)
+            .distinct()
+        )
+        for student, module in needing:
+            status.standings[student, module].waiting = True
+    known = {student for student, _ in students}
+    for module in status.modules:
+        for student in folder.submitted(module):
+            status.standings[student, module].handed_in = True
+            if student not in known:
+                status.students.append((student, ""))
+                known.add(student)
+        if reports:
+            store = ReportStore(folder.private / "reports")
+            for student, noted in recorded(folder, module):
+                found = store.get(noted["key"]) or store.fault(noted["key"])
+                status.standings[student, module].report = found
+    return status
+
+
+def table(status: ClassStatus, title: str, limit: int | None = None) -> Table:
+    """Students by modules: score, and what is still to be done."""
+    made = Table(title=title, title_justify="left", header_style="bold")
+    made.add_column("student")
+    made.add_column("name", style="dim")
+    for module in status.modules:
+        made.add_column(f"{module}\nof {status.max_scores[module]:g}", justify="right")
+    for student, name in status.students[:limit]:
+        made.add_row(student, name, *(_cell(status.standings[student, module]) for module in status.modules))
+    if limit is not None and len(status.students) > limit:
+        made.add_row(f"... {len(status.students) - limit} more", "", *("" for _ in status.modules))
+    return made
+
+
+def _cell(standing: Standing) -> Text:
+    if not standing.graded:
+        return Text("not graded", style="yellow") if standing.handed_in else Text("–", style="dim")
+    text = Text("?" if standing.score is None else f"{standing.score:g}")
+    if standing.late:
+        text.append(f" (late -{standing.late:g})", style="red")
+    if standing.waiting:
+        text.append(" person", style="magenta")
+    if standing.flagged:
+        text.append(" flagged", style="magenta")
+    return text
+
+
+def verdict_table(status: ClassStatus, module: str, title: str) -> Table:
+    """One module: each student's score and the verdict of each exercise."""
+    made = Table(title=title, title_justify="left", header_style="bold", caption_justify="left")
+    made.add_column("student")
+    names = [exercise.name for exercise in curriculum.load(module).exercises]
+    made.add_column(f"score of {status.max_scores[module]:g}", justify="right")
+    for name in names:
+        made.add_column(name.replace("_", "\n_"), justify="center")
+    for student, _ in status.students:
+        standing = status.standings[student, module]
+        if not standing.graded and not standing.handed_in:
+            continue
+        verdicts = {result.id: result.verdict for result in standing.report.exercises} if standing.report else {}
+        cells = [Text(verdicts.get(name, "?"), style=COLOURS.get(verdicts.get(name, ""), "red")) for name in names]
+        made.add_row(student, _cell(standing), *cells)
+    return made
+
+
+# Requests for another look, and what the grader itself could not judge
+
+
+@dataclass(frozen=True)
+class Request:
+    """Somebody asks for another look at a submission."""
+
+    module: str
+    student: str
+    why: str
+    when: str
+
+
+def requests(folder: ClassFolder) -> list[Request]:
+    """The requests that nobody has settled yet, oldest first."""
+    path = folder.private / "regrade.json"
+    if not path.exists():
+        return []
+    try:
+        return [Request(**values) for values in json.loads(path.read_bytes())]
+    except (ValueError, TypeError):
+        raise UserError(f"{path} is damaged; mend or delete it") from None
+
+
+def ask(folder: ClassFolder, module: str, student: str, why: str) -> None:
+    """Put a request on the list."""
+    when = datetime.now(UTC).isoformat(" ", "seconds")
+    _keep(folder, [*requests(folder), Request(module, student, why, when)])
+
+
+def settle(folder: ClassFolder, module: str, students: set[str]) -> None:
+    """Take the requests of these students off the list."""
+    _keep(folder, [one for one in requests(folder) if one.module != module or one.student not in students])
+
+
+def _keep(folder: ClassFolder, listed: list[Request]) -> None:
+    values = [vars(request) for request in listed]
+    write_atomically(folder.private / "regrade.json", json.dumps(values, ensure_ascii=False, indent=1) + "\n")
+
+
+def faults(status: ClassStatus) -> list[tuple[str, str, str]]:
+    """Submissions that the grader could not judge or a person has flagged: student, module and why."""
+    found = []
+    for (student, module), standing in sorted(status.standings.items()):
+        report = standing.report
+        if report is not None and report.status != "graded":
+            found.append((student, module, "; ".join(report.notes) or report.status))
+        elif report is not None and any(result.score is None for result in report.exercises):
+            names = ", ".join(result.id for result in report.exercises if result.score is None)
+            found.append((student, module, f"the grader failed on {names}"))
+        if standing.flagged:
+            found.append((student, module, "flagged in formgrader"))
+    return found
