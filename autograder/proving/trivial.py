@@ -5,6 +5,7 @@ its values. They run as a student's answer does, so each is source: the whole ex
 """
 
 import ast
+import importlib.util
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -76,17 +77,17 @@ def _released_bug(exercise: Exercise) -> Iterator[Trivial]:
 
 
 def _forbidden(exercise: Exercise) -> Iterator[Trivial]:
-    """Right answers that use what the exercise forbids, so that nothing but the rule can stop them."""
+    """Right answers that use what the exercise forbids, so that nothing but the rule can stop them.
+
+    The use is never run: the name need not exist on this machine.
+    """
     for name in exercise.forbids:
         package, _, last = name.rpartition(".")
-        uses = {f"calls {name}": f"{name}"}
-        if package:
-            uses[f"imports {last} from {package}"] = f"from {package} import {last}"
-        else:
-            uses[f"imports {name}"] = f"import {name}"
+        uses = {f"calls {name}": f"{name}()" if package or not name.startswith(".") else f"self{name}()"}
+        if package and importlib.util.find_spec(package.split(".")[0]):
+            uses[f"imports {last} from {package}"] = f"from {package} import {last}\n    {last}()"
         for what, use in uses.items():
-            lazily = f"def _with_peer():\n    {use}\n"  # never run: the name need not exist on this machine
-            yield Trivial(what, f"{exercise.solution}\n\n{lazily}")
+            yield Trivial(what, f"{exercise.solution}\n\n\ndef _with_peer(self):\n    {use}\n")
 
 
 def _parameters(definition: ast.FunctionDef) -> list[str]:
