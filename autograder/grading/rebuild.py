@@ -89,7 +89,8 @@ class _Sorter:
         if role == "exercise":
             name = self.module.cells[position].name
             if cell.source.strip():
-                label = f"cell [{cell.number}] ({name})" if cell.cell_type == "code" else f"the cell of `{name}`"
+                where = f"cell [{cell.number}]" if cell.cell_type == "code" else f"part {len(self.parts[name]) + 1}"
+                label = f"{where} ({name})"
                 self.parts[name].append(SourceCell(label, syntax.unwrapped(cell.source), "exercise"))
             self.last_part = name
         elif role is not None:
@@ -164,7 +165,7 @@ class _Sorter:
         cells: list[SourceCell] = []
         for position, authored in enumerate(self.module.cells):
             if authored.role == "setup":
-                cells.append(SourceCell("setup", authored.source, "setup"))
+                cells.append(SourceCell(authored.id, authored.source, "setup"))
             elif authored.role == "exercise":
                 cells += groups[authored.name]
             cells += self.added.get(position, [])

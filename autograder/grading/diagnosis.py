@@ -1,0 +1,154 @@
+"""Names the misconception behind a wrong answer: the known wrong answer that did the same on every hidden input.
+
+Every known answer of `autograder/calibration` is run through the exercise's hidden tests as a student's would be, once
+for each class secret, and what it returned is kept. It happens on the grader's side, when there is something to name.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from autograder.calibration import Answer, Gallery
+from autograder.grading.plugin import Outcome
+from autograder.submission import StudentError
+
+# The first catches an answer that differs in its precision only; the second forgives another order of summation.
+TOLERANCES = (1e-12, 1e-6)
+_LIMITS = ("timeout", "memory", "crashed", "fault")
+
+
+@dataclass(frozen=True)
+class Known:
+    """A known answer and how it ended in each run of a hidden test, by the run's name."""
+
+    answer: Answer | None  # None: the reference
+    outcomes: dict[str, Outcome]
+
+
+class Diagnosis:
+    """Diagnoses one exercise. `outcomes_of(answer)` runs its hidden tests on a known answer, None for the reference."""
+
+    def __init__(self, gallery: Gallery, exercise: str, outcomes_of: Callable[[Answer | None], list[Outcome]]):
+        self.exercise, self.gallery = exercise, gallery
+        self._outcomes_of = outcomes_of
+        self._known: dict[str | None, Known] = {}
+
+    def known(self, answer: Answer | None) -> Known:
+        """The outcomes of a known answer, made once, unless they say more of the machine than of the answer."""
+        name = answer.name if answer is not None else None
+        if name in self._known:
+            return self._known[name]
+        known = Known(answer, {outcome.item: outcome for outcome in self._outcomes_of(answer)})
+        causes = {outcome.cause for outcome in known.outcomes.values()}
+        if "fault" not in causes and (answer is not None or causes == {"passed"}):
+            self._known[name] = known
+        return known
+
+    def misconceptions(self, outcomes: Sequence[Outcome]) -> dict[str, str]:
+        """For each failed run that can be explained, by its name: the misconception of the wrong answer like it."""
+        failed = [outcome for outcome in outcomes if outcome.cause != "passed" and outcome.cause not in _LIMITS]
+        if not failed or not self.gallery.wrong(self.exercise):
+            return {}
+        right = [self.known(None), *map(self.known, self.gallery.right(self.exercise))]
+        wrong = [self.known(answer) for answer in self.gallery.wrong(self.exercise)]
+        found: dict[str, str] = {}
+        for tolerance in TOLERANCES:
+            open_ = [run for run in failed if run.item not in found]
+            open_ = [run for run in open_ if not any(_same(run, known, tolerance) for known in right)]
+            alike = {known.answer.name: {run.item for run in open_ if _same(run, known, tolerance)} for known in wrong}
+            full = {
+                known.answer.name
+                for known in wrong
+                if all(
+                    run.item in known.outcomes
+                    and (
+                        known.outcomes[run.item].cause == "passed"
+                        if run.cause == "passed"
+                        else run.item in alike[known.answer.name]
+                    )
+                    for run in outcomes
+                )
+            }
+            for run in open_:
+                candidates = [
+                    known
+                    for known in wrong
+                    if run.item in alike[known.answer.name] and (known.answer.name in full or _telling(run))
+                ]
+                if candidates:
+                    best = max(candidates, key=lambda known: (known.answer.name in full, len(alike[known.answer.name])))
+                    found[run.item] = best.answer.says
+        return found
+
+
+def _same(run: Outcome, known: Known, tolerance: float) -> bool:
+    """Whether a known answer returned, in the same run, all that the student's did up to where that failed."""
+    other = known.outcomes.get(run.item)
+    if other is None or other.cause in _LIMITS or not run.calls or len(other.calls) < len(run.calls):
+        return False
+    if other.cause != "passed" and len(other.calls) != len(run.calls):
+        return False
+    return all(
+        mine.name == theirs.name and agree(_result(mine), _result(theirs), tolerance)
+        for mine, theirs in zip(run.calls, other.calls, strict=False)
+    )
+
+
+def _result(call: Any) -> Any:
+    if call.error is None:
+        return call.result
+    return (type(call.error).__name__, call.error.type_name if isinstance(call.error, StudentError) else None)
+
+
+def agree(mine: Any, theirs: Any, tolerance: float) -> bool:
+    """Whether two results are the same kind of thing, with the same numbers: |a - b| <= tolerance * largest |b|."""
+    if isinstance(mine, torch.Tensor) and isinstance(theirs, torch.Tensor):
+        mine, theirs = (value.detach().cpu().to_dense() for value in (mine, theirs))
+        if mine.dtype != theirs.dtype:
+            return False
+        if mine.dtype == torch.bfloat16:
+            mine, theirs = mine.float(), theirs.float()
+        mine, theirs = mine.numpy(), theirs.numpy()
+    if isinstance(mine, list | tuple) and isinstance(theirs, list | tuple):
+        return len(mine) == len(theirs) and all(agree(a, b, tolerance) for a, b in zip(mine, theirs, strict=True))
+    if isinstance(mine, dict) and isinstance(theirs, dict):
+        return mine.keys() == theirs.keys() and all(agree(mine[key], theirs[key], tolerance) for key in mine)
+    numeric = (np.ndarray, np.generic, bool, int, float, complex)
+    if isinstance(mine, numeric) and isinstance(theirs, numeric):
+        if isinstance(mine, np.ndarray) != isinstance(theirs, np.ndarray):
+            return False
+        mine, theirs = np.asarray(mine), np.asarray(theirs)
+        if mine.shape != theirs.shape or mine.dtype != theirs.dtype:
+            return False
+        if mine.dtype.kind not in "fc":
+            return bool((mine == theirs).all())
+        finite = np.isfinite(theirs)
+        if not np.array_equal(mine[~finite], theirs[~finite], equal_nan=True) or not np.isfinite(mine[finite]).all():
+            return False
+        mine, theirs = mine[finite], theirs[finite]
+        return mine.size == 0 or bool(np.abs(mine - theirs).max() <= tolerance * np.abs(theirs).max())
+    if isinstance(mine, str | bytes | None):
+        return type(mine) is type(theirs) and mine == theirs
+    return type(mine) is type(theirs)  # a handle: what matters of it are the calls that follow
+
+
+def _telling(run: Outcome) -> bool:
+    """Whether a run returned a number that two answers would not share by chance."""
+    return any(value not in (0, 1, -1) for call in run.calls if call.error is None for value in _floats(call.result))
+
+
+def _floats(value: Any) -> list[float]:
+    if isinstance(value, torch.Tensor):
+        value = value.detach().cpu().to_dense().double().numpy() if not value.is_complex() else None
+    if isinstance(value, np.ndarray) and value.dtype.kind in "fiu":
+        return [float(number) for number in value.ravel()[:100] if np.isfinite(number)]
+    if isinstance(value, list | tuple):
+        return [number for item in value[:100] for number in _floats(item)]
+    if isinstance(value, dict):
+        return [number for item in value.values() for number in _floats(item)]
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf"):
+        return [value]
+    return []

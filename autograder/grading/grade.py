@@ -1,0 +1,405 @@
+"""One notebook in, one Report out: read safely, rebuild, run in the sandbox, test from here, judge."""
+
+import contextlib
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from autograder import calibration, curriculum
+from autograder.calibration import Answer
+from autograder.curriculum import Exercise, Module
+from autograder.errors import UserError
+from autograder.grading import plugin, reading
+from autograder.grading.diagnosis import Diagnosis
+from autograder.grading.messages import safe, shown, what_happened
+from autograder.grading.plugin import BrokenTests, Outcome, Spec
+from autograder.grading.reading import Unreadable
+from autograder.grading.rebuild import Rebuilt, module_of, rebuild
+from autograder.grading.report import ExerciseResult, Report, TestResult
+from autograder.sandbox import Limits, SandboxUnavailable, open_sandbox
+from autograder.submission import (
+    CellError,
+    LocalSubmission,
+    MissingName,
+    SandboxFault,
+    SourceCell,
+    StudentTimeout,
+    Submission,
+)
+
+SLOW_LOAD = 2.0  # seconds; cells that take longer are not run again for each exercise
+LOST = ("timeout", "memory", "crashed")  # what costs a child its life
+TIMEOUTS = 2  # after so many, the exercise's other tests are not waited for
+OUR_FAULT = "The grader failed here, not you. A person will look at it."
+
+log = logging.getLogger(__name__)
+
+
+class Grader:
+    """Grades notebooks, one after the other, in one warm sandbox. A context manager; not for several threads.
+
+    `secret` fixes the hidden inputs of a class. SandboxUnavailable where the sandbox asked for cannot be had.
+    """
+
+    def __init__(
+        self,
+        sandbox: str = "bubblewrap",
+        secret: str = "lsml",
+        limits: Limits | None = None,
+        root: Path = curriculum.ROOT,
+    ):
+        self.kind, self.secret, self.limits, self.root = sandbox, secret, limits or Limits(), root
+        self._stack = contextlib.ExitStack()
+        self._references: dict[str, tuple[tuple, LocalSubmission]] = {}
+        self._diagnoses: dict[tuple, Diagnosis] = {}
+        self.trouble: list[str] = []  # what went wrong on our side with the notebook graded last, for a person
+
+    def __enter__(self) -> "Grader":
+        os.environ.setdefault("MPLBACKEND", "Agg")  # the reference's setup cells run here
+        self._data = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="lsml-data-")))
+        try:
+            self._open()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(self, *failure) -> None:
+        self._stack.close()
+
+    def _open(self) -> None:
+        self._box = contextlib.ExitStack()
+        self._stack.push(self._box.__exit__)
+        self._sandbox = self._box.enter_context(open_sandbox(self.kind, self.limits, self._data))
+
+    def _reopen(self) -> None:
+        with contextlib.suppress(Exception):  # it may be dead already
+            self._box.close()
+        self._open()
+
+    def grade(self, path: Path | str, expected_module: str | None = None, show: bool = False) -> Report:
+        """Grade one notebook. Whatever it holds, a Report comes back; `show` is for one's own work only."""
+        started, name = time.perf_counter(), None
+        try:
+            notebook = reading.read(path)
+            name = module_of(notebook, path, self.root)
+            if expected_module is not None and name != expected_module:
+                raise Unreadable(f"is a notebook of {name}, not of {expected_module}")
+            module = curriculum.load(name, self.root)
+            rebuilt = rebuild(module, notebook)
+        except Unreadable as refusal:
+            known = expected_module or name
+            points = curriculum.load(known, self.root).max_score if known else None
+            return Report(str(path), known, "unreadable", 0.0, points, _since(started), (), (str(refusal),))
+        try:
+            exercises = self.judge(module, rebuilt, show=show)
+        except Exception as error:
+            # Never the student's doing, and the next notebook must be graded whatever it was.
+            if not isinstance(error, BrokenTests | SandboxFault | SandboxUnavailable | UserError | OSError):
+                log.exception("grading %s failed", path)
+            exercises = tuple(_result(e, "grader_fault", None, message=OUR_FAULT) for e in module.exercises)
+            self.trouble.append(f"the grader failed: {safe(str(error), 500) or type(error).__name__}")
+        faulty = any(exercise.score is None for exercise in exercises)
+        notes = (*rebuilt.notes, *dict.fromkeys(self.trouble))
+        score = None if faulty else round(sum(e.score for e in exercises if not e.extra), 4)
+        status = "grader_fault" if faulty else "graded"
+        return Report(str(path), name, status, score, module.max_score, _since(started), tuple(exercises), notes)
+
+    def judge(
+        self, module: Module, rebuilt: Rebuilt, only: Collection[str] | None = None, show: bool = False
+    ) -> tuple[ExerciseResult, ...]:
+        """The results of a rebuilt submission, an exercise each, in the module's order; `only` those that are named.
+
+        BrokenTests, SandboxUnavailable and the like are ours; `grade` turns them into a grader fault.
+        """
+        self.trouble = []
+        exercises = [e for e in module.exercises if only is None or e.name in only]
+        tested = [e.name for e in exercises if e.name not in rebuilt.unanswered and e.name not in rebuilt.forbidden]
+        outcomes, errors = self._outcomes(module, rebuilt, tested)
+        results = []
+        for exercise in exercises:
+            if exercise.name in rebuilt.unanswered:
+                results.append(_result(exercise, "unanswered", 0.0, message="Not answered yet."))
+            elif exercise.name in rebuilt.forbidden:
+                used = ", ".join(f"`{safe(name, 100)}`" for name in rebuilt.forbidden[exercise.name])
+                message = f"It uses {used}, which this exercise does not allow."
+                results.append(_result(exercise, "failed", 0.0, message=message))
+            else:
+                own = outcomes[exercise.name]
+                misconceptions = self._diagnose(module, exercise, own)
+                results.append(_judged(exercise, own, errors, rebuilt, misconceptions, show))
+        return _with_dependencies(results, outcomes)
+
+    def outcomes(self, module: Module, cells: Sequence[SourceCell], exercise: str) -> list[Outcome]:
+        """How each run of an exercise's hidden tests ends on these cells: what calibration and diagnosis compare."""
+        return self._run(module, cells, [exercise])[0]
+
+    # ------------------------------------------------------------------------------------------------- running
+
+    def _outcomes(self, module: Module, rebuilt: Rebuilt, names: list[str]):
+        """The outcomes of each exercise's tests, and the errors of the cells. Our own failures are tried once more."""
+        outcomes: dict[str, list[Outcome]] = {name: [] for name in names}
+        errors: dict[str, CellError] = {}
+        pending = list(names)
+        for last in (False, True):
+            if not pending:
+                break
+            try:
+                found, cell_errors = self._run(module, rebuilt.cells, pending)
+                errors |= cell_errors
+                for name in pending:
+                    outcomes[name] = [outcome for outcome in found if outcome.spec.exercise == name]
+                    self._blame(module, name, outcomes[name])
+            except (SandboxFault, OSError) as error:
+                self.trouble.append(f"the grader failed: {safe(str(error), 500)}")
+                outcomes |= {name: [] for name in pending}
+            pending = [name for name in pending if _is_faulty(outcomes[name])]
+            for outcome in (outcome for name in pending for outcome in outcomes[name] if outcome.cause == "fault"):
+                said = f"{type(outcome.error).__name__}: {outcome.error}".splitlines()[0]
+                self.trouble.append(f"the grader failed in {outcome.item}: {safe(said, 500)}")
+            if not last and any(_is_sandbox_fault(outcomes[name]) for name in pending):
+                self._reopen()
+        return outcomes, errors
+
+    def _run(self, module: Module, cells: Sequence[SourceCell], names: list[str]):
+        if not names:
+            return [], {}
+        children = _Children(self._sandbox, cells, self.limits, len(names))
+        with contextlib.closing(children):
+            outcomes = plugin.run(
+                self.root / "autograder" / "hidden_tests" / f"test_{module.name}.py",
+                module,
+                children.open,
+                self._reference(module),
+                secret=self.secret,
+                data_dir=self._data,
+                exercises=names,
+            )
+        return outcomes, children.errors
+
+    def _reference(self, module: Module) -> LocalSubmission:
+        stamp = (module.path, module.path.stat().st_mtime_ns)
+        if self._references.get(module.name, (None,))[0] != stamp:
+            reference = LocalSubmission(reference_cells(module))
+            for error in reference.cell_errors:
+                raise BrokenTests(f"the reference of {module.name} cannot be run: {error.label}: {error.reason}")
+            self._references[module.name] = stamp, reference
+        return self._references[module.name][1]
+
+    # ------------------------------------------------------------------------------------------------- judging
+
+    def _blame(self, module: Module, exercise: str, outcomes: list[Outcome]) -> None:
+        """Tell a test that broke on what the student returned from one that is broken itself.
+
+        The second fails for the reference too, and is no fault of the student's.
+        """
+        suspects = [outcome for outcome in outcomes if outcome.cause in ("failed", "broken")]
+        if not suspects:
+            return
+        sound = self._diagnosis(module, exercise).known(None).outcomes
+        for outcome in suspects:
+            reference = sound.get(outcome.item)
+            if reference is None or reference.cause != "passed":
+                outcome.cause = "fault"
+            elif outcome.cause == "broken":
+                outcome.cause = "failed"
+
+    def _diagnose(self, module: Module, exercise: Exercise, outcomes: list[Outcome]) -> dict[str, str]:
+        if _is_faulty(outcomes):
+            return {}
+        return self._diagnosis(module, exercise.name).misconceptions(outcomes)
+
+    def _diagnosis(self, module: Module, exercise: str) -> Diagnosis:
+        files = (
+            module.path,
+            calibration.path(module.name, self.root),
+            self.root / "autograder" / "hidden_tests" / f"test_{module.name}.py",
+        )
+        key = (module.name, exercise, *(file.stat().st_mtime_ns if file.is_file() else 0 for file in files))
+        if key not in self._diagnoses:
+
+            def outcomes_of(answer: Answer | None) -> list[Outcome]:
+                return self.outcomes(module, reference_cells(module, answer), exercise)
+
+            self._diagnoses[key] = Diagnosis(calibration.load(module.name, self.root), exercise, outcomes_of)
+        return self._diagnoses[key]
+
+
+class _Children:
+    """The children that one submission's tests talk to: a fresh one for each exercise, and another when one died."""
+
+    def __init__(self, sandbox, cells: Sequence[SourceCell], limits: Limits, exercises: int):
+        self.sandbox, self.cells, self.limits = sandbox, list(cells), limits
+        self.deadline = time.monotonic() + limits.notebook_seconds
+        self.waiting = exercises  # that have not begun
+        self.errors: dict[str, CellError] = {}  # of the cells, by label
+        self.exercise, self.until, self.timeouts = None, 0.0, 0
+        self.child: Submission | None = None
+        self.slow = False
+        self.skip: frozenset[str] = frozenset()  # labels of cells that had to be killed
+
+    def close(self) -> None:
+        if self.child is not None:
+            self.child.close()
+            self.child = None
+
+    @contextlib.contextmanager
+    def open(self, outcome: Outcome) -> Iterator[Submission]:
+        """The child that a test talks to, whose outcome is known when it is left."""
+        spec = outcome.spec
+        if spec.exercise != self.exercise:
+            # No exercise may use up the time of those behind it; what it leaves is theirs.
+            share = (self.deadline - time.monotonic()) / max(self.waiting, 1)
+            self.exercise, self.until, self.timeouts = spec.exercise, time.monotonic() + share, 0
+            self.waiting -= 1
+            if not self.slow:
+                self.close()
+        if self.timeouts >= TIMEOUTS or time.monotonic() >= self.until:
+            raise StudentTimeout("not run: the time of this exercise is used up")
+        own = spec.memory_mb is not None or spec.seconds is not None
+        child = self._load(spec) if own or self.child is None else self.child
+        if not own:
+            self.child = child
+        try:
+            yield child
+        finally:
+            causes = {outcome.cause, *(plugin.cause_of(call.error) for call in child.calls)}
+            self.timeouts += "timeout" in causes
+            if own:
+                child.close()
+            elif causes & {*LOST, "fault"}:
+                self.close()
+
+    def _load(self, spec: Spec) -> Submission:
+        limits = replace(
+            self.limits,
+            notebook_seconds=max(self.until - time.monotonic(), 0.1),
+            memory_mb=spec.memory_mb or self.limits.memory_mb,
+            call_seconds=spec.seconds or self.limits.call_seconds,
+        )
+        started = time.monotonic()
+        child = Submission.load(self.sandbox, self.cells, limits, self.skip)
+        self.slow = time.monotonic() - started > SLOW_LOAD
+        self.skip |= child.skip
+        for error in child.cell_errors:
+            self.errors[error.label] = error
+        if self.cells[0].kind == "setup" and self.cells[0].label in self.errors:
+            child.close()
+            raise SandboxFault(f"the setup cell cannot be run: {self.errors[self.cells[0].label].reason}")
+        return child
+
+
+def _is_faulty(outcomes: list[Outcome]) -> bool:
+    return not outcomes or any(outcome.cause == "fault" for outcome in outcomes)
+
+
+def _is_sandbox_fault(outcomes: list[Outcome]) -> bool:
+    return not outcomes or any(isinstance(outcome.error, SandboxFault | OSError) for outcome in outcomes)
+
+
+def reference_cells(module: Module, answer: Answer | None = None) -> list[SourceCell]:
+    """The cells of the reference, or of one who gave a known answer to one exercise and the reference's to the rest."""
+    cells = []
+    for cell in module.reference_cells:
+        source = cell.source
+        if answer is not None and cell.name == answer.exercise:
+            source = answer.cell(source)
+        cells.append(SourceCell(cell.name or cell.id, source, cell.role))
+    return cells
+
+
+def _since(started: float) -> float:
+    return round(time.perf_counter() - started, 3)
+
+
+def _result(exercise: Exercise, verdict: str, score: float | None, tests=(), message: str = "") -> ExerciseResult:
+    return ExerciseResult(exercise.name, verdict, score, exercise.points, exercise.extra, tuple(tests), message)
+
+
+def _judged(exercise, outcomes, errors, rebuilt, misconceptions, show) -> ExerciseResult:
+    """Points, verdict and sentences of an exercise whose tests were run."""
+    runs: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        runs.setdefault(outcome.spec.name, []).append(outcome)
+    if _is_faulty(outcomes):
+        return _result(exercise, "grader_fault", None, message=OUR_FAULT)
+    own_error = _own_cell_error(exercise, outcomes, errors)
+    tests, failures = [], []
+    passed = total = 0.0
+    core = True
+    for own in runs.values():
+        spec = own[0].spec
+        failure = next((outcome for outcome in own if outcome.cause != "passed"), None)
+        total += spec.weight
+        if failure is None:
+            passed += spec.weight
+            tests.append(TestResult(spec.name, True, spec.sentence))
+            continue
+        failures.append(failure)
+        core = core and not spec.core
+        tests.append(_failed(failure, own_error, rebuilt, misconceptions.get(failure.item), show))
+    score = round(exercise.points * passed / total, 4) if core else 0.0
+    if not failures:
+        return _result(exercise, "passed", float(exercise.points), tests)
+    if score > 0:
+        verdict, message = "partial", f"{len(tests) - len(failures)} of {len(tests)} tests passed."
+    else:
+        decisive = next((failure for failure in failures if failure.spec.core), failures[0])
+        verdict = decisive.cause
+        message = "" if passed == 0 else "No points yet: a test of what matters most failed."
+    if own_error is not None:
+        verdict, message = own_error.kind, _cell_message(own_error, rebuilt)
+    return _result(exercise, verdict, score, tests, message)
+
+
+def _own_cell_error(exercise: Exercise, outcomes: list[Outcome], errors: dict[str, CellError]):
+    """The error of the exercise's own cell, where that is why its function does not exist."""
+    missing = any(isinstance(outcome.error, MissingName) for outcome in outcomes)
+    own = [error for label, error in errors.items() if label.endswith(f"({exercise.name})")]
+    return own[0] if missing and own else None
+
+
+def _cell_message(error, rebuilt: Rebuilt) -> str:
+    detail = what_happened(error.error, rebuilt) if error.error is not None else ""
+    reason = {
+        "error": "The cell could not be run:",
+        "timeout": f"The cell took too long and was stopped: {safe(error.reason, 300)}.",
+        "memory": f"The cell used too much memory and was stopped: {safe(error.reason, 300)}.",
+        "crashed": f"The cell ended its own process: {safe(error.reason, 300)}.",
+    }[error.kind]
+    return f"{reason}\n{detail}" if detail else reason
+
+
+def _failed(outcome: Outcome, own_error, rebuilt: Rebuilt, misconception: str | None, show: bool) -> TestResult:
+    spec = outcome.spec
+    lines = [spec.sentence]
+    if own_error is not None and isinstance(outcome.error, MissingName):
+        lines.append("Its cell could not be run, so there is nothing to test.")
+    elif outcome.error is not None:
+        lines += filter(None, [what_happened(outcome.error, rebuilt)])
+    hint = f"Read hint {spec.hint} of {spec.exercise}." if spec.hint else None
+    return TestResult(spec.name, False, "\n".join(lines), misconception, hint, shown(outcome) if show else None)
+
+
+def _with_dependencies(results: list[ExerciseResult], outcomes: dict[str, list[Outcome]]) -> tuple[ExerciseResult, ...]:
+    """Say of a failed test that it depends on another exercise, where that one is not right itself."""
+    wrong = {result.id for result in results if result.verdict != "passed"}
+    depends = {
+        outcome.spec.name: [name for name in outcome.spec.depends if name in wrong]
+        for own in outcomes.values()
+        for outcome in own
+    }
+    changed = []
+    for result in results:
+        tests = [
+            replace(test, message=f"{test.message}\n" + " ".join(f"It depends on `{n}`, which fails." for n in names))
+            if not test.passed and (names := depends.get(test.name))
+            else test
+            for test in result.tests
+        ]
+        changed.append(replace(result, tests=tuple(tests)))
+    return tuple(changed)
