@@ -18,7 +18,7 @@ from pathlib import Path
 
 from autograder.sandbox import bubblewrap
 from autograder.sandbox.errors import SandboxFault, SandboxUnavailable
-from autograder.sandbox.limits import Limits
+from autograder.sandbox.limits import DEFAULT, Limits
 
 START_SECONDS = 120.0  # for the server to import everything, on a cold and slow disk
 REQUEST_SECONDS = 30.0  # for one answer of the server, which forks and kills in a fraction of a second
@@ -53,11 +53,14 @@ class Child:
         self.sandbox, self.number, self.sock, self.limits = sandbox, number, sock, limits
         self.ended: Ended | None = None
 
-    def end(self) -> Ended:
-        """Kill it with everything it started, and say how it ended. When this returns, nothing of it runs."""
+    def end(self, patience: float = 0.0) -> Ended:
+        """Kill it with everything it started, and say how it ended. When this returns, nothing of it runs.
+
+        `patience`: seconds that a child which seems to be ending by itself has to do so.
+        """
         if self.ended is None:
             self.sock.close()
-            self.ended = self.sandbox._end(self.number)
+            self.ended = self.sandbox._end(self.number, patience)
         return self.ended
 
     def peak_mb(self) -> float:
@@ -82,15 +85,20 @@ class Sandbox:
         self._restarts = RESTARTS
         self._boot()
 
-    def start(self, limits: Limits | None = None) -> Child:
-        """A fresh child. Raises SandboxFault if the server cannot give one, even after being started again."""
+    def start(self, limits: Limits | None = None, program: str = "agent") -> Child:
+        """A fresh child, running the agent (or the self-test's probe).
+
+        Raises SandboxFault if the server cannot give one, even after being started again.
+        """
         limits = limits or self.limits
         with self._lock:
             while True:
                 ours, theirs = socket.socketpair()
                 try:
                     number = next(self._numbers)
-                    self._request("start", theirs.fileno(), id=number, limits=dataclasses.asdict(limits))
+                    self._request(
+                        "start", theirs.fileno(), id=number, limits=dataclasses.asdict(limits), program=program
+                    )
                     return Child(self, number, ours, limits)
                 except SandboxFault:
                     ours.close()
@@ -231,8 +239,8 @@ class Sandbox:
             raise SandboxFault(reply["fault"].strip())
         return reply
 
-    def _end(self, number):
-        reply = self._request("end", id=number)
+    def _end(self, number, patience):
+        reply = self._request("end", id=number, patience=patience)
         return Ended(reply["reason"], reply["status"], reply["peak_mb"], reply["cpu_seconds"])
 
     def _peak_mb(self, number):
@@ -252,3 +260,14 @@ def interpreter(module: str, argument: str, boxed: bool) -> list[str]:
 def _plain_environment():
     names = ("MPLBACKEND", "PYTHONHASHSEED", "LSML_DEMO", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     return {name: bubblewrap.ENVIRONMENT[name] for name in names}
+
+
+def open_sandbox(kind: str = "bubblewrap", limits: Limits = DEFAULT, data_dir: Path | None = None) -> Sandbox:
+    """A sandbox with its fork server running. Raises SandboxUnavailable where this machine cannot give it.
+
+    `bubblewrap` isolates. `none` does not, and is for one's own work only: deadlines hold and a crash takes nothing
+    with it. `data_dir` is seen read-only at the same path inside.
+    """
+    if kind not in ("bubblewrap", "none"):
+        raise ValueError(f"no sandbox of kind {kind!r}: bubblewrap or none")
+    return Sandbox(kind, limits, Path(data_dir).resolve() if data_dir else None)

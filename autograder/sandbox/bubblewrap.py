@@ -12,7 +12,7 @@ ROOT = PACKAGE.parent
 FILES = {  # what of ours goes in: single files, so that nothing beside them comes along
     name: PACKAGE / folder / name
     for folder, names in {
-        "sandbox": ("server.py", "confine.py", "seccomp.py"),
+        "sandbox": ("server.py", "confine.py", "seccomp.py", "probe.py"),
         "submission": ("agent.py", "wire.py"),
     }.items()
     for name in names

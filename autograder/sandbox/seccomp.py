@@ -104,7 +104,7 @@ NUMBER, ARCHITECTURE, ARGUMENT0, ARGUMENT1 = 0, 4, 16, 24  # offsets into struct
 
 
 def program(machine: str) -> bytes:
-    """The filter for this machine (`platform.machine()`) as an array of struct sock_filter. KeyError: unknown machine."""
+    """The filter for a `platform.machine()` as an array of struct sock_filter. Raises KeyError for an unknown one."""
     column, audit = ARCHITECTURES[machine]
     code: list[tuple[int, int, int, int]] = []
 

@@ -17,38 +17,15 @@ import sys
 import time
 import traceback
 
-PRELOAD = [
-    "numpy",
-    "scipy.sparse",
-    "scipy.sparse.linalg",
-    "scipy.linalg",
-    "scipy.special",
-    "scipy.stats",
-    "scipy.optimize",
-    "scipy.signal",
-    "pandas",
-    "matplotlib",
-    "matplotlib.pyplot",
-    "torch",
-    "torch.nn.functional",
-    "torch.utils.data",
-    "torch.utils.checkpoint",
-    "sklearn",
-    "sklearn.datasets",
-    "sklearn.linear_model",
-    "sklearn.metrics",
-    "sklearn.model_selection",
-    "sklearn.preprocessing",
-    "IPython",
-    "IPython.core.inputtransformer2",
-    "IPython.display",
-    "lsml_utils",
-    "lsml_utils.checking",
-    "lsml_utils.datasets",
-    "lsml_utils.device",
-    "lsml_utils.plotting",
-    "lsml_utils.scaling",
-]
+PRELOAD = tuple(
+    """
+    numpy scipy.sparse scipy.sparse.linalg scipy.linalg scipy.special scipy.stats scipy.optimize scipy.signal pandas
+    matplotlib matplotlib.pyplot torch torch.nn.functional torch.utils.data torch.utils.checkpoint
+    sklearn sklearn.datasets sklearn.linear_model sklearn.metrics sklearn.model_selection sklearn.preprocessing
+    IPython IPython.core.inputtransformer2 IPython.display lsml_utils lsml_utils.checking lsml_utils.datasets
+    lsml_utils.device lsml_utils.plotting lsml_utils.scaling
+    """.split()  # noqa: SIM905
+)
 SCAN_SECONDS = 0.02
 PAGE_KB = os.sysconf("SC_PAGE_SIZE") // 1024
 
@@ -95,8 +72,8 @@ class Child:
 
 
 class Server:
-    def __init__(self, control, boxed, data_dir, agent):
-        self.control, self.boxed, self.data_dir, self.agent = control, boxed, data_dir, agent
+    def __init__(self, control, boxed, data_dir, programs):
+        self.control, self.boxed, self.data_dir, self.programs = control, boxed, data_dir, programs
         self.children = {}
         self.scannable = os.path.exists("/proc/self/smaps_rollup")
 
@@ -120,18 +97,18 @@ class Server:
         for child in self.children.values():
             child.kill("killed")
 
-    def start(self, id, limits, descriptors):
-        """Fork a child that serves the socket that came along."""
+    def start(self, id, limits, program, descriptors):
+        """Fork a child in which `program` (agent or probe) serves the socket that came along."""
         sock = descriptors[0]
         baseline = memory_kb("self")[0] if self.scannable else 0
         pid = confine.fork_into_new_pids() if self.boxed else os.fork()
         if pid == 0:
-            self.become_child(sock, limits)
+            self.become_child(sock, limits, self.programs[program])
         os.close(sock)
         self.children[id] = Child(pid, limits, baseline)
         return {"pid": pid}
 
-    def become_child(self, sock, limits):
+    def become_child(self, sock, limits, program):
         """Never returns."""
         status = 0
         try:
@@ -149,15 +126,19 @@ class Server:
                 with socket.socket(fileno=3) as connection:
                     connection.sendall(b"FAULT" + traceback.format_exc(limit=-3).encode()[-4000:])
                 os._exit(1)
-            self.agent.main(socket.socket(fileno=3))
+            program.main(socket.socket(fileno=3))
         except BaseException:
             status = 1
         os._exit(status)
 
-    def end(self, id, descriptors):
-        """Kill the child, if it still lives, and say how it ended."""
+    def end(self, id, patience, descriptors):
+        """Kill the child, if it still lives after `patience` seconds, and say how it ended."""
         child = self.children.pop(id)
         child.reap()
+        until = time.monotonic() + patience
+        while child.ended is None and time.monotonic() < until:
+            time.sleep(0.0005)
+            child.reap()
         child.kill("killed")
         return {**child.ended, "peak_mb": child.peak_kb / 1024}
 
@@ -235,8 +216,7 @@ def _fields(path, first, second):
     found = {first: 0, second: 0}
     with contextlib.suppress(OSError), open(path) as file:
         for line in file:
-            name, _, rest = line.partition(" ")
-            name = name.partition("\t")[0]
+            name = line.split(maxsplit=1)[0]
             if name in found:
                 found[name] = int(line.split()[1])
     return found[first], found[second]
@@ -250,7 +230,7 @@ def main(argument):
         if options["boxed"]:
             confine.enter(options["uid"])
         preload(options["preload"] or PRELOAD)
-        agent = importlib.import_module(__package__ + ".agent")
+        programs = {name: importlib.import_module(f"{__package__}.{name}") for name in ("agent", "probe")}
         gc.collect()
         gc.freeze()  # objects made so far are not visited again, so their pages stay shared
     except BaseException:
@@ -258,7 +238,7 @@ def main(argument):
         sys.exit(1)
     threads = len(os.listdir("/proc/self/task")) if os.path.exists("/proc/self/task") else 1
     control.sendall(json.dumps({"ready": True, "threads": threads}).encode() + b"\n")
-    Server(control, options["boxed"], options["data_dir"], agent).serve()
+    Server(control, options["boxed"], options["data_dir"], programs).serve()
     os._exit(0)
 
 

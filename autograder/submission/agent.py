@@ -24,12 +24,12 @@ FRAMES = 12  # frames of a traceback that are reported
 RUNS_BODY = {"time", "timeit", "capture", "prun"}  # cell magics whose body is Python that the student meant to run
 OPERATORS = {
     name: getattr(operator, name)
-    for name in ["add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "neg", "pos", "abs"]
+    for name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "neg", "pos", "abs")
 } | {"iter": iter, "next": next}
 
 
 class Notebook:
-    """What `get_ipython()` gives in a student's cell: magics and shell lines do nothing, but the body of %%time runs."""
+    """What `get_ipython()` gives in a student's cell: magics and shell lines do nothing; the body of %%time runs."""
 
     def __init__(self, agent):
         self._agent = agent

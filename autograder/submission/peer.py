@@ -23,6 +23,7 @@ from autograder.submission.errors import (
 from autograder.submission.remote import Remote
 
 READY_SECONDS = 30.0
+EXIT_SECONDS = 0.2  # for a process that closed its end to be gone by itself
 FAULT = b"FAULT"  # what a child sends instead of a frame when it could not be confined
 ALLOCATION_FAILED = "MemoryError"
 # What a callback on our side may tell the student that it raised; of anything else only that it failed.
@@ -30,7 +31,7 @@ TOLD = (StopIteration, ValueError, TypeError, KeyError, IndexError, ZeroDivision
 
 
 def escape(text, limit=2000):
-    """Text of the student's as harmless printable text: control, direction and unassigned characters are spelled out."""
+    """Text of a student's as harmless printable text: control, direction and unassigned characters spelled out."""
     if not isinstance(text, str):
         return ""
     cut = text[:limit]
@@ -135,7 +136,7 @@ class Peer:
         return Remote(self, {"t": "handle", "id": number}, escape(kind, 200))
 
     def answer_callback(self, message, trees, buffers):
-        """The parts of the answer to a callback. Raises StudentMisbehaved when it is malformed or there are too many."""
+        """The parts of the answer to a callback. Raises StudentMisbehaved when malformed or too many."""
         number = message.get("id")
         self.calls_back += 1
         self.bytes_back += sum(buffer.nbytes for buffer in buffers)
@@ -206,7 +207,7 @@ class ChildPeer(Peer):
     def _gone(self, error, started):
         """End the child, and what that means."""
         seconds = time.monotonic() - started
-        ended = self.child.end()
+        ended = self.child.end(EXIT_SECONDS if isinstance(error, EOFError) else 0.0)
         usage = Usage(seconds, ended.peak_mb)
         if ended.reason == "memory":
             return StudentMemory(f"it used more than {self.limits.memory_mb} MB of memory", usage)

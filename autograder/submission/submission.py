@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from autograder.sandbox import Limits, Sandbox
+from autograder.sandbox.limits import DEFAULT
 from autograder.submission.errors import (
     StudentCrashed,
     StudentError,
@@ -223,7 +224,7 @@ class LocalSubmission(Answers):
     Never a student's code: there is no isolation and no deadline.
     """
 
-    def __init__(self, cells: Sequence[SourceCell], limits: Limits = Limits()):
+    def __init__(self, cells: Sequence[SourceCell], limits: Limits = DEFAULT):
         super().__init__(LocalPeer(limits), limits)
         for cell in cells:
             try:

@@ -1,16 +1,17 @@
 """The wire between the grader and a student's process: a length-prefixed JSON header and raw buffers. Never pickle.
 
-Both ends run this file, but only what the *receiver* checks counts: the sender may be a hostile process. So every size,
-depth, dimension and dtype is checked before anything of that size is allocated, and nothing that is decoded is an object
-with behaviour of the sender's: arrays are base `numpy.ndarray`, tensors base `torch.Tensor`.
+Both ends run this file, but only what the *receiver* checks counts: the sender may be a hostile process. So every
+size, depth, dimension and dtype is checked before anything of that size is allocated, and nothing that is decoded is an
+object with behaviour of the sender's: arrays are base `numpy.ndarray`, tensors base `torch.Tensor`.
 
 A frame is `MAGIC, header bytes (u32), buffer bytes (u64), header, buffers`. The header is JSON
-`{"m": message, "v": value tree, "b": [bytes of each buffer]}`. In a tree None, booleans, numbers, strings and lists stand
-for themselves (Python writes floats so that they read back exactly) and all else is an object with a tag `t`.
+`{"m": message, "v": [value trees], "b": [bytes of each buffer]}`. In a tree None, booleans, numbers, strings and lists
+stand for themselves (Python writes floats so that they read back exactly); all else is an object with a tag `t`.
 """
 
 import json
 import math
+import re
 import socket
 import struct
 import sys
@@ -23,27 +24,13 @@ MAGIC = b"LSML"
 PREFIX = struct.Struct("<4sIQ")
 DIMENSIONS = 8
 DTYPES = "biufcSU"
+DTYPE = re.compile(rf"[<>|][{DTYPES}]\d{{1,4}}")
 STRING_ITEM = 4096  # bytes of one element of a string array
 INTEGER_DIGITS = 65_536  # hexadecimal digits of one integer
 JSON_INTEGER = 1 << 63
 SPREAD = 16  # a strided array may span this many times its own bytes, and is made contiguous beyond
-TORCH_DTYPES = frozenset(
-    [
-        "bool",
-        "uint8",
-        "int8",
-        "int16",
-        "int32",
-        "int64",
-        "float16",
-        "bfloat16",
-        "float32",
-        "float64",
-        "complex64",
-        "complex128",
-    ]
-)
-TORCH_ITEMSIZE = {"bool": 1, "bfloat16": 2, "complex64": 8, "complex128": 16}
+TORCH_ITEMSIZE = {"bool": 1, "uint8": 1, "int8": 1, "int16": 2, "int32": 4, "int64": 8}
+TORCH_ITEMSIZE |= {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8, "complex64": 8, "complex128": 16}
 
 
 class WireError(ValueError):
@@ -178,7 +165,7 @@ class Encoder:
 
     def _tensor(self, torch, value):
         name = str(value.dtype).removeprefix("torch.")
-        if value.layout != torch.strided or name not in TORCH_DTYPES or value.is_quantized:
+        if value.layout != torch.strided or name not in TORCH_ITEMSIZE or value.is_quantized:
             return None
         if value.dim() > DIMENSIONS:
             raise WireError(f"the tensor has more than {DIMENSIONS} dimensions")
@@ -212,7 +199,7 @@ class Encoder:
 
 
 class Decoder:
-    """Turns a tree and its buffers back into values, trusting neither. `resolve(node)` handles nodes that are references."""
+    """Turns a tree and its buffers back into values, trusting neither. `resolve(node)` reads nodes that refer."""
 
     def __init__(self, buffers, resolve=None, limits=WireLimits()):
         self.buffers, self.resolve, self.limits = buffers, resolve, limits
@@ -312,7 +299,7 @@ class Decoder:
         import torch
 
         name = node.get(key)
-        if not isinstance(name, str) or name not in TORCH_DTYPES:
+        if not isinstance(name, str) or name not in TORCH_ITEMSIZE:
             raise WireError("malformed dtype")
         return getattr(torch, name)
 
@@ -360,13 +347,10 @@ class Decoder:
         import torch
 
         dtype = self._torch_dtype(node, depth, "dtype")
-        shape, data = self._shape(node, TORCH_ITEMSIZE.get(node["dtype"]) or torch.empty(0, dtype=dtype).element_size())
+        shape, data = self._shape(node, TORCH_ITEMSIZE[node["dtype"]])
         if dtype is torch.bool:
             data = (data != 0).view(np.uint8)
-        if data.nbytes:
-            tensor = torch.from_numpy(data).view(dtype).reshape(shape)
-        else:
-            tensor = torch.empty(shape, dtype=dtype)
+        tensor = torch.from_numpy(data).view(dtype).reshape(shape) if data.nbytes else torch.empty(shape, dtype=dtype)
         if "strides" in node:
             tensor = torch.empty_strided(shape, node["strides"], dtype=dtype).copy_(tensor)
         if node.get("grad") is True and (dtype.is_floating_point or dtype.is_complex):
@@ -395,25 +379,8 @@ class Decoder:
             raise WireError("malformed sparse matrix") from None
 
 
-TAGS = frozenset(
-    [
-        "tuple",
-        "set",
-        "dict",
-        "int",
-        "complex",
-        "range",
-        "slice",
-        "ellipsis",
-        "bytes",
-        "dtype",
-        "torch.dtype",
-        "scalar",
-        "array",
-        "tensor",
-        "sparse",
-    ]
-)
+TAGS = ("tuple", "set", "dict", "int", "complex", "range", "slice", "ellipsis", "bytes", "dtype", "torch.dtype")
+TAGS += ("scalar", "array", "tensor", "sparse")
 
 
 def sanitize(array):
