@@ -160,7 +160,7 @@ class Sandbox:
                 self._stop()
                 stderr.seek(0)
                 said = stderr.read(20_000).decode(errors="replace").strip().splitlines()
-                reason = said[-1] if said else str(fault)
+                reason = said[-1] if said else str(fault).splitlines()[-1]
                 raise SandboxUnavailable(f"the sandbox does not start: {reason}", bubblewrap.remedy(reason)) from None
             if boxed:
                 self._inner = self._inner_pid(descriptors)

@@ -137,7 +137,7 @@ LAYERS = (
     files,
     scratch,
     limits,
-    secrets_hidden,
+    sight,
 )
 
 
