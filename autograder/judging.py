@@ -20,7 +20,10 @@ __all__ = ["Comparison", "StudentError", "close", "is_array", "raises_student", 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What `close` found; true where `got` is close enough. `why` says what is wrong, without a value of `expected`."""
+    """What `close` found; true where `got` is close enough. `why` says what is wrong.
+
+    `kind` is the part of it that gives no value away: it completes "What came has ...", and is "" where values differ.
+    """
 
     ok: bool
     got: Any
@@ -30,12 +33,21 @@ class Comparison:
     def __bool__(self) -> bool:
         return self.ok
 
+    @property
+    def kind(self) -> str:
+        kind = self.why.partition(":")[0]
+        return "" if kind == "other values" else kind
+
     def __repr__(self) -> str:
         return "close" if self.ok else f"not close: {self.why}"
 
 
 # The comparison that failed last, for `lsml grade --show`; whoever runs a test empties it first.
 failed: list[Comparison] = []
+
+
+class NothingRaised(AssertionError):
+    """The student's code did not raise where it should."""
 
 
 def close(got: Any, expected: Any, *, rtol: float = 0.0, atol: float = 0.0) -> Comparison:
@@ -103,7 +115,7 @@ def raises_student(*wanted: type[BaseException] | str) -> Iterator[None]:
         if not {error.type_name, *error.bases} & set(names):
             raise
     else:
-        raise AssertionError(f"nothing was raised, where {' or '.join(names)} should be")
+        raise NothingRaised(f"nothing was raised, where {' or '.join(names)} should be")
 
 
 def _numbers(value: Any) -> np.ndarray | None:
@@ -122,44 +134,49 @@ def _numbers(value: Any) -> np.ndarray | None:
 
 
 def _difference(got: Any, expected: Any, rtol: float, atol: float) -> str:
-    """What is wrong with `got`, in a few words that give away no expected value; "" where nothing is."""
+    """What is wrong with `got`, "" where nothing is: what kind of thing, a colon, and then the particulars."""
     if isinstance(expected, dict):
-        if not isinstance(got, dict) or got.keys() != expected.keys():
-            return "not a dict with the right keys"
+        if not isinstance(got, dict):
+            return f"the wrong type: {type(got).__name__}, where a dict is expected"
+        if got.keys() != expected.keys():
+            return f"the wrong keys: {list(got)}, where {list(expected)} are expected"
         return next(filter(None, (_difference(got[key], expected[key], rtol, atol) for key in expected)), "")
     right = _numbers(expected)
     if isinstance(expected, list | tuple) and (right is None or not isinstance(got, np.ndarray | torch.Tensor)):
-        if not isinstance(got, list | tuple) or len(got) != len(expected):
-            return f"not {len(expected)} values in a list or tuple"
+        if not isinstance(got, list | tuple):
+            return f"the wrong type: {type(got).__name__}, where a list or tuple is expected"
+        if len(got) != len(expected):
+            return f"the wrong length: {len(got)}, where {len(expected)} is expected"
         pairs = zip(got, expected, strict=True)
         return next(filter(None, (_difference(mine, theirs, rtol, atol) for mine, theirs in pairs)), "")
-    if right is None:
-        return "" if type(got) is type(expected) and got == expected else f"not the right {type(expected).__name__}"
-    return _numeric_difference(_numbers(got), right, rtol, atol, got)
+    if right is not None:
+        return _numeric_difference(got, right, rtol, atol)
+    if type(got) is not type(expected):
+        return f"the wrong type: {type(got).__name__}, where {type(expected).__name__} is expected"
+    return "" if got == expected else "other values: not equal"
 
 
-def _numeric_difference(left: np.ndarray | None, right: np.ndarray, rtol: float, atol: float, got: Any) -> str:
+def _numeric_difference(got: Any, right: np.ndarray, rtol: float, atol: float) -> str:
+    left = _numbers(got)
     if left is None:
-        return f"{type(got).__name__} is not numbers"
+        return f"the wrong type: {type(got).__name__}, where numbers are expected"
     if left.shape != right.shape:
-        return f"shape {left.shape}, where it should be {right.shape}"
-    if right.dtype.kind == "b" or left.dtype.kind == "b":
-        same = left.dtype.kind == right.dtype.kind and bool((left == right).all())
-        return "" if same else "not the right truth values"
-    if left.dtype.kind == "c" and right.dtype.kind != "c":
-        return "complex numbers, where real ones are expected"
-    if right.dtype.kind in "iu" and left.dtype.kind in "iu" and not rtol and not atol:
-        return "" if bool((left == right).all()) else "not equal"
-    kind = np.complex128 if right.dtype.kind == "c" else np.float64
-    left, right = left.astype(kind), right.astype(kind)
+        return f"the wrong shape: {left.shape}, where {right.shape} is expected"
+    kinds = left.dtype.kind, right.dtype.kind
+    if (kinds[0] == "b") != (kinds[1] == "b") or (kinds[0] == "c" and kinds[1] != "c"):
+        return f"the wrong type: {left.dtype}, where {right.dtype} is expected"
+    if kinds[1] == "b" or (set(kinds) <= {"i", "u"} and not rtol and not atol):
+        return "" if bool((left == right).all()) else "other values: not equal"
+    common = np.complex128 if kinds[1] == "c" else np.float64
+    left, right = left.astype(common), right.astype(common)
     finite = np.isfinite(right)
     if not np.isfinite(left[finite]).all():
-        return "a value that is not finite"
+        return "nan or inf in it: where a finite value is expected"
     if not np.array_equal(left[~finite], right[~finite], equal_nan=True):
-        return "finite, or of the wrong kind, where inf or nan is expected"
+        return "other values: where nan or inf is expected"
     left, right = left[finite], right[finite]
     with np.errstate(all="ignore"):
         error, allowed = np.abs(left - right), atol + rtol * np.abs(right)
     if bool((error <= allowed).all()):
         return ""
-    return f"off by {np.max(error):.3g}" + (f", where {np.max(allowed):.3g} is allowed" if allowed.any() else "")
+    return f"other values: off by {np.max(error):.3g}, where {np.max(allowed):.3g} is allowed"

@@ -27,6 +27,26 @@ class Known:
     answer: Answer | None  # None: the reference
     outcomes: dict[str, Outcome]
 
+    def did(self, run: Outcome, tolerance: float) -> bool:
+        """Whether it returned, in the same run, all that the student's answer did up to where that failed."""
+        own = self.outcomes.get(run.item)
+        if own is None or own.cause in _LIMITS or not run.calls or len(own.calls) < len(run.calls):
+            return False
+        if own.cause != "passed" and len(own.calls) != len(run.calls):
+            return False
+        return all(
+            mine.name == theirs.name and agree(_result(mine), _result(theirs), tolerance)
+            for mine, theirs in zip(run.calls, own.calls, strict=False)
+        )
+
+    def did_all(self, runs: Sequence[Outcome], tolerance: float) -> bool:
+        """Whether it passed the runs that the student's answer passed, and did the same in the others."""
+        return all(
+            run.item in self.outcomes
+            and (self.outcomes[run.item].cause == "passed" if run.cause == "passed" else self.did(run, tolerance))
+            for run in runs
+        )
+
 
 class Diagnosis:
     """Diagnoses one exercise. `outcomes_of(answer)` runs its hidden tests on a known answer, None for the reference."""
@@ -56,45 +76,24 @@ class Diagnosis:
         wrong = [self.known(answer) for answer in self.gallery.wrong(self.exercise)]
         found: dict[str, str] = {}
         for tolerance in TOLERANCES:
-            open_ = [run for run in failed if run.item not in found]
-            open_ = [run for run in open_ if not any(_same(run, known, tolerance) for known in right)]
-            alike = {known.answer.name: {run.item for run in open_ if _same(run, known, tolerance)} for known in wrong}
-            full = {
-                known.answer.name
-                for known in wrong
-                if all(
-                    run.item in known.outcomes
-                    and (
-                        known.outcomes[run.item].cause == "passed"
-                        if run.cause == "passed"
-                        else run.item in alike[known.answer.name]
-                    )
-                    for run in outcomes
-                )
-            }
-            for run in open_:
-                candidates = [
-                    known
+            unexplained = [run for run in failed if run.item not in found]
+            unexplained = [run for run in unexplained if not any(known.did(run, tolerance) for known in right)]
+            for run in unexplained:
+                # One that did the same everywhere explains whatever it did; else only what is no coincidence.
+                alike = [
+                    (known.did_all(outcomes, tolerance), sum(known.did(other, tolerance) for other in failed), known)
                     for known in wrong
-                    if run.item in alike[known.answer.name] and (known.answer.name in full or _telling(run))
+                    if known.did(run, tolerance)
                 ]
-                if candidates:
-                    best = max(candidates, key=lambda known: (known.answer.name in full, len(alike[known.answer.name])))
-                    found[run.item] = best.answer.says
+                alike = [candidate for candidate in alike if candidate[0] or _telling(run)]
+                if alike:
+                    found[run.item] = max(alike, key=lambda candidate: candidate[:2])[2].answer.says
         return found
 
 
-def _same(run: Outcome, known: Known, tolerance: float) -> bool:
-    """Whether a known answer returned, in the same run, all that the student's did up to where that failed."""
-    other = known.outcomes.get(run.item)
-    if other is None or other.cause in _LIMITS or not run.calls or len(other.calls) < len(run.calls):
-        return False
-    if other.cause != "passed" and len(other.calls) != len(run.calls):
-        return False
-    return all(
-        mine.name == theirs.name and agree(_result(mine), _result(theirs), tolerance)
-        for mine, theirs in zip(run.calls, other.calls, strict=False)
-    )
+def alike(one: Sequence[Outcome], other: Sequence[Outcome], tolerance: float = TOLERANCES[-1]) -> bool:
+    """Whether two answers ended alike in every run of the hidden tests, and where they failed returned the same."""
+    return len(one) == len(other) and Known(None, {run.item: run for run in other}).did_all(one, tolerance)
 
 
 def _result(call: Any) -> Any:

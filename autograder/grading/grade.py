@@ -5,7 +5,7 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -134,9 +134,18 @@ class Grader:
                 results.append(_judged(exercise, own, errors, rebuilt, misconceptions, show))
         return _with_dependencies(results, outcomes)
 
-    def outcomes(self, module: Module, cells: Sequence[SourceCell], exercise: str) -> list[Outcome]:
-        """How each run of an exercise's hidden tests ends on these cells: what calibration and diagnosis compare."""
-        return self._run(module, cells, [exercise])[0]
+    def outcomes(
+        self,
+        module: Module,
+        cells: Sequence[SourceCell],
+        exercise: str,
+        enough: Callable[[Outcome], bool] | None = None,
+    ) -> list[Outcome]:
+        """How each run of an exercise's hidden tests ends on these cells, up to the first that is `enough`.
+
+        It is what calibration and diagnosis compare. Nothing is tried again, and "broken" is not yet blamed on anyone.
+        """
+        return self._run(module, cells, [exercise], enough)[0]
 
     # ------------------------------------------------------------------------------------------------- running
 
@@ -165,7 +174,7 @@ class Grader:
                 self._reopen()
         return outcomes, errors
 
-    def _run(self, module: Module, cells: Sequence[SourceCell], names: list[str]):
+    def _run(self, module: Module, cells: Sequence[SourceCell], names: list[str], enough=None):
         if not names:
             return [], {}
         children = _Children(self._sandbox, cells, self.limits, len(names))
@@ -178,6 +187,7 @@ class Grader:
                 secret=self.secret,
                 data_dir=self._data,
                 exercises=names,
+                enough=enough,
             )
         return outcomes, children.errors
 
@@ -380,7 +390,7 @@ def _failed(outcome: Outcome, own_error, rebuilt: Rebuilt, misconception: str | 
     if own_error is not None and isinstance(outcome.error, MissingName):
         lines.append("Its cell could not be run, so there is nothing to test.")
     elif outcome.error is not None:
-        lines += filter(None, [what_happened(outcome.error, rebuilt)])
+        lines += filter(None, [what_happened(outcome.error, rebuilt, outcome.comparison)])
     hint = f"Read hint {spec.hint} of {spec.exercise}." if spec.hint else None
     return TestResult(spec.name, False, "\n".join(lines), misconception, hint, shown(outcome) if show else None)
 

@@ -9,6 +9,7 @@ import torch
 
 from autograder.grading.plugin import Outcome
 from autograder.grading.rebuild import Rebuilt
+from autograder.judging import Comparison, NothingRaised
 from autograder.submission import (
     MissingName,
     StudentCrashed,
@@ -31,8 +32,8 @@ def safe(text: str, longest: int = LONGEST) -> str:
     return text if len(text) <= longest else text[:longest] + " ..."
 
 
-def what_happened(error: BaseException, rebuilt: Rebuilt) -> str:
-    """What the student's code did, with their own lines. "" where it just gave a wrong answer."""
+def what_happened(error: BaseException, rebuilt: Rebuilt, comparison: Comparison | None = None) -> str:
+    """What the student's code did, with their own lines. "" where it just gave another answer."""
     if isinstance(error, StudentError):
         return _exception(error, rebuilt)
     if isinstance(error, StudentMemory):
@@ -46,6 +47,10 @@ def what_happened(error: BaseException, rebuilt: Rebuilt) -> str:
         return _sentence(safe(str(error), 300))
     if isinstance(error, MissingName):
         return f"`{safe(error.name, 100)}` is not defined: was its cell deleted, or the name changed?"
+    if isinstance(error, NothingRaised):
+        return "It raised nothing."
+    if isinstance(error, AssertionError) and comparison is not None and comparison.kind:
+        return f"What came has {comparison.kind}."
     return ""
 
 
@@ -84,7 +89,7 @@ def shown(outcome: Outcome) -> str:
         if outcome.calls and outcome.comparison.got is not outcome.calls[-1].result:
             lines.append(f"compared: {_value(outcome.comparison.got)}")
         lines.append(f"expected: {_value(outcome.comparison.expected)}")
-        lines.append(f"which is {outcome.comparison.why}")
+        lines.append(f"it has {outcome.comparison.why}")
     elif isinstance(outcome.error, AssertionError) and str(outcome.error):
         lines.append(f"expected: {str(outcome.error).splitlines()[0]}")
     return safe("\n".join(lines), 6_000)
