@@ -36,6 +36,19 @@ ENVIRONMENT = {
 }
 
 
+def require() -> str:
+    """The path of bwrap. Raises SandboxUnavailable where there can be none."""
+    if sys.platform != "linux":
+        raise SandboxUnavailable(
+            f"the sandbox needs Linux, and this is {sys.platform}",
+            "grade your own work with --sandbox none; grade others' on a Linux machine or in a Linux virtual machine",
+        )
+    bwrap = shutil.which("bwrap")
+    if bwrap is None:
+        raise SandboxUnavailable("bubblewrap is not installed", "install it: apt install bubblewrap (or dnf, pacman)")
+    return bwrap
+
+
 def uid() -> int | None:
     """The uid that the box gives itself where the caller is root (limits on processes do not bind root), else None."""
     return FIRST_UID + os.getpid() % UIDS if os.geteuid() == 0 else None
@@ -43,15 +56,7 @@ def uid() -> int | None:
 
 def command(program: list[str], descriptors: dict[str, int], data_dir: Path | None = None) -> list[str]:
     """bwrap's arguments, ending in `program`. `descriptors`: `status`, where it reports, and `passwd`, a file."""
-    bwrap = shutil.which("bwrap")
-    if sys.platform != "linux":
-        raise SandboxUnavailable(
-            f"the sandbox needs Linux, and this is {sys.platform}",
-            "grade your own work with --sandbox none; grade others' on a Linux machine or in a Linux virtual machine",
-        )
-    if bwrap is None:
-        raise SandboxUnavailable("bubblewrap is not installed", "install it: apt install bubblewrap (or dnf, pacman)")
-    arguments = [bwrap, "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
+    arguments = [require(), "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
     arguments += ["--new-session", "--hostname", "lsml", "--json-status-fd", str(descriptors["status"])]
     if os.geteuid() == 0:  # keeps what the server needs to become another user, which it does first
         arguments += ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]

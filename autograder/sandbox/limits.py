@@ -15,6 +15,7 @@ class Limits:
     disk_mb: int = 64  # scratch folder (/tmp, held in memory)
     files: int = 4096  # files and folders in it
     callback_calls: int = 1_000_000  # calls back into the grader, all together
+    callback_kb: int = 256  # bytes of arguments of one such call, or twice what the request carried if that is more
     callback_mb: int = 2048  # bytes that cross in them, all together
     answer_mb: int = 2048  # bytes that one Submission's answers may have, all together
     handles: int = 100_000  # objects that the grader may hold there

@@ -46,6 +46,8 @@ class Peer:
 
     def __init__(self, limits):
         self.limits = limits
+        self.busy = False
+        self.argument_bytes = 0  # that one callback of the running request may bring
         self.ask = None  # whoever owns the conversation: ask(title, args, kwargs, message, *values)
         self.callbacks = []  # callables of ours that were passed in; the student's side knows them by number
         self.calls_back = self.bytes_back = self.bytes_read = self.held = 0
@@ -61,7 +63,15 @@ class Peer:
             parts = wire.frame({**message, "n": number}, *values, encoder=encoder)
         except wire.WireError as error:
             raise TypeError(f"cannot send that to the submission: {error}") from None
-        reply, trees, buffers = self._exchange(parts, started + seconds)
+        if self.busy:
+            raise StudentMisbehaved("an object of the student's cannot be used while it waits for a callback")
+        # A small function of ours may make large things of large arguments; it gets no larger ones than we gave out.
+        self.argument_bytes = max(self.limits.callback_kb << 10, 2 * encoder.bytes)
+        self.busy = True
+        try:
+            reply, trees, buffers = self._exchange(parts, started + seconds)
+        finally:
+            self.busy = False
         kind = reply.get("kind")
         self.bytes_read += sum(buffer.nbytes for buffer in buffers)
         if self.bytes_read > self.limits.answer_mb << 20:
@@ -138,8 +148,11 @@ class Peer:
     def answer_callback(self, message, trees, buffers):
         """The parts of the answer to a callback. Raises StudentMisbehaved when malformed or too many."""
         number = message.get("id")
+        arriving = sum(buffer.nbytes for buffer in buffers)
         self.calls_back += 1
-        self.bytes_back += sum(buffer.nbytes for buffer in buffers)
+        self.bytes_back += arriving
+        if arriving > self.argument_bytes:
+            raise StudentMisbehaved("it passed far more data to a function it was given than it got itself")
         if type(number) is not int or not 0 <= number < len(self.callbacks) or len(trees) != 2:
             raise self._misbehaved("malformed callback")
         if self.calls_back > self.limits.callback_calls or self.bytes_back > self.limits.callback_mb << 20:

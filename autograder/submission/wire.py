@@ -26,6 +26,11 @@ DIMENSIONS = 8
 DTYPES = "biufcSU"
 DTYPE = re.compile(rf"[<>|][{DTYPES}]\d{{1,4}}")
 STRING_ITEM = 4096  # bytes of one element of a string array
+SIDE = 1 << 31  # longest dimension
+EMPTY_SIDE = 1 << 20  # longest dimension of an empty array, which has no bytes to speak for it
+CELLS = 1 << 34  # rows times columns of a sparse matrix
+RANGE = 10_000_000  # length of a range
+KEYS = 20_000  # keys of one value that are not strings: their hashes can be made to collide
 INTEGER_DIGITS = 65_536  # hexadecimal digits of one integer
 JSON_INTEGER = 1 << 63
 SPREAD = 16  # a strided array may span this many times its own bytes, and is made contiguous beyond
@@ -203,7 +208,7 @@ class Decoder:
 
     def __init__(self, buffers, resolve=None, limits=WireLimits()):
         self.buffers, self.resolve, self.limits = buffers, resolve, limits
-        self.nodes = 0
+        self.nodes = self.keys = 0
 
     def decode(self, node, depth=0):
         """The value of a node. Raises WireError for anything malformed."""
@@ -233,15 +238,21 @@ class Decoder:
 
     def _set(self, node, depth):
         try:
-            return set(self._list(node, depth))
+            return set(self._countable(self._list(node, depth)))
         except TypeError:
             raise WireError("a set holds something unhashable") from None
+
+    def _countable(self, keys):
+        self.keys += sum(type(key) not in (str, bytes) for key in keys)
+        if self.keys > KEYS:
+            raise WireError(f"dicts and sets with more than {KEYS:,} keys that are not strings")
+        return keys
 
     def _dict(self, node, depth):
         keys, values = node.get("k"), node.get("v")
         if not isinstance(keys, list) or not isinstance(values, list) or len(keys) != len(values):
             raise WireError("malformed dict")
-        keys = [self.decode(key, depth) for key in keys]
+        keys = self._countable([self.decode(key, depth) for key in keys])
         try:
             return dict(zip(keys, [self.decode(value, depth) for value in values], strict=True))
         except TypeError:
@@ -266,6 +277,8 @@ class Decoder:
         items = self._list(node, depth, 3)
         if not all(type(item) is int for item in items) or items[2] == 0:
             raise WireError("malformed range")
+        if not all(abs(item) < 1 << 62 for item in items) or len(range(*items)) > RANGE:
+            raise WireError("the range is too long")
         return range(*items)
 
     def _slice(self, node, depth):
@@ -319,10 +332,10 @@ class Decoder:
         shape = node.get("shape")
         if not isinstance(shape, list) or len(shape) > DIMENSIONS:
             raise WireError("malformed shape")
-        if not all(type(n) is int and 0 <= n < 1 << 40 for n in shape):
+        if not all(type(n) is int and 0 <= n < SIDE for n in shape):
             raise WireError("malformed shape")
         data = self._take(node)
-        if math.prod(shape) * itemsize != data.nbytes:
+        if math.prod(shape) * itemsize != data.nbytes or (not data.nbytes and max(shape) > EMPTY_SIDE):
             raise WireError("the shape does not fit the bytes")
         return shape, data
 
@@ -363,6 +376,7 @@ class Decoder:
         kind, parts, shape = node.get("format"), self._list(node, depth, 3), node.get("shape")
         sizes = isinstance(shape, list) and len(shape) == 2 and all(type(n) is int and 0 <= n < 1 << 31 for n in shape)
         arrays = all(type(part) is np.ndarray and part.ndim == 1 for part in parts)
+        sizes = sizes and shape[0] * shape[1] <= CELLS
         if kind not in ("csr", "csc", "coo") or not sizes or not arrays or parts[0].dtype.kind not in "biufc":
             raise WireError("malformed sparse matrix")
         if any(part.dtype.kind != "i" for part in parts[1:]):
