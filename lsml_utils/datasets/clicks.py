@@ -14,7 +14,7 @@ from lsml_utils.datasets.kinds import Described
 NUMERIC = 8
 FIELDS = {"site": 2_000, "advert": 50_000, "category": 40, "device": 12, "hour": 24, "user": 1_000_000}
 ROW = np.dtype([("numeric", "<f4", (NUMERIC,)), ("hashed", "<i4", (len(FIELDS),)), ("y", "u1")], align=True)
-BLOCK = 65_536  # rows drawn from one random stream
+BLOCK = 8192  # rows drawn from one random stream
 
 
 @dataclass(frozen=True, repr=False)
@@ -67,7 +67,7 @@ class Clicks(Described):
         return np.concatenate([self.weights, self.table])
 
     def read(self, start: int, stop: int) -> ClickRows:
-        """Rows start <= i < stop. Takes time and memory for these rows (rounded up to blocks of 65,536).
+        """Rows start <= i < stop. Takes time and memory for these rows (rounded up to blocks of 8,192).
 
         >>> clicks(100_000).read(70_000, 70_003).hashed.shape
         (3, 6)
@@ -77,10 +77,10 @@ class Clicks(Described):
         out = np.empty(stop - start, ROW)
         for block in range(start // BLOCK, -(-stop // BLOCK)):
             first, last = max(start, block * BLOCK), min(stop, (block + 1) * BLOCK)
-            out[first - start : last - start] = self._block(block)[first - block * BLOCK : last - block * BLOCK]
+            out[first - start : last - start] = self._recent(block)[first - block * BLOCK : last - block * BLOCK]
         return self.view(out)
 
-    def chunks(self, size: int = BLOCK) -> Chunks:
+    def chunks(self, size: int = 8 * BLOCK) -> Chunks:
         """The log in chunks of `size` rows, the last one shorter; chunk k needs none before it.
 
         >>> [len(chunk.y) for chunk in clicks(100_000).chunks(40_000)]
@@ -93,8 +93,8 @@ class Clicks(Described):
         """The log as a memory-mapped file: a structured array (rows,) with fields numeric, hashed and y, read-only.
 
         path: a .npy file (60 bytes a row), by default in the data folder. It is written block by block if it is not
-        there yet, and opened as it is if it already holds this log; `numpy.load(path, mmap_mode="r")` opens it as well. Raises
-        ValueError where the file holds something else.
+        there yet, and opened as it is if it already holds this log; `numpy.load(path, mmap_mode="r")` opens it as well.
+        Raises ValueError where the file holds something else.
         """
         from lsml_utils.datasets.folder import data_folder
 
@@ -114,6 +114,13 @@ class Clicks(Described):
         """The true P(y = 1) of each row: (m,) float64. No model can have a lower expected log loss than this."""
         logit = self.bias + rows.numeric @ self.weights + self.table[rows.hashed].sum(axis=1)
         return 1.0 / (1.0 + np.exp(-logit))
+
+    def _recent(self, number: int) -> np.ndarray:
+        """The block, kept until the next one is asked for: small chunks in a row make each block once."""
+        kept = self.__dict__.get("_kept", (None, None))
+        if kept[0] != number:
+            kept = self.__dict__["_kept"] = (number, self._block(number))
+        return kept[1]
 
     def _block(self, number: int) -> np.ndarray:
         rng = stream("clicks", self.seed, number + 1)
@@ -162,7 +169,7 @@ def clicks(rows: int, seed: int = 0, buckets: int = 2**18) -> Clicks:
     truth = stream("clicks", seed)
     weights = 0.3 * truth.standard_normal(NUMERIC)
     table = 0.4 * truth.standard_normal(buckets)
-    return Clicks(rows=rows, seed=seed, buckets=buckets, weights=weights, table=table, bias=-1.3)
+    return Clicks(rows=rows, seed=seed, buckets=buckets, weights=weights, table=table, bias=-1.7)
 
 
 def _bucket(values: np.ndarray, field: int, buckets: int) -> np.ndarray:

@@ -12,7 +12,7 @@ from lsml_utils.errors import OneLineError
 from lsml_utils.tables import bytes_text
 
 ATTEMPTS = 3
-BLOCK = 1 << 16
+BLOCK = 1 << 13  # bytes: what an interruption may lose
 SECONDS = (10, 30)  # to connect, and between two bytes
 
 
@@ -73,6 +73,8 @@ class Remote:
             reason = f"{host} does not answer"
         elif isinstance(error, _Unfinished):
             reason = f"{host} {error}"
+        elif isinstance(error, requests.exceptions.ChunkedEncodingError):
+            reason = f"the connection to {host} broke off"
         elif isinstance(error, requests.RequestException):
             reason = f"no connection to {host}"
         elif isinstance(error, ValueError):
