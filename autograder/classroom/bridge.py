@@ -28,13 +28,17 @@ MAX_DEPTH = 8  # folders in a submission
 
 
 def released(folder: ClassFolder, module: str) -> dict:
-    """The notebook of a module as this class released it."""
+    """The notebook of a module as this class released it, as plain values with whole sources."""
     path = folder.path / "release" / module / f"{module}.ipynb"
     if path.is_file():
-        return json.loads(path.read_bytes())
-    from autograder.authoring.release import released_notebook
+        notebook = json.loads(path.read_bytes())
+    else:
+        from autograder.authoring.release import released_notebook
 
-    return json.loads(json.dumps(released_notebook(curriculum.load(module))))
+        notebook = json.loads(json.dumps(released_notebook(curriculum.load(module))))
+    for cell in notebook["cells"]:
+        cell["source"] = "".join(cell["source"])
+    return notebook
 
 
 def choose(folder: ClassFolder, reports: Reports, student: str, module: str):

@@ -79,21 +79,28 @@ class DaskEngine:
         self._wanted = workers
         self._tls = tls or {}
         self._stack = contextlib.ExitStack()
+        self._client: Any = None
+        self._keys: dict[str, Job] = {}
+        self.workers = workers or 1
+        self.window = 1
 
     def __enter__(self) -> "DaskEngine":
+        if self.scheduler is not None:
+            self._start()  # an address that is wrong is said at once
+        return self
+
+    def _start(self) -> None:
+        """Connect; for a cluster of our own only at the first job, for a run may find every Report kept."""
+        from distributed import as_completed
+
         with contextlib.ExitStack() as stack:
             self._client = stack.enter_context(self._connect(stack))
-            from distributed import as_completed
-
             self._done = as_completed(with_results=False)
-            self._keys: dict[str, Job] = {}
-            threads = self._client.nthreads()
-            self.workers = sum(threads.values()) or 1
+            self.workers = sum(self._client.nthreads().values()) or 1
             # Enough that no worker waits for the client, few enough to hold in memory.
             self.window = 2 * self.workers + 2
             self._same_sources()
             self._stack = stack.pop_all()
-        return self
 
     def __exit__(self, *failure) -> None:
         self._stack.close()
@@ -105,6 +112,8 @@ class DaskEngine:
 
     def submit(self, job: Job) -> None:
         """Send a job to the cluster."""
+        if self._client is None:
+            self._start()
         self._keys[job.key] = job
         self._done.add(self._client.submit(grade_dict, job, key=job.key, pure=False, retries=1))
 

@@ -7,6 +7,7 @@ A score that is not final (the grader failed, or an answer in words waits for it
 import csv
 import io
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from nbgrader.api import Assignment, Grade, Student, SubmittedAssignment, SubmittedNotebook
@@ -17,8 +18,16 @@ from traitlets import Int
 from autograder.classroom.folder import write_atomically
 
 
-def final_scores(book, modules: list[str] | None = None) -> tuple[list, dict[tuple[str, str], float], int]:
-    """The assignments, each final score by (student, assignment), and how many are not final yet."""
+@dataclass(frozen=True)
+class Score:
+    """What a submission has come to; `final` once nothing of it waits for a score."""
+
+    points: float
+    final: bool
+
+
+def all_scores(book, modules: list[str] | None = None) -> tuple[list[Assignment], dict[tuple[str, str], Score]]:
+    """The assignments, and each score by (student, assignment), late penalties taken off."""
     query = book.db.query(Assignment).order_by(Assignment.name)
     assignments = [found for found in query if not modules or found.name in modules]
     # One row a submission, whatever the size of the class.
@@ -42,15 +51,12 @@ def final_scores(book, modules: list[str] | None = None) -> tuple[list, dict[tup
         .tuples()
     )
     names = {assignment.name for assignment in assignments}
-    scores, left = {}, 0
-    for submission, student, name, score in rows:
-        if name not in names:
-            continue
-        if submission in waiting:
-            left += 1
-        else:
-            scores[student, name] = max(0.0, score - (penalties.get(submission) or 0.0))
-    return assignments, scores, left
+    scores = {
+        (student, name): Score(max(0.0, score - (penalties.get(submission) or 0.0)), submission not in waiting)
+        for submission, student, name, score in rows
+        if name in names
+    }
+    return assignments, scores
 
 
 class _TableExport(ExportPlugin):
@@ -60,7 +66,8 @@ class _TableExport(ExportPlugin):
 
     def export(self, gradebook) -> None:
         modules = [str(item) for item in self.assignment] or None
-        assignments, scores, self.waiting = final_scores(gradebook, modules)
+        assignments, scores = all_scores(gradebook, modules)
+        self.waiting = sum(not score.final for score in scores.values())
         students = gradebook.db.query(Student).order_by(Student.last_name, Student.first_name, Student.id)
         wanted = {str(item) for item in self.student}
         text = io.StringIO()
@@ -77,7 +84,7 @@ class _TableExport(ExportPlugin):
     def score(scores, student, assignment) -> str:
         """A score as it is written; empty where there is none."""
         found = scores.get((student.id, assignment.name))
-        return "" if found is None else f"{round(found, 4):g}"
+        return f"{round(found.points, 4):g}" if found is not None and found.final else ""
 
 
 class CanvasExport(_TableExport):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from autograder import curriculum
 from autograder.classroom.engine import Job, grade
 from autograder.classroom.folder import ClassFolder, write_atomically
 from autograder.errors import UserError
@@ -84,7 +85,8 @@ class Reports:
         try:
             content = reading.read_bytes(path)
         except reading.Unreadable as refusal:
-            return Report(f"{module}.ipynb", module, "unreadable", None, None, 0.0, (), (f"The notebook {refusal}.",))
+            points = curriculum.load(module).max_score
+            return Report(f"{module}.ipynb", module, "unreadable", 0.0, points, 0.0, (), (str(refusal),))
         return Job(key, module, content, self._secret, self.limits)
 
 
@@ -98,8 +100,12 @@ def versions(folder: ClassFolder, student: str, module: str) -> list[Version]:
 
 
 def best(graded: list[tuple[Version, str, Report]]) -> tuple[Version, str, Report]:
-    """The version that counts: the highest score, and of equal ones the latest. What has no score loses to any."""
-    return max(enumerate(graded), key=lambda item: (-1.0 if item[1][2].score is None else item[1][2].score, item[0]))[1]
+    """The version that counts: the highest score, and of equal ones the latest. What was not graded loses to any."""
+
+    def points(report: Report) -> float:
+        return report.score if report.status == "graded" and report.score is not None else -1.0
+
+    return max(enumerate(graded), key=lambda item: (points(item[1][2]), item[0]))[1]
 
 
 def _version(directory: Path, module: str) -> Version:

@@ -9,25 +9,13 @@ from nbgrader.api import Assignment, Grade, Student, SubmittedAssignment, Submit
 from rich.table import Table
 from rich.text import Text
 
-from autograder import curriculum
-from autograder.classroom.export import final_scores
+from autograder.classroom.export import all_scores
 from autograder.classroom.folder import ClassFolder, write_atomically
 from autograder.classroom.reports import ReportStore, recorded
 from autograder.errors import UserError
-from autograder.grading.report import Report
+from autograder.grading.report import VERDICTS, Report
 
 COLOURS = {"passed": "green", "partial": "yellow", "unanswered": "bright_black", "grader_fault": "magenta"}
-LETTERS = {
-    "passed": "✓",
-    "partial": "◐",
-    "failed": "✗",
-    "error": "E",
-    "timeout": "T",
-    "memory": "M",
-    "crashed": "C",
-    "unanswered": "·",
-    "grader_fault": "?",
-}
 
 
 @dataclass
@@ -36,7 +24,8 @@ class Standing:
 
     handed_in: bool = False
     graded: bool = False
-    score: float | None = None  # final; None where something is still missing
+    score: float = 0.0  # so far
+    final: bool = False
     waiting: bool = False  # a person must look
     flagged: bool = False  # in formgrader
     late: float = 0.0  # points taken off
@@ -56,7 +45,7 @@ class ClassStatus:
 def read(folder: ClassFolder, modules: list[str] | None = None, reports: bool = False) -> ClassStatus:
     """Read the gradebook and what lies in submitted/. `reports`: with each Report that is kept."""
     with folder.gradebook() as book:
-        assignments, scores, _ = final_scores(book, modules)
+        assignments, scores = all_scores(book, modules)
         people = book.db.query(Student).order_by(Student.last_name, Student.first_name, Student.id)
         students = [(one.id, " ".join(filter(None, (one.first_name, one.last_name)))) for one in people]
         status = ClassStatus(
@@ -78,7 +67,8 @@ def read(folder: ClassFolder, modules: list[str] | None = None, reports: bool = 
             standing = status.standings[student, module]
             standing.graded = True
             standing.flagged, standing.late = bool(flagged), penalty or 0.0
-            standing.score = scores.get((student, module))
+            if found := scores.get((student, module)):
+                standing.score, standing.final = found.points, found.final
         needing = (
             book.db.query(SubmittedAssignment.student_id, Assignment.name)
             .join(Assignment, Assignment.id == SubmittedAssignment.assignment_id)
@@ -121,7 +111,7 @@ def table(status: ClassStatus, title: str, limit: int | None = None) -> Table:
 def _cell(standing: Standing) -> Text:
     if not standing.graded:
         return Text("not graded", style="yellow") if standing.handed_in else Text("–", style="dim")
-    text = Text("?" if standing.score is None else f"{standing.score:g}")
+    text = Text(f"{standing.score:g}" if standing.final else f"{standing.score:g} + ?")
     if standing.late:
         text.append(f" (late -{standing.late:g})", style="red")
     if standing.waiting:
@@ -132,21 +122,37 @@ def _cell(standing: Standing) -> Text:
 
 
 def verdict_table(status: ClassStatus, module: str, title: str) -> Table:
-    """One module: each student's score and the verdict of each exercise."""
-    made = Table(title=title, title_justify="left", header_style="bold", caption_justify="left")
+    """One module: each student's score, and what became of the exercises."""
+    made = Table(title=title, title_justify="left", header_style="bold")
     made.add_column("student")
-    names = [exercise.name for exercise in curriculum.load(module).exercises]
     made.add_column(f"score of {status.max_scores[module]:g}", justify="right")
-    for name in names:
-        made.add_column(name.replace("_", "\n_"), justify="center")
+    made.add_column("exercises")
     for student, _ in status.students:
         standing = status.standings[student, module]
-        if not standing.graded and not standing.handed_in:
-            continue
-        verdicts = {result.id: result.verdict for result in standing.report.exercises} if standing.report else {}
-        cells = [Text(verdicts.get(name, "?"), style=COLOURS.get(verdicts.get(name, ""), "red")) for name in names]
-        made.add_row(student, _cell(standing), *cells)
+        if standing.graded or standing.handed_in:
+            made.add_row(student, _cell(standing), _verdicts(standing.report))
     return made
+
+
+def _verdicts(report: Report | None) -> Text:
+    """How many passed and are unanswered, and the names of all others."""
+    text = Text()
+    if report is None:
+        return text
+    if report.status == "unreadable":
+        return Text("unreadable: " + "; ".join(report.notes), style="magenta")
+    names = defaultdict(list)
+    for result in report.exercises:
+        names[result.verdict].append(result.id)
+    for verdict in sorted(names, key=VERDICTS.index):
+        few = verdict not in ("passed", "unanswered")
+        what = f"{verdict} {', '.join(names[verdict])}" if few else f"{len(names[verdict])} {verdict}"
+        text.append(("; " if text else "") + what, style=COLOURS.get(verdict, "red"))
+    for result in report.exercises:
+        said = next((test.misconception for test in result.tests if test.misconception), None)
+        if said:
+            text.append(f"\n{result.id} behaves like one that {said}", style="dim")
+    return text
 
 
 # Requests for another look, and what the grader itself could not judge
