@@ -8,7 +8,6 @@ import ast
 import builtins
 import itertools
 import linecache
-import operator
 import sys
 import textwrap
 import threading
@@ -22,10 +21,6 @@ MESSAGE = 2_000  # characters of an exception's text
 NAMES = 2_000  # names of a namespace that are reported
 FRAMES = 12  # frames of a traceback that are reported
 RUNS_BODY = {"time", "timeit", "capture", "prun"}  # cell magics whose body is Python that the student meant to run
-OPERATORS = {
-    name: getattr(operator, name)
-    for name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "neg", "pos", "abs")
-} | {"iter": iter, "next": next}
 
 
 class Notebook:
@@ -108,8 +103,11 @@ class Agent:
     def op_setattr(self, message, target, value):
         setattr(target, message["name"], value)
 
-    def op_operator(self, message, *operands):
-        return OPERATORS[message["name"]](*operands)
+    def op_iter(self, message, target):
+        return iter(target)
+
+    def op_next(self, message, target):
+        return next(target)
 
     def op_names(self, message):
         names = (name for name in list(self.space) if isinstance(name, str) and name not in self.hidden)
