@@ -8,6 +8,7 @@ import ast
 import builtins
 import itertools
 import linecache
+import os
 import sys
 import textwrap
 import threading
@@ -19,6 +20,8 @@ from . import wire
 
 MESSAGE = 2_000  # characters of an exception's text
 NAMES = 2_000  # names of a namespace that are reported
+NO_MEMORY = 77  # exit status of an agent that cannot answer for want of memory
+RESERVE = 4 << 20  # bytes set aside for telling of a MemoryError
 FRAMES = 12  # frames of a traceback that are reported
 RUNS_BODY = {"time", "timeit", "capture", "prun"}  # cell magics whose body is Python that the student meant to run
 
@@ -58,6 +61,7 @@ class Agent:
         self.handles = {}
         self.numbers = itertools.count(1)
         self.labels = []
+        self.reserve = np.empty(RESERVE, np.uint8)  # counted, not touched
         self.space["get_ipython"] = lambda: Notebook(self)
         self.space["display"] = lambda *args, **kwargs: None
         self.hidden = set(self.space)
@@ -83,6 +87,8 @@ class Agent:
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt) and not self.alone:
                 raise
+            if isinstance(error, MemoryError):
+                self.reserve = None
             return wire.frame({"n": number, "kind": "error", **self.describe(error)})
 
     def op_exec(self, message):
@@ -269,21 +275,28 @@ def _install_get_ipython(get_ipython):
 def main(sock):
     """Serve requests over `sock` until the other side closes it."""
     stream = wire.Stream(sock, wire.WireLimits(header_bytes=1 << 30, buffer_bytes=1 << 32))
-
     lock = threading.Lock()  # a student's threads may call back too
+
+    def receive():
+        try:
+            return stream.receive()
+        except MemoryError:  # half a frame is read: there is no going on
+            os._exit(NO_MEMORY)
 
     def ask(parts):
         with lock:
             stream.send(parts)
-            return stream.receive()
+            return receive()
 
     agent = Agent(ask)
     stream.send(wire.frame({"kind": "ready"}))
     while True:
         try:
-            request = stream.receive()
+            request = receive()
+            reply = agent.answer(*request)
+            with lock:
+                stream.send(reply)
         except EOFError:
             return
-        reply = agent.answer(*request)
-        with lock:
-            stream.send(reply)
+        except MemoryError:
+            os._exit(NO_MEMORY)

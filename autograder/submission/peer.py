@@ -10,7 +10,7 @@ import unicodedata
 
 from autograder.sandbox import SandboxFault
 from autograder.submission import wire
-from autograder.submission.agent import Agent
+from autograder.submission.agent import NO_MEMORY, Agent
 from autograder.submission.errors import (
     MissingName,
     StudentCrashed,
@@ -95,7 +95,8 @@ class Peer:
         bases, frames = reply.get("bases"), reply.get("frames")
         bases = bases if isinstance(bases, list) else []
         frames = frames if isinstance(frames, list) else []
-        usage = Usage(seconds=time.monotonic() - started)
+        memory = self.peak_mb() if ALLOCATION_FAILED in bases else None
+        usage = Usage(time.monotonic() - started, memory)
         error = StudentError(
             escape(reply.get("type"), 200) or "Exception",
             [escape(base, 200) for base in bases[:20]],
@@ -222,7 +223,7 @@ class ChildPeer(Peer):
         seconds = time.monotonic() - started
         ended = self.child.end(EXIT_SECONDS if isinstance(error, EOFError) else 0.0)
         usage = Usage(seconds, ended.peak_mb)
-        if ended.reason == "memory":
+        if ended.reason == "memory" or (ended.reason, ended.status) == ("exit", NO_MEMORY):
             return StudentMemory(f"it used more than {self.limits.memory_mb} MB of memory", usage)
         if isinstance(error, TimeoutError):
             return StudentTimeout(f"it ran longer than it may ({seconds:.1f} s)", usage)
@@ -235,6 +236,10 @@ class ChildPeer(Peer):
     def ended(self):
         """Whether its process is over."""
         return self.child.ended is not None
+
+    def peak_mb(self):
+        """The most memory that it has used."""
+        return self.child.peak_mb()
 
     def end(self):
         """Kill its process."""
@@ -255,6 +260,9 @@ class LocalPeer(Peer):
 
     def _exchange(self, parts, deadline):
         return wire.memory_frame(self.agent.answer(*wire.memory_frame(parts)))
+
+    def peak_mb(self):
+        return None
 
     def end(self):
         self.agent.close()

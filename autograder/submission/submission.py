@@ -115,7 +115,8 @@ class Answers:
     def _snapshot(self, value, depth=0):
         """A copy for the trace: arrays that a test may yet change are copied while there is room for them."""
         if isinstance(value, tuple | list) and depth < 4 and len(value) <= 1000:
-            return type(value)(self._snapshot(item, depth + 1) for item in value)
+            items = [self._snapshot(item, depth + 1) for item in value]
+            return items if isinstance(value, list) else tuple(items)
         if isinstance(value, dict) and depth < 4 and len(value) <= 1000:
             return {key: self._snapshot(item, depth + 1) for key, item in value.items()}
         size = getattr(value, "nbytes", 0) if not isinstance(value, Remote) else 0
