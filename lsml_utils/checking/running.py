@@ -1,8 +1,9 @@
 """`check`: runs one exercise's visible check, tells how it went, and keeps count for the module."""
 
 import sys
+from collections.abc import Sequence
 
-from lsml_utils.checking import sources
+from lsml_utils.checking import rules, sources
 from lsml_utils.checking.failures import Card, CheckFailed, Unanswered, say, show
 from lsml_utils.checking.values import describe
 
@@ -35,16 +36,17 @@ def progress() -> str:
 class check:
     """The check of one exercise, around plain asserts and expect_* helpers.
 
-    name: the exercise's name. On success prints one line. Otherwise shows why and raises CheckFailed (a kind of
-    AssertionError), or Unanswered while the exercise still raises NotImplementedError.
+    name: the exercise's name. forbids: names that the answer may not use, dotted or methods such as ".backward". On
+    success prints one line. Otherwise shows why and raises CheckFailed (a kind of AssertionError), or Unanswered while
+    the exercise still raises NotImplementedError.
 
     >>> with check("addition"):
     ...     assert 1 + 1 == 2
     ✓ addition passes its check...
     """
 
-    def __init__(self, name: str):
-        self.name = name
+    def __init__(self, name: str, forbids: Sequence[str] = ()):
+        self.name, self.forbids = name, forbids
 
     def __enter__(self) -> "check":
         self._frame = sys._getframe(1)
@@ -52,7 +54,7 @@ class check:
 
     def __exit__(self, kind, error, traceback) -> bool:
         frame, self._frame = self._frame, None
-        if error is None:
+        if error is None and (error := self._broken_rule(frame)) is None:
             _passed.add(self.name)
             done = f" ({progress()})" if _total else ""
             say(f"✓ {self.name} passes its check{done}")
@@ -84,6 +86,15 @@ class check:
             title, reason = card.title, _first_line(error)
         return CheckFailed(f"✗ {title}{done}: {reason}", card)
 
+    def _broken_rule(self, frame) -> CheckFailed | None:
+        answer = frame.f_locals.get(self.name, frame.f_globals.get(self.name))
+        used = rules.broken(answer, self.forbids) if self.forbids and callable(answer) else []
+        if not used:
+            return None
+        names = " and ".join(used)
+        card = Card("").add("Uses", names, True).add("Expected", "the same result without it: that is the exercise")
+        return CheckFailed(f"the answer is right, but may not use {names}", card)
+
     def _unanswered(self, error: NotImplementedError) -> str:
         other = str(error).partition(":")[0].strip()
         if other.isidentifier() and other != self.name:
@@ -92,11 +103,14 @@ class check:
 
 
 def _is_stub(error: Exception, traceback) -> bool:
+    """Whether the student's own line raises NotImplementedError (a library written in C leaves no frame of its own)."""
     if not isinstance(error, NotImplementedError):
         return False
     while traceback.tb_next is not None:
         traceback = traceback.tb_next
-    return sources.is_user_code(traceback.tb_frame.f_code.co_filename)
+    frame = traceback.tb_frame
+    line = sources.line_text(frame, traceback.tb_lineno)
+    return sources.is_user_code(frame.f_code.co_filename) and (line is None or "NotImplementedError" in line)
 
 
 def _assert_card(title: str, error: AssertionError, traceback) -> Card:

@@ -38,9 +38,19 @@ def first_argument(frame) -> str | None:
         return None
 
 
+def line_text(frame, line: int) -> str | None:
+    """One line of the frame's file."""
+    lines = _lines(frame)
+    return lines[line - 1] if 0 < line <= len(lines) else None
+
+
 def statement(frame, line: int) -> str | None:
-    """The innermost simple statement that covers a line of the frame's file."""
+    """The innermost simple statement that covers a line of the frame's file; of an expect_*(call, ...) only the call."""
     node = _statement_node(frame, line)
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and node.value.args:
+        asked = ast.unparse(node.value.func).rpartition(".")[2]
+        if asked.startswith("expect_"):
+            node = node.value.args[0]
     return None if node is None else ast.unparse(node)
 
 
@@ -81,9 +91,10 @@ def _numbered(frame, line: int) -> str:
     code = frame.f_code
     source = linecache.getlines(code.co_filename, frame.f_globals)
     start = max(code.co_firstlineno, line - 2)
+    end = min(line + 1, len(source), max(number for *_, number in code.co_lines() if number is not None))
     shown = [
         f"{'→' if number == line else ' '} {number:>3} {source[number - 1].rstrip()}"
-        for number in range(start, min(line + 1, len(source)) + 1)
+        for number in range(start, end + 1)
     ]
     return "\n".join([f"{_place(code.co_filename)}, line {line}, in {code.co_name}", *shown])
 
@@ -127,12 +138,15 @@ def _statement_node(frame, line: int):
 
 
 def _assignment(frame, name: str, before: int) -> str | None:
-    """The last `name = call(...)` above a line, as the source of the call."""
-    found = None
-    for node in _nodes(frame):
-        inside = isinstance(node, ast.Assign) and frame.f_code.co_firstlineno <= node.lineno < before
-        if inside and isinstance(node.value, ast.Call):
-            named = [part.id for target in node.targets for part in ast.walk(target) if isinstance(part, ast.Name)]
-            if name in named and (found is None or node.lineno > found.lineno):
-                found = node
-    return None if found is None else ast.unparse(found)
+    """The statement that last bound a name above a line, if it is `name = call(...)` or `name, other = call(...)`."""
+    first = frame.f_code.co_firstlineno
+    nodes = [node for node in _nodes(frame) if first <= getattr(node, "lineno", 0) < before]
+    bound = [node for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)]
+    last = max(
+        (node for node in bound if node.id == name), key=lambda node: (node.lineno, node.col_offset), default=None
+    )
+    calls = [node for node in nodes if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call)]
+    for node in calls:
+        if any(part is last for target in node.targets for part in ast.walk(target)):
+            return ast.unparse(node)
+    return None

@@ -117,6 +117,7 @@ def _inexact(array):
 
 
 def _largest(got, expected, agrees) -> str:
+    scalar = got.ndim == 0
     got, expected = np.atleast_1d(_inexact(got)), np.atleast_1d(_inexact(expected))
     bad = np.isnan(got) | (np.isinf(got) & (got != expected))
     count = f"{np.count_nonzero(~agrees):,} of {agrees.size:,} entries differ" if agrees.size > 1 else ""
@@ -128,8 +129,8 @@ def _largest(got, expected, agrees) -> str:
             error = np.where(agrees, -1.0, np.nan_to_num(np.abs(got - expected), nan=np.inf))
         place = np.unravel_index(np.argmax(error), got.shape)
         text = f"{error[place]:.3g} (came {got[place]:.6g}, expected {expected[place]:.6g})"
-    index = ", ".join(str(int(i)) for i in place)
-    return f"{text} at [{index}]; {count}" if count else text
+    where = "" if scalar else f" at [{', '.join(str(int(i)) for i in place)}]"
+    return text + where + (f"; {count}" if count else "")
 
 
 def _pattern(got, expected, rtol, atol) -> str | None:
@@ -138,7 +139,10 @@ def _pattern(got, expected, rtol, atol) -> str | None:
     if not (np.isfinite(ours).all() and np.isfinite(theirs).all()):
         return "NaN or infinity came out: look for 0/0, log(0), or an overflow." if np.isfinite(theirs).all() else None
     rtol = max(rtol, 1e-9)
-    same = lambda other: bool(_agrees(other, theirs, rtol, atol).all())  # noqa: E731
+
+    def same(other):
+        return bool(_agrees(other, theirs, rtol, atol).all())
+
     if same(-ours):
         return "Every entry has the wrong sign."
     if not ours.any():
@@ -149,7 +153,8 @@ def _pattern(got, expected, rtol, atol) -> str | None:
         return "It is the transpose of what is expected."
     if np.array_equal(ours, np.trunc(theirs.real)) or (got.dtype.kind in "iu" and np.abs(ours - theirs).max() < 1):
         return "The decimals are lost: integers where floating-point numbers are needed."
-    factor = np.vdot(theirs, ours) / np.vdot(theirs, theirs) if theirs.any() else 0.0
+    square = np.vdot(theirs, theirs)
+    factor = np.vdot(theirs, ours) / square if 1e-200 < abs(square) < 1e200 else 0.0
     if factor and abs(factor) > 1e-12 and same(ours / factor):
         size = f"{abs(factor):.4g} times" if abs(factor) >= 1 else f"1/{1 / abs(factor):.4g} of"
         return (
