@@ -910,10 +910,9 @@ def expected_calibration_error(P: np.ndarray, y: np.ndarray, bins: int = 15) -> 
     bins: intervals of width 1/bins, each closed on the right: bin i, from 1 to bins, holds the confidences c with
     (i - 1)/bins < c <= i/bins. Empty bins count nothing.
 
-    Returns a float from 0 to 1, computed in float64. Leaves P and y as they are.
+    Returns a float from 0 to 1. Leaves P and y as they are.
     """
     ### BEGIN SOLUTION
-    P = np.asarray(P, dtype=np.float64)
     confidence = P.max(axis=1)
     bin_of = np.ceil(confidence * bins).astype(int)
     # n_bin (accuracy - confidence) is a difference of two sums, so no bin is divided by its size.

@@ -294,7 +294,7 @@ def softmax_in_float64(Z, axis=-1):
 )
 def softmax_with_epsilon(Z, axis=-1):
     Z = as_float(Z)
-    E = np.exp(Z - Z.max(axis=axis, keepdims=True)) + Z.dtype.type(1e-16)
+    E = np.exp(Z - Z.max(axis=axis, keepdims=True)) + Z.dtype.type(1e-8)
     return E / E.sum(axis=axis, keepdims=True)
 
 

@@ -80,8 +80,10 @@ def test_sigmoid_agrees_with_scipy(submission, rng, shape):
 def test_sigmoid_of_huge_and_tiny_logits(submission, rng):
     """The sigmoid is right for every logit, however large, and small results keep their digits."""
     z = np.concatenate([[-1e300, -1e4, -800.0, 710.0, 1e4, 1e300], rng.uniform(-708, -30, 20), [-712.3, -743.0]])
-    # A relative error of eps |z| is that of a z rounded by one unit; below 1e-308 numbers are 5e-324 apart.
-    assert close(submission.sigmoid(z), scipy.special.expit(z), rtol=1e-12, atol=1e-323)
+    # Below -40 the sigmoid is exp(z) to the last digit (scipy has 0 from -710 on). A relative error of eps |z| is
+    # that of a z rounded by one unit; below 1e-308 numbers are 5e-324 apart.
+    expected = np.where(z < -40, np.exp(np.minimum(z, 0)), scipy.special.expit(z))
+    assert close(submission.sigmoid(z), expected, rtol=1e-12, atol=1e-323)
 
 
 @pytest.mark.exercise("binary_cross_entropy", weight=0.5, hint=1)
@@ -94,7 +96,7 @@ def test_sigmoid_of_other_kinds_of_arrays(submission, rng):
 
 
 def torch_bce(z, y):
-    z, y = torch.tensor(np.asarray(z, float)), torch.tensor(np.asarray(y, float))
+    z, y = torch.tensor(np.array(z, float)), torch.tensor(np.array(y, float))
     return float(torch.nn.functional.binary_cross_entropy_with_logits(z, y))
 
 
@@ -336,8 +338,8 @@ SIZES = [(1, 4), (30, 3), (5, 5), (3, 40), (6, 1), (1, 1), (1, 2)]
 
 
 def torch_cross_entropy(Z, y, **how):
-    Z = torch.tensor(np.asarray(Z, dtype=np.float64))
-    return torch.nn.functional.cross_entropy(Z, torch.tensor(np.asarray(y, dtype=np.int64)), **how).numpy()
+    Z = torch.tensor(np.array(Z, dtype=np.float64))
+    return torch.nn.functional.cross_entropy(Z, torch.tensor(np.array(y, dtype=np.int64)), **how).numpy()
 
 
 def loss_rounding(Z):
@@ -422,8 +424,8 @@ def test_loss_leaves_its_arguments(submission, rng):
 
 def autograd(Z, y, smoothing=0.0):
     """The gradient of torch's loss, in float64."""
-    Z = torch.tensor(np.asarray(Z, dtype=np.float64), requires_grad=True)
-    y = torch.tensor(np.asarray(y, dtype=np.int64))
+    Z = torch.tensor(np.array(Z, dtype=np.float64), requires_grad=True)
+    y = torch.tensor(np.array(y, dtype=np.int64))
     torch.nn.functional.cross_entropy(Z, y, label_smoothing=smoothing).backward()
     return Z.grad.numpy()
 
@@ -508,9 +510,9 @@ def classification(rng, n, d, K):
 
 def objective(W, b, X, y, l2):
     """J and its gradient (of W and b stacked), by torch in float64."""
-    W, b = (torch.tensor(np.asarray(part, dtype=np.float64), requires_grad=True) for part in (W, b))
-    Z = torch.tensor(np.asarray(X, dtype=np.float64)) @ W + b
-    J = torch.nn.functional.cross_entropy(Z, torch.tensor(np.asarray(y, dtype=np.int64))) + l2 / 2 * (W**2).sum()
+    W, b = (torch.tensor(np.array(part, dtype=np.float64), requires_grad=True) for part in (W, b))
+    Z = torch.tensor(np.array(X, dtype=np.float64)) @ W + b
+    J = torch.nn.functional.cross_entropy(Z, torch.tensor(np.array(y, dtype=np.int64))) + l2 / 2 * (W**2).sum()
     J.backward()
     return float(J.detach()), W.grad.numpy(), b.grad.numpy()
 
@@ -724,12 +726,16 @@ def test_calibration_error_of_known_forecasters(submission):
 
 @pytest.mark.exercise("expected_calibration_error")
 def test_calibration_error_of_other_kinds_of_arrays(submission, rng):
-    """float32, views and read-only arrays are fine, and P and y are left as they are."""
-    P, y = rng.dirichlet(np.ones(3), 80), rng.integers(0, 3, 80)
+    """float32, views, read-only arrays and labels of any integer kind are fine."""
+    # Confidences in the middles of their bins, which rounding to float32 does not move to another.
+    top, y = (rng.integers(5, 10, 80) + 0.5) / 10, rng.integers(0, 3, 80)
+    P = np.column_stack([top, 0.75 * (1 - top), 0.25 * (1 - top)])
     for probabilities in (P[::2], frozen(P)[1::2], np.asfortranarray(P[:40]), P[:40].astype(np.float32)):
         labels = frozen(y[:40]).astype(np.uint8)
         expected = calibration_error(probabilities.astype(np.float64), labels, 10)
-        assert close(submission.expected_calibration_error(probabilities, labels, bins=10), expected, atol=1e-12)
+        # Means of 40 numbers, in the precision in which they came.
+        atol = 1e-12 if probabilities.dtype == np.float64 else 1e-5
+        assert close(submission.expected_calibration_error(probabilities, labels, bins=10), expected, atol=atol)
 
 
 @pytest.mark.exercise("expected_calibration_error", forgeable=True)
@@ -784,9 +790,8 @@ def test_online_agrees_with_scipy(submission, rng, cuts):
 def test_online_follows_a_maximum_that_rises_and_falls(submission, rng):
     """Logits of ten thousand are right in any order: rising from chunk to chunk, falling, and otherwise by row."""
     steps = np.array([-1e4, -800.0, 0.0, 800.0, 1e4])
-    Z = np.round(rng.standard_normal((3, 10)), 3) + np.repeat(
-        np.stack([steps, steps[::-1], steps[[2, 4, 0, 3, 1]]]), 2, 1
-    )
+    order = np.stack([steps, steps[::-1] - 3000, steps[[2, 4, 0, 3, 1]] + 5000])
+    Z = np.round(rng.standard_normal((3, 10)), 3) + np.repeat(order, 2, axis=1)
     expected = scipy.special.logsumexp(Z, axis=1)
     assert close(submission.online_logsumexp(split(Z, 2, 4, 6, 8)), expected, rtol=20 * EPS)
     assert close(submission.online_logsumexp(split(Z, 1, 2, 5)), expected, rtol=20 * EPS)
@@ -839,11 +844,11 @@ def test_online_of_other_kinds_of_arrays(submission, rng):
         assert close(got, scipy.special.logsumexp(exact, axis=1), atol=rounding(exact))
 
 
-@pytest.mark.exercise("online_logsumexp", weight=2, hint=1, memory_mb=128)
+@pytest.mark.exercise("online_logsumexp", weight=2, hint=1, memory_mb=64)
 def test_online_with_a_vocabulary_of_a_million(submission, rng):
     """A million columns pass through one small buffer: memory does not grow with them, and no chunk is kept."""
-    n, V, width, seed = 64, 2**20, 2**13, int(rng.integers(2**31))
-    got = submission.run(streamed, n, V, width, seed)  # all the logits would take 268 MB, a chunk takes 2
+    n, V, width, seed = 16, 2**20, 2**13, int(rng.integers(2**31))
+    got = submission.run(streamed, n, V, width, seed)  # all the logits would take 134 MB in float64, a chunk takes 1
     draw, total = np.random.default_rng(seed), np.zeros(n)
     for _ in range(V // width):
         total += np.exp(8 * draw.random((n, width), dtype=np.float32).astype(np.float64)).sum(axis=1)
