@@ -1,6 +1,7 @@
 """What a module owes its readers and its grader, beyond what `curriculum` needs to read it."""
 
 import ast
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -131,23 +132,19 @@ def _syntax(cell: Cell) -> Iterator[Problem]:
 
 
 def _check(cell: Cell, module: Module) -> Iterator[Problem]:
-    """A check cell checks the exercise that its marker names, and only that."""
-    names = [
-        (cell.line + node.lineno, node.args[0].value)
+    """A check cell checks the exercise that its marker names, only that, and by all of its rules."""
+    calls = [
+        node
         for node in ast.walk(_parsed(cell.source) or ast.Module([]))
-        if isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Name)
-        and node.func.id == "check"
-        and node.args
-        and isinstance(node.args[0], ast.Constant)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "check"
     ]
-    if not names:
-        yield cell.line, f'the check of {cell.name!r} must stand in a block `with check("{cell.name}"):`'
-    known = {exercise.name for exercise in module.exercises}
-    for line, name in names:
-        if name != cell.name:
-            what = "another exercise" if name in known else "an unknown exercise"
-            yield line, f"check({name!r}) in the check cell of {cell.name!r} names {what}"
+    forbids = list(module.exercise(cell.name).forbids)
+    wanted = f'with check("{cell.name}"{f", forbids={json.dumps(forbids)}" if forbids else ""}):'
+    if not calls:
+        yield cell.line, f"the check of {cell.name!r} must stand in a block `{wanted}`"
+    for call in calls:
+        if ast.dump(call) != ast.dump(ast.parse(f"{wanted} pass").body[0].items[0].context_expr):
+            yield cell.line + call.lineno, f"{ast.unparse(call)} must be in a block `{wanted}`"
 
 
 def _python(source: str) -> str:

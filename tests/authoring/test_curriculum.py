@@ -43,7 +43,7 @@ def test_reads_what_an_exercise_promises(module):
     assert total.forbids == ("numpy.sum",)
     assert total.docstring == "The sum of x, without numpy.sum."
     assert total.signature == "total(x: list[float]) -> float"
-    assert total.check.startswith('with check("total"):')
+    assert total.check.startswith('with check("total", ')
     assert counter.extra and counter.hints == 3 and counter.signature == "class Counter"
     assert mean.bug and module.exercise("mean") is mean
     assert module.title == "01 · Sums"
