@@ -18,7 +18,7 @@ from nbgrader.preprocessors import NbGraderPreprocessor
 
 from autograder import curriculum
 from autograder.classroom import present, record
-from autograder.classroom.folder import ClassFolder
+from autograder.classroom.folder import ClassFolder, printable
 from autograder.classroom.reports import Reports, best, extensions, note_recorded, record_of, versions
 from autograder.grading import reading
 
@@ -150,7 +150,7 @@ def set_aside(directory: Path) -> list[str]:
             target = target.with_name(target.name + "~")
         os.replace(path, target)
         what = _KINDS.get(stat.S_IFMT(target.lstat().st_mode), "too large or not what it should be")
-        lines.append(f"{path.relative_to(submitted)} is {what}: set aside in {refused}")
+        lines.append(f"{printable(path.relative_to(submitted))} is {what}: set aside in {refused}")
     return lines
 
 

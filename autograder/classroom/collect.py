@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from nbgrader.exchange.default import ExchangeCollect
 from nbgrader.plugins.zipcollect import ExtractorPlugin, FileNameCollectorPlugin
 
-from autograder.classroom.folder import STUDENT_ID, ClassFolder
+from autograder.classroom.folder import STUDENT_ID, ClassFolder, printable
 from autograder.errors import UserError
 from autograder.grading import reading
 
@@ -62,12 +62,12 @@ def copy_plain(source: Path, target: Path, ignore: Iterable[str] = ()) -> list[s
             try:
                 content = reading.read_bytes(path)
             except reading.Unreadable as refusal:
-                refused.append(f"{path.relative_to(source)} {refusal}; it was not collected")
+                refused.append(f"{printable(path.relative_to(source))} {refusal}; it was not collected")
             else:
                 (there / path.name).write_bytes(content)
 
     if source.is_symlink():
-        return [f"{source.name} is a link; it was not collected"]
+        return [f"{printable(source.name)} is a link; it was not collected"]
     copy(source, target, 0)
     return refused
 
@@ -176,8 +176,8 @@ class CarefulExtractor(ExtractorPlugin):
                     self._take(archive, member, target, nested)
         except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, EOFError) as error:
             if not nested:
-                raise UserError(f"{path.name} cannot be unpacked: {error}") from None
-            self.lines.append(f"{path.name} cannot be unpacked: {error}")
+                raise UserError(f"{printable(path.name)} cannot be unpacked: {error}") from None
+            self.lines.append(f"{printable(path.name)} cannot be unpacked: {error}")
 
     def _take(self, archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path, nested: bool) -> None:
         name = PurePosixPath(member.filename.replace("\\", "/"))
@@ -242,7 +242,7 @@ class PlatformCollector(FileNameCollectorPlugin):
                 continue
             found = whose(path.relative_to(top), people, top)
             if isinstance(found, str):
-                self.lines.append(f"{path.relative_to(top)}: {found}; it was not collected")
+                self.lines.append(f"{printable(path.relative_to(top))}: {found}; it was not collected")
                 continue
             student, rank, stamp = found
             # A file with the module's name before any other, then the latest.

@@ -6,9 +6,11 @@ submissions cost the client and the scheduler no more memory than a hundred.
 
 import atexit
 import contextlib
+import logging
 import os
 import tempfile
 from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,9 +18,18 @@ from typing import Any
 from autograder import curriculum
 from autograder.errors import UserError
 from autograder.grading.report import Report
-from autograder.sandbox import Limits
+from autograder.sandbox import Limits, SandboxUnavailable
 
 CONNECT_SECONDS = 15.0
+
+# One worker's death may be bad luck; at the second, the notebook is the cause. Saturation 1: a worker holds no more
+# than it runs, for Dask counts a death against all that a worker holds. The pages that Dask serves over HTTP would
+# tell any process of the machine what is being graded.
+CONFIG = {"distributed.scheduler.allowed-failures": 1, "distributed.scheduler.worker-saturation": 1.0}
+CONFIG |= {"distributed.admin.log-length": 0, "distributed.worker.use-file-locking": False}
+CONFIG |= {f"distributed.{part}.http.routes": [] for part in ("scheduler", "worker", "nanny")}
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -64,18 +75,26 @@ class LocalEngine:
     def next(self) -> tuple[str, Report]:
         """Wait for the next Report; its key and itself."""
         job = self._jobs.popleft()
-        return job.key, grade(job)
+        return job.key, _report(job, grade_dict(job))
 
 
 class DaskEngine:
     """Grades on a Dask cluster: one on this machine, or the one at `scheduler`.
 
     The cluster of its own is closed to other processes of the machine: its connections are encrypted with a
-    certificate that exists only in the memory of this process and its workers.
+    certificate that exists only in the memory of this process and its workers. `work` is what a worker does with a
+    job; the benchmark puts a stub there.
     """
 
-    def __init__(self, workers: int | None = None, scheduler: str | None = None, tls: dict[str, str] | None = None):
+    def __init__(
+        self,
+        workers: int | None = None,
+        scheduler: str | None = None,
+        tls: dict[str, str] | None = None,
+        work: Callable[[Job], dict] | None = None,
+    ):
         self.scheduler = scheduler
+        self._work = work or grade_dict
         self._wanted = workers
         self._tls = tls or {}
         self._stack = contextlib.ExitStack()
@@ -115,35 +134,29 @@ class DaskEngine:
         if self._client is None:
             self._start()
         self._keys[job.key] = job
-        self._done.add(self._client.submit(grade_dict, job, key=job.key, pure=False, retries=1))
+        with _cluster_may_go():
+            self._done.add(self._client.submit(self._work, job, key=job.key, pure=False))
 
     def next(self) -> tuple[str, Report]:
         """Wait for the next Report; its key and itself. UserError where the cluster is gone."""
-        from distributed import CancelledError
         from distributed.scheduler import KilledWorker
 
-        try:
+        with _cluster_may_go():
             future = next(self._done)
             job = self._keys.pop(future.key)
             try:
-                return job.key, Report.from_dict(future.result())
+                return job.key, _report(job, future.result())
             except KilledWorker:
                 return job.key, fault(job.module, "the worker that graded it died, more than once")
             finally:
                 future.release()
-        except (CancelledError, OSError, StopIteration, TimeoutError) as error:
-            raise UserError(
-                f"the Dask cluster is gone ({type(error).__name__}); run the command again to go on"
-            ) from None
 
     def _connect(self, stack: contextlib.ExitStack) -> Any:
         import dask
         from distributed import Client, LocalCluster
         from distributed.security import Security
 
-        stack.enter_context(
-            dask.config.set({"distributed.scheduler.allowed-failures": 1, "distributed.admin.log-length": 0})
-        )
+        stack.enter_context(dask.config.set(CONFIG))
         if self.scheduler is None:
             cluster = stack.enter_context(
                 LocalCluster(
@@ -151,7 +164,7 @@ class DaskEngine:
                     threads_per_worker=1,
                     processes=True,
                     host="127.0.0.1",
-                    dashboard_address=None,
+                    dashboard_address="127.0.0.1:0",
                     security=Security.temporary(),
                     silence_logs="CRITICAL",
                 )
@@ -179,6 +192,18 @@ class DaskEngine:
                 raise UserError(f"the Dask worker {worker} has another version of the course or its packages than this")
 
 
+@contextlib.contextmanager
+def _cluster_may_go() -> Iterator[None]:
+    from distributed import CancelledError
+    from distributed.client import ClosedClientError
+
+    try:
+        yield
+    except (CancelledError, ClosedClientError, OSError, StopIteration, TimeoutError) as error:
+        why = type(error).__name__
+        raise UserError(f"the Dask cluster is gone ({why}); run the command again to go on") from None
+
+
 def fingerprint() -> str:
     """One hash of the course and the grader as this process has them."""
     import hashlib
@@ -203,8 +228,20 @@ def grade(job: Job) -> Report:
 
 
 def grade_dict(job: Job) -> dict:
-    """`grade`, as plain values that Dask can carry."""
-    return grade(job).to_dict()
+    """`grade`, as plain values that Dask can carry; a grader that cannot start says why under "unavailable"."""
+    try:
+        return grade(job).to_dict()
+    except SandboxUnavailable as refusal:
+        return {"unavailable": str(refusal)}
+    except Exception as error:  # one notebook on which the grader breaks must not stop the class
+        log.exception("grading %s failed", job.key)
+        return fault(job.module, f"the grader failed: {type(error).__name__}").to_dict()
+
+
+def _report(job: Job, values: dict) -> Report:
+    if "unavailable" in values:
+        raise UserError(f"other people's work cannot be graded here: {values['unavailable']}")
+    return Report.from_dict(values)
 
 
 def _warm_grader(secret: str, limits: Limits):

@@ -45,14 +45,13 @@ def all_scores(book, modules: list[str] | None = None) -> tuple[list[Assignment]
         .join(Grade, Grade.notebook_id == SubmittedNotebook.id)
         .group_by(SubmittedAssignment.id, SubmittedAssignment.student_id, Assignment.name)
     )
-    penalties = dict(
-        book.db.query(SubmittedNotebook.assignment_id, func.sum(SubmittedNotebook.late_submission_penalty))
-        .group_by(SubmittedNotebook.assignment_id)
-        .tuples()
-    )
+    taken = book.db.query(
+        SubmittedNotebook.assignment_id, func.sum(SubmittedNotebook.late_submission_penalty)
+    ).group_by(SubmittedNotebook.assignment_id)
+    penalties = {submission: penalty or 0.0 for submission, penalty in taken}
     names = {assignment.name for assignment in assignments}
     scores = {
-        (student, name): Score(max(0.0, score - (penalties.get(submission) or 0.0)), submission not in waiting)
+        (student, name): Score(max(0.0, score - penalties.get(submission, 0.0)), submission not in waiting)
         for submission, student, name, score in rows
         if name in names
     }

@@ -156,7 +156,8 @@ def page(notebook: Mapping[str, Any], where: Mapping[str, Any]) -> str:
         passed=sum(exercise["verdict"] == "passed" for exercise in exercises),
         exercises=exercises,
         written=written,
-        notes=report.notes,
+        # Where the grader failed, its notes are for the person who looks into it.
+        notes=() if report.status == "grader_fault" else report.notes,
         graded=report.status == "graded",
         code_style=Markup(_formatter().get_style_defs(".code")),
     )
@@ -164,7 +165,9 @@ def page(notebook: Mapping[str, Any], where: Mapping[str, Any]) -> str:
 
 def _exercise(result, grade, comment: str, code: Mapping[str, str], hints: Mapping[str, str]) -> dict[str, Any]:
     failed = [test for test in result.tests if not test.passed]
-    read_next = next((test.hint for test in failed if test.hint), None)
+    # Several tests may send the reader to one hint; once is enough.
+    said: set[str] = set()
+    tests = [_test(test, said) for test in sorted(result.tests, key=lambda test: test.passed)]
     score = grade["score"] if grade else result.score
     return {
         "name": result.id,
@@ -176,24 +179,24 @@ def _exercise(result, grade, comment: str, code: Mapping[str, str], hints: Mappi
         "extra": result.extra,
         "by_hand": bool(grade and grade["manual"]),
         "message": result.message,
-        "tests": [_test(test) for test in sorted(result.tests, key=lambda test: test.passed)],
-        "failed": len(failed),
-        "hint": read_next,
-        "hints": Markup(hints[result.id]) if read_next and result.id in hints else "",
+        "tests": tests,
+        "hints": Markup(hints[result.id]) if failed and result.id in hints else "",
         "comment": comment if comment and comment != auto_comment(result) else "",
         "code": Markup(highlight(code[result.id], PythonLexer(), _formatter())) if result.id in code else "",
         "open": result.verdict not in ("passed", "unanswered"),
     }
 
 
-def _test(test) -> dict[str, Any]:
+def _test(test, said: set[str]) -> dict[str, Any]:
     sentence, _, detail = test.message.partition("\n")
+    hint = test.hint if test.hint not in said else None
+    said.add(test.hint)
     return {
         "passed": test.passed,
         "sentence": sentence,
         "detail": detail.strip("\n"),
         "misconception": test.misconception,
-        "hint": test.hint,
+        "hint": hint,
     }
 
 

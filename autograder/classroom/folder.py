@@ -60,6 +60,15 @@ def write_atomically(path: Path, data: bytes | str, mode: int = 0o644) -> None:
         scratch.unlink(missing_ok=True)
 
 
+def printable(text: object) -> str:
+    """A file's name for a terminal: what could move the cursor or hide is written out."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in _encodable(str(text)))
+
+
+def _encodable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 class ClassFolder:
     """One class on disk. `ClassFolder(path)` opens it; `ClassFolder.new(path)` makes it."""
 

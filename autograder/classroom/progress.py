@@ -77,4 +77,4 @@ def summary(found: Summary, console: Console) -> None:
 
 def stdout() -> Console:
     """Where results go."""
-    return Console(file=sys.stdout)
+    return Console(file=sys.stdout, width=None if sys.stdout.isatty() else 120)

@@ -110,7 +110,7 @@ def find_notebook(book: Gradebook, module: str) -> Notebook:
 def submission_ids(book: Gradebook, module: str) -> dict[str, str]:
     """nbgrader's id of every submission of a module, by student."""
     query = book.db.query(SubmittedAssignment.student_id, SubmittedAssignment.id)
-    return dict(query.join(Assignment).filter(Assignment.name == module).tuples())
+    return {row[0]: row[1] for row in query.join(Assignment).filter(Assignment.name == module)}
 
 
 def score(grades: Iterable[Grade]) -> float:
@@ -145,7 +145,7 @@ def _grade(grade: Grade, cell: GradeCell, results: Mapping[str, ExerciseResult],
             if not math.isfinite(auto):
                 raise ValueError(f"{entry.student}: the score of {result.id} is {auto}")
             auto = min(max(float(auto), 0.0), float(cell.max_score))
-    elif entry.report.status == "graded" and cell.cell_type == "markdown" and cell.name not in entry.answered:
+    elif entry.report.exercises and cell.cell_type == "markdown" and cell.name not in entry.answered:
         auto = 0.0  # a question left as it was released, as nbgrader does
     else:
         auto = None  # a person's to give: a written answer, or something that the grader could not judge

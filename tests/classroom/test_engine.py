@@ -1,0 +1,212 @@
+"""The Dask engine: closed to strangers, and a worker's death costs no more than its notebook."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from autograder.classroom.engine import DaskEngine, Job, LocalEngine
+from autograder.errors import UserError
+from autograder.grading.report import Report
+from autograder.sandbox import Limits
+
+from .conftest import MODULE
+
+
+def job(name: str, content: bytes = b"") -> Job:
+    return Job(name, MODULE, content, "secret", Limits())
+
+
+def echo(job: Job) -> dict:
+    """A worker's work: what came, and where. Sent to it by value, for it cannot import this file."""
+    import os
+
+    if job.content == b"die":
+        os.kill(os.getpid(), 9)
+    if job.content.startswith(b"die once"):
+        flag = job.content.removeprefix(b"die once ").decode()
+        if not os.path.exists(flag):
+            open(flag, "w").close()
+            os.kill(os.getpid(), 9)
+    exercises = [
+        {"id": job.content.decode(errors="replace"), "verdict": "passed", "score": 1.0, "points": 1, "tests": []}
+    ]
+    return {
+        "notebook": str(os.getpid()),
+        "module": job.module,
+        "status": "graded",
+        "score": 1.0,
+        "max_score": 1.0,
+        "seconds": 0.0,
+        "exercises": exercises,
+        "notes": [],
+    }
+
+
+@pytest.fixture(scope="module")
+def engine():
+    import cloudpickle
+
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    with DaskEngine(workers=2, work=echo) as engine:
+        engine._start()
+        yield engine
+
+
+def run(engine, jobs) -> dict[str, Report]:
+    reports = {}
+    for one in jobs:
+        engine.submit(one)
+        while engine.busy >= engine.window:
+            key, report = engine.next()
+            reports[key] = report
+    while engine.busy:
+        key, report = engine.next()
+        reports[key] = report
+    return reports
+
+
+def test_every_job_comes_back_from_workers(engine):
+    reports = run(engine, [job(f"k{number}", str(number).encode()) for number in range(30)])
+    assert {key: report.exercises[0].id for key, report in reports.items()} == {f"k{n}": str(n) for n in range(30)}
+    assert str(os.getpid()) not in {report.notebook for report in reports.values()}
+
+
+def test_worker_that_dies_once_costs_nothing(engine, tmp_path):
+    flag = tmp_path / "died"
+    reports = run(engine, [job("once", f"die once {flag}".encode()), job("other", b"x")])
+    assert flag.exists()
+    assert {report.status for report in reports.values()} == {"graded"}
+
+
+def test_notebook_that_kills_every_worker_asks_for_a_person(engine):
+    reports = run(engine, [job("deadly", b"die"), job("after", b"x")])
+    assert reports["deadly"].status == "grader_fault"
+    assert reports["deadly"].score is None
+    assert reports["after"].status == "graded"
+
+
+def test_unrelated_process_cannot_join(engine):
+    """Neither as a client nor as a worker, in plain text or with a certificate of its own."""
+    address = engine._client.scheduler.address
+    assert address.startswith("tls://127.0.0.1:")
+    stranger = textwrap.dedent(
+        """
+        import asyncio, sys
+        from distributed import Client, Worker
+        from distributed.security import Security
+        address = sys.argv[1]
+        def join_as_client(address, security):
+            with Client(address, security=security, timeout=3) as client:
+                client.submit(lambda: 1).result(timeout=3)
+        async def join_as_worker(address, security):
+            async with Worker(address, security=security, death_timeout=3):
+                pass
+        plain = address.replace("tls://", "tcp://")
+        for where, security in ((plain, None), (address, Security.temporary())):
+            for how in (join_as_client, lambda *a: asyncio.run(join_as_worker(*a))):
+                try:
+                    how(where, security)
+                except Exception as error:
+                    print("refused", type(error).__name__)
+                else:
+                    print("JOINED")
+        """
+    )
+    found = subprocess.run([sys.executable, "-c", stranger, address], capture_output=True, text=True, timeout=120)
+    assert found.stdout.count("refused") == 4, found.stderr[-2000:]
+    assert "JOINED" not in found.stdout
+    assert len(engine._client.scheduler_info(n_workers=-1)["workers"]) <= 2, "our own two"
+
+
+def test_scheduler_that_is_not_there_is_one_line():
+    with pytest.raises(UserError, match=r"the Dask scheduler tls://127.0.0.1:9 cannot be used") as caught:
+        DaskEngine(scheduler="127.0.0.1:9").__enter__()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def cluster_elsewhere(tmp_path):
+    """A scheduler with TLS and one worker, as a university runs them: (address, TLS options, the scheduler)."""
+    from distributed.security import Security
+
+    tls, options = Security.temporary().get_tls_config_for_role("scheduler"), []
+    files = {"ca_file": tls["ca_file"], "cert": tls["cert"], "key": tls["key"]}
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+        options += [f"--tls-{name.replace('_', '-')}", str(tmp_path / name)]
+    where = tmp_path / "scheduler.json"
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    common = [*options, "--no-dashboard"]
+    ours = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "tls://127.0.0.1", "--port", "0"]
+    scheduler = subprocess.Popen([*ours, "--scheduler-file", str(where), *common], **quiet)
+    theirs = [sys.executable, "-m", "distributed.cli.dask_worker", "--nthreads", "1", "--death-timeout", "60"]
+    worker = subprocess.Popen([*theirs, "--scheduler-file", str(where), *common], **quiet)
+    try:
+        deadline = time.monotonic() + 60
+        while not where.exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        address = json.loads(where.read_text())["address"]
+        yield (
+            address,
+            {"tls_ca_file": str(tmp_path / "ca_file")}
+            | {f"tls_client_{part}": str(tmp_path / part) for part in ("cert", "key")},
+            scheduler,
+        )
+    finally:
+        for process in (worker, scheduler):
+            process.terminate()
+            process.wait(timeout=30)
+
+
+def test_cluster_elsewhere_and_its_end(cluster_elsewhere):
+    address, tls, scheduler = cluster_elsewhere
+    assert address.startswith("tls://")
+    with DaskEngine(scheduler=address, tls=tls, work=echo) as engine:
+        assert set(run(engine, [job("a", b"x"), job("b", b"y")])) == {"a", "b"}
+        scheduler.kill()
+        with pytest.raises(UserError, match="run the command again to go on"):
+            run(engine, [job("c", b"z"), job("d", b"z")])
+
+
+def test_killed_command_leaves_no_process_behind(tmp_path):
+    """SIGKILL to the command: its workers must end by themselves."""
+    script = textwrap.dedent(
+        """
+        import sys, time
+        from autograder.classroom.engine import DaskEngine, Job
+        def main():
+            engine = DaskEngine(workers=1).__enter__()
+            engine._start()
+            print(*engine._client.run(lambda: __import__("os").getpid()).values(), flush=True)
+            time.sleep(600)
+        if __name__ == "__main__":
+            main()
+        """
+    )
+    path = tmp_path / "command.py"
+    path.write_text(script)
+    command = subprocess.Popen([sys.executable, str(path)], stdout=subprocess.PIPE, text=True)
+    worker = int(command.stdout.readline())
+    assert Path(f"/proc/{worker}").exists()
+    command.send_signal(signal.SIGKILL)
+    command.wait()
+    import psutil
+
+    with contextlib.suppress(psutil.NoSuchProcess):
+        psutil.Process(worker).wait(timeout=60)
+
+
+def test_local_engine_gives_back_what_it_got(monkeypatch):
+    from autograder.classroom import engine as engines
+
+    monkeypatch.setattr(engines, "grade_dict", echo)
+    with LocalEngine() as engine:
+        assert set(run(engine, [job("a", b"1"), job("b", b"2")])) == {"a", "b"}
