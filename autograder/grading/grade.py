@@ -20,7 +20,7 @@ from autograder.grading.plugin import BrokenTests, Outcome, Spec
 from autograder.grading.reading import Unreadable
 from autograder.grading.rebuild import Rebuilt, module_of, rebuild
 from autograder.grading.report import ExerciseResult, Report, TestResult
-from autograder.sandbox import Limits, SandboxUnavailable, open_sandbox
+from autograder.sandbox import Limits, SandboxUnavailable, open_sandbox, self_test
 from autograder.submission import (
     CellError,
     LocalSubmission,
@@ -75,6 +75,9 @@ class Grader:
         self._box = contextlib.ExitStack()
         self._stack.push(self._box.__exit__)
         self._sandbox = self._box.enter_context(open_sandbox(self.kind, self.limits, self._data))
+        broken = [layer for layer in self_test(self.kind, self._sandbox) if not layer.ok]
+        if broken:
+            raise SandboxUnavailable(f"{broken[0].name}: it does not hold ({broken[0].detail})", broken[0].remedy)
 
     def _reopen(self) -> None:
         with contextlib.suppress(Exception):  # it may be dead already

@@ -139,6 +139,7 @@ def _only_our_pytest(tests: Path) -> Iterator[None]:
     ours = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": "", "PYTEST_PLUGINS": "", "PY_COLORS": "0"}
     before = {name: os.environ.get(name) for name in [*ours, "PYTEST_CURRENT_TEST", "PYTEST_VERSION"]}
     os.environ.update(ours)
+    mask = os.umask(0o022)  # the student's process is another user, and reads what is put into data_dir
     stamp = (str(tests), tests.stat().st_mtime_ns)
     if _imported.get(tests.stem) != stamp:
         for name in [name for name in sys.modules if name.split(".")[-1] == tests.stem]:
@@ -147,6 +148,7 @@ def _only_our_pytest(tests: Path) -> Iterator[None]:
     try:
         yield
     finally:
+        os.umask(mask)
         for name, value in before.items():
             if value is None:
                 os.environ.pop(name, None)

@@ -29,7 +29,7 @@ curve = [mean_square(np.arange(n + 1.0)) for n in range(10)]
 
 # %% exercise="last" points=1 minutes=5 bug=true
 def last(x):
-    """The last element of x."""
+    """The last row of x, shape (n, d): an array or a list of d numbers."""
     ### BEGIN SOLUTION
     return x[-1]
     ### END SOLUTION
@@ -39,7 +39,7 @@ def last(x):
 
 
 # %% check="last"
-assert last([1, 2]) == 2
+assert list(last([[1, 2], [3, 4]])) == [3, 4]
 
 
 # %% exercise="root_mean_square" points=3 minutes=5

@@ -19,10 +19,10 @@ def test_integers(submission):
 
 
 @pytest.mark.exercise("last", core=True)
-def test_last_element(submission, rng):
-    """The last element is returned, whatever the length."""
+def test_last_row(submission, rng):
+    """The last row is returned, however many there are."""
     for n in (1, 2, 5):
-        x = rng.normal(size=n)
+        x = rng.normal(size=(n, 3))
         assert close(submission.last(x), x[-1])
 
 
@@ -65,6 +65,19 @@ def unchanged(chunks):
 def test_leaves_its_input_alone(submission, rng):
     """The chunks are not modified."""
     assert submission.run(unchanged, [rng.normal(size=3)]) is True
+
+
+@student_side
+def total_of_file(path):
+    return student.total(iter(np.load(path, mmap_mode="r")))  # noqa: F821
+
+
+@pytest.mark.exercise("total")
+def test_reads_from_disk(submission, rng, data_dir):
+    """Chunks that lie on disk are summed as well."""
+    chunks = rng.normal(size=(5, 100))
+    np.save(data_dir / "chunks.npy", chunks)
+    assert close(submission.run(total_of_file, str(data_dir / "chunks.npy")), chunks.sum(), rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.exercise("Counter", core=True, seconds=2)

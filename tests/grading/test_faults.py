@@ -1,0 +1,180 @@
+"""What is our own fault is tried again, then shown to a person; it is never a zero, and the next notebook is graded."""
+
+import errno
+import json
+import os
+import shutil
+import signal
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import TOY, as_notebook, released
+
+from autograder.grading import grade
+from autograder.submission import SandboxFault, Submission
+
+EXERCISES = ["mean_square", "last", "root_mean_square", "solve", "total", "Counter"]
+
+
+@pytest.fixture
+def full(module, write):
+    return write(released(module, "all"))
+
+
+def faulty(report):
+    return [exercise.id for exercise in report.exercises if exercise.verdict == "grader_fault"]
+
+
+def assert_flagged(report, exercises):
+    assert report.status == "grader_fault" and report.score is None
+    assert faulty(report) == exercises
+    assert all((e.score is None) == (e.id in exercises) for e in report.exercises)
+    assert any("the grader failed" in note for note in report.notes)
+
+
+def assert_unharmed(grader, path):
+    graded = grader.grade(path)
+    assert graded.status == "graded" and graded.score == 9 and graded.notes == ()
+
+
+def processes_of_the_box(grader):
+    """The sandbox's own processes on this machine: what an administrator or the OOM killer would find."""
+    parent = grader._sandbox._process.pid
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    return [parent, *map(int, children)]
+
+
+def test_the_box_killed_between_two_notebooks(grader, full):
+    for pid in processes_of_the_box(grader):
+        os.kill(pid, signal.SIGKILL)
+    assert_unharmed(grader, full)
+
+
+def test_the_box_killed_while_it_is_in_use(grader, module, write):
+    sleeps = "import time\ndef last(x):\n    time.sleep(0.5)\n    return x[-1]"
+    answers = {e.name: e.solution for e in module.exercises} | {"last": sleeps}
+    path = write(released(module, answers))
+
+    def kill():
+        time.sleep(0.7)
+        for pid in processes_of_the_box(grader):
+            os.kill(pid, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    graded = grader.grade(path)
+    killer.join()
+    # Whenever it came, nothing that a student wrote was judged by it.
+    assert graded.score == 9 and graded.status == "graded"
+
+
+def test_a_fault_that_passes_is_tried_again(grader, full, monkeypatch):
+    real, failures = Submission.load, [SandboxFault("cannot fork")]
+
+    def load(*args, **kwargs):
+        if failures:
+            raise failures.pop()
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(Submission, "load", load)
+    graded = grader.grade(full)
+    assert graded.status == "graded" and graded.score == 9
+
+
+def test_a_fault_that_stays_is_for_a_person(grader, module, write, full, monkeypatch):
+    answers = {"last": module.exercise("last").solution}
+    with monkeypatch.context() as patch:
+        patch.setattr(Submission, "load", lambda *args, **kwargs: (_ for _ in ()).throw(SandboxFault("cannot fork")))
+        graded = grader.grade(write(released(module, answers), name="00_toy_b.ipynb"))
+    assert_flagged(graded, ["last"])
+    assert {e.verdict for e in graded.exercises} == {"grader_fault", "unanswered"}
+    assert_unharmed(grader, full)
+
+
+def test_a_full_disk(grader, full, monkeypatch):
+    def full_disk(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "save", full_disk)
+        assert_flagged(grader.grade(full), ["total"])
+    assert_unharmed(grader, full)
+
+
+@pytest.fixture
+def changed(grader, tmp_path, monkeypatch):
+    """Grade by a copy of the toy course in which some text of a file is replaced."""
+
+    def changed(file, old, new):
+        root = tmp_path / "changed"
+        shutil.copytree(TOY, root)
+        path = root / file
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new))
+        monkeypatch.setattr(grader, "root", root)
+
+    return changed
+
+
+TESTS = "autograder/hidden_tests/test_00_toy.py"
+REFERENCE = "solutions/00_toy.py"
+
+
+@pytest.mark.parametrize(
+    "file, old, new, exercises",
+    [
+        (
+            REFERENCE,
+            "np.mean(np.square(x, dtype=float))",
+            "np.mean(x / 0 + broken)",
+            ["mean_square", "root_mean_square"],
+        ),
+        (TESTS, "a, b = (float(value)", "1 / 0\n    a, b = (float(value)", ["solve"]),
+        (TESTS, "assert abs(submission.solve(a, b) * a - b) <= 1e-12", "assert submission.solve(a, b) == 0", ["solve"]),
+        (TESTS, "assert abs(submission.solve(a, b) * a - b) <= 1e-12", "pytest.skip('no GPU')", ["solve"]),
+        (TESTS, "import numpy as np", "import numpy as np\nimport no_such_module", EXERCISES),
+        (TESTS, "def unchanged(chunks):", "def unchanged(chunks:", EXERCISES),
+        (TESTS, '"solve", core=True', '"solved", core=True', EXERCISES),
+        (REFERENCE, "import numpy as np", "import no_such_module", EXERCISES),
+    ],
+    ids=[
+        "the reference raises",
+        "a test breaks",
+        "a test is wrong",
+        "a test skips",
+        "the tests cannot be imported",
+        "the tests cannot be parsed",
+        "a test names no exercise",
+        "the setup cannot be run",
+    ],
+)
+def test_mistakes_of_an_author(grader, module, full, changed, monkeypatch, file, old, new, exercises):
+    answers = {e.name: e.solution for e in module.exercises}
+    full.write_text(json.dumps(as_notebook(released(module, answers))))
+    changed(file, old, new)
+    assert_flagged(grader.grade(full), exercises)
+    monkeypatch.undo()
+    assert_unharmed(grader, full)
+
+
+def test_a_bug_of_ours_stops_nobody_else(grader, full, monkeypatch, caplog):
+    with monkeypatch.context() as patch:
+        patch.setattr(grade, "_judged", lambda *args: {}["bug"])
+        assert_flagged(grader.grade(full), EXERCISES)
+    assert "Traceback" in caplog.text
+    assert_unharmed(grader, full)
+
+
+def test_an_interrupt_is_an_interrupt(grader, full, monkeypatch):
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Submission, "load", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            grader.grade(full)
+    assert_unharmed(grader, full)
