@@ -75,8 +75,8 @@ def command(program: list[str], descriptors: dict[str, int], data_dir: Path | No
     if data_dir is not None:
         binds += [["--ro-bind", str(data_dir), str(data_dir)]]
     folders = {str(parent) for bind in binds for parent in Path(bind[-1]).parents} - {"/"}
-    for folder in sorted(folders):  # bubblewrap would make them for its own user alone
-        arguments += ["--perms", "0755", "--dir", folder]
+    # Folders that bubblewrap makes by itself are for its own user alone.
+    binds += [["--perms", "0755", "--dir", folder] for folder in folders - {bind[-1] for bind in binds}]
     for bind in sorted(binds, key=lambda bind: bind[-1].count("/")):  # what holds others comes before them
         arguments += bind
     return [*arguments, "--remount-ro", "/", "--chdir", "/", "--", *program]

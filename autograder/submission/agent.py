@@ -44,7 +44,19 @@ class Notebook:
         return []
 
     def __getattr__(self, name):
-        return lambda *args, **kwargs: None
+        return Nothing()
+
+
+class Nothing:
+    """Can be called, and has every attribute; nothing comes of it (matplotlib registers with `events`)."""
+
+    def __call__(self, *args, **kwargs):
+        return None
+
+    def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self
 
 
 class Agent:

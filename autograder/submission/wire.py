@@ -31,7 +31,7 @@ EMPTY_SIDE = 1 << 20  # longest dimension of an empty array, which has no bytes 
 CELLS = 1 << 34  # rows times columns of a sparse matrix
 RANGE = 10_000_000  # length of a range
 KEYS = 20_000  # keys of one value that are not strings: their hashes can be made to collide
-INTEGER_DIGITS = 65_536  # hexadecimal digits of one integer
+INTEGER_DIGITS = 3_500  # hexadecimal digits of one integer; Python refuses to print much longer ones
 JSON_INTEGER = 1 << 63
 SPREAD = 16  # a strided array may span this many times its own bytes, and is made contiguous beyond
 TORCH_ITEMSIZE = {"bool": 1, "uint8": 1, "int8": 1, "int16": 2, "int32": 4, "int64": 8}
@@ -400,7 +400,7 @@ TAGS += ("scalar", "array", "tensor", "sparse")
 def sanitize(array):
     """Bit patterns that numpy never makes itself are undone: booleans other than 0 and 1, code points past Unicode."""
     if array.dtype.kind == "b":
-        return array.view(np.uint8) != 0
+        return np.asarray(array.view(np.uint8) != 0)
     if array.dtype.kind == "U" and array.size:
         points = np.ascontiguousarray(array).reshape(-1).view(array.dtype.byteorder.replace("|", "=") + "u4")
         if points.max() > sys.maxunicode:
