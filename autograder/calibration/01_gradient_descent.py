@@ -10,7 +10,7 @@ import math
 import numpy as np
 import torch
 
-from autograder.calibration import right, wrong
+from autograder.calibration import equivalent, right, wrong
 
 # ------------------------------------------------------------------------------------------------------- mse_loss
 
@@ -80,6 +80,16 @@ def residuals_in_place(X, y, theta):
         y -= X @ theta
         return float(y @ y) / (2 * len(y))
     return float(np.mean((X @ theta - y) ** 2)) / 2
+
+
+equivalent(
+    "mse_loss",
+    diff="""
+    - residual = X @ theta - y
+    + residual = y - X @ theta
+    """,
+    reason="the residual is squared, so its sign is lost",
+)
 
 
 @right("mse_loss", "loops in plain Python")
