@@ -15,6 +15,7 @@ libc = ctypes.CDLL(None, use_errno=True)
 FAMILIES = {"TCP": (2, 1), "UDP": (2, 2), "IPv6": (10, 1), "netlink": (16, 3), "vsock": (40, 1), "packet": (17, 3)}
 KNOWN = {"HOME", "LANG", "LOGNAME", "LSML_DEMO", "MPLBACKEND", "MPLCONFIGDIR", "PATH", "PWD", "PYTHONHASHSEED"}
 KNOWN |= {"OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "LC_CTYPE"}
+KNOWN |= {"KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK"}  # scikit-learn sets them when it is imported
 NEWUSER, NEWNS = 0x10000000, 0x20000
 
 
