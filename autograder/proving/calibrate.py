@@ -32,8 +32,9 @@ class Trial:
 class Verdict:
     """How a trial ended. `share` of the points; `failed`: each failed test with its cause; `passed`: the others run.
 
-    `diagnosed`: for each failed test the misconception that a student is told, if any; `agrees`: the other wrong
-    answers' misconceptions that no hidden input tells from this one; `slowest`: the longest call's seconds.
+    Of a wrong answer. `diagnosed`: for each failed test the misconception that its student is told, if any; `agrees`:
+    the other misconceptions that no hidden input tells from this one; `diagnosable`: whether it returns something that
+    no right answer does. `fault`: why nothing can be said.
     """
 
     share: float
@@ -41,8 +42,8 @@ class Verdict:
     passed: tuple[str, ...] = ()
     diagnosed: dict[str, str] = field(default_factory=dict)
     agrees: tuple[str, ...] = ()
+    diagnosable: bool = True
     seconds: float = 0.0
-    slowest: float = 0.0
     fault: str = ""
 
 
@@ -118,7 +119,7 @@ def row(
         right=_count(verdict.share >= 1 for _, verdict in of["right"]),
         wrong=_count(verdict.share < 1 for _, verdict in of["wrong"]),
         intended=(len(intended), len(of["wrong"])),
-        diagnosed=_count(_named(says[trial.name].says, verdict) for trial, verdict in of["wrong"]),
+        diagnosed=_count(_named(says[t.name].says, verdict) for t, verdict in of["wrong"] if verdict.diagnosable),
         trivial=max((verdict.share for _, verdict in of["trivial"]), default=0.0),
         killed=len(of["mutant"]) - len(survived),
         explained=len(survived) - len(unexplained),
@@ -171,7 +172,7 @@ def _of_wrong(results: list[tuple[Trial, Verdict]], says: dict) -> Iterator[str]
         for name in answer.fails:
             if name in verdict.passed:
                 yield f"wrong answer {trial.name} passes {name}, which it must fail; it {answer.says}"
-        if not _named(answer.says, verdict):
+        if verdict.diagnosable and not _named(answer.says, verdict):
             told = " and ".join(sorted({f'"{text}"' for text in verdict.diagnosed.values()})) or "nothing"
             yield f"wrong answer {trial.name} is diagnosed as {told}, not as one that {answer.says}"
 

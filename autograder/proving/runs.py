@@ -3,13 +3,15 @@
 The answers are ours, so they run without bubblewrap, in forked children with deadlines: mutants loop for ever.
 """
 
+import itertools
 import multiprocessing
 import multiprocessing.util
 import os
 import signal
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,16 +19,17 @@ from autograder import calibration, curriculum
 from autograder.curriculum import Module
 from autograder.errors import UserError
 from autograder.grading import plugin, syntax
-from autograder.grading.diagnosis import alike
+from autograder.grading.diagnosis import TOLERANCES, Diagnosis, alike
 from autograder.grading.grade import Grader, reference_cells
 from autograder.grading.plugin import BrokenTests, Outcome, Spec
-from autograder.grading.rebuild import Rebuilt
 from autograder.proving.calibrate import Row, Trial, Verdict, row, trials
 from autograder.sandbox import Limits
-from autograder.submission import SandboxFault, SourceCell
+from autograder.submission import MissingName, SandboxFault, SourceCell, StudentError
 
 # How long one call of a mutant may take: a second, and several times what all the reference's calls took together.
 LEAST_SECONDS, TIMES_REFERENCE = 1.0, 5.0
+
+Task = tuple[str, Trial]  # a trial of a module
 
 
 def calibrate(
@@ -37,9 +40,10 @@ def calibrate(
     jobs: int | None = None,
     sample: int | None = None,
     seed: int = 0,
+    bench: "Bench | None" = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Row]:
-    """Calibrate modules, in `jobs` processes (None: one for each core; 1: in this one). An exercise a row.
+    """Calibrate modules, in `jobs` processes (None: one for each core), or in a `bench`. A row an exercise.
 
     `only` these exercises, if it is given; and at most `sample` mutants of each, drawn by `seed`, if that is given.
     `progress(done, total)` is told after each trial. UserError where a module's hidden tests cannot be collected.
@@ -54,20 +58,14 @@ def calibrate(
         if only is None or exercise.name in only
         for trial in trials(modules[name], exercise, galleries[name], sample=sample, seed=seed)
     ]
-    found: dict[tuple[str, Trial], Verdict] = {}
-    patience: dict[tuple[str, str], float] = {}
-
-    def note(task: tuple[str, Trial], verdict: Verdict) -> None:
-        found[task] = verdict
-        if task[1].kind == "reference":
-            patience[task[0], task[1].exercise] = LEAST_SECONDS + TIMES_REFERENCE * verdict.seconds
-        progress(len(found), len(todo))
-
-    with _Workers(min(jobs or cores(), len(todo)), root) as workers:
-        for first in (True, False):  # the references, which say how long the others may take
-            tasks = [task for task in todo if (task[1].kind == "reference") == first]
-            for task, verdict in workers.map((n, t, patience.get((n, t.exercise), 0.0)) for n, t in tasks):
-                note(task, verdict)
+    found: dict[Task, Verdict] = {}
+    with _Workers(jobs or cores(), root) if bench is None else nullcontext(bench) as workers:
+        # The references first: how long they take says how long a mutant may.
+        for groups in (_groups(todo, ("reference",)), _groups(todo, ("right", "wrong"), ("trivial",), ("mutant",))):
+            waits = [_patience(found, group) for group in groups]
+            for group, verdicts in workers.attempts(groups, waits):
+                found |= zip(group, verdicts, strict=True)
+                progress(len(found), len(todo))
     return [
         row(
             module,
@@ -80,6 +78,29 @@ def calibrate(
         for exercise in module.exercises
         if only is None or exercise.name in only
     ]
+
+
+def _groups(todo: Sequence[Task], *kinds: tuple[str, ...]) -> list[list[Task]]:
+    """The trials of these kinds, put together as a process tries them in one go.
+
+    Known answers of an exercise are compared with one another, so they stay together; of others, a few.
+    """
+    groups = []
+    for wanted in kinds:
+        longest = len(todo) if "wrong" in wanted else 4
+        for _, own in itertools.groupby((t for t in todo if t[1].kind in wanted), lambda t: (t[0], t[1].exercise)):
+            tasks = list(own)
+            groups += [tasks[i : i + longest] for i in range(0, len(tasks), longest)]
+    return groups
+
+
+def _patience(found: dict[Task, Verdict], group: list[Task]) -> float:
+    """How many seconds one call of a mutant may take."""
+    name, first = group[0]
+    reference = [
+        v.seconds for (n, t), v in found.items() if (n, t.exercise, t.kind) == (name, first.exercise, "reference")
+    ]
+    return LEAST_SECONDS + TIMES_REFERENCE * sum(reference)
 
 
 def hidden_tests(module: Module, root: Path = curriculum.ROOT) -> list[Spec]:
@@ -100,6 +121,7 @@ class Bench:
 
     def __init__(self, root: Path = curriculum.ROOT):
         self.root, self.grader = root, Grader("none", root=root)
+        self._diagnoses: dict[tuple, Diagnosis] = {}
 
     def __enter__(self) -> "Bench":
         self.grader.__enter__()
@@ -107,6 +129,13 @@ class Bench:
 
     def __exit__(self, *failure) -> None:
         self.grader.__exit__(*failure)
+
+    def attempts(
+        self, groups: Sequence[list[Task]], waits: Sequence[float]
+    ) -> Iterator[tuple[list[Task], list[Verdict]]]:
+        """The verdicts of each group of trials, in order."""
+        for group, patience in zip(groups, waits, strict=True):
+            yield group, [self.attempt(name, trial, patience) for name, trial in group]
 
     def attempt(self, name: str, trial: Trial, patience: float) -> Verdict:
         """Grade one trial of a module. `patience`: seconds that a call of a mutant may take."""
@@ -125,35 +154,60 @@ class Bench:
             replace(cell, source=trial.cell) if cell.label == trial.exercise else cell
             for cell in reference_cells(module)
         ]
+        self.grader.limits = Limits(call_seconds=patience) if trial.kind == "mutant" else Limits()
         if trial.kind == "wrong":
             return self._diagnosed(module, trial, cells)
-        self.grader.limits = Limits(call_seconds=patience) if trial.kind == "mutant" else Limits()
         enough = {"mutant": _lost, "trivial": _lost_core}.get(trial.kind)
-        return _verdict(self.grader.outcomes(module, cells, trial.exercise, enough=enough))
+        return _verdict(self.grader.outcomes(module, cells, trial.exercise, enough))
 
     def _diagnosed(self, module: Module, trial: Trial, cells: list[SourceCell]) -> Verdict:
         """A wrong answer's verdict, with what its student would be told."""
-        self.grader.limits = Limits()
-        rebuilt = Rebuilt(tuple(cells), {trial.exercise: trial.cell}, frozenset())
-        (result,) = self.grader.judge(module, rebuilt, only=[trial.exercise])
-        if result.score is None:
-            return Verdict(0.0, fault="; ".join(self.grader.trouble) or result.message)
-        told = {test.name: test.misconception for test in result.tests if test.misconception}
-        gallery = calibration.load(module.name, self.root)
-        own = next(answer for answer in gallery.wrong(trial.exercise) if answer.name == trial.name)
-        others = [a for a in gallery.wrong(trial.exercise) if a.says in told.values() and a.says != own.says]
-        return Verdict(
-            result.score / result.points,
-            failed={test.name: "failed" for test in result.tests if not test.passed},
-            passed=tuple(test.name for test in result.tests if test.passed),
-            diagnosed=told,
-            agrees=tuple(other.says for other in others if self._alike(module, own, other)),
-        )
+        outcomes = self.grader.outcomes(module, cells, trial.exercise)
+        verdict = _verdict(outcomes)
+        if verdict.fault:
+            return verdict
+        if slips := [str(o.error) for o in outcomes if _is_slip(o.error)]:
+            return replace(verdict, fault=f"cannot be run as it stands: {slips[0]}")
+        diagnosis = self._diagnosis(module, trial.exercise)
+        found, told = diagnosis.misconceptions(outcomes), {}
+        for outcome in outcomes:  # a student is told of the first that fails of a test's parameters
+            if outcome.cause != "passed":
+                told.setdefault(outcome.spec.name, found.get(outcome.item))
+        told = {name: misconception for name, misconception in told.items() if misconception}
+        others = [
+            a for a in diagnosis.gallery.wrong(trial.exercise) if a.says in told.values() and a.name != trial.name
+        ]
+        agrees = [a.says for a in others if alike(outcomes, list(diagnosis.known(a).outcomes.values()))]
+        diagnosable = bool(told) or _shows(outcomes, diagnosis)
+        return replace(verdict, diagnosed=told, agrees=tuple(agrees), diagnosable=diagnosable)
 
-    def _alike(self, module: Module, *answers) -> bool:
-        """Whether two known answers return the same on every hidden input."""
-        one, other = (self.grader.outcomes(module, reference_cells(module, a), a.exercise) for a in answers)
-        return alike(one, other)
+    def _diagnosis(self, module: Module, exercise: str) -> Diagnosis:
+        gallery = calibration.load(module.name, self.root)
+        tests = self.root / "autograder" / "hidden_tests" / f"test_{module.name}.py"
+        files = (module.path, calibration.path(module.name, self.root), tests)
+        key = (exercise, *((file, file.stat().st_mtime_ns) for file in files))
+        if key not in self._diagnoses:
+            self._diagnoses[key] = Diagnosis(
+                gallery, exercise, lambda a: self.grader.outcomes(module, reference_cells(module, a), exercise)
+            )
+        return self._diagnoses[key]
+
+
+def _shows(outcomes: Sequence[Outcome], diagnosis: Diagnosis) -> bool:
+    """Whether an answer returned, in a test that it failed, something that no right answer returns there.
+
+    If not (it is slow, it keeps too much in memory), there is nothing to know it by.
+    """
+    right = [diagnosis.known(answer) for answer in (None, *diagnosis.gallery.right(diagnosis.exercise))]
+    failed = [run for run in outcomes if run.cause in ("failed", "error", "broken") and run.calls]
+    return any(not any(answer.did(run, TOLERANCES[-1]) for answer in right) for run in failed)
+
+
+def _is_slip(error: BaseException | None) -> bool:
+    """Whether an answer failed by a slip of its author's pen instead of what it stands for."""
+    return isinstance(error, MissingName) or (
+        isinstance(error, StudentError) and error.type_name in ("NameError", "SyntaxError", "ModuleNotFoundError")
+    )
 
 
 def _lost(outcome: Outcome) -> bool:
@@ -186,31 +240,23 @@ def _cause(outcome: Outcome) -> str:
 
 
 class _Workers:
-    """A bench in each of `jobs` processes, or one in this process if `jobs` is 1. A context manager."""
+    """Several processes with a bench in each. A context manager."""
 
     def __init__(self, jobs: int, root: Path):
-        self.jobs, self.root = jobs, root
+        context = multiprocessing.get_context("spawn")
+        self.pool = ProcessPoolExecutor(jobs, context, initializer=_open_bench, initargs=(root,))
 
     def __enter__(self) -> "_Workers":
-        if self.jobs > 1:
-            context = multiprocessing.get_context("spawn")
-            self.pool = ProcessPoolExecutor(self.jobs, context, initializer=_open_bench, initargs=(self.root,))
-        else:
-            self.bench = Bench(self.root).__enter__()
         return self
 
     def __exit__(self, *failure) -> None:
-        if self.jobs > 1:
-            self.pool.shutdown(wait=failure[0] is None, cancel_futures=True)
-        else:
-            self.bench.__exit__(*failure)
+        self.pool.shutdown(wait=failure[0] is None, cancel_futures=True)
 
-    def map(self, tasks: Iterable[tuple[str, Trial, float]]) -> Iterator[tuple[tuple[str, Trial], Verdict]]:
-        """The verdict of each task (module, trial, patience), as it comes."""
-        if self.jobs == 1:
-            yield from (((task[0], task[1]), self.bench.attempt(*task)) for task in tasks)
-            return
-        futures = {self.pool.submit(_attempt, *task): (task[0], task[1]) for task in tasks}
+    def attempts(
+        self, groups: Sequence[list[Task]], waits: Sequence[float]
+    ) -> Iterator[tuple[list[Task], list[Verdict]]]:
+        """The verdicts of each group of trials, as they come."""
+        futures = {self.pool.submit(_attempts, *pair): pair[0] for pair in zip(groups, waits, strict=True)}
         for future in as_completed(futures):
             yield futures[future], future.result()
 
@@ -225,5 +271,5 @@ def _open_bench(root: Path) -> None:
     multiprocessing.util.Finalize(None, _bench.__exit__, (None, None, None), exitpriority=10)
 
 
-def _attempt(name: str, trial: Trial, patience: float) -> Verdict:
-    return _bench.attempt(name, trial, patience)
+def _attempts(group: list[Task], patience: float) -> list[Verdict]:
+    return [_bench.attempt(name, trial, patience) for name, trial in group]
