@@ -2,7 +2,7 @@
 
 import io
 import os
-import time
+from datetime import datetime
 
 import nbformat
 import pytest
@@ -35,15 +35,30 @@ def test_keeps_the_limits_at_full_size(module, execute, monkeypatch):
     notebook.cells.append(new_code_cell(PEAK))
     allowed = os.sched_getaffinity(0)
     os.sched_setaffinity(0, sorted(allowed)[:2])
-    began = time.perf_counter()
+    others = os.getloadavg()[0]
     try:
-        execute(notebook, seconds_a_cell=SECONDS_A_CELL)
+        execute(notebook, seconds_a_cell=10 * SECONDS_A_CELL)
     finally:
         os.sched_setaffinity(0, allowed)
-    assert time.perf_counter() - began <= SECONDS_IN_ALL.get(module.name[:2], 60)
-    assert int(notebook.cells[-1].outputs[0].text) <= MEMORY_MB
     assert_every_check_passes(module, notebook)
     assert_nothing_is_complained_about(notebook)
+    assert int(notebook.cells[-1].outputs[0].text) <= MEMORY_MB
+
+    seconds = {cell.id: took(cell) for cell in notebook.cells if cell.cell_type == "code"}
+    limit = SECONDS_IN_ALL.get(module.name[:2], 60)
+    slow = [f"{name} {taken:.0f} s" for name, taken in seconds.items() if taken > SECONDS_A_CELL]
+    if sum(seconds.values()) > limit:
+        slow.append(f"all cells {sum(seconds.values()):.0f} s")
+    if slow and others > 1:
+        pytest.skip(f"too slow, on a machine that was busy before (load {others:.1f}): {', '.join(slow)}")
+    assert not slow
+
+
+def took(cell) -> float:
+    """Seconds from a cell's start to its end, as nbclient wrote them down."""
+    times = cell.metadata.execution
+    began, ended = (datetime.fromisoformat(times[what]) for what in ("iopub.execute_input", "shell.execute_reply"))
+    return (ended - began).total_seconds()
 
 
 @pytest.mark.slow
