@@ -36,7 +36,6 @@ def use() -> None:
             "axes.edgecolor": MUTED,
             "axes.labelcolor": INK,
             "axes.titlesize": 12,
-            "axes.titleweight": "medium",
             "axes.titlelocation": "left",
             "axes.labelsize": 11,
             "axes.spines.top": False,
@@ -110,9 +109,23 @@ def curves(
     if logy:
         ax.set_yscale("log")
     ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
-    if len(lines) > 1 or (lines and not ylabel):
+    if len(lines) > 3:
+        legend_below(ax)
+    elif len(lines) > 1 or (lines and not ylabel):
         ax.legend()
     return ax
+
+
+def legend_below(ax, columns: int = 2) -> None:
+    """Put the legend under the axes, where it hides no curve. columns: entries in a row.
+
+    >>> legend_below(curves({"a": [1, 2], "b": [2, 1]}))
+    """
+    from matplotlib.transforms import ScaledTranslation
+
+    below = ax.transAxes + ScaledTranslation(0, -0.5, ax.figure.dpi_scale_trans)  # inches: room for ticks and label
+    place = {"loc": "upper left", "bbox_to_anchor": (0.0, 0.0), "bbox_transform": below}
+    ax.legend(ncols=columns, borderaxespad=0.0, borderpad=0.0, **place)
 
 
 def contours(
@@ -180,8 +193,8 @@ def decision_regions(predict: Callable, X, y, *, title: str = "", resolution: in
         number, extent=(x0, x1, y0, y1), origin="lower", aspect="auto", cmap=tints, vmin=-0.5, vmax=len(labels) - 0.5
     )
     if len(labels) > 1:
-        edges = np.arange(len(labels) - 1) + 0.5
-        ax.contour(xs, ys, number, levels=edges, colors=MUTED, linewidths=1.0, linestyles="-")
+        for i in range(len(labels)):
+            ax.contour(xs, ys, number == i, levels=[0.5], colors=MUTED, linewidths=0.8, linestyles="-")
     for i, label in enumerate(labels):
         points = X[y == label]
         style = {"color": _colour(i), "marker": MARKERS[i % len(MARKERS)], "edgecolor": PAPER, "linewidth": 0.5}
@@ -212,6 +225,7 @@ def image_grid(
     """
     import matplotlib.pyplot as plt
     from matplotlib.patches import Rectangle
+    from matplotlib.patheffects import withStroke
 
     images = [_numpy(image) for image in images]
     columns = max(1, min(columns, len(images)))
@@ -222,13 +236,16 @@ def image_grid(
         ax.remove()
     for i, (ax, image) in enumerate(zip(grid.ravel(), images, strict=False)):
         image = image[..., 0] if image.ndim == 3 and image.shape[-1] == 1 else image
+        if masks is not None and image.ndim == 3:  # grey, so that the colours are the masks'
+            image = image @ [0.299, 0.587, 0.114]
         ax.imshow(image, cmap="gray" if image.ndim == 2 else None)
         if masks is not None:
             mask = _numpy(masks[i])
-            ax.imshow(_mask_colours(mask), alpha=0.55 * (mask > 0))
+            ax.imshow(_mask_colours(mask), alpha=0.6 * (mask > 0))
         for j, (x0, y0, x1, y1) in enumerate(_numpy(boxes[i]) if boxes is not None else ()):
             style = {"edgecolor": _colour(j), "facecolor": "none", "linewidth": 1.6}
-            ax.add_patch(Rectangle((x0 - 0.5, y0 - 0.5), x1 - x0, y1 - y0, **style))
+            rim = [withStroke(linewidth=3.2, foreground="white")]
+            ax.add_patch(Rectangle((x0 - 0.5, y0 - 0.5), x1 - x0, y1 - y0, path_effects=rim, **style))
         if titles is not None:
             ax.set_title(str(titles[i]), fontsize=9, loc="center")
         ax.set_axis_off()

@@ -84,7 +84,8 @@ class Measurement:
             ratio = _ratio(values, series[peer], self.sizes) if peer is not None and name != peer else ""
             style = {"color": plotting._colour(i), "linestyle": plotting.DASHES[i % len(plotting.DASHES)]}
             known = np.isfinite(values) & (values > 0)
-            label = f"{name}: ~{_power(exponents[name])}{ratio}"
+            grows = _power(exponents[name])
+            label = f"{name}: ${grows.replace('^', '^{')}}}${ratio}" if "^" in grows else f"{name}{ratio}"
             ax.plot(
                 self.sizes[known],
                 values[known],
@@ -94,7 +95,7 @@ class Measurement:
             )
         ax.set(xscale="log", yscale="log", xlabel=self.label)
         ax.set_ylabel("seconds" if what == "seconds" else "peak bytes")
-        ax.legend()
+        plotting.legend_below(ax, columns=1)
         return ax
 
 
@@ -185,13 +186,13 @@ class _Curve:
         return min(self.share - self.spent, of_all)
 
     def predict(self, size: int) -> float:
-        """Seconds of one run at a size, from the growth so far (linear where only one point is known)."""
+        """Seconds of one run at a size, from the growth over the last four points (linear where only one is known)."""
         if not self.best:
             return 0.0
-        known = sorted(self.best)
+        known = sorted(self.best)[-4:]
         slope = 1.0
-        if len(known) > 1 and self.best[known[-2]] > 0:
-            slope = max(0.0, np.log(self.best[known[-1]] / self.best[known[-2]]) / np.log(known[-1] / known[-2]))
+        if len(known) > 1:
+            slope = max(0.0, np.polyfit(np.log(known), np.log([self.best[n] for n in known]), 1)[0])
         return self.best[known[-1]] * (size / known[-1]) ** slope
 
     def warm_up(self, size: int, arguments: tuple, memory: str | None) -> None:
@@ -199,7 +200,7 @@ class _Curve:
         _call(self.function, arguments)
         warm = time.perf_counter() - begun
         self.spent += warm
-        self.best[size] = warm
+        self.best[size] = max(warm, 1e-9)
         self.warm = True
         if memory and self.spent + warm <= self.share:
             begun = time.perf_counter()
@@ -279,4 +280,8 @@ def _power(p: float) -> str:
 
 def _ratio(values, peer, sizes) -> str:
     both = np.flatnonzero(np.isfinite(values) & np.isfinite(peer) & (peer > 0))
-    return f", {values[both[-1]] / peer[both[-1]]:.3g}× at {sizes[both[-1]]:,}" if len(both) else ""
+    if not len(both):
+        return ""
+    ratio = values[both[-1]] / peer[both[-1]]
+    shown = f"{float(f'{ratio:.3g}'):,.0f}" if ratio >= 100 else f"{ratio:.3g}"
+    return f", {shown}× the peer at {sizes[both[-1]]:,}"

@@ -194,7 +194,7 @@ def _fail(sentence: str, cause: str | None, card: Card) -> None:
 
 
 def _sentence(text: str) -> str:
-    return f"Not as expected: {text}."
+    return f"Largest difference {text}." if text[0].isdigit() else f"{text[0].upper()}{text[1:]}."
 
 
 def _arrays(value, place: str = ""):

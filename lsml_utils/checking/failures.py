@@ -34,7 +34,9 @@ class Card:
         rows = []
         for label, text, code in self.rows:
             shown = html.escape(text)
-            shown = f'<code style="white-space:pre-wrap;background:transparent">{shown}</code>' if code else shown
+            shown = (
+                f'<code style="white-space:pre-wrap;background:transparent;padding:0">{shown}</code>' if code else shown
+            )
             style = cell if code else cell + ";white-space:pre-wrap"
             rows.append(
                 f'<tr><td style="{cell};opacity:.75">{html.escape(label)}</td><td style="{style}">{shown}</td></tr>'

@@ -45,7 +45,7 @@ def line_text(frame, line: int) -> str | None:
 
 
 def statement(frame, line: int) -> str | None:
-    """The innermost simple statement that covers a line of the frame's file; of an expect_*(call, ...) only the call."""
+    """The innermost simple statement that covers a line of the file; of an `expect_*(call, ...)` only the call."""
     node = _statement_node(frame, line)
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and node.value.args:
         asked = ast.unparse(node.value.func).rpartition(".")[2]
