@@ -25,9 +25,12 @@
 # - say what a step costs in rows and columns, when a direct solver beats it, and when nothing else is left;
 # - compute the same gradient from pieces that lie in a file or on many machines, and say where that stops working.
 #
-# **You need** NumPy arrays, matrix times vector, the chain rule, and what an eigenvalue is.
-# **Time**: about three hours, half of it in seven exercises. Each exercise cell is followed by hints, folded until
-# you open them, and by a check that tells you at once whether you are right.
+# **You need** NumPy arrays, matrix times vector, the chain rule, and what an eigenvalue is. **Time**: about three
+# hours, half of it in seven exercises. **Skills**: deriving and checking gradients, reasoning about conditioning,
+# counting what a computation costs, taking a computation apart so that it can be spread out.
+#
+# Each exercise cell is followed by hints, folded until you open them, and by a check that tells you at once whether you
+# are right.
 #
 # **One legend for the whole module**
 #
@@ -87,7 +90,7 @@ checking.start("01_gradient_descent", total=7)
 
 # %% tags=["demo"]
 figure, axes = plt.subplots(1, 2, figsize=(11, 4.2))
-angles = np.linspace(0, 2 * np.pi, 10, endpoint=False) + 0.3
+angles = np.linspace(0, 2 * np.pi, 8, endpoint=False)
 for ax, (a, b) in zip(axes, [(1.0, 1.0), (1.0, 9.0)], strict=True):
     title = f"condition number {max(a, b) / min(a, b):.0f}"
 
@@ -95,9 +98,9 @@ for ax, (a, b) in zip(axes, [(1.0, 1.0), (1.0, 9.0)], strict=True):
         return 0.5 * (a * p[0] ** 2 + b * p[1] ** 2)
 
     plotting.contours(bowl, (-3, 3), (-2, 2), minimum=(0, 0), xlabel="θ₁", ylabel="θ₂", title=title, ax=ax)
-    on_a_line = 1.8 * np.column_stack([np.cos(angles) / np.sqrt(a), np.sin(angles) / np.sqrt(b)])
+    on_a_line = 1.7 * b**0.15 * np.column_stack([np.cos(angles) / np.sqrt(a), np.sin(angles) / np.sqrt(b)])
     downhill = -on_a_line * [a, b]
-    downhill *= 0.5 / np.linalg.norm(downhill, axis=1, keepdims=True)
+    downhill *= 0.4 / np.linalg.norm(downhill, axis=1, keepdims=True)
     ax.quiver(*on_a_line.T, *downhill.T, angles="xy", scale_units="xy", scale=1, width=0.006, color="#D55E00", zorder=3)
     ax.set_aspect("equal")
 plt.show()
@@ -107,7 +110,7 @@ plt.show()
 # valley instead of along it. Everything that is hard about gradient descent is in the right-hand picture, and
 # $\kappa$ measures it.
 #
-# ### Exercise 1: the loss
+# ### Exercise 1 · `mse_loss` (1 point, 5 minutes)
 #
 # One trap deserves a guard. Data often arrive with `y` as a column of shape `(m, 1)`. NumPy then subtracts a `(m, 1)`
 # array from a `(m,)` array without complaint, and the result has shape `(m, m)`: every prediction against every
@@ -212,6 +215,8 @@ with check("mse_loss"):
 # What does it cost? $X\theta$ takes $md$ multiplications, $X^\top r$ another $md$. Written as
 # $\frac1m(X^\top X\theta - X^\top y)$ it is the same vector, but $X^\top X$ takes $md^2$ multiplications and $d^2$
 # numbers of memory. **The order of the products is the difference between a laptop and a cluster.**
+#
+# ### Exercise 2 · `mse_gradient` (2 points, 10 minutes)
 
 
 # %% exercise="mse_gradient" points=2 minutes=10
@@ -328,6 +333,8 @@ plt.show()
 # An optimiser should know nothing about the data. From here on it is given one function, `grad`, which takes
 # $\theta$ and returns **two** things, the loss and the gradient. They share the residual, so together they cost hardly
 # more than one alone; when the data lie on a disk, that halves the reading.
+#
+# ### Exercise 3 · `gradient_descent` (2 points, 15 minutes)
 
 
 # %% exercise="gradient_descent" points=2 minutes=15
@@ -519,6 +526,8 @@ plt.show()
 #
 # The quotient approaches $\lambda_{\max}$ **from below**. So the estimate of $2/\lambda_{\max}$ is never too small, and
 # in practice you take a little less of it, say nine tenths.
+#
+# ### Exercise 4 · `largest_stable_lr` (3 points, 20 minutes)
 
 
 # %% exercise="largest_stable_lr" points=3 minutes=20 forbids=["np.linalg.eigh", "np.linalg.eigvalsh", "np.linalg.svd"]
@@ -572,7 +581,7 @@ def largest_stable_lr(X: np.ndarray, steps: int = 100, seed: int = 0) -> float:
 # </details>
 
 # %% check="largest_stable_lr"
-with check("largest_stable_lr"):
+with check("largest_stable_lr", forbids=["np.linalg.eigh", "np.linalg.eigvalsh", "np.linalg.svd"]):
     # X^T X / m = diag(36, 1) / 3, so lambda_max = 12 and the limit is 2 / 12.
     stretched = np.array([[6.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
     with expect_unchanged(X=stretched):
@@ -649,11 +658,13 @@ plt.show()
 # so every $t \le 2(1-c)/L$ is accepted. Hence the search returns at least `shrink` times that, without ever knowing
 # $L$.
 #
-# Why not accept any decrease ($c = 0$)? Because a sequence of ever tinier decreases may go nowhere: with
-# $J = \theta^2/2$ and a step just short of twice the right one, the walk hops from wall to wall for ever.
+# Why not accept any step that does not raise the loss ($c = 0$)? Take $J = \theta^2/2$ and $t = 2$: the step leads from
+# $\theta$ to $-\theta$, where the loss is the same, and the next one leads back, for ever.
 #
 # A trial costs one evaluation of the loss, which may be a pass over all data. So $J(\theta)$ is computed once, not in
 # every round.
+#
+# ### Exercise 5 · `backtracking_line_search` (2 points, 15 minutes)
 
 
 # %% exercise="backtracking_line_search" points=2 minutes=15
@@ -813,11 +824,13 @@ print(f"steps chosen by the line search: from {min(chosen):.4f} to {max(chosen):
 #   \qquad\text{where plain descent has only}\qquad \frac{\lVert\theta_0 - \theta_*\rVert^2}{2\,\eta\,k},$$
 #
 # and that no method which sees gradients only can beat the power of $k$. On a bowl of condition $\kappa$ it takes of
-# the order of $\sqrt\kappa$ steps instead of $\kappa$. For $\kappa = 10^4$ that is the difference between a minute and
-# an hour and a half.
+# the order of $\sqrt\kappa$ steps instead of $\kappa$. For $\kappa = 10^4$ that is a minute instead of an hour and
+# forty minutes.
 #
-# The price is that the loss may rise now and then: momentum overshoots. And some texts evaluate at $\theta_k$ and call
-# it Nesterov's; that is Polyak's heavy ball (1964), for which this bound does not hold.
+# The price is that the loss may rise now and then: momentum overshoots. And some texts take the gradient at $\theta_k$
+# and call the result Nesterov's; that is Polyak's heavy ball (1964), for which this bound does not hold.
+#
+# ### Exercise 6 · `nesterov` (3 points, 20 minutes)
 
 
 # %% exercise="nesterov" points=3 minutes=20
@@ -1023,11 +1036,11 @@ print(f"last walk against scikit-learn: coefficients differ by {np.abs(theta_d[1
 # distributed gradient descent (Chu et al., 2006), and the shape of every large-scale method in this course:
 # **small summaries that add up**.
 #
-# ### Exercise 7: find the bug
+# ### Exercise 7 · Find the bug in `chunked_gradient` (2 points, 10 minutes)
 #
 # The function below was written to do this. Its author tested it with 10 chunks of 1000 rows, where it agrees with
-# `mse_gradient` to the last digit, and moved on. It is wrong. The same mistake, in another dress, was found in 2024 in
-# the gradient accumulation of widely used libraries for training language models, after years of use.
+# `mse_gradient` to the last digit, and moved on. It is wrong. The same mistake, in another dress, sat for years in
+# the gradient accumulation of libraries that language models are trained with, until it was noticed in 2024.
 #
 # Find it, say to yourself in one sentence what it computes instead, and repair it.
 
@@ -1147,7 +1160,7 @@ fits = {
 }
 figure, ax = plt.subplots()
 ax.plot(x_sorted[:400], y_sorted[:400], ".", color="0.75", label="four chunks of 100 rows")
-ax.plot(x_sorted[400:], y_sorted[400:], ".", color="crimson", label="the last chunk, 5 rows")
+ax.plot(x_sorted[400:], y_sorted[400:], ".", color=plotting.COLOURS[3], label="the last chunk, 5 rows")
 for (name, fit), style in zip(fits.items(), ("-", "--"), strict=True):
     ax.plot(x_sorted, X_sorted @ fit, style, linewidth=2, label=name)
 ax.set(xlabel="x", ylabel="y", title="Five rows with the weight of a hundred")
@@ -1174,14 +1187,14 @@ for name, fit in fits.items():
 # pictures. In the rows, all slopes are 1. In the columns, descent has slope 1 and the others tend to 2 and more, so
 # that somewhere they must cross. Where, only a measurement tells: a product of two matrices uses the processor much
 # better than a product of a matrix and a vector, which waits for memory. We measure, with $\kappa = 10$, and with
-# Nesterov's method down to a millionth of the first gradient. A solver that uses up its share of the time is stopped.
+# your descent down to a millionth of the first gradient. A solver that uses up its share of the time is stopped.
 
 
 # %% tags=["demo"]
-def by_nesterov(X, y):
+def by_descent(X, y):
     grad, start = squared_loss(X, y), np.zeros(X.shape[1], X.dtype)
-    rate = 0.5 * float(largest_stable_lr(X, steps=20))
-    theta, _ = nesterov(grad, start, rate, steps=500, tol=1e-6 * float(np.linalg.norm(grad(start)[1])))
+    rate = 0.9 * float(largest_stable_lr(X, steps=20))
+    theta, _ = gradient_descent(grad, start, rate, steps=1000, tol=1e-6 * float(np.linalg.norm(grad(start)[1])))
     return theta
 
 
@@ -1203,7 +1216,7 @@ def problem(rows, columns):
 
 
 solvers = {
-    "Nesterov (yours)": by_nesterov,
+    "descent (yours)": by_descent,
     "normal equations": by_normal_equations,
     "numpy lstsq": by_lstsq,
     "scikit-learn": by_sklearn,
@@ -1211,7 +1224,7 @@ solvers = {
 rows = demo_size(full=[1000, 4000, 16_000, 64_000], small=[500, 1000])
 columns = demo_size(full=[50, 100, 200, 400, 800, 1600], small=[20, 40])
 in_rows = scaling.measure(solvers, rows, lambda m: problem(m, 50), budget=4, label="rows m (d = 50)")
-in_columns = scaling.measure(solvers, columns, lambda d: problem(2000, d), budget=8, label="columns d (m = 2000)")
+in_columns = scaling.measure(solvers, columns, lambda d: problem(2000, d), budget=6, label="columns d (m = 2000)")
 figure, axes = plt.subplots(1, 2, figsize=(12, 4.6))
 in_rows.plot(ax=axes[0], peer="numpy lstsq")
 in_columns.plot(ax=axes[1], peer="numpy lstsq")
@@ -1335,7 +1348,7 @@ else:
 # back.
 
 # %% tags=["demo"]
-file_rows, chunk_rows, columns = demo_size(full=400_000, small=20_000), 16_384, 40
+file_rows, chunk_rows, columns = demo_size(full=400_000, small=20_000), demo_size(full=16_384, small=4_096), 40
 starts = range(0, file_rows, chunk_rows)
 
 
@@ -1428,8 +1441,8 @@ with tempfile.TemporaryDirectory() as folder:
 #
 # **Open questions**
 #
-# 1. Networks are trained at rates *above* $2/\lambda_{\max}$, with $\lambda_{\max}$ hovering just there (Cohen et al.,
-#    2021). Your section 4 says that this must explode. What is different?
+# 1. When a network is trained at a fixed rate $\eta$, its $\lambda_{\max}$ grows until it hovers about $2/\eta$, and
+#    the loss goes on falling (Cohen et al., 2021). Section 4 says that this must explode. What is different?
 # 2. Why does acceleration work? There are proofs, a differential equation (Su, Boyd, Candès, 2014) and a picture of
 #    coupled oscillators, but no explanation that everybody finds obvious. Which do you?
 # 3. Restart Nesterov's $t$ at 1 whenever the loss rises. Try it on the left picture of section 6. What is gained, and
@@ -1457,5 +1470,6 @@ with tempfile.TemporaryDirectory() as folder:
 #   data.
 # - C.-T. Chu et al. Map-reduce for machine learning on multicore. *NIPS* 2006. Which algorithms are sums over rows.
 # - W. Su, S. Boyd, E. Candès. A differential equation for modeling Nesterov's accelerated gradient method. *NIPS* 2014.
+# - Hugging Face. *Fixing gradient accumulation*. Blog, October 2024. The bug of exercise 7 in the wild.
 # - J. Cohen, S. Kaur, Y. Li, J. Z. Kolter, A. Talwalkar. Gradient descent on neural networks typically occurs at the
 #   edge of stability. *ICLR* 2021.
