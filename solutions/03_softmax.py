@@ -203,7 +203,7 @@ def binary_cross_entropy(z: np.ndarray, y: np.ndarray) -> float:
     Not allowed, in either function: scipy.special, torch.nn.
     """
     ### BEGIN SOLUTION
-    z, y = np.asarray(z, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    z = np.asarray(z, dtype=np.float64)
     losses = z.clip(min=0) - z * y + np.log1p(np.exp(-np.abs(z)))
     return float(losses.mean())
     ### END SOLUTION
@@ -227,7 +227,7 @@ def binary_cross_entropy(z: np.ndarray, y: np.ndarray) -> float:
 # </details>
 
 # %% check="binary_cross_entropy"
-with check("binary_cross_entropy"):
+with check("binary_cross_entropy", forbids=["scipy.special", "torch.nn"]):
     expect_close(
         sigmoid(np.array([0.0, np.log(3.0), -np.log(3.0)])),
         [0.5, 0.75, 0.25],
@@ -314,7 +314,7 @@ def logsumexp(Z: np.ndarray, axis: int = -1, keepdims: bool = False) -> np.ndarr
 # </details>
 
 # %% check="logsumexp"
-with check("logsumexp"):
+with check("logsumexp", forbids=["scipy.special", "torch.logsumexp"]):
     Z = np.log(np.array([[1.0, 2.0, 3.0], [4.0, 4.0, 4.0]]))
     right = np.log([6.0, 12.0])
     wrong_axis = np.log([5.0, 6.0, 7.0])
@@ -383,7 +383,7 @@ def softmax(Z: np.ndarray, axis: int = -1) -> np.ndarray:
 # </details>
 
 # %% check="softmax"
-with check("softmax"):
+with check("softmax", forbids=["scipy.special", "torch.softmax", "torch.nn"]):
     weights = np.array([[1.0, 2.0, 3.0], [1.0, 1.0, 6.0]])
     Z = np.log(weights)
     over_rows = weights / np.array([2.0, 3.0, 9.0])
@@ -459,7 +459,7 @@ def log_softmax(Z: np.ndarray, axis: int = -1) -> np.ndarray:
 # </details>
 
 # %% check="log_softmax"
-with check("log_softmax"):
+with check("log_softmax", forbids=["scipy.special", "torch.log_softmax", "torch.nn"]):
     weights = np.array([[1.0, 2.0, 3.0], [1.0, 1.0, 6.0]])
     Z = np.log(weights)
     with expect_unchanged(Z=Z):
@@ -526,7 +526,7 @@ def cross_entropy(
         raise ValueError(f"reduction must be mean, sum or none, not {reduction!r}")
     if y.min() < 0 or y.max() >= K:
         raise ValueError(f"labels must lie between 0 and {K - 1}")
-    L = log_softmax(Z, axis=1)
+    L = log_softmax(Z)
     losses = -(1 - label_smoothing) * L[np.arange(n), y] - label_smoothing * L.mean(axis=1)
     if reduction == "none":
         return losses
@@ -547,7 +547,7 @@ def cross_entropy(
 # </details>
 
 # %% check="cross_entropy"
-with check("cross_entropy"):
+with check("cross_entropy", forbids=["sklearn", "torch.nn"]):
     P = np.array([[0.5, 0.25, 0.25], [0.1, 0.8, 0.1]])
     Z, y = np.log(P), np.array([0, 2])
     each = -np.log([0.5, 0.1])
@@ -616,9 +616,8 @@ def cross_entropy_gradient(Z: np.ndarray, y: np.ndarray, label_smoothing: float 
     May use your `softmax`. Not allowed: torch.nn, torch.autograd.
     """
     ### BEGIN SOLUTION
-    Z = as_float(Z)
     n, K = Z.shape
-    G = softmax(Z, axis=1) - label_smoothing / K
+    G = softmax(Z) - label_smoothing / K
     G[np.arange(n), y] -= 1 - label_smoothing
     return G / n
     ### END SOLUTION
@@ -636,7 +635,7 @@ def cross_entropy_gradient(Z: np.ndarray, y: np.ndarray, label_smoothing: float 
 # </details>
 
 # %% check="cross_entropy_gradient"
-with check("cross_entropy_gradient"):
+with check("cross_entropy_gradient", forbids=["torch.nn", "torch.autograd"]):
     Z, y = np.log(np.array([[0.5, 0.25, 0.25], [0.1, 0.8, 0.1]])), np.array([0, 2])
     right = np.array([[-0.5, 0.25, 0.25], [0.1, 0.8, -0.9]]) / 2
     with expect_unchanged(Z=Z, y=y):
@@ -726,9 +725,8 @@ def fit_softmax_regression(
     May use your `cross_entropy` and `cross_entropy_gradient`. Not allowed: sklearn, scipy.optimize, torch.optim.
     """
     ### BEGIN SOLUTION
-    X = np.asarray(X, dtype=np.float64)
     n, d = X.shape
-    X1 = np.column_stack([X, np.ones(n)])
+    X1 = np.column_stack([X, np.ones(n)])  # float64, since the ones are
     L = np.linalg.norm(X1, 2) ** 2 / (2 * n) + l2
     theta = np.zeros((d + 1, classes))  # W above, b in the last row
     losses = []
@@ -761,7 +759,7 @@ def fit_softmax_regression(
 # </details>
 
 # %% check="fit_softmax_regression"
-with check("fit_softmax_regression"):
+with check("fit_softmax_regression", forbids=["sklearn", "scipy.optimize", "torch.optim"]):
     nothing, labels = np.zeros((4, 1)), np.array([0, 0, 0, 1])
     W, b, losses = fit_softmax_regression(nothing, labels, classes=2, tol=1e-10)
     expect_shape(W, (1, 2))
@@ -1056,7 +1054,7 @@ def online_logsumexp(chunks: Iterable[np.ndarray]) -> np.ndarray:
 # </details>
 
 # %% check="online_logsumexp"
-with check("online_logsumexp"):
+with check("online_logsumexp", forbids=["scipy.special", "torch.logsumexp"]):
     first, second = np.log([[1.0, 2.0], [5.0, 1.0]]), np.log([[3.0], [6.0]])
     expect_close(
         online_logsumexp(chunk for chunk in (first, second)),
@@ -1118,7 +1116,7 @@ timing.table()
 
 # %% tags=["demo"]
 V = demo_size(full=1_000_000, small=50_000)
-rows, width_of_h = 32, 32
+rows, width_of_h = 16, 32
 draw = np.random.default_rng(0)
 H = draw.normal(size=(rows, width_of_h)).astype(np.float32)
 words = draw.normal(size=(width_of_h, V)).astype(np.float32)
@@ -1136,14 +1134,13 @@ def by_blocks(width):
 
 
 def peak_and_seconds(function):
-    """What a call returns, its peak of new memory in MB, and its seconds (a second call, without the bookkeeping)."""
+    """What a call returns, its peak of new memory in MB, and its seconds."""
     tracemalloc.start()
-    value = function()
-    peak = tracemalloc.get_traced_memory()[1] / 1e6
-    tracemalloc.stop()
     start = time.perf_counter()
-    function()
-    return value, peak, time.perf_counter() - start
+    value = function()
+    seconds, peak = time.perf_counter() - start, tracemalloc.get_traced_memory()[1] / 1e6
+    tracemalloc.stop()
+    return value, peak, seconds
 
 
 widths = [2**k for k in (8, 11, 14, 17) if 2**k < V]
@@ -1200,7 +1197,7 @@ def torch_online_logsumexp(H, W, width):
     return m + torch.log(s)
 
 
-torch_rows = demo_size(full=32, small=8, gpu=4096)
+torch_rows = demo_size(full=16, small=8, gpu=4096)
 torch_words = torch.from_numpy(words).to(best)
 torch_hidden = torch.randn(torch_rows, width_of_h, generator=torch.Generator().manual_seed(0)).to(best)
 exact = None
@@ -1220,7 +1217,7 @@ for dtype in (torch.float32, torch.bfloat16):
 # ### Where it breaks
 #
 # The shift cures overflow, not the precision of the *sum*. A running sum stops growing once each new term is less than
-# half the gap between neighbouring numbers: in float16 a million equal terms add up to 2,048, in float32 a sum of ones
+# half the gap between neighbouring numbers: in float16 a million ones add up to 2,048, in float32 a sum of ones
 # ends at 16,777,216. That is why the exercise accumulates in float64, why GPU kernels multiply in 16 bits and
 # accumulate in 32, and why NumPy and PyTorch add pairwise within a block.
 #

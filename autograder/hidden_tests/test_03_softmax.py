@@ -107,7 +107,8 @@ def test_binary_loss_agrees_with_torch(submission, rng, n):
     z, y = 3 * rng.standard_normal(n), rng.integers(0, 2, n)
     got = submission.binary_cross_entropy(z, y)
     assert np.ndim(got) == 0
-    assert close(got, torch_bce(z, y), rtol=1e-12)
+    # What matters most is the formula; an epsilon of 1e-12 in a log, which would shift this by 1e-8, fails elsewhere.
+    assert close(got, torch_bce(z, y), rtol=1e-6)
 
 
 @pytest.mark.exercise("binary_cross_entropy", weight=2, hint=3)
@@ -274,7 +275,7 @@ def test_softmax_leaves_its_argument(submission, rng):
 # ---------------------------------------------------------------------------------------------------- log_softmax
 
 
-@pytest.mark.exercise("log_softmax", weight=3, core=True, hint=1)
+@pytest.mark.exercise("log_softmax", weight=3, core=True, hint=1, depends=("logsumexp",))
 @pytest.mark.parametrize(("shape", "axis"), AXES)
 def test_log_softmax_agrees_with_scipy(submission, rng, shape, axis):
     """The log-probabilities are right along every axis of vectors, matrices and larger arrays."""
@@ -285,7 +286,7 @@ def test_log_softmax_agrees_with_scipy(submission, rng, shape, axis):
         assert close(submission.log_softmax(Z), expected, atol=rounding(Z, axis))
 
 
-@pytest.mark.exercise("log_softmax", weight=2, hint=1)
+@pytest.mark.exercise("log_softmax", weight=2, hint=1, depends=("logsumexp",))
 def test_log_softmax_of_hopeless_classes(submission, rng):
     """A class whose probability is too small for a float still has a finite logarithm."""
     Z = np.round(1000 * rng.standard_normal((4, 6))) * 10
@@ -294,7 +295,7 @@ def test_log_softmax_of_hopeless_classes(submission, rng):
     assert close(submission.log_softmax(np.array([1e4, -1e4])), [0.0, -2e4], rtol=EPS, atol=EPS)
 
 
-@pytest.mark.exercise("log_softmax", weight=2, hint=2)
+@pytest.mark.exercise("log_softmax", weight=2, hint=2, depends=("logsumexp",))
 def test_log_softmax_does_not_lose_digits_far_from_zero(submission, rng):
     """Adding 10000 to all logits changes no digit of the result, in float32 or in float64."""
     Z = rng.integers(-8, 9, (6, 5))  # whole numbers, so that adding 10000 is exact
@@ -306,7 +307,7 @@ def test_log_softmax_does_not_lose_digits_far_from_zero(submission, rng):
     assert close(submission.log_softmax((Z + 1e4).T, axis=0), expected.T, atol=100 * EPS)
 
 
-@pytest.mark.exercise("log_softmax", hint=1)
+@pytest.mark.exercise("log_softmax", hint=1, depends=("logsumexp",))
 def test_log_softmax_of_masked_entries(submission, rng):
     """A class at -inf has the log-probability -inf, and the others share the rest."""
     Z = rng.standard_normal((4, 5))
@@ -314,7 +315,7 @@ def test_log_softmax_of_masked_entries(submission, rng):
     assert close(submission.log_softmax(Z), scipy.special.log_softmax(Z, axis=1), atol=1e-13)
 
 
-@pytest.mark.exercise("log_softmax")
+@pytest.mark.exercise("log_softmax", depends=("logsumexp",))
 def test_log_softmax_of_other_kinds_of_arrays(submission, rng):
     """float32 stays float32, integers of any kind become float64; views and read-only arrays are fine."""
     for Z, dtype in kinds(rng):
@@ -499,7 +500,7 @@ def test_gradient_leaves_its_arguments(submission, rng):
 
 # ----------------------------------------------------------------------------------------- fit_softmax_regression
 
-BUILDS_ON = ("cross_entropy", "cross_entropy_gradient", "softmax", "log_softmax", "logsumexp")
+BUILDS_ON = ("cross_entropy", "cross_entropy_gradient")
 
 
 def classification(rng, n, d, K):
@@ -529,7 +530,7 @@ def descend(X, y, classes, l2, steps):
     return W, b, [*losses, objective(W, b, X, y, l2)[0]]
 
 
-@pytest.mark.exercise("fit_softmax_regression", weight=3, core=True, hint=2, depends=BUILDS_ON)
+@pytest.mark.exercise("fit_softmax_regression", weight=3, hint=2, depends=BUILDS_ON)
 @pytest.mark.parametrize(
     ("n", "d", "K", "classes"), [(40, 3, 3, 3), (30, 1, 2, 2), (5, 8, 2, 3), (1, 2, 1, 2), (20, 2, 3, 5)]
 )
@@ -545,7 +546,7 @@ def test_fit_takes_the_right_steps(submission, rng, n, d, K, classes):
         assert close(W, W_right, atol=1e-11) and close(b, b_right, atol=1e-11)
 
 
-@pytest.mark.exercise("fit_softmax_regression", weight=2, hint=3, depends=BUILDS_ON)
+@pytest.mark.exercise("fit_softmax_regression", weight=3, core=True, hint=3, depends=BUILDS_ON)
 def test_fit_finds_the_minimum_of_scikit_learn(submission, rng):
     """Run to the end, it finds the model that scikit-learn finds by another method."""
     X, y = classification(rng, 90, 3, 3)
@@ -575,7 +576,8 @@ def test_fit_does_not_penalise_the_biases(submission, rng):
 def test_fit_stops_in_time(submission, reference, rng):
     """It stops at the first point where no entry of the gradient is above tol, and takes no step after that."""
     X, y = classification(rng, 50, 2, 3)
-    for tol in (0.05, 1e-3):
+    y[:25] = 0  # the largest entry of the gradient is a negative one
+    for tol in (0.1, 0.05, 0.02, 1e-3):
         W, b, losses = submission.fit_softmax_regression(X, y, 3, l2=0.2, tol=tol, max_steps=5000)
         assert len(losses) == len(reference.fit_softmax_regression(X, y, 3, l2=0.2, tol=tol, max_steps=5000)[2])
         _, dW, db = objective(W, b, X, y, 0.2)
