@@ -34,6 +34,7 @@ from autograder.submission import (
 SLOW_LOAD = 2.0  # seconds; cells that take longer are not run again for each exercise
 LOST = ("timeout", "memory", "crashed")  # what costs a child its life
 TIMEOUTS = 2  # after so many, the exercise's other tests are not waited for
+USED_UP = "not run: the time of this exercise is used up"
 OUR_FAULT = "The grader failed here, not you. A person will look at it."
 
 log = logging.getLogger(__name__)
@@ -247,13 +248,14 @@ class _Children:
 
     def __init__(self, sandbox, cells: Sequence[SourceCell], limits: Limits, exercises: int):
         self.sandbox, self.cells, self.limits = sandbox, list(cells), limits
-        self.deadline = time.monotonic() + limits.notebook_seconds
+        self.left = limits.notebook_seconds  # of which `share` is for the exercise at hand
+        self.share = 0.0
         self.waiting = exercises  # that have not begun
         self.errors: dict[str, CellError] = {}  # of the cells, by label
-        self.exercise, self.until, self.timeouts = None, 0.0, 0
+        self.skip: frozenset[str] = frozenset()  # labels of cells that had to be killed
+        self.exercise, self.timeouts = None, 0
         self.child: Submission | None = None
         self.slow = False
-        self.skip: frozenset[str] = frozenset()  # labels of cells that had to be killed
 
     def close(self) -> None:
         if self.child is not None:
@@ -266,20 +268,25 @@ class _Children:
         spec = outcome.spec
         if spec.exercise != self.exercise:
             # No exercise may use up the time of those behind it; what it leaves is theirs.
-            share = (self.deadline - time.monotonic()) / max(self.waiting, 1)
-            self.exercise, self.until, self.timeouts = spec.exercise, time.monotonic() + share, 0
+            self.exercise, self.timeouts = spec.exercise, 0
+            self.share = self.left / max(self.waiting, 1)
             self.waiting -= 1
-            if not self.slow:
+            if self.child is not None and not (self.slow and self.child.seconds_left >= self.share / 2):
                 self.close()
-        if self.timeouts >= TIMEOUTS or time.monotonic() >= self.until:
-            raise StudentTimeout("not run: the time of this exercise is used up")
+        if self.timeouts >= TIMEOUTS or self.share <= 0:
+            raise StudentTimeout(USED_UP)
         own = spec.memory_mb is not None or spec.seconds is not None
-        child = self._load(spec) if own or self.child is None else self.child
+        if own or self.child is None:
+            child, before = self._load(spec), self.share
+        else:
+            child, before = self.child, self.child.seconds_left
         if not own:
             self.child = child
         try:
             yield child
         finally:
+            self.left -= before - child.seconds_left
+            self.share -= before - child.seconds_left
             causes = {outcome.cause, *(plugin.cause_of(call.error) for call in child.calls)}
             self.timeouts += "timeout" in causes
             if own:
@@ -290,19 +297,22 @@ class _Children:
     def _load(self, spec: Spec) -> Submission:
         limits = replace(
             self.limits,
-            notebook_seconds=max(self.until - time.monotonic(), 0.1),
+            notebook_seconds=self.share,
             memory_mb=spec.memory_mb or self.limits.memory_mb,
             call_seconds=spec.seconds or self.limits.call_seconds,
         )
-        started = time.monotonic()
         child = Submission.load(self.sandbox, self.cells, limits, self.skip)
-        self.slow = time.monotonic() - started > SLOW_LOAD
+        # Not slow because of a cell that had to be killed: that one is not tried again.
+        self.slow = self.share - child.seconds_left > SLOW_LOAD and child.skip == self.skip
         self.skip |= child.skip
         for error in child.cell_errors:
             self.errors[error.label] = error
-        if self.cells[0].kind == "setup" and self.cells[0].label in self.errors:
+        setup = self.errors.get(self.cells[0].label) if self.cells[0].kind == "setup" else None
+        if setup is not None:
             child.close()
-            raise SandboxFault(f"the setup cell cannot be run: {self.errors[self.cells[0].label].reason}")
+            if setup.kind == "timeout" and self.left < self.limits.notebook_seconds:
+                raise StudentTimeout(USED_UP)
+            raise SandboxFault(f"the setup cell cannot be run: {setup.reason}")
         return child
 
 

@@ -127,6 +127,11 @@ class Answers:
         self._trace_left -= size
         return value.copy() if isinstance(value, np.ndarray) else value.clone() if hasattr(value, "clone") else value
 
+    @property
+    def seconds_left(self) -> float:
+        """What is left of `notebook_seconds`. Only the time that requests took counts, not that of making a child."""
+        return self._left
+
     def close(self) -> None:
         """End the process. When this returns nothing of it runs any more."""
         self._peer.end()

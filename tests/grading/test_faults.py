@@ -127,12 +127,7 @@ REFERENCE = "solutions/00_toy.py"
 @pytest.mark.parametrize(
     "file, old, new, exercises",
     [
-        (
-            REFERENCE,
-            "np.mean(np.square(x, dtype=float))",
-            "np.mean(x / 0 + broken)",
-            ["mean_square", "root_mean_square"],
-        ),
+        (REFERENCE, "np.mean(np.square(x, dtype=float))", "np.mean(broken)", ["mean_square"]),
         (TESTS, "a, b = (float(value)", "1 / 0\n    a, b = (float(value)", ["solve"]),
         (TESTS, "assert abs(submission.solve(a, b) * a - b) <= 1e-12", "assert submission.solve(a, b) == 0", ["solve"]),
         (TESTS, "assert abs(submission.solve(a, b) * a - b) <= 1e-12", "pytest.skip('no GPU')", ["solve"]),
