@@ -1,0 +1,87 @@
+"""Calibration as a whole, on the skeleton of a new module: what it accepts, and what it names when it does not."""
+
+from autograder.proving.calibrate import Trial
+
+EXACT = "assert close(submission.weighted_mean(x, w), reference.weighted_mean(x, w), rtol=RTOL)"
+
+
+def test_the_skeleton_meets_every_bar(tree):
+    for exercise in tree.module.exercises:
+        row = tree.calibrate(exercise.name, sample=None)
+        assert row.problems == ()
+        assert row.right[0] == row.right[1] >= 2
+        assert row.wrong[0] == row.wrong[1] >= 2
+        assert row.diagnosed == row.intended == row.wrong
+        assert row.trivial == 0
+        assert row.killed == row.mutants == row.mutants_in_all > 5
+
+
+def test_a_weak_hidden_test_is_told_by_the_wrong_answers_that_slip_through(tree):
+    tree.change(tree.tests_file, EXACT, "assert close(submission.weighted_mean(x, w), x.mean(), rtol=1)")
+    problems = tree.calibrate("weighted_mean").problems
+    assert "wrong answer unweighted gets all points; it leaves the weights out" in problems
+    assert not any("divides_by_zero" in problem for problem in problems)
+
+
+def test_a_wrong_answer_must_fail_the_test_that_it_names(tree):
+    tree.change(
+        tree.calibration_file, 'fails=["test_refuses_weights', 'fails=["test_weighs_every_value", "test_refuses_weights'
+    )
+    row = tree.calibrate("weighted_mean")
+    assert [
+        p for p in row.problems if "passes test_weighs_every_value, which it must fail" in p and "divides_by_zero" in p
+    ]
+    assert (row.wrong, row.intended) == ((3, 3), (2, 3))
+
+
+def test_a_right_answer_that_loses_points_is_named_with_the_test(tree):
+    tree.change(tree.calibration_file, "return above / below", "return above / below * (1 + 1e-6)")
+    (problem,) = tree.calibrate("weighted_mean").problems
+    assert problem.startswith(
+        "right answer with_a_loop loses points: test_weighs_every_value (failed: other values: off by"
+    )
+
+
+def test_a_trivial_answer_that_scores_is_named(tree):
+    # The tests that are left let a constant pass, and one of them is core.
+    tree.change(tree.tests_file, "weight=2, core=True, hint=2", "weight=2, hint=2")
+    tree.change(tree.tests_file, '("weighted_mean", hint=1)', '("weighted_mean", hint=1, core=True)')
+    row = tree.calibrate("weighted_mean")
+    assert "an answer that returns 0.0 scores 0.25 of 1" in row.problems
+    assert row.trivial == 0.5  # what calls the reference raises as it does
+
+
+def test_mutants_that_survive_are_listed_with_their_place_and_diff(tree):
+    tree.change(tree.tests_file, "rtol=RTOL)", "rtol=1e9)")
+    row = tree.calibrate("merge_means", sample=None)
+    assert any("mutants are killed or explained; the bar is 95%" in problem for problem in row.problems)
+    line = next(i for i, text in enumerate(tree.module_file.read_text().splitlines(), 1) if "n_a * mean_a" in text)
+    assert any(survivor.startswith(f"98_proving.py:{line}\n- return") for survivor in row.survivors)
+
+
+def test_wrong_answers_that_no_input_tells_apart_may_stand_for_each_other(tree):
+    twin = "\n\n@wrong('merge_means', 'also swaps them', fails=['test_agrees_with_the_mean_of_all_values'])\n"
+    twin += "def twin(mean_a, n_a, mean_b, n_b):\n    return (n_b * mean_a + n_a * mean_b) / (n_a + n_b)\n"
+    tree.calibration_file.write_text(tree.calibration_file.read_text() + twin)
+    row = tree.calibrate("merge_means")
+    assert row.problems == ()
+    assert row.diagnosed == (3, 3)
+
+
+def test_a_slip_of_the_pen_is_no_wrong_answer(tree):
+    tree.change(tree.calibration_file, "return float(x.mean())", "return float(mean_of(x))")
+    problems = tree.calibrate("weighted_mean").problems
+    assert any(p.startswith("unweighted: cannot be run as it stands: NameError") for p in problems)
+
+
+def test_a_forbidden_name_makes_even_a_right_answer_lose_all(tree):
+    tree.change(tree.calibration_file, "return above / below", "return float(np.average(x, weights=w))")
+    (problem,) = tree.calibrate("weighted_mean").problems
+    assert problem.startswith("right answer with_a_loop loses points: the rule on names")
+
+
+def test_a_mutant_that_loops_for_ever_is_killed(tree):
+    cell = "def weighted_mean(x, w):\n    while True:\n        pass\n"
+    verdict = tree.bench.attempt("98_proving", Trial("weighted_mean", "mutant", "- a\n+ b", cell), 0.5)
+    assert verdict.failed == {"test_weighs_every_value": "timeout"}
+    assert verdict.share == 0

@@ -1,0 +1,28 @@
+"""Every module's hidden tests are proven: here with a sample of the mutants, by `lsml calibrate` with all of them."""
+
+import pytest
+
+from autograder import curriculum
+from autograder.proving.runs import Bench, calibrate
+
+EXERCISES = [(name, exercise.name) for name in curriculum.names() for exercise in curriculum.load(name).exercises]
+
+
+@pytest.fixture(scope="module")
+def bench():
+    with Bench() as bench:
+        yield bench
+
+
+@pytest.mark.parametrize(
+    ("name", "exercise"), EXERCISES, ids=[f"{name[:2]}-{exercise}" for name, exercise in EXERCISES]
+)
+def test_every_bar_is_met(bench, name, exercise):
+    (row,) = calibrate([name], only=[exercise], sample=3, bench=bench)
+    assert row.problems == ()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", curriculum.names())
+def test_every_mutant_is_killed_or_explained(name):
+    assert [problem for row in calibrate([name]) for problem in row.problems] == []
