@@ -106,5 +106,5 @@ def _value(value: Any) -> str:
         return "a generator"
     if inspect.isroutine(value):
         return f"the function {getattr(value, '__name__', '?')}"
-    text = repr(value)
+    text = repr(value.item() if isinstance(value, np.generic) else value)
     return text if len(text) <= 400 else text[:400] + " ..."

@@ -208,6 +208,8 @@ class _Judge:
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        if self.broken:  # the file cannot be imported, so there are none
+            return
         try:
             for item in items:
                 self._spec_of[item.nodeid] = _spec(item, self.module)

@@ -1,0 +1,179 @@
+"""`lsml grade` and `lsml doctor` as a person or a script meets them."""
+
+import contextlib
+import json
+import os
+
+import pytest
+from conftest import as_notebook, released
+
+from autograder.cli import main
+from autograder.grading import doctor, grade
+from autograder.sandbox import SandboxUnavailable
+
+
+@pytest.fixture
+def lsml(grader, monkeypatch, capsys):
+    """Run a command with the tests' grader; its exit status, output and errors."""
+    asked = {}
+
+    def make(**options):
+        asked.update(options)
+        return contextlib.nullcontext(grader)
+
+    monkeypatch.setattr(grade, "Grader", make)
+
+    def lsml(*arguments):
+        status = main([str(argument) for argument in arguments])
+        printed = capsys.readouterr()
+        return status, printed.out, printed.err
+
+    lsml.asked = asked
+    return lsml
+
+
+HALF = {
+    "mean_square": "def mean_square(x):\n    return np.mean(x)",
+    "last": "def last(x):\n    return x[5]",
+    "Counter": "class Counter:\n    def add(self, k): self.count = k",
+}
+
+
+def test_the_table(lsml, module, write):
+    status, out, err = lsml("grade", write(released(module, HALF)))
+    assert (status, err) == (0, "")
+    for text in [
+        "not right yet",
+        "✗ The mean of the squares is right for any length.",
+        "It behaves like one that forgets to square.",
+        "→ Read hint 2 of mean_square.",
+        "IndexError: index 5 is out of bounds",
+        "cell [5] (last), line 2: return x[5]",
+        "not answered yet",
+        "0 of 9 points, 3 exercises not answered yet.",
+    ]:
+        assert text in out
+    assert "expected:" not in out and "Traceback" not in out
+
+
+def test_full_marks(lsml, module, write):
+    status, out, _ = lsml("grade", write(released(module, "all")))
+    assert status == 0 and "9 of 9 points: all right." in out and "✗" not in out
+
+
+def test_show(lsml, module, write):
+    _, out, _ = lsml("grade", "--show", write(released(module, HALF)))
+    assert "input: mean_square(" in out and "came: 100.0" in out and "expected: 10000.0" in out
+
+
+def test_json_has_a_line_for_every_file(lsml, module, write, tmp_path):
+    (tmp_path / "empty.ipynb").write_bytes(b"")
+    (tmp_path / "text.ipynb").write_text("hello")
+    (tmp_path / "link.ipynb").symlink_to("nowhere")
+    (tmp_path / "essay.ipynb").write_text(json.dumps(as_notebook([], module=None)))
+    good = write(released(module, HALF))
+    paths = [good, *(tmp_path / f"{name}.ipynb" for name in ("empty", "text", "link", "essay")), tmp_path]
+    status, out, err = lsml("grade", "--json", *paths)
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert (status, err) == (0, "")
+    assert [line["notebook"] for line in lines] == [str(path) for path in paths]
+    assert [line["status"] for line in lines] == ["graded"] + ["unreadable"] * 5
+    assert [line["module"] for line in lines] == ["00_toy"] + [None] * 5
+    assert [line["score"] for line in lines] == [0.0] * 6 and lines[0]["max_score"] == 9
+    assert all(len(line["notes"]) == 1 for line in lines[1:])
+    first = lines[0]["exercises"][0]
+    assert (first["id"], first["verdict"], first["points"]) == ("mean_square", "failed", 2)
+    assert first["tests"][0]["misconception"] == "forgets to square"
+
+
+def test_unreadable_in_the_table_is_one_line(lsml, tmp_path):
+    (tmp_path / "empty.ipynb").write_bytes(b"")
+    status, out, _ = lsml("grade", tmp_path / "empty.ipynb")
+    assert status == 0 and out.strip().splitlines()[1:] == ["  is empty"]
+
+
+def test_a_path_that_does_not_exist_ends_it_before_anything_is_graded(lsml, module, write, tmp_path):
+    status, out, err = lsml("grade", write(released(module)), tmp_path / "none.ipynb")
+    assert (status, out) == (2, "") and err.count("\n") == 1 and "none.ipynb" in err
+    assert lsml.asked == {}
+
+
+def test_usage(lsml):
+    with pytest.raises(SystemExit) as usage:
+        lsml("grade")
+    assert usage.value.code == 2
+
+
+def test_a_grader_fault_is_status_1_and_no_score(lsml, module, write, monkeypatch):
+    monkeypatch.setattr(grade, "_judged", lambda *args: {}["bug"])
+    status, out, _ = lsml("grade", "--json", write(released(module, HALF)))
+    assert status == 1 and json.loads(out)["score"] is None and json.loads(out)["status"] == "grader_fault"
+    status, out, _ = lsml("grade", write(released(module, HALF)))
+    assert status == 1 and "No score: the grader itself failed." in out
+
+
+def test_without_a_sandbox_it_refuses_and_says_what_to_do(lsml, module, write, monkeypatch):
+    def unavailable(**options):
+        raise SandboxUnavailable("bubblewrap is not installed", "apt install bubblewrap")
+
+    monkeypatch.setattr(grade, "Grader", unavailable)
+    status, out, err = lsml("grade", write(released(module)))
+    assert (status, out) == (2, "") and err.count("\n") == 1
+    for text in ("bubblewrap is not installed", "apt install bubblewrap", "--sandbox none"):
+        assert text in err
+
+
+def test_no_sandbox_must_be_asked_for_by_name(lsml, module, write):
+    lsml("grade", write(released(module)))
+    assert lsml.asked["sandbox"] == "bubblewrap"
+    lsml("grade", "--sandbox", "none", write(released(module)))
+    assert lsml.asked["sandbox"] == "none"
+
+
+def test_without_bubblewrap_nothing_is_graded(module, write, tmp_path, monkeypatch, capsys):
+    """The real thing: no `bwrap` to be found."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert main(["grade", str(write(released(module, "all")))]) == 2
+    assert "bubblewrap" in capsys.readouterr().err
+
+
+def test_escape_sequences_in_a_name_do_not_reach_the_terminal(lsml, tmp_path):
+    path = tmp_path / "\x1b[2J\u202e.ipynb"
+    path.write_text("")
+    _, out, _ = lsml("grade", path)
+    assert "\x1b[2J" not in out and "\u202e" not in out
+
+
+def test_doctor_names_what_is_missing(monkeypatch, capsys):
+    found = [
+        doctor.Check("Python", True, "3.12"),
+        doctor.Check("GPU", None, "none"),
+        doctor.Check("x", False, "no", "do y"),
+    ]
+    monkeypatch.setattr(doctor, "checks", lambda: iter(found))
+    assert main(["doctor"]) == 1
+    out = capsys.readouterr().out
+    assert "✓ Python: 3.12" in out and "· GPU: none" in out and "✗ x: no" in out and "    do y" in out
+    monkeypatch.setattr(doctor, "checks", lambda: iter(found[:2]))
+    assert main(["doctor"]) == 0
+
+
+def test_doctor_looks_at_everything():
+    found = list(doctor.checks())
+    names = [check.name for check in found]
+    assert {"Python", "numpy", "torch", "GPU", "sandbox: no network"} <= set(names)
+    assert all(check.remedy for check in found if check.ok is False)
+    assert all(check.ok for check in found if check.name in ("Python", "numpy", "torch"))
+
+
+def test_doctor_finds_versions_that_do_not_fit():
+    assert doctor.python_check(">=99").ok is False and doctor.python_check(">=3.11").ok
+    assert doctor.package_check(doctor.Requirement("numpy>=999")).ok is False
+    missing = doctor.package_check(doctor.Requirement("no-such-package>=1"))
+    assert missing.ok is False and "not installed" in missing.detail and "make setup" in missing.remedy
+
+
+def test_the_json_is_ascii_so_that_no_terminal_can_be_driven_by_it(lsml, module, write):
+    source = "def last(x):\n    raise ValueError('\\x1b[31m é')"
+    _, out, _ = lsml("grade", "--json", write(released(module, {"last": source})))
+    assert out.isascii() and out.count("\n") == 1 and os.linesep in out

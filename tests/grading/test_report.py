@@ -1,0 +1,77 @@
+"""A Report survives JSON, and is kept under a key that changes with all that makes it."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+from conftest import TOY, released
+
+from autograder.grading.report import ExerciseResult, Report, TestResult, report_key
+from autograder.sandbox import Limits
+
+TESTS = (TestResult("t", True, "Right."), TestResult("u", False, "Wrong.\nIt raised.", "adds", "Read hint 1.", "x=1"))
+REPORT = Report(
+    "a/b.ipynb",
+    "00_toy",
+    "grader_fault",
+    None,
+    9,
+    0.41,
+    (
+        ExerciseResult("f", "partial", 1.5, 2, False, TESTS, "1 of 2"),
+        ExerciseResult("g", "grader_fault", None, 1, True),
+    ),
+    ("a note",),
+)
+
+
+def test_json_and_back():
+    text = json.dumps(REPORT.to_dict(), allow_nan=False)
+    assert Report.from_dict(json.loads(text)) == REPORT
+
+
+def test_the_keys_of_design():
+    values = REPORT.to_dict()
+    assert list(values)[:7] == ["notebook", "module", "status", "score", "max_score", "seconds", "exercises"]
+    assert {"id", "verdict", "score", "points", "tests"} <= values["exercises"][0].keys()
+    assert {"name", "passed", "message", "misconception"} <= values["exercises"][0]["tests"][0].keys()
+
+
+def test_keys_of_a_later_version_are_left_out():
+    values = REPORT.to_dict()
+    values["exercises"][0]["tests"][0]["later"] = values["exercises"][0]["later"] = values["later"] = 1
+    assert Report.from_dict(values) == REPORT
+
+
+@pytest.fixture
+def root(tmp_path):
+    shutil.copytree(TOY, tmp_path / "root")
+    return tmp_path / "root"
+
+
+def test_what_the_key_depends_on(module, write, root):
+    path = write(released(module))
+    key = report_key(path, "00_toy", "secret", Limits(), root)
+    assert key == report_key(path, "00_toy", "secret", Limits(), root) and len(key) == 64
+    assert key == report_key(path.rename(path.with_name("renamed.ipynb")), "00_toy", "secret", Limits(), root)
+    path = write(released(module))
+    others = {
+        report_key(write(released(module, "all"), "other.ipynb"), "00_toy", "secret", Limits(), root),
+        report_key(path, "01_other", "secret", Limits(), root),
+        report_key(path, "00_toy", "another", Limits(), root),
+        report_key(path, "00_toy", "secret", replace(Limits(), memory_mb=1), root),
+    }
+    for file in ("solutions/00_toy.py", "autograder/hidden_tests/test_00_toy.py", "autograder/calibration/00_toy.py"):
+        with (root / file).open("a") as opened:
+            opened.write("\n# changed\n")
+        others.add(report_key(path, "00_toy", "secret", Limits(), root))
+    assert len(others | {key}) == 8
+
+
+def test_what_cannot_be_read_has_a_key_too(tmp_path, root):
+    folder, link = tmp_path / "folder", tmp_path / "link"
+    folder.mkdir()
+    link.symlink_to(folder)
+    keys = {report_key(path, "00_toy", "s", Limits(), root) for path in (folder, link, tmp_path / "none")}
+    assert len(keys) == 3
