@@ -27,6 +27,7 @@ PRELOAD = tuple(
     """.split()  # noqa: SIM905
 )
 SCAN_SECONDS = 0.02
+EXACT_SECONDS = 0.25
 PAGE_KB = os.sysconf("SC_PAGE_SIZE") // 1024
 
 
@@ -44,6 +45,7 @@ class Child:
         self.pid, self.limits, self.baseline_kb = pid, limits, baseline_kb
         self.limit_kb = limits["memory_mb"] * 1024
         self.peak_kb = 0
+        self.looked = 0.0, 0, 0  # when its memory was last measured exactly; by the cheap counters, and exactly
         self.ended = None  # {"reason": "exit" | "signal" | "memory" | "killed", "status": int}
 
     def reap(self, reason=None, wait=False):
@@ -183,23 +185,34 @@ def box_kb(child, families, boxed):
     """Memory of all processes under `child` beyond the baseline, with files in its scratch folder, in KiB.
 
     First by the cheap counters, which count memory that forked processes share once for each; only if that is too
-    much, by proportional shares.
+    much, by proportional shares, which take long enough not to be taken at every look.
     """
     family, at = [child.pid], 0
     while at < len(family):
         family.extend(families.get(family[at], ()))
         at += 1
-    files = 0
-    if boxed:
-        with contextlib.suppress(OSError):
-            disk = os.statvfs(f"/proc/{child.pid}/root/tmp")
-            files = (disk.f_blocks - disk.f_bfree) * disk.f_frsize // 1024
+    files = scratch_kb(child.pid) if boxed else 0
     anonymous, shared = map(sum, zip(*map(memory_kb, family), strict=True))
-    used = anonymous + max(shared, files) - child.baseline_kb
-    if used > child.limit_kb and len(family) > 1:
+    rough = max(0, anonymous + max(shared, files) - child.baseline_kb)
+    if rough <= child.limit_kb or len(family) == 1:
+        return rough
+    at, then, exact = child.looked
+    if time.monotonic() - at > EXACT_SECONDS or rough - then >= child.limit_kb - exact:
         anonymous, shared = map(sum, zip(*map(proportional_kb, family), strict=True))
-        used = anonymous + max(shared, files)
-    return max(0, used)
+        # Pages of the baseline that nobody wrote to are shared by all processes here, this one included.
+        baseline = child.baseline_kb * len(family) // len(families)
+        exact = max(0, anonymous + max(shared, files) - baseline)
+        child.looked = time.monotonic(), rough, exact
+    return exact
+
+
+def scratch_kb(pid):
+    """What the files in a child's scratch folder take, in KiB."""
+    try:
+        disk = os.statvfs(f"/proc/{pid}/root/tmp")
+    except OSError:
+        return 0
+    return (disk.f_blocks - disk.f_bfree) * disk.f_frsize // 1024
 
 
 def memory_kb(pid):

@@ -25,7 +25,7 @@ from autograder.submission.remote import Remote
 READY_SECONDS = 30.0
 EXIT_SECONDS = 0.2  # for a process that closed its end to be gone by itself
 FAULT = b"FAULT"  # what a child sends instead of a frame when it could not be confined
-ALLOCATION_FAILED = "MemoryError"
+NO_MEMORY_TEXTS = ("can't allocate memory", "Cannot allocate memory")  # torch's RuntimeError, the kernel's OSError
 # What a callback on our side may tell the student that it raised; of anything else only that it failed.
 TOLD = (StopIteration, ValueError, TypeError, KeyError, IndexError, ZeroDivisionError, ArithmeticError, RuntimeError)
 
@@ -95,12 +95,13 @@ class Peer:
         bases, frames = reply.get("bases"), reply.get("frames")
         bases = bases if isinstance(bases, list) else []
         frames = frames if isinstance(frames, list) else []
-        memory = self.peak_mb() if ALLOCATION_FAILED in bases else None
-        usage = Usage(time.monotonic() - started, memory)
+        text = escape(reply.get("text"))
+        starved = "MemoryError" in bases or any(words in text for words in NO_MEMORY_TEXTS)
+        usage = Usage(time.monotonic() - started, self.peak_mb() if starved else None)
         error = StudentError(
             escape(reply.get("type"), 200) or "Exception",
             [escape(base, 200) for base in bases[:20]],
-            escape(reply.get("text")),
+            text,
             [
                 (escape(frame[0], 100), frame[1], escape(frame[2], 200))
                 for frame in frames[:20]
@@ -108,7 +109,7 @@ class Peer:
             ],
             usage,
         )
-        if ALLOCATION_FAILED in error.bases:
+        if starved:
             return StudentMemory("it ran out of the memory that it may use", usage, error)
         if "SystemExit" in error.bases:
             return StudentCrashed("it ended its process (exit)", usage)
