@@ -11,6 +11,7 @@ import re
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 
@@ -434,7 +435,9 @@ def catch_oom(batch_size: int) -> Iterator[None]:
         if not _is_oom(error):
             raise
         detail = _oom_detail(error)
-    # Outside of the except clause the error's traceback, and with it the tensors of the failed step, is let go.
+        # The error lives on as the context of ours, and its frames with the tensors of the failed step: empty them.
+        traceback.clear_frames(error.__traceback__)
+        error.__traceback__ = None
     where = _release()
     smaller = batch_size // 2 if batch_size > 1 else None
     advice = (
@@ -456,7 +459,7 @@ def _is_oom(error: Exception) -> bool:
 
 
 def _oom_detail(error: Exception) -> str:
-    size = r"([\d.]+ ?(?:[KMGT]i?B|bytes))"
+    size = r"([\d.]+ ?(?:[KMGTPE]i?B|bytes))"
     wanted = re.search(rf"(?:allocate|allocating|Unable to allocate) {size}", str(error), re.IGNORECASE)
     free = re.search(rf"{size} is free", str(error))
     parts = [f"{found[1]} {what}" for found, what in ((wanted, "were asked for"), (free, "free")) if found]

@@ -10,6 +10,7 @@ import numpy as np
 
 from lsml_utils.tables import Table, bytes_text, seconds_text
 
+MORE = 0.2  # share of a curve's budget that may go into more runs than asked for, against the noise of quick calls
 SHORTEST = 5e-4  # seconds: a call that takes less is timed several times in a row
 
 
@@ -113,10 +114,11 @@ def measure(
     competitors: {name: function}. sizes: increasing. setup: size -> tuple of arguments (or the one argument) that all
     competitors are called with, made once a size; they must not change it. Without it they get the size itself.
     budget: seconds for the whole measurement, shared equally: a curve whose next point would exceed its share is
-    stopped, and `notes` says so. repeat: timed runs at each size, after one that warms up; the fastest counts.
-    label: what a size is. memory: "allocated" (what Python and numpy allocate in one call, by tracemalloc; torch's own
-    memory is not seen), "resident" (growth of this process, sampled every 2 ms; sees everything, blurs small peaks),
-    "cuda" (torch's allocator on the GPU, exact), or None. The memory run is apart from the timed ones.
+    stopped, and `notes` says so. repeat: timed runs at each size (quick calls get up to five times as many), after one
+    that warms up; the fastest counts. label: what a size is.
+    memory: "allocated" (what Python and numpy allocate in one call, by tracemalloc; torch's own memory is not seen),
+    "resident" (growth of this process, sampled every 2 ms; sees everything, blurs small peaks), "cuda" (torch's
+    allocator on the GPU, exact), or None. The memory run is apart from the timed ones.
 
     >>> found = measure({"sort": sorted}, sizes=[1000, 10_000], setup=lambda n: list(range(n)))
     >>> found.seconds["sort"].shape
@@ -147,9 +149,10 @@ def measure(
         arguments = arguments if isinstance(arguments, tuple) else (arguments,)
         for curve in running.values():
             curve.warm_up(size, arguments, memory)
-        for i in range(repeat):
-            order = list(running.values())
-            for curve in order[i % len(order) :] + order[: i % len(order)]:
+        quick = MORE * budget / len(competitors) / len(sizes)
+        for i in range(5 * repeat):
+            order = [curve for curve in running.values() if i < repeat or curve.spent_at(size) < quick]
+            for curve in order[i % max(1, len(order)) :] + order[: i % max(1, len(order))]:
                 curve.run(size, arguments)
     seconds = {name: np.array([curve.best.get(s, np.nan) for s in sizes.tolist()]) for name, curve in curves.items()}
     peaks = {name: np.array([curve.peak.get(s, np.nan) for s in sizes.tolist()]) for name, curve in curves.items()}
@@ -178,9 +181,13 @@ class _Curve:
 
     def __init__(self, function: Callable, share: float):
         self.function, self.share = function, share
-        self.spent, self.stopped = 0.0, False
+        self.spent, self.stopped, self.warm = 0.0, False, False
+        self.runs: dict[int, float] = {}  # seconds in timed runs at each size
         self.best: dict[int, float] = {}
         self.peak: dict[int, float] = {}
+
+    def spent_at(self, size: int) -> float:
+        return self.runs.get(size, 0.0)
 
     def left(self, of_all: float) -> float:
         return min(self.share - self.spent, of_all)
@@ -202,7 +209,8 @@ class _Curve:
         self.spent += warm
         self.best[size] = max(warm, 1e-9)
         self.warm = True
-        if memory and self.spent + warm <= self.share:
+        slower = 4.0 if memory == "allocated" else 1.0  # tracing every allocation takes time
+        if memory and self.spent + slower * warm <= self.share:
             begun = time.perf_counter()
             self.peak[size] = _peak(self.function, arguments, memory)
             self.spent += time.perf_counter() - begun
@@ -218,6 +226,7 @@ class _Curve:
         _wait()
         took = time.perf_counter() - begun
         self.spent += took
+        self.runs[size] = self.spent_at(size) + took
         self.best[size] = took / times if self.warm else min(self.best[size], took / times)
         self.warm = False
 

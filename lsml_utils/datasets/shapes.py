@@ -71,10 +71,12 @@ def shapes_chunks(n: int, size: int = 64, most: int = 4, noise: float = 8.0, see
 
 
 def _draw(rng: np.random.Generator, size: int, most: int, noise: float):
-    y, x = np.mgrid[:size, :size]
+    y, x = np.mgrid[:size, :size].astype(np.float32)
     background = rng.uniform(20, 110, 3)
-    slope = rng.uniform(-30, 30, (2, 3))
-    image = background + (x / size - 0.5)[..., None] * slope[0] + (y / size - 0.5)[..., None] * slope[1]
+    slope = rng.uniform(-30, 30, (2, 3)) / size
+    tint = background - slope.sum(axis=0) * size / 2
+    image = x[..., None] * slope[0].astype(np.float32) + y[..., None] * slope[1].astype(np.float32)
+    image += tint.astype(np.float32)
     instances = np.zeros((size, size), np.uint8)
     areas, labels = [], []
     for _ in range(rng.integers(1, most + 1)):
@@ -86,7 +88,8 @@ def _draw(rng: np.random.Generator, size: int, most: int, noise: float):
         image[pixels] = colour
         areas.append(np.count_nonzero(pixels))
         labels.append(label)
-    image = np.clip(image + noise * rng.standard_normal(image.shape), 0, 255).astype(np.uint8)
+    image += np.float32(noise) * rng.standard_normal(image.shape, dtype=np.float32)
+    image = np.clip(image, 0, 255).astype(np.uint8)
     labels = np.array(labels, np.int64)
     masks = np.concatenate([[0], labels + 1]).astype(np.uint8)[instances]
     return image, masks, instances, _tight_boxes(instances, len(labels)), labels
