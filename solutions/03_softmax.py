@@ -119,7 +119,7 @@ top = rows.max(axis=1)
 right.plot(wide, top + np.log(np.exp(rows - top[:, None]).sum(axis=1)), lw=6, alpha=0.3, label="shifted by the maximum")
 right.plot(wide, as_written, label="as the formula is written")
 finite = wide[np.isfinite(as_written)]
-for edge, text, side in ((finite[0], "← as written: −inf", "right"), (finite[-1], "as written: inf →", "left")):
+for edge, text, side in ((finite[0], "← −inf", "right"), (finite[-1], "inf →", "left")):
     right.axvline(edge, color="0.6", lw=1)
     right.annotate(text, (edge, -100), xytext=(4 if edge > 0 else -4, 0), textcoords="offset points", ha=side)
 right.set(xlabel="z", title="LSE(z, z − 1, z − 2) in float64")
@@ -799,7 +799,7 @@ W_digits, b_digits, losses = fit_softmax_regression(
 )
 digit_logits = pixels[test] @ W_digits + b_digits
 accuracy = np.mean(digit_logits.argmax(axis=1) == digits.y[test])
-plotting.curves({"J": losses}, xlabel="step", ylabel="J", logx=True).set_title(
+plotting.curves({"J": losses}, xlabel="step", ylabel="J").set_title(
     f"Every step goes down; {accuracy:.1%} of {len(test)} unseen digits are read"
 )
 plt.show()
@@ -1092,6 +1092,8 @@ def in_chunks(Z, width=8192):
     return (Z[:, start : start + width] for start in range(0, Z.shape[1], width))
 
 
+cores = torch.get_num_threads()
+torch.set_num_threads(1)  # NumPy's exp runs on one core, so torch's does, too
 timing = scaling.measure(
     {
         "logsumexp": lambda Z: logsumexp(Z, axis=1),
@@ -1104,6 +1106,7 @@ timing = scaling.measure(
     budget=3.0,
     label="vocabulary V",
 )
+torch.set_num_threads(cores)
 timing.plot(peer="torch")
 plt.show()
 timing.table()
