@@ -1,7 +1,7 @@
 """`python -m lsml_utils`: what this machine is, and which datasets there are."""
 
 from lsml_utils import datasets, device
-from lsml_utils.checking.failures import say
+from lsml_utils.display import say
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 import traceback
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 
@@ -298,8 +299,10 @@ def peak_memory(device: str | None = None) -> Iterator[Memory]:
 
 
 def amp_dtype(device: str | None = None):
-    """The torch dtype for mixed precision on a device: bfloat16 on CUDA from compute capability 8.0 on, float16 on
-    older GPUs and on MPS, float32 (that is, none) on a CPU, where half precision is rarely faster.
+    """The torch dtype for mixed precision on a device.
+
+    bfloat16 on CUDA from compute capability 8.0 on, float16 on older GPUs; bfloat16 on MPS where this macOS and torch
+    have it; else float32 (that is, none), as on a CPU, where half precision is rarely faster.
 
     >>> amp_dtype("cpu")
     torch.float32
@@ -309,7 +312,20 @@ def amp_dtype(device: str | None = None):
     device = device or best()
     if device.startswith("cuda"):
         return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
-    return torch.float16 if device == "mps" else torch.float32
+    return _mps_dtype() if device == "mps" else torch.float32
+
+
+def _mps_dtype():
+    """What a product under autocast really comes out in: support came with several versions of macOS and of torch."""
+    import torch
+
+    try:
+        with warnings.catch_warnings(), torch.autocast("mps", dtype=torch.bfloat16):
+            warnings.simplefilter("ignore")
+            one = torch.ones(1, 1, device="mps")
+            return (one @ one).dtype
+    except (RuntimeError, TypeError):
+        return torch.float32
 
 
 def autocast(device: str | None = None, dtype=None):

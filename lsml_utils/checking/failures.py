@@ -1,9 +1,9 @@
 """A failed check: the card that explains it, and the exception that carries the card."""
 
 import html
-import sys
 from dataclasses import dataclass, field
 
+from lsml_utils.display import in_ipython, say
 from lsml_utils.errors import OneLineError
 
 
@@ -64,23 +64,6 @@ class CheckFailed(OneLineError, AssertionError):
 
 class Unanswered(CheckFailed):
     """The exercise still holds its stub."""
-
-
-def say(text: str) -> None:
-    """Print, also where the terminal cannot show ✓ or ✗."""
-    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    try:
-        text.encode(encoding)
-    except UnicodeEncodeError:
-        text = text.replace("✓", "ok:").replace("✗", "x").replace("…", "...").replace("·", "-")
-        text = text.encode(encoding, "replace").decode(encoding)
-    print(text)
-
-
-def in_ipython() -> bool:
-    """Whether cells are run by IPython (JupyterLab, VS Code, a terminal)."""
-    ipython = sys.modules.get("IPython")
-    return ipython is not None and ipython.get_ipython() is not None
 
 
 def show(card: Card) -> None:

@@ -4,8 +4,9 @@ import sys
 from collections.abc import Sequence
 
 from lsml_utils.checking import rules, sources
-from lsml_utils.checking.failures import Card, CheckFailed, Unanswered, say, show
+from lsml_utils.checking.failures import Card, CheckFailed, Unanswered, show
 from lsml_utils.checking.values import describe
+from lsml_utils.display import say
 
 _module: str | None = None
 _total: int | None = None

@@ -17,9 +17,9 @@ def as_array(value) -> np.ndarray | None:
     None."""
     if hasattr(value, "detach") and hasattr(value, "cpu"):  # a torch tensor, without importing torch
         value = value.detach().cpu()
-        if str(value.dtype) == "torch.bfloat16":
-            value = value.float()
-        return value.numpy()
+        value = value if str(value.layout) == "torch.strided" else value.to_dense()
+        value = value.float() if str(value.dtype) == "torch.bfloat16" else value
+        return value.resolve_conj().resolve_neg().numpy()
     if hasattr(value, "toarray"):
         return np.asarray(value.toarray())
     if value is None or isinstance(value, str | bytes | Mapping | set | frozenset):
@@ -95,12 +95,18 @@ def _container_difference(got, expected, rtol, atol, where) -> Difference | None
             return Difference(_at(where, f"{len(got)} elements, expected {len(expected)}"))
         pairs = [(f"{where}[{i}]", got[i], expected[i]) for i in range(len(expected))]
     else:
-        same = type(got) is type(expected) and bool(got == expected)
-        return None if same else Difference(_at(where, "the two are not equal"), _missing_return(got))
+        return None if _equal(got, expected) else Difference(_at(where, "the two are not equal"), _missing_return(got))
     for place, ours, theirs in pairs:
         if (found := difference(ours, theirs, rtol, atol, place)) is not None:
             return found
     return None
+
+
+def _equal(got, expected) -> bool:
+    try:
+        return bool(got == expected)
+    except Exception:  # an array's == is no truth value, and an object's may fail
+        return False
 
 
 def _agrees(got, expected, rtol, atol) -> np.ndarray:

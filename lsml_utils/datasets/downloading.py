@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from lsml_utils.datasets.folder import VARIABLE, data_folder
+from lsml_utils.display import in_ipython
 from lsml_utils.errors import OneLineError
 from lsml_utils.tables import bytes_text
 
@@ -133,8 +134,6 @@ class _Progress:
     """One line that is written over itself in notebooks and terminals, and once at the end in a log."""
 
     def __init__(self, name: str, size: int, have: int):
-        from lsml_utils.checking.failures import in_ipython
-
         self.name, self.size, self.have = name, size, have
         self.live = in_ipython() or sys.stdout.isatty()
         self.shown = 0.0

@@ -86,23 +86,25 @@ def test_nbgraders_validate_tells_failure_from_success(tmp_path, capsys):
     """What Validate prints for a failed check is our line, and our line only."""
     from nbgrader.validator import Validator
 
-    def validate(name):
-        check = new_code_cell(CHECKS[name])
-        check.metadata["nbgrader"] = {
-            "grade": True, "solution": False, "locked": True, "task": False,
-            "points": 1, "grade_id": f"check_{name}", "schema_version": 3, "cell_type": "code",
-        }  # fmt: skip
-        notebook = new_notebook(cells=[new_code_cell(SETUP), new_code_cell(ANSWERS.strip()), check])
+    def validate(*names):
+        cells = [new_code_cell(SETUP), new_code_cell(ANSWERS.strip())]
+        for name in names:
+            cells.append(new_code_cell(CHECKS[name]))
+            cells[-1].metadata["nbgrader"] = {
+                "grade": True, "solution": False, "locked": True, "task": False,
+                "points": 1, "grade_id": f"check_{name}", "schema_version": 3, "cell_type": "code",
+            }  # fmt: skip
+        notebook = new_notebook(cells=cells)
         notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-        nbformat.write(notebook, tmp_path / f"{name}.ipynb")
-        Validator().validate_and_print(str(tmp_path / f"{name}.ipynb"))
+        nbformat.write(notebook, tmp_path / f"{names[0]}.ipynb")
+        Validator().validate_and_print(str(tmp_path / f"{names[0]}.ipynb"))
         return capsys.readouterr().out
 
     assert "Success" in validate("passes")
-    failed = validate("double")
-    assert "VALIDATION FAILED ON 1 CELL" in failed and "✗ double does not pass its check yet" in failed
+    failed = validate("double", "stub")
+    assert "VALIDATION FAILED ON 2 CELL" in failed and "✗ double does not pass its check yet" in failed
     assert "Traceback" not in failed and "running.py" not in failed
-    assert "has no answer yet" in validate("stub")
+    assert "stub has no answer yet" in failed
 
 
 def test_ipython_in_a_terminal_shows_the_text(tmp_path):
