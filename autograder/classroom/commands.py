@@ -175,6 +175,7 @@ def _class_lab(arguments) -> int:
     folder = _open(arguments)
     command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={folder.path}"]
     command += ["--no-browser"] if arguments.no_browser else []
+    command += ["--allow-root"] if os.geteuid() == 0 else []
     # nbgrader reads its configuration from the working directory.
     return subprocess.call(command, cwd=folder.path, env=os.environ | {"PATH": _path()})
 

@@ -26,7 +26,7 @@ CONNECT_SECONDS = 15.0
 # than it runs, for Dask counts a death against all that a worker holds. The pages that Dask serves over HTTP would
 # tell any process of the machine what is being graded.
 CONFIG = {"distributed.scheduler.allowed-failures": 1, "distributed.scheduler.worker-saturation": 1.0}
-CONFIG |= {"distributed.admin.log-length": 0, "distributed.worker.use-file-locking": False}
+CONFIG |= {"distributed.admin.log-length": 0}
 CONFIG |= {f"distributed.{part}.http.routes": [] for part in ("scheduler", "worker", "nanny")}
 
 log = logging.getLogger(__name__)

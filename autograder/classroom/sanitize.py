@@ -14,7 +14,7 @@ TAGS = frozenset(
         " summary sup table tbody td th thead tr u ul",
     )
 )
-ATTRIBUTES = {"a": ["href", "title"], "abbr": ["title"], "td": ["align"], "th": ["align"]}
+ATTRIBUTES = {"abbr": ["title"], "td": ["align"], "th": ["align"]}
 LONGEST = 20_000  # characters of one cell: a long essay, and no hostile text of that length takes a second
 
 _ANY_SYNTAX = re.compile(r"[<>&`*_\[\]!|~\\]|^\s*(?:#|>|[-+]\s|\d+[.)]\s)", re.MULTILINE)
@@ -43,7 +43,13 @@ def html(source: str) -> str:
         rendered = markdown2html(_TEX.sub("", source))
     except Exception:  # whatever a renderer does with hostile text, the text can be shown as it is
         rendered = f"<pre>{escape(source)}</pre>"
-    return bleach.clean(rendered, tags=TAGS, attributes=ATTRIBUTES, protocols=["http", "https"], strip=True)
+    attributes = {**ATTRIBUTES, "a": _of_a_link}
+    return bleach.clean(rendered, tags=TAGS, attributes=attributes, protocols=["http", "https"], strip=True)
+
+
+def _of_a_link(tag: str, name: str, value: str) -> bool:
+    # Stricter than bleach, to which "javascript:1" is a host and a port.
+    return name == "title" or (name == "href" and value.lower().startswith(("https://", "http://")))
 
 
 def _one_line(html: str) -> str:

@@ -5,6 +5,7 @@ real grader says is tested in tests/grading, and with nbgrader in test_end_to_en
 """
 
 import copy
+import functools
 import shutil
 from collections import deque
 from pathlib import Path
@@ -114,7 +115,7 @@ def folder(template, tmp_path) -> ClassFolder:
     return ClassFolder(tmp_path / "class")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def answer(released):
     """Make a notebook with these answers: `answer(mse_loss="passed")` or `answer("passed")` for all of them."""
 
@@ -131,20 +132,20 @@ def answer(released):
     return make
 
 
+def put(folder: ClassFolder, student: str, notebook, stamp: str | None = "2026-01-10 12:00:00 UTC") -> Path:
+    """Put a notebook, or any bytes, into a class's submitted/."""
+    path = folder.submission(student, MODULE)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(notebook if isinstance(notebook, bytes) else (nbformat.writes(notebook) + "\n").encode())
+    if stamp:
+        (path.parent / "timestamp.txt").write_text(stamp)
+    return path
+
+
 @pytest.fixture
 def hand_in(folder):
-    """Put a notebook, or any bytes, into submitted/."""
-
-    def put(student: str, notebook, stamp: str | None = "2026-01-10 12:00:00 UTC") -> Path:
-        path = folder.submission(student, MODULE)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        text = notebook if isinstance(notebook, bytes) else (nbformat.writes(notebook) + "\n").encode()
-        path.write_bytes(text)
-        if stamp:
-            (path.parent / "timestamp.txt").write_text(stamp)
-        return path
-
-    return put
+    """`put` into this test's class."""
+    return functools.partial(put, folder)
 
 
 @pytest.fixture

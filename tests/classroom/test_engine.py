@@ -25,7 +25,7 @@ def job(name: str, content: bytes = b"") -> Job:
 
 
 def echo(job: Job) -> dict:
-    """A worker's work: what came, and where. Sent to it by value, for it cannot import this file."""
+    """A worker's work: what came, and where."""
     import os
 
     if job.content == b"die":
@@ -52,9 +52,6 @@ def echo(job: Job) -> dict:
 
 @pytest.fixture(scope="module")
 def engine():
-    import cloudpickle
-
-    cloudpickle.register_pickle_by_value(sys.modules[__name__])
     with DaskEngine(workers=2, work=echo) as engine:
         engine._start()
         yield engine
@@ -143,7 +140,9 @@ def cluster_elsewhere(tmp_path):
         (tmp_path / name).write_text(text)
         options += [f"--tls-{name.replace('_', '-')}", str(tmp_path / name)]
     where = tmp_path / "scheduler.json"
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    # Scheduler and workers need what the client has; here that is this file too.
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": environment}
     common = [*options, "--no-dashboard"]
     ours = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "tls://127.0.0.1", "--port", "0"]
     scheduler = subprocess.Popen([*ours, "--scheduler-file", str(where), *common], **quiet)

@@ -1,0 +1,141 @@
+"""formgrader in a browser: it opens on a class folder, its button grades, and nothing a student wrote runs there."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import nbformat
+import pytest
+
+from .conftest import MODULE
+from .test_nbgrader import gradebook, keep_reports
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+HOSTILE = """\
+<script>window.pwned = "script"</script>
+<img src=x onerror="window.pwned='img'">
+<svg onload="window.pwned='svg'"></svg><iframe srcdoc="<script>parent.pwned='frame'</script>"></iframe>
+[click](javascript:window.pwned='link') <a href="java&#115;cript:window.pwned='a'">click</a>
+<javascript:window.pwned='auto'> ![x](javascript:window.pwned='image')
+
+`<img src=x onerror="window.pwned='code'">` and THE ANSWER ITSELF
+
+$\\href{javascript:window.pwned='tex'}{click}$ <style>@import url(javascript:window.pwned='css')</style>
+<details ontoggle="window.pwned='toggle'" open><summary>s</summary></details>
+<form action="javascript:window.pwned='form'"><input type=submit autofocus onfocus="window.pwned='focus'"></form>
+
+```html
+</code></pre><script>window.pwned = "fence"</script>
+```
+"""
+
+
+def hostile(answer):
+    """A notebook that attacks whoever looks at it, in every kind of cell, output and metadata."""
+    notebook = answer(
+        mse_loss='partial misconception </code></pre><script>window.pwned="source"</script>', written=HOSTILE
+    )
+    data = {"text/html": HOSTILE, "image/svg+xml": "<svg onload=\"window.pwned='out'\"/>"}
+    data |= {"application/javascript": "window.pwned = 'js'", "image/png": "\"><script>window.pwned='png'</script>"}
+    output = nbformat.v4.new_output("display_data", data, metadata={"image/png": {"width": '"><script>1</script>'}})
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [output]
+            cell.metadata["magics_language"] = '"><script>window.pwned="meta"</script>'
+    notebook.cells.insert(2, nbformat.v4.new_markdown_cell(HOSTILE))
+    notebook.cells.insert(3, nbformat.v4.new_raw_cell(HOSTILE, metadata={"raw_mimetype": "text/html"}))
+    notebook.cells.insert(4, nbformat.v4.new_code_cell("# " + HOSTILE, outputs=[output]))
+    return notebook
+
+
+@pytest.fixture
+def server(folder, tmp_path):
+    """`lsml class lab FOLDER`: its address and token."""
+    environment = {**os.environ, "JUPYTER_CONFIG_DIR": str(tmp_path / "c"), "JUPYTER_RUNTIME_DIR": str(tmp_path / "r")}
+    command = [sys.executable, "-m", "autograder.cli", "class", "lab", str(folder.path), "--no-browser"]
+    with open(tmp_path / "log", "w") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+    try:
+        for _ in range(900):
+            found = list((tmp_path / "r").glob("jpserver-*.json"))
+            if found and found[0].read_text().strip():
+                break
+            if process.poll() is not None:
+                pytest.fail((tmp_path / "log").read_text()[-2000:])
+            time.sleep(0.1)
+        info = json.loads(found[0].read_text())
+        yield info["url"], info["token"]
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(30)
+
+
+@pytest.fixture
+def page():
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine")
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    arguments = ["--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update"]
+    arguments += ["--no-sandbox"] if os.geteuid() == 0 else []
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        made = browser.new_page(viewport={"width": 1200, "height": 1000})
+        made.route(
+            "**/*",
+            lambda route: (
+                route.continue_()
+                if "127.0.0.1" in route.request.url
+                or "localhost" in route.request.url
+                or route.request.url.startswith("file:")
+                else route.abort()
+            ),
+        )
+        yield made
+        browser.close()
+
+
+def test_button_grades_and_nothing_runs(folder, answer, hand_in, server, page):
+    hand_in("mallory", hostile(answer))
+    keep_reports(folder)
+    url, token = server
+    dialogs = []
+    page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+
+    page.goto(f"{url}formgrader/manage_submissions/{MODULE}?token={token}")
+    page.locator("td.autograde a").click(timeout=60_000)
+    page.get_by_text("Successfully autograded").wait_for(timeout=120_000)
+    assert {row[0]: row[1] for row in gradebook(folder)["mallory"]["grades"]}["check_mse_loss"] == 0.5
+
+    with folder.gradebook() as book:
+        submission = book.find_submission_notebook(MODULE, MODULE, "mallory").id
+    page.goto(f"{url}formgrader/submissions/{submission}/?token={token}")
+    page.get_by_text("THE ANSWER ITSELF").first.wait_for(timeout=60_000)
+    page.wait_for_timeout(1000)
+    assert page.evaluate("window.pwned") is None
+    notebook = page.locator("#notebook")
+    for tag in ("script", "iframe", "svg", "form", "style", "object", "embed", "img"):
+        assert notebook.locator(tag).count() == 0, tag
+    links = notebook.locator("a[href]").evaluate_all("links => links.map(link => link.protocol)")
+    assert not any(protocol == "javascript:" for protocol in links)
+    handlers = notebook.evaluate(
+        "top => [...top.querySelectorAll('*')].flatMap(e => e.getAttributeNames()).filter(n => n.startsWith('on'))"
+    )
+    assert handlers == []
+    assert "partial: 0.5 of 1" in notebook.inner_text()
+    assert not dialogs
+
+    # What lies beside the notebook is not served, and the feedback page is as harmless.
+    for name in ("evil.html", "../../../.lsml/secret"):
+        assert page.request.get(f"{url}formgrader/submissions/{submission}/{name}?token={token}").status in (403, 404)
+    from autograder.classroom import feedback
+
+    (written,) = feedback.generate(folder, MODULE)
+    page.goto(f"file://{written}")
+    assert page.evaluate("window.pwned") is None
+    assert page.locator("script, iframe, svg, form, img, object, embed").count() == 0
+    assert page.get_by_text("THE ANSWER ITSELF").count() >= 1
