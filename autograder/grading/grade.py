@@ -33,6 +33,7 @@ from autograder.submission import (
 
 SLOW_LOAD = 2.0  # seconds; cells that take longer are not run again for each exercise
 LOST = ("timeout", "memory", "crashed")  # what costs a child its life
+KNOWN_SECONDS = 3.0  # for one call of a known wrong answer, some of which loop
 TIMEOUTS = 2  # after so many, the exercise's other tests are not waited for
 USED_UP = "not run: the time of this exercise is used up"
 OUR_FAULT = "The grader failed here, not you. A person will look at it."
@@ -87,7 +88,8 @@ class Grader:
 
     def grade(self, path: Path | str, expected_module: str | None = None, show: bool = False) -> Report:
         """Grade one notebook. Whatever it holds, a Report comes back; `show` is for one's own work only."""
-        started, name = time.perf_counter(), None
+        started, self.trouble = time.perf_counter(), []
+        name, module, exercises, notes = None, None, (), ()
         try:
             notebook = reading.read(path)
             name = module_of(notebook, path, self.root)
@@ -95,23 +97,31 @@ class Grader:
                 raise Unreadable(f"is a notebook of {name}, not of {expected_module}")
             module = curriculum.load(name, self.root)
             rebuilt = rebuild(module, notebook)
+            notes = rebuilt.notes
+            exercises = self.judge(module, rebuilt, show=show)
         except Unreadable as refusal:
             known = expected_module or name
             points = curriculum.load(known, self.root).max_score if known else None
             return Report(str(path), known, "unreadable", 0.0, points, _since(started), (), (str(refusal),))
-        try:
-            exercises = self.judge(module, rebuilt, show=show)
         except Exception as error:
             # Never the student's doing, and the next notebook must be graded whatever it was.
             if not isinstance(error, BrokenTests | SandboxFault | SandboxUnavailable | UserError | OSError):
                 log.exception("grading %s failed", path)
-            exercises = tuple(_result(e, "grader_fault", None, message=OUR_FAULT) for e in module.exercises)
             self.trouble.append(f"the grader failed: {safe(str(error), 500) or type(error).__name__}")
-        faulty = any(exercise.score is None for exercise in exercises)
-        notes = (*rebuilt.notes, *dict.fromkeys(self.trouble))
+            all_of = module.exercises if module is not None else ()
+            exercises = tuple(_result(e, "grader_fault", None, message=OUR_FAULT) for e in all_of)
+        faulty = not exercises or any(exercise.score is None for exercise in exercises)
         score = None if faulty else round(sum(e.score for e in exercises if not e.extra), 4)
-        status = "grader_fault" if faulty else "graded"
-        return Report(str(path), name, status, score, module.max_score, _since(started), tuple(exercises), notes)
+        return Report(
+            str(path),
+            name,
+            "grader_fault" if faulty else "graded",
+            score,
+            module.max_score if module is not None else None,
+            _since(started),
+            exercises,
+            (*notes, *dict.fromkeys(self.trouble if faulty else ())),
+        )
 
     def judge(
         self, module: Module, rebuilt: Rebuilt, only: Collection[str] | None = None, show: bool = False
@@ -120,7 +130,6 @@ class Grader:
 
         BrokenTests, SandboxUnavailable and the like are ours; `grade` turns them into a grader fault.
         """
-        self.trouble = []
         exercises = [e for e in module.exercises if only is None or e.name in only]
         tested = [e.name for e in exercises if e.name not in rebuilt.unanswered and e.name not in rebuilt.forbidden]
         outcomes, errors = self._outcomes(module, rebuilt, tested)
@@ -172,16 +181,15 @@ class Grader:
                 outcomes |= {name: [] for name in pending}
             pending = [name for name in pending if _is_faulty(outcomes[name])]
             for outcome in (outcome for name in pending for outcome in outcomes[name] if outcome.cause == "fault"):
-                said = f"{type(outcome.error).__name__}: {outcome.error}".splitlines()[0]
-                self.trouble.append(f"the grader failed in {outcome.item}: {safe(said, 500)}")
+                self.trouble.append(f"the grader failed in {outcome.item}: {_why(outcome)}")
             if not last and any(_is_sandbox_fault(outcomes[name]) for name in pending):
                 self._reopen()
         return outcomes, errors
 
-    def _run(self, module: Module, cells: Sequence[SourceCell], names: list[str], enough=None):
+    def _run(self, module: Module, cells: Sequence[SourceCell], names: list[str], enough=None, limits=None):
         if not names:
             return [], {}
-        children = _Children(self._sandbox, cells, self.limits, len(names))
+        children = _Children(self._sandbox, cells, limits or self.limits, len(names))
         with contextlib.closing(children):
             outcomes = plugin.run(
                 self.root / "autograder" / "hidden_tests" / f"test_{module.name}.py",
@@ -207,18 +215,18 @@ class Grader:
     # ------------------------------------------------------------------------------------------------- judging
 
     def _blame(self, module: Module, exercise: str, outcomes: list[Outcome]) -> None:
-        """Tell a test that broke on what the student returned from one that is broken itself.
+        """Tell what the student's code brought about from what is wrong with a test, its reference or this machine.
 
-        The second fails for the reference too, and is no fault of the student's.
+        The second happens to the reference too, in the student's place.
         """
-        suspects = [outcome for outcome in outcomes if outcome.cause in ("failed", "broken")]
+        suspects = [outcome for outcome in outcomes if outcome.cause not in ("passed", "fault")]
         if not suspects:
             return
         sound = self._diagnosis(module, exercise).known(None).outcomes
         for outcome in suspects:
             reference = sound.get(outcome.item)
             if reference is None or reference.cause != "passed":
-                outcome.cause = "fault"
+                outcome.cause, outcome.error = "fault", reference and reference.error
             elif outcome.cause == "broken":
                 outcome.cause = "failed"
 
@@ -237,7 +245,9 @@ class Grader:
         if key not in self._diagnoses:
 
             def outcomes_of(answer: Answer | None) -> list[Outcome]:
-                return self.outcomes(module, reference_cells(module, answer), exercise)
+                seconds = min(self.limits.call_seconds, KNOWN_SECONDS) if answer else self.limits.call_seconds
+                limits = replace(self.limits, call_seconds=seconds)
+                return self._run(module, reference_cells(module, answer), [exercise], limits=limits)[0]
 
             self._diagnoses[key] = Diagnosis(calibration.load(module.name, self.root), exercise, outcomes_of)
         return self._diagnoses[key]
@@ -320,8 +330,15 @@ def _is_faulty(outcomes: list[Outcome]) -> bool:
     return not outcomes or any(outcome.cause == "fault" for outcome in outcomes)
 
 
+def _why(outcome: Outcome) -> str:
+    """What went wrong on our side, for a person, and without what a failed comparison says of the expected value."""
+    if outcome.error is None or isinstance(outcome.error, AssertionError):
+        return "the reference fails it too"
+    return safe(f"{type(outcome.error).__name__}: {outcome.error}".splitlines()[0], 500)
+
+
 def _is_sandbox_fault(outcomes: list[Outcome]) -> bool:
-    return not outcomes or any(isinstance(outcome.error, SandboxFault | OSError) for outcome in outcomes)
+    return not outcomes or any(isinstance(outcome.error, SandboxFault) for outcome in outcomes)
 
 
 def reference_cells(module: Module, answer: Answer | None = None) -> list[SourceCell]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from autograder import curriculum
 from autograder.curriculum import Module
+from autograder.errors import UserError
 from autograder.grading import syntax
 from autograder.grading.reading import Notebook, NotebookCell, Unreadable
 from autograder.submission import SourceCell
@@ -47,7 +48,7 @@ def module_of(notebook: Notebook, path: Path | str, root: Path = curriculum.ROOT
     if isinstance(own, dict) and own.get("module") in known:
         return own["module"]
     ids = {name for cell in notebook.cells for name in _names(cell)}
-    matches = {name: len(ids & {e.name for e in curriculum.load(name, root).exercises}) for name in known}
+    matches = {name: len(ids & _exercises_of(name, root)) for name in known}
     best = max(matches.values(), default=0)
     if best and list(matches.values()).count(best) == 1:
         return max(matches, key=matches.get)
@@ -55,6 +56,13 @@ def module_of(notebook: Notebook, path: Path | str, root: Path = curriculum.ROOT
     if len(named) == 1:
         return named[0]
     raise Unreadable(f"is not one of the modules ({', '.join(known) or 'there are none yet'})")
+
+
+def _exercises_of(name: str, root: Path) -> set[str]:
+    try:
+        return {exercise.name for exercise in curriculum.load(name, root).exercises}
+    except UserError:  # a module that is being written must not keep us from grading another
+        return set()
 
 
 def rebuild(module: Module, notebook: Notebook) -> Rebuilt:
@@ -132,6 +140,8 @@ class _Sorter:
         if cell.cell_type != "code" or role not in ("setup", "check", "demo"):
             return
         authored = self.module.cells[position].source if position is not None else ""
+        if cell.source.strip() == authored.strip():
+            return
         names = syntax.newly_defined(cell.source, authored)
         if names:
             listed = ", ".join(f"`{name}`" for name in names[:8]) + (" and more" if len(names) > 8 else "")
@@ -211,6 +221,8 @@ def _names(cell: NotebookCell) -> list[str]:
 
 def _untouched(parts: list[str], released: str) -> bool:
     """Whether the parts of an exercise's cell hold nothing but what was released, once, twice or in pieces."""
+    if all(part.strip() in ("", released.strip()) for part in parts):
+        return True
     wanted = syntax.normal(released)
     contents = [content for content in map(syntax.normal, parts) if content]
     return all(content == wanted for content in contents) or syntax.normal("\n".join(parts)) == wanted

@@ -81,7 +81,7 @@ def test_a_fault_that_passes_is_tried_again(grader, full, monkeypatch):
 
     monkeypatch.setattr(Submission, "load", load)
     graded = grader.grade(full)
-    assert graded.status == "graded" and graded.score == 9
+    assert graded.status == "graded" and graded.score == 9 and graded.notes == ()
 
 
 def test_a_fault_that_stays_is_for_a_person(grader, module, write, full, monkeypatch):
@@ -154,6 +154,26 @@ def test_mistakes_of_an_author(grader, module, full, changed, monkeypatch, file,
     assert_flagged(grader.grade(full), exercises)
     monkeypatch.undo()
     assert_unharmed(grader, full)
+
+
+def test_feedback_on_a_broken_test_gives_no_expected_value_away(grader, full, changed):
+    changed(TESTS, "assert close(submission.last(x), x[-1])", "assert close(submission.last(x), 86753.09 * x[-1])")
+    graded = grader.grade(full)
+    assert_flagged(graded, ["last"])
+    assert "the reference fails it too" in graded.notes[0] and "close" not in str(graded.to_dict())
+
+
+def test_a_test_that_is_too_slow_here_costs_nothing(grader, full, changed):
+    changed(REFERENCE, "return x[-1]", "import time; time.sleep(1.5); return x[-1]")
+    full.write_text(full.read_text().replace("return x[-1]", "while True: pass"))
+    assert_flagged(grader.grade(full), ["last"])
+
+
+def test_a_module_that_cannot_be_read(grader, full, changed):
+    changed(REFERENCE, "# %% tags=", "# %% tag=")
+    graded = grader.grade(full)
+    assert (graded.status, graded.score, graded.module) == ("grader_fault", None, "00_toy")
+    assert "00_toy.py:6" in graded.notes[0]
 
 
 def test_a_bug_of_ours_stops_nobody_else(grader, full, monkeypatch, caplog):
