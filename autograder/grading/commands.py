@@ -71,7 +71,7 @@ def run_doctor(arguments: argparse.Namespace) -> int:
     console, missing = Console(highlight=False), False
     for check in checks():
         mark, style = {True: ("✓", "green"), False: ("✗", "red"), None: ("·", "dim")}[check.ok]
-        console.print(Text(f"{mark} {check.name}: {check.detail}", style=style))
+        console.print(Text(f"{mark} {check.name}" + (f": {check.detail}" if check.detail else ""), style=style))
         if check.ok is False:
             missing = True
             console.print(Text(f"    {check.remedy}"))
