@@ -139,8 +139,11 @@ def measure(
             predicted, left = curve.predict(size), curve.left(budget - (time.perf_counter() - begun))
             if predicted > left:
                 curve.stopped = True
-                reason = f"one run would take about {seconds_text(predicted)}, {seconds_text(max(left, 0))} are left"
-                notes.append(f"{name} is stopped before {label} = {size:,}: {reason} of its budget.")
+                rest = f"{seconds_text(left)} of its budget are left" if left > 0 else "its budget is spent"
+                notes.append(
+                    f"{name} is stopped before {label} = {size:,}: "
+                    f"one run would take about {seconds_text(predicted)}, and {rest}."
+                )
             else:
                 running[name] = curve
         if not running:

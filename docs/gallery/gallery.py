@@ -17,6 +17,9 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+from sklearn.metrics import confusion_matrix
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.svm import SVC
 
 from lsml_utils import checking, datasets, device, plotting, scaling
 from lsml_utils.checking import check, expect_close, expect_unchanged
@@ -63,9 +66,6 @@ plotting.contours(
 # `decision_regions`: what a classifier says everywhere.
 
 # %%
-from sklearn.neighbors import KNeighborsClassifier  # noqa: E402
-from sklearn.svm import SVC  # noqa: E402
-
 _, axes = plt.subplots(1, 2, figsize=(9.6, 4.0), num="decision_regions")
 moons = datasets.moons(200, noise=0.2)
 plotting.decision_regions(SVC().fit(moons.X, moons.y).predict, moons.X, moons.y, title="moons", ax=axes[0])
@@ -83,7 +83,6 @@ figure.set_label("image_grid")
 
 # %%
 shapes = datasets.shapes(6, seed=3)
-names = [", ".join(shapes.names[label] for label in labels) for labels in shapes.labels]
 figure = plotting.image_grid(shapes.images, columns=6, boxes=shapes.boxes, size=1.7)
 figure.set_label("image_grid_boxes")
 
@@ -95,8 +94,6 @@ figure.set_label("image_grid_masks")
 # `confusion_matrix`: counts, shaded by the share of their row.
 
 # %%
-from sklearn.metrics import confusion_matrix  # noqa: E402
-
 _, axes = plt.subplots(1, 2, figsize=(9.6, 4.6), num="confusion_matrix", width_ratios=(1, 1.6))
 predicted = SVC(gamma=0.0003).fit(digits.X[:900], digits.y[:900]).predict(digits.X[900:])
 plotting.confusion_matrix([[50, 3, 0], [4, 41, 9], [0, 1, 12]], labels=["cat", "dog", "owl"], title="three", ax=axes[0])

@@ -50,7 +50,11 @@ def test_a_curve_that_would_exceed_its_budget_is_stopped_and_says_so(clock):
     assert np.isfinite(found.seconds["linear"]).all()
     assert np.isfinite(found.seconds["cubic"][:4]).all() and np.isnan(found.seconds["cubic"][5])
     (note,) = found.notes
-    assert note.startswith("cubic is stopped before rows = ") and "of its budget" in note
+    assert (
+        note.startswith("cubic is stopped before rows = ")
+        and "one run would take about " in note
+        and "its budget" in note
+    )
     assert clock.now <= 20.0 * 1.05
     assert "stopped" in repr(found) and note in repr(found) and note in found._repr_html_()
 
