@@ -23,19 +23,19 @@
 # **Skills it trains**: floating-point reasoning, maximum likelihood, checking a gradient, convex optimisation,
 # one-pass algorithms.
 #
-# **Time**: about three hours, two and a half of them in eight exercises, a bug to find and an extra.
+# **Time**: about three hours, most of it in eight exercises, a bug to find and one exercise that is extra.
 #
 # **One legend for the whole module**
 #
 # | symbol | in code | shape | meaning |
 # | --- | --- | --- | --- |
-# | $n$, $d$ | `n`, `d` | | rows (examples, or positions in a text), and features |
-# | $K$, $V$ | `K`, `V` | | classes; $V$ where they are the words of a vocabulary |
-# | $X$ | `X` | $(n, d)$ | the data, one example a row |
-# | $y$ | `y` | $(n,)$ | the right classes, integers from 0 to $K - 1$ |
-# | $Z$ | `Z` | $(n, K)$ | logits: one real score for each row and class; $z$ is one row of it |
-# | $P$ | `P` | $(n, K)$ | probabilities, each row summing to 1; $p$ is one row of it |
-# | $W$, $b$ | `W`, `b` | $(d, K)$, $(K,)$ | weights and biases: $Z = XW + b$ |
+# | $m$, $d$ | `m`, `d` | | rows (examples, or positions in a text), and features |
+# | $C$, $V$ | `C`, `V` | | classes; $V$ where they are the words of a vocabulary |
+# | $X$ | `X` | $(m, d)$ | the data, one example a row |
+# | $y$ | `y` | $(m,)$ | the right classes, integers from 0 to $C - 1$ |
+# | $Z$ | `Z` | $(m, C)$ | logits: one real score for each row and class; $z$ is one row of it |
+# | $P$ | `P` | $(m, C)$ | probabilities, each row summing to 1; $p$ is one row of it |
+# | $W$, $b$ | `W`, `b` | $(d, C)$, $(C,)$ | weights and biases: $Z = XW + b$ |
 # | $\varepsilon$, $\lambda$ | `label_smoothing`, `l2` | | how much a label is smoothed; how much large weights cost |
 
 # %% tags=["setup"]
@@ -73,14 +73,14 @@ def as_float(values) -> np.ndarray:
 #
 # ### From scores to probabilities
 #
-# A linear model, or the last layer of a network, gives a row of scores $z \in \mathbb R^K$, one a class. They may be
+# A linear model, or the last layer of a network, gives a row of scores $z \in \mathbb R^C$, one a class. They may be
 # any real numbers. Probabilities must be positive and sum to 1, so make the scores positive with exp and divide by
 # their sum:
 #
 # $$p_k = \operatorname{softmax}(z)_k = \frac{e^{z_k}}{\sum_j e^{z_j}}, \qquad
 # \log p_k = z_k - \operatorname{LSE}(z), \qquad \operatorname{LSE}(z) = \log \sum_j e^{z_j}.$$
 #
-# The scores are called *logits* because for two classes with scores $(z, 0)$ this is the logistic sigmoid
+# The scores are called **logits** because for two classes with scores $(z, 0)$ this is the logistic sigmoid
 # $p = \sigma(z) = 1 / (1 + e^{-z})$, and $z = \log\frac{p}{1-p}$, the log of the odds.
 #
 # Add the same number $c$ to every score of a row: numerator and denominator both grow by $e^c$, and nothing changes.
@@ -88,16 +88,16 @@ def as_float(values) -> np.ndarray:
 # $$\operatorname{softmax}(z + c) = \operatorname{softmax}(z), \qquad
 # \operatorname{LSE}(z + c) = \operatorname{LSE}(z) + c.$$
 #
-# So $K$ scores carry only $K - 1$ facts. One degree of freedom is ours to spend, and we spend it on arithmetic.
+# So $C$ scores carry only $C - 1$ facts. One degree of freedom is ours to spend, and we spend it on arithmetic.
 #
 # ### What a float can hold
 #
 # $e^z$ overflows to `inf` beyond $z \approx 709.8$ in float64, $88.7$ in float32 and $11.1$ in float16; far below zero
 # it underflows to 0. The formula above then gives `inf/inf = nan`, or `log(0) = -inf`. Take $c = -\max_j z_j$: now the
-# largest exponent is 0, so nothing overflows; the sum lies between 1 and $K$, so its log is harmless; and whatever
+# largest exponent is 0, so nothing overflows; the sum lies between 1 and $C$, so its log is harmless; and whatever
 # still underflows was too small, beside the leading term, to change the sum. This also shows that
 #
-# $$\max_j z_j \;\le\; \operatorname{LSE}(z) \;\le\; \max_j z_j + \log K:$$
+# $$\max_j z_j \;\le\; \operatorname{LSE}(z) \;\le\; \max_j z_j + \log C:$$
 #
 # LSE is a maximum with its corner rounded off, and its slope, $\partial \operatorname{LSE} / \partial z_k = p_k$, is
 # the softmax: the smooth version of "which one is the largest?". That is the picture of this module.
@@ -131,7 +131,7 @@ print(f"as it is written, the formula holds only from {finite[0]:.0f} to {finite
 # ### From probabilities to a loss, and its gradient
 #
 # Maximum likelihood asks for the parameters under which the labels that we saw were most probable. For independent rows
-# that is the smallest mean of $-\log p_{y}$, the *cross-entropy*:
+# that is the smallest mean of $-\log p_{y}$, the **cross-entropy**:
 #
 # $$\ell(z, y) = -\log \operatorname{softmax}(z)_y = \operatorname{LSE}(z) - z_y .$$
 #
@@ -158,10 +158,10 @@ print(f"as it is written, the formula holds only from {finite[0]:.0f} to {finite
 #   that lies 800 below it underflows to 0/0.
 # - **Clipping**: `-log(clip(p, 1e-12, 1))` is not a safe cross-entropy. It is never more than 27.6 and its gradient is
 #   0 exactly where the model is most wrong. Compute the loss from logits.
-# - **Averaging.** Here, as in PyTorch, "mean" divides by the rows $n$, once. Dividing by $nK$ as well, which is what
-#   `np.mean` over a one-hot product does, makes the loss and every step $K$ times smaller.
-# - **Label smoothing.** Szegedy et al. (2016), and PyTorch, spread ε over *all* $K$ classes, the right one too:
-#   $q = (1-\varepsilon) e_y + \varepsilon / K$. Some texts spread it over the other $K - 1$. We follow the first.
+# - **Averaging.** Here, as in PyTorch, "mean" divides by the rows $m$, once. Dividing by $mC$ as well, which is what
+#   `np.mean` over a one-hot product does, makes the loss and every step $C$ times smaller.
+# - **Label smoothing.** Szegedy et al. (2016), and PyTorch, spread ε over *all* $C$ classes, the right one too:
+#   $q = (1-\varepsilon) e_y + \varepsilon / C$. Some texts spread it over the other $C - 1$. We follow the first.
 
 # %% [markdown]
 # ## Implement
@@ -195,7 +195,7 @@ def sigmoid(z: np.ndarray) -> np.ndarray:
 def binary_cross_entropy(z: np.ndarray, y: np.ndarray) -> float:
     """Mean of -y log(p) - (1 - y) log(1 - p) over the rows, with p = sigmoid(z).
 
-    z: (n,) logits, n >= 1, any finite numbers; y: (n,) labels 0 or 1, or probabilities between.
+    z: (m,) logits, m >= 1, any finite numbers; y: (m,) labels 0 or 1, or probabilities between.
 
     Returns a float, computed in float64 whatever the dtypes of z and y. Leaves both as they are.
     Right for every finite z (no overflow, no clipping): z = 10000 costs 10000 where y is 0. A small loss keeps its
@@ -290,8 +290,8 @@ def logsumexp(Z: np.ndarray, axis: int = -1, keepdims: bool = False) -> np.ndarr
     ### BEGIN SOLUTION
     Z = as_float(Z)
     # The lowest finite number stands in for a maximum of -inf, because -inf - -inf is nan.
-    m = Z.max(axis=axis, keepdims=True).clip(min=np.finfo(Z.dtype).min)
-    total = m + np.log(np.exp(Z - m).sum(axis=axis, keepdims=True))
+    top = Z.max(axis=axis, keepdims=True).clip(min=np.finfo(Z.dtype).min)
+    total = top + np.log(np.exp(Z - top).sum(axis=axis, keepdims=True))
     return total if keepdims else total.squeeze(axis)
     ### END SOLUTION
 
@@ -299,7 +299,7 @@ def logsumexp(Z: np.ndarray, axis: int = -1, keepdims: bool = False) -> np.ndarr
 # %% [markdown] hints="logsumexp"
 # <details><summary>Hint 1: the shift</summary>
 #
-# LSE(z) = m + LSE(z − m) for every m. Which m keeps exp from overflowing, and where must it come from when Z has
+# LSE(z) = c + LSE(z − c) for every number c. Which c keeps exp from overflowing, and where must it come from when Z has
 # several rows?
 # </details>
 # <details><summary>Hint 2: shapes</summary>
@@ -309,8 +309,8 @@ def logsumexp(Z: np.ndarray, axis: int = -1, keepdims: bool = False) -> np.ndarr
 # </details>
 # <details><summary>Hint 3: slices of −inf</summary>
 #
-# If the maximum itself is −inf, then Z − m is −inf − (−inf) = nan. Replace such a maximum by any finite number: exp
-# gives zeros, their sum is 0, and log(0) = −inf is the right answer.
+# If the maximum itself is −inf, then subtracting it gives −inf − (−inf) = nan. Replace such a maximum by any finite
+# number: exp gives zeros, their sum is 0, and log(0) = −inf is the right answer.
 # </details>
 
 # %% check="logsumexp"
@@ -336,19 +336,24 @@ with check("logsumexp", forbids=["scipy.special", "torch.logsumexp"]):
     expect_dtype(logsumexp(Z.astype(np.float32)), np.float32)
 
 # %% tags=["demo"]
-sharpness = np.array([0.5, 1, 2, 4, 8, 16])
 a, b = np.meshgrid(np.linspace(-2, 2, 161), np.linspace(-2, 2, 161))
-figure, panels = plt.subplots(1, 3, figsize=(11, 3.4), sharey=True)
-for panel, t in zip(panels, (1.0, 4.0, 16.0), strict=True):
-    surface = logsumexp(t * np.stack([a, b, np.zeros_like(a)])[:, :, :], axis=0) / t
-    panel.contour(a, b, surface, levels=np.linspace(-0.25, 2.25, 11))
-    panel.set(title=f"LSE(t·a, t·b, 0) / t,  t = {t:g}", xlabel="a", aspect="equal")
-panels[0].set_ylabel("b")
+stacked = np.stack([a, b, np.zeros_like(a)])  # (3, 161, 161): the logits a, b and 0 at every point of a plane
+figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4))
+left.contour(a, b, logsumexp(4 * stacked, axis=0) / 4, levels=np.linspace(0, 2, 9))
+left.set(xlabel="a", ylabel="b", aspect="equal", title="LSE(4a, 4b, 0) / 4: rounded corners")
+left.grid(False)
+sharpness = np.logspace(-1, 2, 31)
+gap = [np.max(logsumexp(s * stacked, axis=0) / s - stacked.max(axis=0)) for s in sharpness]
+plotting.curves(
+    {"largest distance, measured": (sharpness, gap), "log(3) / s": (sharpness, np.log(3) / sharpness)},
+    xlabel="s, in LSE(s·a, s·b, 0) / s",
+    ylabel="distance from max(a, b, 0)",
+    title="The bound log C is attained",
+    logx=True,
+    logy=True,
+    ax=right,
+)
 plt.show()
-print("largest distance from max(a, b, 0), which is log(3)/t at the origin:")
-for t in sharpness:
-    stacked = np.stack([a, b, np.zeros_like(a)])
-    print(f"  t = {t:4g}: {np.max(logsumexp(t * stacked, axis=0) / t - stacked.max(axis=0)):.4f}")
 
 # %% [markdown]
 # ### Exercise 3: softmax
@@ -376,10 +381,15 @@ def softmax(Z: np.ndarray, axis: int = -1) -> np.ndarray:
 #
 # Softmax does not change when a constant is subtracted from a slice. You know from `logsumexp` which one to take.
 # </details>
-# <details><summary>Hint 2: nearly the solution</summary>
+# <details><summary>Hint 2: whatever the axis</summary>
 #
-# Subtract `Z.max(axis=axis, keepdims=True)`, take exp, and divide by the sum along the same axis, with `keepdims=True`
-# again, so that it broadcasts whatever the axis.
+# `keepdims=True` leaves an axis of length 1 where you took the maximum or the sum, so that the result broadcasts
+# against Z, whichever axis it was.
+# </details>
+# <details><summary>Hint 3: all of it</summary>
+#
+# Three lines: `Z = as_float(Z)`; `E = np.exp(Z - Z.max(axis=axis, keepdims=True))`; and return E over its own sum,
+# along the same axis and with `keepdims=True`.
 # </details>
 
 # %% check="softmax"
@@ -411,11 +421,15 @@ with check("softmax", forbids=["scipy.special", "torch.softmax", "torch.nn"]):
 
 # %% tags=["demo"]
 scores = np.array([2.0, 1.0, 0.5, -1.0, -1.5])
-figure, panels = plt.subplots(1, 4, figsize=(11, 2.8), sharey=True)
-for panel, temperature in zip(panels, (0.25, 1.0, 4.0, 100.0), strict=True):
-    panel.bar(range(len(scores)), softmax(scores / temperature))
-    panel.set(title=f"temperature {temperature:g}", xlabel="class")
-panels[0].set_ylabel("softmax(z / temperature)")
+temperatures = np.logspace(-1.5, 2, 101)
+P = softmax(scores / temperatures[:, None], axis=1)  # (101, 5): a row for each temperature
+plotting.curves(
+    {f"logit {score:g}": (temperatures, P[:, k]) for k, score in enumerate(scores)},
+    xlabel="temperature, by which all logits are divided",
+    ylabel="probability",
+    title="Cold: the largest takes all. Hot: all alike",
+    logx=True,
+)
 plt.show()
 
 # %% [markdown]
@@ -454,8 +468,12 @@ def log_softmax(Z: np.ndarray, axis: int = -1) -> np.ndarray:
 # </details>
 # <details><summary>Hint 2: no cancellation</summary>
 #
-# Write s = z − max(z) first, and then s − log Σ e^s: the log lies between 0 and log K, so both parts are of the size of
+# Write s = z − max(z) first, and then s − log Σ e^s: the log lies between 0 and log C, so both parts are of the size of
 # the answer.
+# </details>
+# <details><summary>Hint 3: all of it</summary>
+#
+# `s = Z - Z.max(axis=axis, keepdims=True)`, and then `s - np.log(np.exp(s).sum(axis=axis, keepdims=True))`.
 # </details>
 
 # %% check="log_softmax"
@@ -500,7 +518,7 @@ plt.show()
 # %% [markdown]
 # ### Exercise 5: cross-entropy, from logits
 #
-# With label smoothing the target of a row is no longer $e_y$ but $q = (1-\varepsilon)\, e_y + \varepsilon / K$, and the
+# With label smoothing the target of a row is no longer $e_y$ but $q = (1-\varepsilon)\, e_y + \varepsilon / C$, and the
 # loss is $-\sum_k q_k \log p_k$. A model can no longer gain by driving its logits towards infinity.
 
 
@@ -510,24 +528,24 @@ def cross_entropy(
 ) -> float | np.ndarray:
     """Cross-entropy -sum_k q_k log(p_k) of the rows, with p = softmax(z) and smoothed labels q.
 
-    q = (1 - label_smoothing) one_hot(y) + label_smoothing / K.
-    Z: (n, K) logits, n >= 1, K >= 1, any finite numbers; y: (n,) integers from 0 to K - 1.
-    reduction: "mean" (over the n rows) or "sum" returns a float; "none" returns the (n,) losses of the rows.
+    q = (1 - label_smoothing) one_hot(y) + label_smoothing / C.
+    Z: (m, C) logits, m >= 1, C >= 1, any finite numbers; y: (m,) integers from 0 to C - 1.
+    reduction: "mean" (over the m rows) or "sum" returns a float; "none" returns the (m,) losses of the rows.
     label_smoothing: from 0 to 1.
 
     Computed in float64 whatever the dtype of Z. Leaves Z and y as they are.
-    Raises ValueError for another reduction, and for a label below 0 or above K - 1 (NumPy would read -1 as the last).
+    Raises ValueError for another reduction, and for a label below 0 or above C - 1 (NumPy would read -1 as the last).
     May use your `log_softmax` or `logsumexp`. Not allowed: sklearn, torch.nn.
     """
     ### BEGIN SOLUTION
     Z, y = np.asarray(Z, dtype=np.float64), np.asarray(y)
-    n, K = Z.shape
+    m, C = Z.shape
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f"reduction must be mean, sum or none, not {reduction!r}")
-    if y.min() < 0 or y.max() >= K:
-        raise ValueError(f"labels must lie between 0 and {K - 1}")
+    if y.min() < 0 or y.max() >= C:
+        raise ValueError(f"labels must lie between 0 and {C - 1}")
     L = log_softmax(Z)
-    losses = -(1 - label_smoothing) * L[np.arange(n), y] - label_smoothing * L.mean(axis=1)
+    losses = -(1 - label_smoothing) * L[np.arange(m), y] - label_smoothing * L.mean(axis=1)
     if reduction == "none":
         return losses
     return float(losses.mean() if reduction == "mean" else losses.sum())
@@ -537,13 +555,18 @@ def cross_entropy(
 # %% [markdown] hints="cross_entropy"
 # <details><summary>Hint 1: without smoothing</summary>
 #
-# You want one entry of `log_softmax(Z, axis=1)` from each row: entry y[i] of row i. `L[np.arange(n), y]` picks them;
-# `L[:, y]` is an (n, n) matrix.
+# You want one entry of `log_softmax(Z, axis=1)` from each row: entry y[i] of row i. `L[np.arange(m), y]` picks them;
+# `L[:, y]` is an (m, m) matrix.
 # </details>
 # <details><summary>Hint 2: with smoothing</summary>
 #
 # Put q into the sum: it splits into (1 − ε) times the picked entry and ε times the *mean* of the row's
 # log-probabilities. No one-hot matrix is needed.
+# </details>
+# <details><summary>Hint 3: all of it</summary>
+#
+# With `L = log_softmax(Z)` the losses of the rows are `-(1 - ε) * L[np.arange(m), y] - ε * L.mean(axis=1)`. Check the
+# labels by `y.min()` and `y.max()` before, and return the losses, their sum or their mean as a float.
 # </details>
 
 # %% check="cross_entropy"
@@ -558,7 +581,7 @@ with check("cross_entropy", forbids=["sklearn", "torch.nn"]):
             rtol=1e-12,
             mistakes={
                 "This is the sum over the rows, not their mean.": each.sum(),
-                "You divided by n·K: the mean is over the rows only.": each.mean() / 3,
+                "You divided by m·C: the mean is over the rows only.": each.mean() / 3,
                 "The sign is wrong: a loss is −log p.": -each.mean(),
             },
         )
@@ -570,7 +593,7 @@ with check("cross_entropy", forbids=["sklearn", "torch.nn"]):
         cross_entropy(Z[:1], y[:1], label_smoothing=0.3),
         smooth,
         rtol=1e-12,
-        mistakes={"You spread ε over the other classes only: the right one gets ε/K too.": others},
+        mistakes={"You spread ε over the other classes only: the right one gets ε/C too.": others},
     )
     expect_close(
         cross_entropy(np.array([[1e4, -1e4]]), np.array([1])),
@@ -601,37 +624,41 @@ plt.show()
 # ### Exercise 6: the gradient
 #
 # Follow the derivation with $q$ in place of $e_y$: each row of the gradient is $p - q$, and the mean over the rows
-# divides it by $n$. Multiplying out the Jacobian of softmax, an $(n, K, K)$ array, gives the same numbers; for
-# $K = 50{,}000$ one row of it would take 20 GB.
+# divides it by $m$. Multiplying out the Jacobian of softmax, an $(m, C, C)$ array, gives the same numbers; for
+# $C = 50{,}000$ one row of it would take 20 GB.
 
 
 # %% exercise="cross_entropy_gradient" points=3 minutes=15 forbids=["torch.nn", "torch.autograd"]
 def cross_entropy_gradient(Z: np.ndarray, y: np.ndarray, label_smoothing: float = 0.0) -> np.ndarray:
     """Gradient of cross_entropy(Z, y, "mean", label_smoothing) with respect to Z.
 
-    Z: (n, K) logits, n >= 1, any finite numbers; y: (n,) integers from 0 to K - 1 (not checked here).
+    Z: (m, C) logits, m >= 1, any finite numbers; y: (m,) integers from 0 to C - 1 (not checked here).
 
-    Returns (n, K), in the dtype of `as_float(Z)`. Leaves Z and y as they are. Needs no memory beyond a few
-    arrays of the size of Z: K may be so large that a (K, K) array for each row does not fit.
+    Returns (m, C), in the dtype of `as_float(Z)`. Leaves Z and y as they are. Needs no memory beyond a few
+    arrays of the size of Z: C may be so large that a (C, C) array for each row does not fit.
     May use your `softmax`. Not allowed: torch.nn, torch.autograd.
     """
     ### BEGIN SOLUTION
-    n, K = Z.shape
-    G = softmax(Z) - label_smoothing / K
-    G[np.arange(n), y] -= 1 - label_smoothing
-    return G / n
+    m, C = Z.shape
+    G = softmax(Z) - label_smoothing / C
+    G[np.arange(m), y] -= 1 - label_smoothing
+    return G / m
     ### END SOLUTION
 
 
 # %% [markdown] hints="cross_entropy_gradient"
 # <details><summary>Hint 1: without smoothing</summary>
 #
-# Probabilities minus one-hot labels, divided by n. Instead of building the one-hot matrix, subtract 1 from the entries
-# `[np.arange(n), y]` of an array that is yours to change.
+# Probabilities minus one-hot labels, divided by m. Instead of building the one-hot matrix, subtract 1 from the entries
+# `[np.arange(m), y]` of an array that is yours to change.
 # </details>
 # <details><summary>Hint 2: with smoothing</summary>
 #
-# q is ε/K everywhere, and 1 − ε more at the right class.
+# q is ε/C everywhere, and 1 − ε more at the right class.
+# </details>
+# <details><summary>Hint 3: all of it</summary>
+#
+# `G = softmax(Z) - ε / C` is a new array; then `G[np.arange(m), y] -= 1 - ε`, and return `G / m`.
 # </details>
 
 # %% check="cross_entropy_gradient"
@@ -644,9 +671,9 @@ with check("cross_entropy_gradient", forbids=["torch.nn", "torch.autograd"]):
             right,
             rtol=1e-12,
             mistakes={
-                "You forgot that the mean divides by the n rows.": 2 * right,
+                "You forgot that the mean divides by the m rows.": 2 * right,
                 "The sign is wrong: it is predicted minus observed.": -right,
-                "You divided by n·K: the mean is over the rows only.": right / 3,
+                "You divided by m·C: the mean is over the rows only.": right / 3,
             },
         )
     expect_close(
@@ -696,15 +723,16 @@ plt.show()
 # the exercise above, $\partial J/\partial W = X^\top G$ and $\partial J / \partial b$ is the sum of the rows of $G$.
 # Add the penalty $\tfrac{\lambda}{2}\|W\|^2$ on the weights, not on the biases:
 #
-# $$J(W, b) = \frac1n \sum_{i=1}^n \ell(x_i W + b,\, y_i) + \frac{\lambda}{2} \|W\|^2 .$$
+# $$J(W, b) = \frac1m \sum_{i=1}^m \ell(x_i W + b,\, y_i) + \frac{\lambda}{2} \|W\|^2 .$$
 #
-# Write $\tilde X = [X, \mathbf 1]$, shape $(n, d+1)$. The curvature in $Z$ is at most $\tfrac12$, so the curvature of
+# Write $\tilde X = [X, \mathbf 1]$, shape $(m, d+1)$. The curvature in $Z$ is at most $\tfrac12$, so the curvature of
 # $J$ is at most
 #
-# $$L = \frac{1}{2n} \lambda_{\max}(\tilde X^\top \tilde X) + \lambda,$$
+# $$L = \frac{1}{2m} \lambda_{\max}(\tilde X^\top \tilde X) + \lambda,$$
 #
-# and gradient descent with step $1/L$ makes the loss fall at every step, with nothing to tune. Because $J$ is convex,
-# what it converges to is *the* minimum: any other correct program must find the same model.
+# and gradient descent with step $1/L$ makes the loss fall at every step, with nothing to tune. With $\lambda > 0$ there
+# is only one minimum (the biases up to a common constant), so any other correct program must find the same model. A
+# step costs $O(mdC)$ operations, two products with $X$.
 
 
 # %% exercise="fit_softmax_regression" points=4 minutes=30 forbids=["sklearn", "scipy.optimize", "torch.optim"]
@@ -713,10 +741,10 @@ def fit_softmax_regression(
 ) -> tuple[np.ndarray, np.ndarray, list[float]]:
     """Minimise J(W, b) = mean cross-entropy of X W + b, plus l2/2 times the sum of W², by gradient descent.
 
-    X: (n, d), n >= 1, d >= 1; y: (n,) integers from 0 to classes - 1, some of which may not occur. b is not penalised.
+    X: (m, d), m >= 1, d >= 1; y: (m,) integers from 0 to classes - 1, some of which may not occur. b is not penalised.
     l2 >= 0; tol >= 0; max_steps >= 0.
 
-    Starts from zeros. Each step subtracts gradient / L from W and b, where L = λmax(X1ᵀ X1) / (2n) + l2 and X1 is X
+    Starts from zeros. Each step subtracts gradient / L from W and b, where L = λmax(X1ᵀ X1) / (2m) + l2 and X1 is X
     with a column of ones. Stops before a step when no entry of the gradient (of W and b) is above tol in absolute
     value, and after max_steps steps.
 
@@ -725,9 +753,9 @@ def fit_softmax_regression(
     May use your `cross_entropy` and `cross_entropy_gradient`. Not allowed: sklearn, scipy.optimize, torch.optim.
     """
     ### BEGIN SOLUTION
-    n, d = X.shape
-    X1 = np.column_stack([X, np.ones(n)])  # float64, since the ones are
-    L = np.linalg.norm(X1, 2) ** 2 / (2 * n) + l2
+    m, d = X.shape
+    X1 = np.column_stack([X, np.ones(m)])  # float64, since the ones are
+    L = np.linalg.norm(X1, 2) ** 2 / (2 * m) + l2
     theta = np.zeros((d + 1, classes))  # W above, b in the last row
     losses = []
     while True:
@@ -763,7 +791,7 @@ with check("fit_softmax_regression", forbids=["sklearn", "scipy.optimize", "torc
     nothing, labels = np.zeros((4, 1)), np.array([0, 0, 0, 1])
     W, b, losses = fit_softmax_regression(nothing, labels, classes=2, tol=1e-10)
     expect_shape(W, (1, 2))
-    expect_close(losses[0], np.log(2), rtol=1e-12, hint="at zeros each class has probability 1/K, so J is log K")
+    expect_close(losses[0], np.log(2), rtol=1e-12, hint="at zeros each class has probability 1/C, so J is log C")
     expect_close(
         np.exp(b - b.max()) / np.exp(b - b.max()).sum(),
         [0.75, 0.25],
@@ -775,7 +803,7 @@ with check("fit_softmax_regression", forbids=["sklearn", "scipy.optimize", "torc
         W, b, losses = fit_softmax_regression(X, y, classes=2, l2=0.1, max_steps=3)
     assert len(losses) == 4, f"3 steps make 4 losses (before the first, and after each), not {len(losses)}"
     assert all(later < earlier for earlier, later in pairwise(losses)), f"the loss must fall at every step: {losses}"
-    # One step by hand: at zeros the gradient of W is ∓1/4·... = X^T(P - Y)/n, and L follows from X1.
+    # One step by hand: at zeros the gradient of W is ∓1/4·... = X^T(P - Y)/m, and L follows from X1.
     G = X.T @ (np.full((4, 2), 0.5) - np.eye(2)[y]) / 4
     L = np.linalg.eigvalsh(np.array([[14.0, 6.0], [6.0, 4.0]]))[-1] / 8 + 0.1
     expect_close(
@@ -784,7 +812,7 @@ with check("fit_softmax_regression", forbids=["sklearn", "scipy.optimize", "torc
         rtol=1e-9,
         mistakes={
             "You stepped uphill.": G / L,
-            "L is too large: λmax is divided by 2n.": -G / (2 * L - 0.1),
+            "L is too large: λmax is divided by 2m.": -G / (2 * L - 0.1),
             "L leaves out the column of ones.": -G / (14 / 8 + 0.1),
         },
     )
@@ -809,8 +837,9 @@ plt.show()
 # %% [markdown]
 # ### The peer
 #
-# scikit-learn's `LogisticRegression` minimises $C \sum_i \ell_i + \tfrac12\|W\|^2$, which is our $J$ times $1/\lambda$
-# when $C = 1/(n\lambda)$. The same minimum, then, found with second-order information in far fewer steps.
+# scikit-learn's `LogisticRegression` minimises a sum over the rows, `C` $\sum_i \ell_i + \tfrac12\|W\|^2$, which is our
+# $J$ times $1/\lambda$ when its parameter `C` is $1/(m\lambda)$. The same minimum, then, found with second-order
+# information in far fewer steps.
 
 # %% tags=["demo"]
 l2 = 1e-2
@@ -840,8 +869,8 @@ print(f"largest difference between the two models' probabilities on unseen digit
 def predict_proba(X: np.ndarray, W: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Class probabilities of a softmax regression.
 
-    X: (n, d), n >= 0; W: (d, K), b: (K,): the logits are X W + b. Right for logits of any size, also where the rows
-    differ by thousands. Returns (n, K), rows summing to 1. Leaves X, W and b as they are.
+    X: (m, d), m >= 0; W: (d, C), b: (C,): the logits are X W + b. Right for logits of any size, also where the rows
+    differ by thousands. Returns (m, C), rows summing to 1. Leaves X, W and b as they are.
     """
     ### BEGIN SOLUTION
     Z = X @ W + b
@@ -864,6 +893,10 @@ def predict_proba(X: np.ndarray, W: np.ndarray, b: np.ndarray) -> np.ndarray:
 #
 # Multiply X by 1000. What is the largest number that goes into exp? If you shift by one maximum for the whole batch,
 # what happens to a row whose logits all lie 1000 below it?
+# </details>
+# <details><summary>Hint 3: the repair</summary>
+#
+# Shift Z by `Z.max(axis=1, keepdims=True)` before exp, and divide by `E.sum(axis=1, keepdims=True)`.
 # </details>
 
 # %% check="predict_proba"
@@ -889,11 +922,11 @@ with check("predict_proba"):
 # ### Extra: can the probabilities be believed?
 #
 # Of all the days on which a forecaster says "80%", it should rain on 80%. Sort the predictions into $B$ bins of equal
-# width by their *confidence*, the largest probability of the row, and compare in each bin the mean confidence with the
-# share of rows that were right. The *expected calibration error* is the mean gap, weighted by how many rows a bin
+# width by their **confidence**, the largest probability of the row, and compare in each bin the mean confidence with
+# the share of rows that were right. The **expected calibration error** is the mean gap, weighted by how many rows a bin
 # holds:
 #
-# $$\mathrm{ECE} = \sum_{\beta=1}^{B} \frac{n_\beta}{n}
+# $$\mathrm{ECE} = \sum_{\beta=1}^{B} \frac{m_\beta}{m}
 # \,\bigl|\,\text{accuracy}_\beta - \text{confidence}_\beta \bigr| .$$
 
 
@@ -901,7 +934,7 @@ with check("predict_proba"):
 def expected_calibration_error(P: np.ndarray, y: np.ndarray, bins: int = 15) -> float:
     """Expected calibration error of the predicted classes.
 
-    P: (n, K) probabilities, n >= 1; y: (n,) integers from 0 to K - 1. A row's prediction is its largest entry (the
+    P: (m, C) probabilities, m >= 1; y: (m,) integers from 0 to C - 1. A row's prediction is its largest entry (the
     first where several tie) and its confidence is that entry.
     bins: intervals of width 1/bins, each closed on the right: bin i, from 1 to bins, holds the confidences c with
     (i - 1)/bins < c <= i/bins. Empty bins count nothing.
@@ -925,8 +958,13 @@ def expected_calibration_error(P: np.ndarray, y: np.ndarray, bins: int = 15) -> 
 # </details>
 # <details><summary>Hint 2: empty bins</summary>
 #
-# The mean of nothing is nan: skip a bin with no rows. Or notice that n_β cancels: each bin contributes
-# |number right − sum of the confidences| / n, which is 0 where it is empty.
+# The mean of nothing is nan: skip a bin with no rows. Or notice that m_β cancels: each bin contributes
+# |number right − sum of the confidences| / m, which is 0 where it is empty.
+# </details>
+# <details><summary>Hint 3: nearly all of it</summary>
+#
+# With `hit = P.argmax(axis=1) == y` and the bins of hint 1: for each bin that holds rows, add the number of its rows /
+# m times |mean of hit − mean of confidence|.
 # </details>
 
 # %% check="expected_calibration_error"
@@ -996,49 +1034,50 @@ plt.show()
 #
 # A language model scores every word of its vocabulary at every position. With $V = 10^6$ words and 2,000 positions the
 # logits alone are 8 GB in float32. But the loss needs only two numbers a row, $\operatorname{LSE}(z)$ and $z_y$, and
-# the first can be had in one pass over chunks of the vocabulary. Keep, for each row, the largest logit so far, $m$, and
-# $s = \sum e^{z_j - m}$ over what has been seen. When a chunk raises the maximum to $m'$, the old sum was measured
+# the first can be had in one pass over chunks of the vocabulary. Keep, for each row, the largest logit so far, $t$, and
+# $s = \sum e^{z_j - t}$ over what has been seen. When a chunk raises the maximum to $t'$, the old sum was measured
 # against the wrong reference, and one multiplication mends it:
 #
-# $$s \leftarrow s\, e^{m - m'} + \sum_{j \in \text{chunk}} e^{z_j - m'}, \qquad m \leftarrow m'.$$
+# $$s \leftarrow s\, e^{t - t'} + \sum_{j \in \text{chunk}} e^{z_j - t'}, \qquad t \leftarrow t'.$$
 #
-# FlashAttention rests on this very step: with a third running quantity, $\sum_j e^{z_j - m} v_j$, rescaled by the same
-# factor, softmax-weighted averages come out of a single pass too, and the matrix of attention weights is never stored.
+# FlashAttention rests on this very step: with a third running quantity, $\sum_j e^{z_j - t} v_j$, rescaled by the same
+# factor, softmax-weighted averages come out of a single pass too, and the matrix of attention weights is never
+# stored. Module 12 builds it.
 
 
 # %% exercise="online_logsumexp" points=3 minutes=20 forbids=["scipy.special", "torch.logsumexp"]
 def online_logsumexp(chunks: Iterable[np.ndarray]) -> np.ndarray:
-    """Row-wise log(sum(exp(Z))) of a matrix Z, (n, V), that arrives as blocks of columns.
+    """Row-wise log(sum(exp(Z))) of a matrix Z, (m, V), that arrives as blocks of columns.
 
-    chunks: an iterable of arrays (n, c), all with the same n; c differs from chunk to chunk and may be 0. It may be a
+    chunks: an iterable of arrays (m, c), all with the same m; c differs from chunk to chunk and may be 0. It may be a
     generator: go through it once, and keep no chunk after the next was asked for (memory must not grow with V, and the
     producer may reuse a chunk's buffer). Do not change a chunk.
     Entries may be -inf, also a whole row of the first chunks; a row of nothing but -inf gives -inf (there NumPy
     may warn of log(0)).
 
-    Returns (n,) float64, accumulated in float64 whatever the dtype of the chunks. Right for entries of any size.
+    Returns (m,) float64, accumulated in float64 whatever the dtype of the chunks. Right for entries of any size.
     Raises ValueError where there is no chunk at all. Not allowed: scipy.special, torch.logsumexp.
     """
     ### BEGIN SOLUTION
     lowest = np.finfo(np.float64).min
-    m = s = None
+    top = s = None
     for chunk in chunks:
         Z = np.asarray(chunk, dtype=np.float64)
-        if m is None:
-            m, s = np.full(len(Z), lowest), np.zeros(len(Z))
-        top = np.max([m, Z.max(axis=1, initial=lowest)], axis=0)
-        s = s * np.exp(m - top) + np.exp(Z - top[:, None]).sum(axis=1)
-        m = top
-    if m is None:
+        if top is None:
+            top, s = np.full(len(Z), lowest), np.zeros(len(Z))
+        new = np.max([top, Z.max(axis=1, initial=lowest)], axis=0)
+        s = s * np.exp(top - new) + np.exp(Z - new[:, None]).sum(axis=1)
+        top = new
+    if top is None:
         raise ValueError("there is no chunk, so not even the number of rows is known")
-    return m + np.log(s)
+    return top + np.log(s)
     ### END SOLUTION
 
 
 # %% [markdown] hints="online_logsumexp"
 # <details><summary>Hint 1: what to keep</summary>
 #
-# Two arrays of shape (n,): the largest entry so far, and the sum of exp(entry − largest so far). The answer is m +
+# Two arrays of shape (m,): the largest entry so far, and the sum of exp(entry − largest so far). The answer is top +
 # log(s).
 # </details>
 # <details><summary>Hint 2: when the maximum rises</summary>
@@ -1047,8 +1086,8 @@ def online_logsumexp(chunks: Iterable[np.ndarray]) -> np.ndarray:
 # </details>
 # <details><summary>Hint 3: −inf and empty chunks</summary>
 #
-# If m starts at −inf and a chunk holds only −inf, m − m is nan. Let it start at the lowest finite number instead,
-# `np.finfo(np.float64).min`. `Z.max(axis=1, initial=...)` works for a chunk with no columns.
+# If top starts at −inf and a chunk holds only −inf, the difference of the two maxima is nan. Let it start at the lowest
+# finite number instead, `np.finfo(np.float64).min`. `Z.max(axis=1, initial=...)` works for a chunk with no columns.
 # </details>
 
 # %% check="online_logsumexp"
@@ -1067,7 +1106,7 @@ with check("online_logsumexp", forbids=["scipy.special", "torch.logsumexp"]):
         online_logsumexp([np.array([[-1000.0, 1000.0]]), np.array([[1000.0]])]),
         [1000 + np.log(2)],
         rtol=1e-12,
-        hint="m!",
+        hint="the first chunk holds the maximum already",
     )
     with np.errstate(divide="ignore"):
         masked = online_logsumexp([np.array([[-np.inf]]), np.zeros((1, 0)), np.array([[0.0]])])
@@ -1110,7 +1149,7 @@ plt.show()
 timing.table()
 
 # %% [markdown]
-# Memory is the point. Here is the loss of a language model's last layer, $Z = HW$ with hidden states $H$, $(n, d)$, and
+# Memory is the point. Here is the loss of a language model's last layer, $Z = HW$ with hidden states $H$, $(m, d)$, and
 # word vectors $W$, $(d, V)$. Once with all the logits at hand; once with your function, fed by a generator that makes
 # the logits of a block of words, hands them over and forgets them. The loss is the same but for the rounding of the
 # float32 product; the peak follows the width of a block.
@@ -1188,15 +1227,15 @@ best = device.best()
 
 
 def torch_online_logsumexp(H, W, width):
-    """(m, s) over blocks of columns of H W, in float32 accumulation, whatever the dtype of H and W."""
-    m = torch.full((len(H),), -torch.inf, device=H.device)
+    """(top, s) over blocks of columns of H W, in float32 accumulation, whatever the dtype of H and W."""
+    top = torch.full((len(H),), -torch.inf, device=H.device)
     s = torch.zeros(len(H), device=H.device)
     for start in range(0, W.shape[1], width):
         Z = (H @ W[:, start : start + width]).float()
-        top = torch.maximum(m, Z.amax(dim=1))
-        s = s * torch.exp(m - top) + torch.exp(Z - top[:, None]).sum(dim=1)
-        m = top
-    return m + torch.log(s)
+        new = torch.maximum(top, Z.amax(dim=1))
+        s = s * torch.exp(top - new) + torch.exp(Z - new[:, None]).sum(dim=1)
+        top = new
+    return top + torch.log(s)
 
 
 torch_rows = demo_size(full=16, small=8, gpu=4096)
@@ -1233,10 +1272,10 @@ for dtype, full in ((np.float16, 4_096), (np.float32, 2**24 + 4_096)):
     print(f"{dtype.__name__}: {terms:,} ones, added one after another, make {total:,.0f}")
 
 # %% [markdown] written="why_logits" points=2
-# **Written question (2 points).** A colleague's classifier ends in a softmax layer, and its loss is `-np.log(np.clip(P,
-# 1e-12, 1))`. Training stalls: a few hundred badly misclassified rows never improve, although the learning rate is
-# fine. Explain what the gradient of this loss is on such a row, through the clip and through the softmax, and what it
-# is when the loss is computed from the logits. Then say what else the logits make unnecessary.
+# **Written question (2 points).** A colleague's classifier ends in a softmax layer, and its loss is clipped:
+# `-np.log(np.clip(P, 1e-12, 1))`. Training stalls: a few hundred badly misclassified rows never improve, although the
+# learning rate is fine. Explain what the gradient of this loss is on such a row, through the clip and through the
+# softmax, and what it is when the loss is computed from the logits. Then say what else the logits make unnecessary.
 #
 # ### BEGIN SOLUTION
 # On such a row p_y lies below 1e-12, so the clipped loss is the constant 27.6 and its gradient is exactly 0: the row is
@@ -1265,19 +1304,25 @@ for dtype, full in ((np.float16, 4_096), (np.float32, 2**24 + 4_096)):
 # References:
 #
 # - J. S. Bridle, "Probabilistic interpretation of feedforward classification network outputs, with relationships to
-#   statistical pattern recognition", in *Neurocomputing*, Springer, 1990. The name "softmax".
-# - M. Milakov and N. Gimelshein, "Online normalizer calculation for softmax", arXiv:1805.02867, 2018.
-# - T. Dao, D. Fu, S. Ermon, A. Rudra and C. Ré, "FlashAttention: fast and memory-efficient exact attention with
-#   IO-awareness", NeurIPS 2022.
-# - M. Shoeybi et al., "Megatron-LM: training multi-billion parameter language models using model parallelism",
-#   arXiv:1909.08053, 2019. The loss over a vocabulary split among GPUs.
-# - E. Wijmans et al., "Cut your losses in large-vocabulary language models", ICLR 2025. This module's last exercise, as
-#   a GPU kernel.
-# - C. Szegedy et al., "Rethinking the Inception architecture for computer vision", CVPR 2016. Label smoothing.
-# - R. Müller, S. Kornblith and G. Hinton, "When does label smoothing help?", NeurIPS 2019.
-# - C. Guo, G. Pleiss, Y. Sun and K. Q. Weinberger, "On calibration of modern neural networks", ICML 2017.
+#   statistical pattern recognition", in *Neurocomputing*, Springer, 1990. Where the name softmax comes from, and why
+#   the outputs of a network should be probabilities at all.
 # - P. Blanchard, D. J. Higham and N. J. Higham, "Accurately computing the log-sum-exp and softmax functions", *IMA
-#   Journal of Numerical Analysis*, 2021.
+#   Journal of Numerical Analysis*, 2021. Error bounds for the shifted formulas of exercises 2 to 4.
+# - C. Szegedy, V. Vanhoucke, S. Ioffe, J. Shlens and Z. Wojna, "Rethinking the Inception architecture for computer
+#   vision", CVPR 2016. Section 7 introduces label smoothing.
+# - R. Müller, S. Kornblith and G. Hinton, "When does label smoothing help?", NeurIPS 2019. What smoothing does to the
+#   layer before the logits; read it for question 5.
+# - C. Guo, G. Pleiss, Y. Sun and K. Q. Weinberger, "On calibration of modern neural networks", ICML 2017. Shows how far
+#   accuracy and calibration have parted, and that one temperature repairs most of it.
+# - M. Milakov and N. Gimelshein, "Online normalizer calculation for softmax", arXiv:1805.02867, 2018. Exercise 8,
+#   with its memory traffic counted.
+# - T. Dao, D. Fu, S. Ermon, A. Rudra and C. Ré, "FlashAttention: fast and memory-efficient exact attention with
+#   IO-awareness", NeurIPS 2022. The same step inside attention; module 12 builds it.
+# - M. Shoeybi, M. Patwary, R. Puri, P. LeGresley, J. Casper and B. Catanzaro, "Megatron-LM: training multi-billion
+#   parameter language models using model parallelism", arXiv:1909.08053, 2019. The loss over a vocabulary that is split
+#   among GPUs, fused with the product so that little has to travel.
+# - E. Wijmans, B. Huval, A. Hertzberg, V. Koltun and P. Krähenbühl, "Cut your losses in large-vocabulary language
+#   models", ICLR 2025. The chunked loss and its gradient as one GPU kernel.
 #
 # At work: `torch.nn.functional.cross_entropy` (logits in, never probabilities), `scipy.special.logsumexp` and
 # `scipy.special.log_expit`, scikit-learn's `LogisticRegression` and `CalibratedClassifierCV`.

@@ -389,7 +389,7 @@ def test_loss_of_huge_logits(submission, rng):
 
 @pytest.mark.exercise("cross_entropy")
 def test_loss_refuses_labels_that_are_no_class(submission, rng):
-    """A label below 0 or above K - 1 raises ValueError, wherever in y it stands."""
+    """A label below 0 or above C - 1 raises ValueError, wherever in y it stands."""
     Z = rng.standard_normal((5, 3))
     for wrong in ([0, 1, 2, 1, -1], [3, 0, 0, 1, 1], [-3, 0, 1, 2, 0], [0, 1, 100, 0, 0]):
         with raises_student(ValueError):
