@@ -38,7 +38,10 @@ PASSWD = b"student:x:1000:1000::/tmp:/bin/false\n"
 
 @dataclass(frozen=True)
 class Ended:
-    """How a child ended: `reason` is exit, signal, memory or killed; `status` an exit code, or minus a signal."""
+    """How a child ended: `reason` is exit, signal, memory, killed, or lost (with its server).
+
+    `status` is an exit code, or minus a signal.
+    """
 
     reason: str
     status: int
@@ -51,6 +54,7 @@ class Child:
 
     def __init__(self, sandbox, number, sock, limits):
         self.sandbox, self.number, self.sock, self.limits = sandbox, number, sock, limits
+        self.server = getattr(sandbox, "_process", None)  # the one that forked it; a later one knows nothing of it
         self.ended: Ended | None = None
 
     def end(self, patience: float = 0.0) -> Ended:
@@ -60,12 +64,15 @@ class Child:
         """
         if self.ended is None:
             self.sock.close()
-            self.ended = self.sandbox._end(self.number, patience)
+            try:
+                self.ended = self.sandbox._end(self, patience)
+            except SandboxFault:  # and with the server all in its pid namespace has ended
+                self.ended = Ended("lost", 0)
         return self.ended
 
     def peak_mb(self) -> float:
         """The most memory so far, above the fresh child."""
-        return self.ended.peak_mb if self.ended else self.sandbox._peak_mb(self.number)
+        return self.ended.peak_mb if self.ended else self.sandbox._peak_mb(self)
 
     def __enter__(self):
         return self
@@ -203,9 +210,9 @@ class Sandbox:
 
     # ---------------------------------------------------------------------------------------------------- requests
 
-    def _request(self, op, descriptor=None, **arguments):
+    def _request(self, op, descriptor=None, child=None, **arguments):
         with self._lock:
-            if self._control is None:
+            if self._control is None or (child is not None and child.server is not self._process):
                 raise SandboxFault("the sandbox's server is gone")
             data = json.dumps({"op": op, **arguments}).encode()
             try:
@@ -241,12 +248,12 @@ class Sandbox:
             raise SandboxFault(reply["fault"].strip())
         return reply
 
-    def _end(self, number, patience):
-        reply = self._request("end", id=number, patience=patience)
+    def _end(self, child, patience):
+        reply = self._request("end", child=child, id=child.number, patience=patience)
         return Ended(reply["reason"], reply["status"], reply["peak_mb"], reply["cpu_seconds"])
 
-    def _peak_mb(self, number):
-        return self._request("usage", id=number)["peak_mb"]
+    def _peak_mb(self, child):
+        return self._request("usage", child=child, id=child.number)["peak_mb"]
 
 
 def interpreter(module: str, argument: str, boxed: bool) -> list[str]:

@@ -39,7 +39,7 @@ class SpawnSandbox:
             self._processes[number] = process
             sock = self._accept(listener, token, process)
         if sock is None:
-            self._end(number, 0)
+            self._stop(number, 0)
             raise SandboxFault("a fresh process does not start")
         return Child(self, number, sock, limits or self.limits)
 
@@ -58,7 +58,10 @@ class SpawnSandbox:
                 continue
         return None
 
-    def _end(self, number, patience):
+    def _end(self, child, patience):
+        return self._stop(child.number, patience)
+
+    def _stop(self, number, patience):
         process, reason = self._processes.pop(number), "exit"
         try:
             status = process.wait(patience)
@@ -67,13 +70,13 @@ class SpawnSandbox:
             status, reason = process.wait(10), "killed"
         return Ended("signal" if status < 0 and reason == "exit" else reason, status)
 
-    def _peak_mb(self, number):
+    def _peak_mb(self, child):
         return 0.0
 
     def close(self) -> None:
         """End all children."""
         for number in list(self._processes):
-            self._end(number, 0)
+            self._stop(number, 0)
 
     def __enter__(self):
         return self

@@ -3,6 +3,7 @@
 import builtins
 import inspect
 import itertools
+import signal
 import socket
 import textwrap
 import time
@@ -226,6 +227,11 @@ class ChildPeer(Peer):
         usage = Usage(seconds, ended.peak_mb)
         if ended.reason == "memory" or (ended.reason, ended.status) == ("exit", NO_MEMORY):
             return StudentMemory(f"it used more than {self.limits.memory_mb} MB of memory", usage)
+        if ended.reason == "lost":
+            return SandboxFault("the sandbox broke while the submission ran")
+        if ended.reason == "signal" and ended.status == -signal.SIGKILL and self.child.sandbox.kind == "bubblewrap":
+            # Process 1 of a pid namespace cannot be killed by anything inside it.
+            return SandboxFault("the student's process was killed from outside (is the machine out of memory?)")
         if isinstance(error, TimeoutError):
             return StudentTimeout(f"it ran longer than it may ({seconds:.1f} s)", usage)
         how = {"exit": f"exit status {ended.status}", "signal": f"signal {-ended.status}"}.get(
