@@ -8,12 +8,12 @@ import ast
 import itertools
 import linecache
 import os
+import pathlib
 import sys
 import sysconfig
 
-_LIBRARIES = tuple(
-    {os.path.realpath(sysconfig.get_path(key)) for key in ("stdlib", "platstdlib", "purelib", "platlib")}
-)
+_LIBRARIES = tuple({os.path.realpath(sysconfig.get_path(key)) + os.sep for key in ("stdlib", "platstdlib")})
+_INSTALLED = {"site-packages", "dist-packages"}
 _OURS = os.path.realpath(os.path.dirname(os.path.dirname(__file__))) + os.sep
 
 
@@ -22,7 +22,7 @@ def is_user_code(filename: str) -> bool:
     if filename.startswith(("<frozen", "<__array_function__", "<string>")):
         return False
     real = os.path.realpath(filename)
-    return not real.startswith((*_LIBRARIES, _OURS))
+    return not real.startswith((*_LIBRARIES, _OURS)) and not _INSTALLED & set(pathlib.PurePath(real).parts)
 
 
 def first_argument(frame) -> str | None:

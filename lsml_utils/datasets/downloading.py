@@ -79,6 +79,7 @@ class Remote:
         elif isinstance(error, requests.RequestException):
             reason = f"no connection to {host}"
         elif isinstance(error, ValueError):
+            part.unlink(missing_ok=True)
             reason = f"what {host} sent does not have the right checksum, and is deleted"
         elif isinstance(error, OSError):
             reason = f"{data_folder()} cannot be written ({error.strerror}); {VARIABLE} can name another folder"
@@ -91,22 +92,28 @@ class Remote:
 
 
 def _download(url: str, part: Path, size: int, name: str) -> None:
-    """Fill `part` up to `size` bytes, going on where it ends, in a few attempts."""
+    """Fill `part` up to `size` bytes, going on where it ends; a connection that broke off is made again a few times."""
     import requests
 
     for attempt in range(ATTEMPTS):
+        before = _size(part)
         try:
             return _continue(url, part, size, name)
-        except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError, requests.Timeout, _Unfinished):
-            if attempt == ATTEMPTS - 1:
+        except (requests.RequestException, _Unfinished) as error:
+            was_connected = isinstance(error, requests.exceptions.ChunkedEncodingError | _Unfinished)
+            if attempt == ATTEMPTS - 1 or not (was_connected or _size(part) > before):
                 raise
             time.sleep(0.2 * 4**attempt)
+
+
+def _size(part: Path) -> int:
+    return part.stat().st_size if part.exists() else 0
 
 
 def _continue(url: str, part: Path, size: int, name: str) -> None:
     import requests
 
-    have = part.stat().st_size if part.exists() else 0
+    have = _size(part)
     if have > size:
         have = 0
     if have == size:

@@ -161,7 +161,7 @@ def test_a_part_of_another_file_does_no_harm(server, tmp_path):
 def test_a_file_that_is_too_long_is_stopped_and_deleted(server, tmp_path):
     server.content = CONTENT * 4
     assert "checksum" in failure(remote(server))
-    assert not (tmp_path / "data" / "data.bin").exists()
+    assert list((tmp_path / "data").iterdir()) == []
     server.content = CONTENT
     assert remote(server).fetch().read_bytes() == CONTENT
 
@@ -171,6 +171,21 @@ def test_a_dead_server_is_told_in_one_line(server):
     server.http.socket.close()
     server.http.shutdown()
     assert "no connection to 127.0.0.1" in failure(dead)
+
+
+def test_a_connection_that_cannot_be_made_is_not_tried_again_and_again(server, monkeypatch):
+    """Behind a firewall that swallows packets each try takes ten seconds."""
+    import requests
+
+    tried = []
+
+    def times_out(*args, **kwargs):
+        tried.append(args)
+        raise requests.ConnectTimeout
+
+    monkeypatch.setattr(requests, "get", times_out)
+    assert "does not answer" in failure(remote(server))
+    assert len(tried) == 1
 
 
 def test_a_missing_file_is_told_in_one_line(server):
