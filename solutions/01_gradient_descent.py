@@ -13,7 +13,7 @@
 # %% [markdown]
 # # 01 · Gradient descent
 #
-# Almost every model in this course is trained by one idea: ask the loss which way is down, take a step, ask again.
+# Most models in this course are trained by one idea: ask the loss which way is down, take a step, ask again.
 # This module takes the simplest loss on which everything about that idea can be *proved*, least squares, and follows
 # it from a sheet of paper to a data set that no machine can hold.
 #
@@ -175,6 +175,7 @@ with check("mse_loss"):
             "This is 1/m times the sum of squares; the loss of this module is 1/(2m) times it.": 2 / 3,
             "This is half the sum of squares; it is not yet divided by m.": 1.0,
             "This is the sum of squares; it is not yet divided by 2m.": 2.0,
+            "You divided by the number of columns; the mean is over the rows.": 1 / 2,
         },
     )
     expect_close(mse_loss(X_hand, X_hand @ theta_hand, theta_hand), 0.0, atol=1e-15, hint="a perfect fit has loss 0")
@@ -210,7 +211,7 @@ with check("mse_loss"):
 #
 # The 2 comes down from the square, and the $\tfrac12$ is there to meet it. All three have the same minimum and the
 # same direction downhill. They differ in length, so a learning rate that is right for one is off by the factor for
-# another. None is wrong; the loss of one row with the gradient of another is.
+# another. No line of the table is wrong; the loss of one line with the gradient of another is.
 #
 # What does it cost? $X\theta$ takes $md$ multiplications, $X^\top r$ another $md$. Written as
 # $\frac1m(X^\top X\theta - X^\top y)$ it is the same vector, but $X^\top X$ takes $md^2$ multiplications and $d^2$
@@ -457,17 +458,17 @@ def trail(walk, grad, theta0, lr, steps):
     return np.array(points), np.array(history)
 
 
-grad = squared_loss(valley.X, valley.y)
+valley_grad = squared_loss(valley.X, valley.y)
 curvature = np.linalg.eigvalsh(valley.X.T @ valley.X / len(valley.y))
 best_theta = np.linalg.lstsq(valley.X, valley.y, rcond=None)[0]
-lowest = mse_loss(valley.X, valley.y, best_theta)
+valley_floor = mse_loss(valley.X, valley.y, best_theta)
 # Begin as far out along the flat direction as along the steep one, so that both are seen.
 directions = np.linalg.eigh(valley.X.T @ valley.X)[1]
-begin = best_theta + directions @ [3.0, 1.0]
+valley_start = best_theta + directions @ [3.0, 1.0]
 paths, losses = {}, {}
 for factor in (0.3, 1.0, 1.9, 2.05):
-    points, history = trail(gradient_descent, grad, begin, factor / curvature[-1], 40)
-    losses[f"{factor} / λmax"] = history - lowest
+    points, history = trail(gradient_descent, valley_grad, valley_start, factor / curvature[-1], 40)
+    losses[f"{factor} / λmax"] = history - valley_floor
     if factor < 2:
         paths[f"{factor} / λmax"] = points
 
@@ -491,8 +492,8 @@ plt.show()
 
 # %% [markdown]
 # Too small a rate crawls. Near $2/\lambda_{\max}$ the walk bounces from wall to wall, and a hair beyond it the loss
-# grows without end. And even a good rate runs quickly down the wall and then slowly along the floor. Both facts have
-# one cause, and it takes half a page.
+# grows without end. And even a good rate runs quickly down the wall and then slowly along the floor. All of this has
+# one cause, and the cause fits on half a page.
 #
 # ## 4. Why it explodes, and when
 #
@@ -509,7 +510,7 @@ plt.show()
 #
 # - It shrinks if and only if $|1 - \eta\lambda_i| < 1$. The steepest direction is the first to break this, so the walk
 #   converges (along every direction that has any slope) **if and only if $0 < \eta < 2/\lambda_{\max}$**.
-# - The flattest direction is the slowest. With $\eta = 1/\lambda_{\max}$ its factor is $1 - 1/\kappa$: about
+# - The flattest direction is the svalley_floor. With $\eta = 1/\lambda_{\max}$ its factor is $1 - 1/\kappa$: about
 #   $\kappa$ steps to shrink the error by $e \approx 2.718$. No rate does much better: the best one,
 #   $2/(\lambda_{\max}+\lambda_{\min})$, gives $(\kappa-1)/(\kappa+1)$.
 #
@@ -522,7 +523,7 @@ plt.show()
 # - $Hv = X^\top(Xv)/m$: two products of a matrix and a vector. The brackets are the whole trick.
 # - Without scaling $v$ back to length 1 in every round, $\lambda_{\max}^k$ leaves the range of floating point.
 # - A start at right angles to the eigenvector never finds it. A fixed start, such as all ones, meets data for which
-#   this happens (columns that sum to zero do it); a random one has no chance of it.
+#   this happens (rows that sum to zero do it); for a random one the probability of it is zero.
 #
 # The quotient approaches $\lambda_{\max}$ **from below**. So the estimate of $2/\lambda_{\max}$ is never too small, and
 # in practice you take a little less of it, say nine tenths.
@@ -629,8 +630,8 @@ rates = np.linspace(0.05, 1.06, 60)
 ends = []
 for rate in rates:
     with np.errstate(over="ignore", invalid="ignore"):
-        _, history = gradient_descent(grad, begin, float(rate * limit), steps=300)
-    ends.append((history[-1] - lowest) / (history[0] - lowest))
+        _, history = gradient_descent(valley_grad, valley_start, float(rate * limit), steps=300)
+    ends.append((history[-1] - valley_floor) / (history[0] - valley_floor))
 
 figure, axes = plt.subplots(1, 2, figsize=(11, 4.2))
 plotting.curves(closing_in, xlabel="rounds of power iteration", ylabel="relative error of λmax", logy=True, ax=axes[0])
@@ -648,18 +649,18 @@ plt.show()
 # ## 5. A step without knowing the curvature
 #
 # For most losses there is no $\lambda_{\max}$ to compute: the curvature changes from place to place. But a step can be
-# *tried*. To first order, a step of length $t$ along $-g$, with $g = \nabla J(\theta)$, lowers the loss by
-# $t\lVert g\rVert^2$. Ask for a modest fraction $c$ of this, **Armijo's condition**:
+# *tried*. To first order, a step of $\eta$ along $-g$, with $g = \nabla J(\theta)$, lowers the loss by
+# $\eta\lVert g\rVert^2$. Ask for a modest fraction $c$ of this, **Armijo's condition**:
 #
-# $$J(\theta - t\,g) \;\le\; J(\theta) - c\,t\,\lVert g\rVert_2^2 .$$
+# $$J(\theta - \eta\,g) \;\le\; J(\theta) - c\,\eta\,\lVert g\rVert_2^2 .$$
 #
-# Begin with an optimistic $t$; while the condition fails, multiply $t$ by `shrink`. It must hold in the end: where the
-# curvature is at most $L$, Taylor's formula gives $J(\theta - tg) \le J(\theta) - t\,(1 - tL/2)\,\lVert g\rVert^2$, and
-# so every $t \le 2(1-c)/L$ is accepted. Hence the search returns at least `shrink` times that, without ever knowing
-# $L$.
+# Begin with an optimistic $\eta$; while the condition fails, multiply $\eta$ by `shrink`. It must hold in the end:
+# where the curvature is at most $L$, Taylor's formula gives $J(\theta - \eta g) \le J(\theta) - \eta\,(1 - \eta
+# L/2)\,\lVert g\rVert^2$, and so every $\eta \le 2(1-c)/L$ is accepted. Hence the search returns at least `shrink`
+# times that, without ever knowing $L$.
 #
-# Why not accept any step that does not raise the loss ($c = 0$)? Take $J = \theta^2/2$ and $t = 2$: the step leads from
-# $\theta$ to $-\theta$, where the loss is the same, and the next one leads back, for ever.
+# Why not accept any step that does not raise the loss ($c = 0$)? Take $J = \theta^2/2$ and $\eta = 2$: the step leads
+# from $\theta$ to $-\theta$, where the loss is the same, and the next one leads back, for ever.
 #
 # A trial costs one evaluation of the loss, which may be a pass over all data. So $J(\theta)$ is computed once, not in
 # every round.
@@ -679,7 +680,7 @@ def backtracking_line_search(
 ) -> float:
     """The first of the steps lr, lr * shrink, lr * shrink^2, ... that lowers the loss enough (Armijo's condition):
 
-        loss(theta - t * gradient) <= loss(theta) - c * t * ||gradient||_2^2
+        loss(theta - step * gradient) <= loss(theta) - c * step * ||gradient||_2^2
 
     loss: called as loss(theta) with an array (d,); returns a float, which may be nan or inf at a trial point:
       the condition then does not hold (nan is not <= anything).
@@ -688,17 +689,17 @@ def backtracking_line_search(
     lr: the first step to try, > 0.    shrink: between 0 and 1.    c: between 0 and 1.
     max_trials: the largest number of steps to try, >= 1.
 
-    Returns the step t, a float; 0.0 if none of max_trials steps is accepted.
+    Returns the step, a float; 0.0 if none of max_trials steps is accepted.
     Calls loss once at theta and once for each step tried, and never again. Leaves theta and gradient as they are.
     """
     ### BEGIN SOLUTION
     here = loss(theta)
     slope = float(gradient @ gradient)
-    t = lr
+    step = lr
     for _ in range(max_trials):
-        if loss(theta - t * gradient) <= here - c * t * slope:
-            return t
-        t *= shrink
+        if loss(theta - step * gradient) <= here - c * step * slope:
+            return step
+        step *= shrink
     return 0.0
     ### END SOLUTION
 
@@ -706,7 +707,7 @@ def backtracking_line_search(
 # %% [markdown] hints="backtracking_line_search"
 # <details><summary>Hint 1: what changes from trial to trial</summary>
 #
-# Only `t` does. `loss(theta)` and the squared norm of the gradient can be computed before the loop.
+# Only the step does. `loss(theta)` and the squared norm of the gradient can be computed before the loop.
 #
 # </details>
 # <details><summary>Hint 2: nan</summary>
@@ -717,15 +718,15 @@ def backtracking_line_search(
 # </details>
 # <details><summary>Hint 3: nearly the answer</summary>
 #
-# `for _ in range(max_trials)`: if `loss(theta - t * gradient) <= here - c * t * squared_norm`, return `t`; otherwise
-# multiply `t` by `shrink`. After the loop return `0.0`.
+# `for _ in range(max_trials)`: if `loss(theta - step * gradient) <= here - c * step * squared_norm`, return
+# `step`; otherwise multiply it by `shrink`. After the loop return `0.0`.
 #
 # </details>
 
 # %% check="backtracking_line_search"
 with check("backtracking_line_search"):
-    # J = 2 theta^2 at theta = 1: J = 2, gradient 4. t = 1 lands on -3 (J = 18), t = 1/2 on -1 (J = 2, no decrease at
-    # all), t = 1/4 on 0 (J = 0): accepted.
+    # J = 2 theta^2 at theta = 1: J = 2, gradient 4. A step of 1 lands on -3 (J = 18), 1/2 on -1 (J = 2, no decrease
+    # at all), 1/4 on 0 (J = 0): accepted.
     asked = []
 
     def steep(theta):
@@ -734,25 +735,25 @@ with check("backtracking_line_search"):
 
     stand, slope = np.array([1.0]), np.array([4.0])
     with expect_unchanged(theta=stand, gradient=slope):
-        t = backtracking_line_search(steep, stand, slope)
+        step = backtracking_line_search(steep, stand, slope)
     expect_close(
-        t,
+        step,
         0.25,
         rtol=1e-12,
-        hint="t = 1 and t = 1/2 do not lower J = 2 enough, t = 1/4 does",
-        mistakes={"This step leaves the loss where it was: ask for a decrease of c * t * ||gradient||^2.": 0.5},
+        hint="steps of 1 and 1/2 do not lower J = 2 enough, 1/4 does",
+        mistakes={"This step leaves the loss where it was: ask for a decrease of c * step * ||gradient||^2.": 0.5},
     )
     assert len(asked) == 4, (
         f"loss was called {len(asked)} times; once at theta and once for each of three trials makes 4"
     )
-    t = backtracking_line_search(steep, stand, slope, c=0.6)
-    expect_close(t, 0.125, rtol=1e-12, hint="c = 0.6 accepts t <= 2 * (1 - 0.6) / 4 = 0.2, so 1/8")
-    t = backtracking_line_search(steep, stand, -slope, max_trials=5)
-    expect_close(t, 0.0, hint="uphill no step is accepted: after max_trials return 0.0")
-    t = backtracking_line_search(
+    step = backtracking_line_search(steep, stand, slope, c=0.6)
+    expect_close(step, 0.125, rtol=1e-12, hint="c = 0.6 accepts steps up to 2 * (1 - 0.6) / 4 = 0.2, so 1/8")
+    step = backtracking_line_search(steep, stand, -slope, max_trials=5)
+    expect_close(step, 0.0, hint="uphill no step is accepted: after max_trials return 0.0")
+    step = backtracking_line_search(
         lambda theta: -math.log(theta[0]) if theta[0] > 0 else math.nan, stand, np.array([2.0])
     )
-    assert t == 0.0, (
+    assert step == 0.0, (
         "this 'gradient' points uphill, and trials beyond 0 are nan: no step is accepted, and nan least of all"
     )
 
@@ -762,25 +763,25 @@ with check("backtracking_line_search"):
 
 
 # %% tags=["demo"]
-def valley_loss(p):
+def bent_loss(p):
     return (1 - p[0]) ** 2 + 10 * (p[1] - p[0] ** 2) ** 2
 
 
-def valley_gradient(p):
+def bent_gradient(p):
     return np.array([-2 * (1 - p[0]) - 40 * p[0] * (p[1] - p[0] ** 2), 20 * (p[1] - p[0] ** 2)])
 
 
 bent_start, bent_steps = np.array([-1.4, 1.8]), 300
 searched, chosen = [bent_start], []
 for _ in range(bent_steps):
-    g = valley_gradient(searched[-1])
-    chosen.append(backtracking_line_search(valley_loss, searched[-1], g))
+    g = bent_gradient(searched[-1])
+    chosen.append(backtracking_line_search(bent_loss, searched[-1], g))
     searched.append(searched[-1] - chosen[-1] * g)
 # The largest fixed rate of a fine grid with which the same number of steps does not explode.
 for fixed_rate in np.arange(0.05, 0, -0.001):
     with np.errstate(over="ignore", invalid="ignore"):
         fixed, fixed_losses = trail(
-            gradient_descent, lambda p: (valley_loss(p), valley_gradient(p)), bent_start, float(fixed_rate), bent_steps
+            gradient_descent, lambda p: (bent_loss(p), bent_gradient(p)), bent_start, float(fixed_rate), bent_steps
         )
     if np.max(fixed_losses) <= fixed_losses[0]:
         break
@@ -788,7 +789,7 @@ for fixed_rate in np.arange(0.05, 0, -0.001):
 figure, axes = plt.subplots(1, 2, figsize=(11, 4.2))
 name = f"fixed rate {fixed_rate:.3f}"
 plotting.contours(
-    lambda p: np.log(valley_loss(p) + 0.01),
+    lambda p: np.log(bent_loss(p) + 0.01),
     (-2, 2),
     (-1, 3),
     paths={"line search, every step": np.array(searched), f"{name}, every 10th step": fixed[::10]},
@@ -798,7 +799,7 @@ plotting.contours(
     title="A bent valley",
     ax=axes[0],
 )
-searched_losses = [valley_loss(p) for p in searched]
+searched_losses = [bent_loss(p) for p in searched]
 plotting.curves(
     {"line search": searched_losses, name: fixed_losses}, xlabel="step k", ylabel="loss", logy=True, ax=axes[1]
 )
@@ -914,7 +915,7 @@ with check("nesterov"):
         rtol=1e-12,
         hint="2 - 2 * 0.618 / 2.194, the look-ahead point after two rounds",
         mistakes={
-            "This is theta_2; return the look-ahead point v_2, where grad was called last.": [2.0],
+            "This is theta_2 (plain descent is there, too); v_2, where grad was called last, looks ahead.": [2.0],
             "Use t_k - 1 over t_{k+1}, the new t below.": [2 - 2 * (golden - 1) / golden],
         },
     )
@@ -956,8 +957,8 @@ walkers = {"gradient descent": gradient_descent, "Nesterov": nesterov}
 conditions = np.logspace(1, demo_size(full=4, small=2), 6)
 needed = {name: [gradients_needed(walk, condition) for condition in conditions] for name, walk in walkers.items()}
 slopes = {name: np.polyfit(np.log(conditions), np.log(counts), 1)[0] for name, counts in needed.items()}
-grad, begin = diagonal_bowl(1e4)
-excess = {name: walk(grad, begin, 1.0, steps=1000)[1] for name, walk in walkers.items()}
+long_bowl, far_out = diagonal_bowl(1e4)
+excess = {name: walk(long_bowl, far_out, 1.0, steps=1000)[1] for name, walk in walkers.items()}
 
 figure, axes = plt.subplots(1, 2, figsize=(11, 4.2))
 plotting.curves(excess, xlabel="gradients", ylabel="excess loss", logy=True, ax=axes[0])
@@ -987,10 +988,10 @@ standard = (raw - raw.mean(axis=0)) / raw.std(axis=0)
 walks = {}
 for name, columns in {"as measured": raw, "standardised": standard}.items():
     X_d = np.column_stack([np.ones(len(columns)), columns])
-    grad, limit = squared_loss(X_d, progress), float(largest_stable_lr(X_d))
+    limit = float(largest_stable_lr(X_d))
     bottom = mse_loss(X_d, progress, np.linalg.lstsq(X_d, progress, rcond=None)[0])
     for method, walk in walkers.items():
-        theta_d, history = walk(grad, np.zeros(11), limit / 2, demo_size(full=3000, small=300))
+        theta_d, history = walk(squared_loss(X_d, progress), np.zeros(11), limit / 2, demo_size(full=3000, small=300))
         walks[f"{name}, {method}"] = np.array(history) - bottom
     print(f"{name:12s}: κ = {np.linalg.cond(X_d) ** 2:8.2g}, largest stable rate {limit:.2g}")
 ax = plotting.curves(walks, xlabel="step k", ylabel="J − min J", title="Units decide the speed", logx=True, logy=True)
@@ -1030,17 +1031,14 @@ print(f"last walk against scikit-learn: coefficients differ by {np.abs(theta_d[1
 # $$\nabla J(\theta) = \frac1m \sum_{i=1}^m x_i\,(x_i^\top\theta - y_i),$$
 #
 # where $x_i$, of shape $(d,)$, is row $i$ of $X$. It is a sum over rows, and a sum does not care how it is bracketed.
-# Cut the rows into chunks that lie one after the other in a file, or side by side on many machines. Each chunk yields
-# three things: its sum of squared residuals, its sum of $x_i r_i$, and its number of rows, together $d + 2$ numbers
-# however long the chunk is. Added up, they give the loss and the gradient of the whole. That is all there is to
-# distributed gradient descent (Chu et al., 2006), and the shape of every large-scale method in this course:
-# **small summaries that add up**.
+# So cut the rows into chunks, which lie one after the other in a file, or side by side on many machines. Let each chunk
+# contribute its part, and put the parts together at the end.
 #
 # ### Exercise 7 · Find the bug in `chunked_gradient` (2 points, 10 minutes)
 #
 # The function below was written to do this. Its author tested it with 10 chunks of 1000 rows, where it agrees with
-# `mse_gradient` to the last digit, and moved on. It is wrong. The same mistake, in another dress, sat for years in
-# the gradient accumulation of libraries that language models are trained with, until it was noticed in 2024.
+# `mse_gradient`, and moved on. It is wrong. The same mistake, in another dress, sat for years in the gradient
+# accumulation of libraries that language models are trained with, until it was noticed in 2024.
 #
 # Find it, say to yourself in one sentence what it computes instead, and repair it.
 
@@ -1134,6 +1132,11 @@ with check("chunked_gradient"):
         chunked_gradient([], theta_hand)
 
 # %% [markdown]
+# So a chunk has to say three things: its sum of squared residuals, its sum of $x_i r_i$, and its number of rows. These
+# are $d + 2$ numbers, however long the chunk is; they add up in any order, and the division waits until all have come.
+# This is all there is to distributed gradient descent (Chu et al., 2006), and it is the shape of every large-scale
+# method in this course: **small summaries that add up**.
+#
 # What would the bug have cost? Below, rows are sorted (as files often are: by date, by customer), cut into equal chunks
 # and a short last one. The mean of means gives the last few rows the weight of a whole chunk; the fit is drawn to them.
 # The loss curve of such a run looks perfect. Nothing but a comparison with the whole shows it.
@@ -1223,21 +1226,25 @@ solvers = {
 }
 rows = demo_size(full=[1000, 4000, 16_000, 64_000], small=[500, 1000])
 columns = demo_size(full=[50, 100, 200, 400, 800, 1600], small=[20, 40])
-in_rows = scaling.measure(solvers, rows, lambda m: problem(m, 50), budget=4, label="rows m (d = 50)")
+in_rows = scaling.measure(solvers, rows, lambda m: problem(m, 50), budget=4, label="rows m (d = 50)", memory=None)
 in_columns = scaling.measure(solvers, columns, lambda d: problem(2000, d), budget=6, label="columns d (m = 2000)")
 figure, axes = plt.subplots(1, 2, figsize=(12, 4.6))
 in_rows.plot(ax=axes[0], peer="numpy lstsq")
 in_columns.plot(ax=axes[1], peer="numpy lstsq")
 plt.show()
+mine, normal = in_columns.seconds["descent (yours)"], in_columns.seconds["normal equations"]
+last = np.flatnonzero(np.isfinite(mine) & np.isfinite(normal))[-1]
+meet = columns[last] * mine[last] / normal[last]
+print(f"If descent goes on with slope 1 and the normal equations with slope 2, they meet at d = {meet:,.0f}.")
 in_columns.table()
 
 # %% [markdown]
-# Read off your own machine: which solver wins at the right edge of each picture, and by how much? Two remarks. While
-# there are few columns and they are well scaled, the normal equations are hard to beat, at any number of rows:
-# $X^\top X$ is a sum over rows, so it adds up over chunks, in one pass. But they are the first to fail when $\kappa$
-# grows, for forming $X^\top X$ squares the condition number of $X$ *before* anything is solved. The next picture shows
-# this. Its horizontal axis is the condition number of $X$ itself, $\sqrt\kappa$; left is the error in the parameters,
-# right the error in what they predict.
+# Read off your own machine: which solver wins at the right edge of each picture, by how much, and what did it need in
+# memory? Two remarks. While there are few columns and they are well scaled, the normal equations are hard to beat, at
+# any number of rows: $X^\top X$ is a sum over rows, so it adds up over chunks, in one pass. But they are the first to
+# fail when $\kappa$ grows, for forming $X^\top X$ squares the condition number of $X$ *before* anything is solved. The
+# next picture shows this. Its horizontal axis is the condition number of $X$ itself, $\sqrt\kappa$; left is the error
+# in the parameters, right the error in what they predict.
 
 
 # %% tags=["demo"]
@@ -1348,7 +1355,7 @@ else:
 # back.
 
 # %% tags=["demo"]
-file_rows, chunk_rows, columns = demo_size(full=400_000, small=20_000), demo_size(full=16_384, small=4_096), 40
+file_rows, chunk_rows, columns = demo_size(full=200_000, small=20_000), demo_size(full=16_384, small=4_096), 40
 starts = range(0, file_rows, chunk_rows)
 
 
@@ -1371,7 +1378,7 @@ def chunks_of(stored, first=0, last=file_rows):
         yield part[:, :-1], part[:, -1]
 
 
-def fit(stored, steps):
+def descend_on(stored, steps):
     """Your descent on the whole file; the optimiser never learns that it is one."""
     return gradient_descent(
         lambda theta: chunked_gradient(chunks_of(stored), theta), np.zeros(columns, np.float32), 0.9, steps
@@ -1390,14 +1397,15 @@ with tempfile.TemporaryDirectory() as folder:
     truth = write(os.path.join(folder, "rows.npy"))
     stored = np.load(os.path.join(folder, "rows.npy"), mmap_mode="r")
     with device.timer("cpu") as took:
-        theta_file, history = fit(stored, steps=12)
+        theta_file, history = descend_on(stored, steps=12)
     read = len(history) * stored.nbytes
     print(f"a file of {stored.nbytes / 1e6:.0f} MB, {chunk_rows * stored[0].nbytes / 1e6:.1f} MB of it at a time")
     print(f"{len(history)} passes, {read / 1e9:.2f} GB in {took.seconds:.1f} s: {read / took.seconds / 1e9:.1f} GB/s")
     print(f"distance from the truth, relative: {np.linalg.norm(theta_file - truth) / np.linalg.norm(truth):.4f}")
-    alone = from_workers(stored, truth, 1)
+    origin = np.zeros(columns, np.float32)
+    alone = from_workers(stored, origin, 1)
     for workers in (2, 3, 7, 16):
-        apart = np.linalg.norm(from_workers(stored, truth, workers) - alone) / np.linalg.norm(alone)
+        apart = np.linalg.norm(from_workers(stored, origin, workers) - alone) / np.linalg.norm(alone)
         print(
             f"{workers:2d} workers, {8 * (columns + 2)} bytes from each: the gradient differs by {apart:.0e}, relative"
         )

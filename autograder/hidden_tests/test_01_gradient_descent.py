@@ -445,7 +445,7 @@ def test_limit_needs_no_gap(submission, rng):
 
 @pytest.mark.exercise("largest_stable_lr", weight=2, hint=3)
 def test_limit_starts_at_random(submission, rng):
-    """No direction is overlooked: columns that sum to zero, data along any single axis."""
+    """No direction is overlooked, whether rows and columns sum to zero or the data lie along a single axis."""
     given = [centred(rng, 20, 0.5 ** np.arange(5)), np.array([[1.0, -1.0], [1.0, -1.0]]), np.array([[2.0, -1.0, -1.0]])]
     given += [np.diag(np.where(np.arange(5) == axis, 2.0, 1.0)) for axis in range(5)]
     for X in given:  # lambda_2 is at most half of lambda_max in all of them
