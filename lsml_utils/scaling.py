@@ -1,5 +1,6 @@
 """How time and memory grow: competitors measured side by side over sizes, with the exponents that fit."""
 
+import contextlib
 import sys
 import time
 import tracemalloc
@@ -85,6 +86,7 @@ class Measurement:
             ratio = _ratio(values, series[peer], self.sizes) if peer is not None and name != peer else ""
             style = {"color": plotting._colour(i), "linestyle": plotting.DASHES[i % len(plotting.DASHES)]}
             known = np.isfinite(values) & (values > 0)
+            ratio = " (the peer)" if name == peer else ratio
             grows = _power(exponents[name])
             label = f"{name}: ${grows.replace('^', '^{')}}}${ratio}" if "^" in grows else f"{name}{ratio}"
             ax.plot(
@@ -108,6 +110,7 @@ def measure(
     repeat: int = 3,
     label: str = "n",
     memory: str | None = "allocated",
+    threads: int | None = None,
 ) -> Measurement:
     """Seconds and peak memory of each competitor at each size, measured in turns so that all meet the same weather.
 
@@ -119,6 +122,7 @@ def measure(
     memory: "allocated" (what Python and numpy allocate in one call, by tracemalloc; torch's own memory is not seen),
     "resident" (growth of this process, sampled every 2 ms; sees everything, blurs small peaks), "cuda" (torch's
     allocator on the GPU, exact), or None. The memory run is apart from the timed ones.
+    threads: at most so many for BLAS and OpenMP while measuring; 1 gives steadier numbers where others use the machine.
 
     >>> found = measure({"sort": sorted}, sizes=[1000, 10_000], setup=lambda n: list(range(n)))
     >>> found.seconds["sort"].shape
@@ -130,8 +134,26 @@ def measure(
     if memory not in _MEMORY:
         raise ValueError(f"memory = {memory!r}: it must be one of {', '.join(map(repr, _MEMORY))}")
     curves = {name: _Curve(function, budget / len(competitors)) for name, function in competitors.items()}
+    with _limited(threads):
+        notes = _take_turns(curves, sizes.tolist(), setup, budget, repeat, label, memory)
+    seconds = {name: np.array([curve.best.get(s, np.nan) for s in sizes.tolist()]) for name, curve in curves.items()}
+    peaks = {name: np.array([curve.peak.get(s, np.nan) for s in sizes.tolist()]) for name, curve in curves.items()}
+    return Measurement(
+        sizes=sizes,
+        seconds=seconds,
+        memory=peaks if memory else {},
+        exponents={name: exponent(sizes, values) for name, values in seconds.items()},
+        memory_exponents={name: exponent(sizes, values) for name, values in peaks.items()} if memory else {},
+        label=label,
+        measured=_MEMORY[memory],
+        notes=tuple(notes),
+    )
+
+
+def _take_turns(curves, sizes, setup, budget, repeat, label, memory) -> list[str]:
+    """Fill the curves size by size; which of them were stopped, and why."""
     begun, notes = time.perf_counter(), []
-    for size in sizes.tolist():
+    for size in sizes:
         running = {}
         for name, curve in curves.items():
             if curve.stopped:
@@ -152,23 +174,21 @@ def measure(
         arguments = arguments if isinstance(arguments, tuple) else (arguments,)
         for curve in running.values():
             curve.warm_up(size, arguments, memory)
-        quick = MORE * budget / len(competitors) / len(sizes)
+        quick = MORE * budget / len(curves) / len(sizes)
         for i in range(5 * repeat):
             order = [curve for curve in running.values() if i < repeat or curve.spent_at(size) < quick]
             for curve in order[i % max(1, len(order)) :] + order[: i % max(1, len(order))]:
                 curve.run(size, arguments)
-    seconds = {name: np.array([curve.best.get(s, np.nan) for s in sizes.tolist()]) for name, curve in curves.items()}
-    peaks = {name: np.array([curve.peak.get(s, np.nan) for s in sizes.tolist()]) for name, curve in curves.items()}
-    return Measurement(
-        sizes=sizes,
-        seconds=seconds,
-        memory=peaks if memory else {},
-        exponents={name: exponent(sizes, values) for name, values in seconds.items()},
-        memory_exponents={name: exponent(sizes, values) for name, values in peaks.items()} if memory else {},
-        label=label,
-        measured=_MEMORY[memory],
-        notes=tuple(notes),
-    )
+    return notes
+
+
+def _limited(threads: int | None):
+    """A context in which numerical libraries use at most so many threads."""
+    if threads is None:
+        return contextlib.nullcontext()
+    from threadpoolctl import threadpool_limits
+
+    return threadpool_limits(limits=threads)
 
 
 _MEMORY = {
@@ -295,5 +315,9 @@ def _ratio(values, peer, sizes) -> str:
     if not len(both):
         return ""
     ratio = values[both[-1]] / peer[both[-1]]
-    shown = f"{float(f'{ratio:.3g}'):,.0f}" if ratio >= 100 else f"{ratio:.3g}"
-    return f", {shown}× the peer at {sizes[both[-1]]:,}"
+    if not ratio > 0:
+        return ""
+    large = max(ratio, 1 / ratio)
+    shown = f"{float(f'{large:.3g}'):,.0f}" if large >= 100 else f"{large:.3g}"
+    shown = f"1/{shown} of" if ratio < 0.995 else f"{shown}×"
+    return f", {shown} the peer at {sizes[both[-1]]:,}"

@@ -115,6 +115,7 @@ measured = scaling.measure(
     setup=lambda n: (np.random.default_rng(0).standard_normal((n, n)),),
     budget=6.0,
     label="rows n",
+    threads=1,
 )
 measured.table()
 

@@ -156,9 +156,36 @@ def test_the_plot_has_slopes_and_the_ratio_to_the_peer(clock, monkeypatch):
     ax = found.plot(peer="peer")
     assert (ax.get_xscale(), ax.get_yscale(), ax.get_xlabel()) == ("log", "log", "columns")
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert labels == ["mine: $n^{2.00}$, 3× the peer at 400", "peer: $n^{2.00}$"]
+    assert labels == ["mine: $n^{2.00}$, 3× the peer at 400", "peer: $n^{2.00}$ (the peer)"]
     assert ax.get_lines()[0].get_xydata()[:, 1] == pytest.approx(found.seconds["mine"])
     plt.close("all")
+
+
+@pytest.mark.parametrize(
+    ("mine", "said"),
+    [
+        (2.0, ", 2× the peer at 9"),
+        (0.5, ", 1/2 of the peer at 9"),
+        (1.0, ", 1× the peer at 9"),
+        (12345.0, ", 12,300× the peer at 9"),
+        (1 / 4321, ", 1/4,320 of the peer at 9"),
+        (np.nan, ""),
+        (0.0, ""),
+    ],
+)
+def test_the_ratio_reads_as_a_person_would_say_it(mine, said):
+    assert scaling._ratio(np.array([mine]), np.array([1.0]), np.array([9])) == said
+
+
+def test_threads_are_limited_while_measuring_and_given_back():
+    from threadpoolctl import threadpool_info
+
+    def most():
+        return max(pool["num_threads"] for pool in threadpool_info())
+
+    before, during = most(), []
+    scaling.measure({"a": lambda n: during.append(most())}, sizes=[1], repeat=1, threads=1)
+    assert set(during) == {1} and most() == before
 
 
 def test_exponent_leaves_out_what_is_missing():
