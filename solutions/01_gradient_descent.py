@@ -90,7 +90,7 @@ checking.start("01_gradient_descent", total=7)
 
 # %% tags=["demo"]
 figure, axes = plt.subplots(1, 2, figsize=(11, 4.2))
-angles = np.linspace(0, 2 * np.pi, 8, endpoint=False)
+angles = np.linspace(0, 2 * np.pi, 8, endpoint=False) + np.pi / 8  # none on an axis
 for ax, (a, b) in zip(axes, [(1.0, 1.0), (1.0, 9.0)], strict=True):
     title = f"condition number {max(a, b) / min(a, b):.0f}"
 
@@ -100,7 +100,7 @@ for ax, (a, b) in zip(axes, [(1.0, 1.0), (1.0, 9.0)], strict=True):
     plotting.contours(bowl, (-3, 3), (-2, 2), minimum=(0, 0), xlabel="θ₁", ylabel="θ₂", title=title, ax=ax)
     on_a_line = 1.7 * b**0.15 * np.column_stack([np.cos(angles) / np.sqrt(a), np.sin(angles) / np.sqrt(b)])
     downhill = -on_a_line * [a, b]
-    downhill *= 0.4 / np.linalg.norm(downhill, axis=1, keepdims=True)
+    downhill *= 0.3 / np.linalg.norm(downhill, axis=1, keepdims=True)
     ax.quiver(*on_a_line.T, *downhill.T, angles="xy", scale_units="xy", scale=1, width=0.006, color="#D55E00", zorder=3)
     ax.set_aspect("equal")
 plt.show()
@@ -224,12 +224,13 @@ with check("mse_loss"):
 def mse_gradient(X: np.ndarray, y: np.ndarray, theta: np.ndarray) -> np.ndarray:
     """The gradient of J(theta) = 1/(2m) * ||X theta - y||^2 with respect to theta.
 
-    X: (m, d) floats or integers, m >= 1 and d >= 1. May be a view that is not contiguous, and read-only.
+    X: (m, d) floats or integers, m >= 1 and d >= 1; may be a view, not contiguous, or read-only.
     y: (m,) floats or integers.
     theta: (d,) floats.
 
-    Returns a new array of shape (d,), of a floating dtype, as exact as the inputs' own precision allows.
-    Takes O(m d) time and O(m + d) memory besides its arguments: d may be so large that no (d, d) array fits.
+    Returns a new array of shape (d,), of a floating dtype, as exact as the inputs' own precision
+    allows. Takes O(m d) time and O(m + d) memory besides its arguments: d may be so large that no
+    array of shape (d, d) fits.
     Leaves its arguments as they are. They are valid: nothing needs to be checked here.
     """
     ### BEGIN SOLUTION
@@ -348,17 +349,20 @@ def gradient_descent(
 ) -> tuple[np.ndarray, list[float]]:
     """Walk downhill from theta0: theta_{k+1} = theta_k - lr * gradient(theta_k).
 
-    grad: called as grad(theta) with theta of shape (d,); returns the pair (loss, gradient), a float and an array (d,).
+    grad: called as grad(theta) with theta of shape (d,); returns the pair (loss, gradient), a float
+      and an array (d,).
     theta0: (d,) floats or integers, the start; neither it nor what grad returns may be modified.
     lr: the learning rate, > 0.
     steps: the largest number of updates, >= 0.
-    tol: stop at the first theta_k, k = 0 included, whose gradient has a Euclidean norm <= tol; do not update there.
+    tol: stop at the first theta_k, k = 0 included, whose gradient has a Euclidean norm <= tol; do
+      not update there.
 
     Returns (theta, history).
-      theta: (d,) new array, the last point at which grad was called. Its dtype is theta0's if that is a floating
-        dtype (and lr a Python float), else float64.
-      history: list or 1-D array of the losses at theta_0, theta_1, ..., theta: one more than there were updates,
-        so steps + 1 of them unless tol ended the walk. grad is called exactly once for each.
+      theta: (d,) new array, the last point at which grad was called. Its dtype is theta0's if that
+        is a floating dtype (and lr a Python float), else float64.
+      history: list or 1-D array of the losses at theta_0, theta_1, ..., theta: one more than there
+        were updates, so steps + 1 of them unless tol ended the walk. grad is called exactly once
+        for each.
     A walk that diverges is no error: its history grows, and may end in inf or nan.
     """
     ### BEGIN SOLUTION
@@ -533,17 +537,20 @@ plt.show()
 
 # %% exercise="largest_stable_lr" points=3 minutes=20 forbids=["np.linalg.eigh", "np.linalg.eigvalsh", "np.linalg.svd"]
 def largest_stable_lr(X: np.ndarray, steps: int = 100, seed: int = 0) -> float:
-    """The learning rate 2 / lambda_max(X^T X / m) below which gradient descent on the squared loss converges.
+    """The rate 2 / lambda_max(X^T X / m), below which descent on the squared loss converges.
 
     X: (m, d) floats or integers, m >= 1 and d >= 1.
-    steps: the number of rounds of power iteration, >= 1, each two products of X or its transpose with a vector.
-    seed: the start is random, with normal entries from np.random.default_rng(seed): the same seed, the same answer.
+    steps: the number of rounds of power iteration, >= 1. A round is two products, one of X and one
+      of its transpose, with a vector.
+    seed: the start is random, with normal entries from np.random.default_rng(seed): the same seed,
+      the same answer.
 
-    Returns a float: 2 over the estimate of lambda_max after those rounds (the Rayleigh quotient of the last unit
-    vector v, or the norm of X^T X v / m: both come from below, and the tests take either). Infinity if X is all zeros:
-    every rate is then stable.
-    Takes O(m d) time a round and O(m + d) memory besides X: neither X^T X nor X X^T may be formed, since m or d may
-    be so large that they do not fit. np.linalg.eigh, np.linalg.eigvalsh and np.linalg.svd may not be used.
+    Returns a float, 2 over the estimate of lambda_max after those rounds. The estimate is the
+    Rayleigh quotient of the last unit vector v, or the norm of X^T X v / m: both come from below,
+    and the tests take either. Returns infinity if X is all zeros: every rate is then stable.
+    Takes O(m d) time a round and O(m + d) memory besides X: neither X^T X nor X X^T may be formed,
+    since m or d may be so large that they do not fit. np.linalg.eigh, np.linalg.eigvalsh and
+    np.linalg.svd may not be used.
     Entries of X between 1e-60 and 1e60 neither overflow nor vanish. Leaves X as it is.
     """
     ### BEGIN SOLUTION
@@ -678,19 +685,22 @@ def backtracking_line_search(
     c: float = 1e-4,
     max_trials: int = 50,
 ) -> float:
-    """The first of the steps lr, lr * shrink, lr * shrink^2, ... that lowers the loss enough (Armijo's condition):
+    """The first of the steps lr, lr * shrink, lr * shrink^2, ... that lowers the loss enough:
 
         loss(theta - step * gradient) <= loss(theta) - c * step * ||gradient||_2^2
 
-    loss: called as loss(theta) with an array (d,); returns a float, which may be nan or inf at a trial point:
-      the condition then does not hold (nan is not <= anything).
+    loss: called as loss(theta) with an array (d,); returns a float, which may be nan or inf at a
+      trial point: the condition then does not hold (nan is not <= anything).
     theta: (d,) floats, where we stand; loss(theta) is finite.
-    gradient: (d,) floats, the gradient there. If it is zero, the first step is accepted like any other.
-    lr: the first step to try, > 0.    shrink: between 0 and 1.    c: between 0 and 1.
+    gradient: (d,) floats, the gradient there. If it is zero, the first step is accepted like any
+      other.
+    lr: the first step to try, > 0.
+    shrink, c: both between 0 and 1.
     max_trials: the largest number of steps to try, >= 1.
 
     Returns the step, a float; 0.0 if none of max_trials steps is accepted.
-    Calls loss once at theta and once for each step tried, and never again. Leaves theta and gradient as they are.
+    Calls loss once at theta and once for each step tried, and never again. Leaves theta and
+    gradient as they are.
     """
     ### BEGIN SOLUTION
     here = loss(theta)
@@ -842,23 +852,26 @@ def nesterov(
     steps: int = 100,
     tol: float = 0.0,
 ) -> tuple[np.ndarray, list[float]]:
-    """Nesterov's accelerated gradient descent, with the arguments and the contract of gradient_descent.
+    """Nesterov's accelerated descent, with the arguments and the contract of gradient_descent.
 
         v_0 = theta_0,  t_0 = 1,  and for k = 0, 1, ...:
         theta_{k+1} = v_k - lr * gradient(v_k)
         t_{k+1} = (1 + sqrt(1 + 4 t_k^2)) / 2
         v_{k+1} = theta_{k+1} + (t_k - 1) / t_{k+1} * (theta_{k+1} - theta_k)
 
-    grad: called as grad(v) with v of shape (d,); returns the pair (loss, gradient), a float and an array (d,).
+    grad: called as grad(v) with v of shape (d,); returns the pair (loss, gradient), a float and an
+      array (d,).
     theta0: (d,) floats or integers, the start; neither it nor what grad returns may be modified.
     lr: the learning rate, > 0.
     steps: the largest number of updates (rounds of the three lines above), >= 0.
-    tol: stop at the first v_k, k = 0 included, whose gradient has a Euclidean norm <= tol; do not update there.
+    tol: stop at the first v_k, k = 0 included, whose gradient has a Euclidean norm <= tol; do not
+      update there.
 
     Returns (v, history), about the look-ahead points, since they are where the loss is known.
-      v: (d,) new array, the last point at which grad was called: v_steps unless tol ended the walk before.
-      history: list or 1-D array of the losses at v_0, v_1, ..., v: one more than there were updates.
-        grad is called exactly once for each.
+      v: (d,) new array of floats, the last point at which grad was called: v_steps unless tol ended
+        the walk before.
+      history: list or 1-D array of the losses at v_0, v_1, ..., v: one more than there were
+        updates. grad is called exactly once for each.
     """
     ### BEGIN SOLUTION
     theta = np.array(theta0)
@@ -1044,16 +1057,20 @@ print(f"last walk against scikit-learn: coefficients differ by {np.abs(theta_d[1
 
 
 # %% exercise="chunked_gradient" points=2 minutes=10 bug=true
-def chunked_gradient(chunks: Iterable[tuple[np.ndarray, np.ndarray]], theta: np.ndarray) -> tuple[float, np.ndarray]:
-    """The loss J(theta) and its gradient for data that come in chunks, without ever holding all of them.
+def chunked_gradient(
+    chunks: Iterable[tuple[np.ndarray, np.ndarray]],
+    theta: np.ndarray,
+) -> tuple[float, np.ndarray]:
+    """The loss J(theta) and its gradient for data that come in chunks, one at a time.
 
-    chunks: any iterable of pairs (X_c, y_c) of shapes (m_c, d) and (m_c,), m_c >= 0. The chunks may differ in size,
-      some may be empty, and all rows together are the data, m = sum of the m_c. It may be a generator: it can be
-      gone through once, and only one chunk at a time need fit into memory.
+    chunks: any iterable of pairs (X_c, y_c) of shapes (m_c, d) and (m_c,), m_c >= 0, floats or
+      integers. All rows together are the data, m = sum of the m_c. The chunks may differ in size,
+      and some may be empty. It may be a generator: it can be gone through once, and only one chunk
+      at a time need fit into memory.
     theta: (d,) floats.
 
-    Returns (loss, gradient): a float and a new array (d,), equal up to rounding to mse_loss and mse_gradient of the
-    whole data, so that it can serve as the `grad` of an optimiser.
+    Returns (loss, gradient), a float and a new array (d,), equal up to rounding to mse_loss and
+    mse_gradient of the whole data, so that it can serve as the `grad` of an optimiser.
     Raises ValueError if there is no row at all. Leaves the chunks and theta as they are.
     """
     ### BEGIN SOLUTION
