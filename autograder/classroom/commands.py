@@ -176,8 +176,10 @@ def _class_lab(arguments) -> int:
     command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={folder.path}"]
     command += ["--no-browser"] if arguments.no_browser else []
     command += ["--allow-root"] if os.geteuid() == 0 else []
-    # nbgrader reads its configuration from the working directory.
-    return subprocess.call(command, cwd=folder.path, env=os.environ | {"PATH": _path()})
+    folder.app  # noqa: B018 - a configuration that cannot be loaded is said here, and not ignored there
+    # nbgrader reads its configuration from the working directory, and goes on without it where it is broken.
+    strict = {"PATH": _path(), "TRAITLETS_APPLICATION_RAISE_CONFIG_FILE_ERROR": "1"}
+    return subprocess.call(command, cwd=folder.path, env=os.environ | strict)
 
 
 def _path() -> str:

@@ -11,6 +11,7 @@ FOLDER/
 
 import contextlib
 import fcntl
+import importlib.util
 import json
 import os
 import re
@@ -89,7 +90,7 @@ class ClassFolder:
             raise UserError(f"{path} exists and is not empty; nothing was changed")
         more = ""
         if db:
-            more += f"c.CourseDirectory.db_url = {db!r}\n"
+            more += f"c.CourseDirectory.db_url = {_with_driver(db)!r}\n"
         if exchange:
             more += f"c.Exchange.root = {str(exchange.resolve())!r}\n"
         private = path / ".lsml"
@@ -162,14 +163,18 @@ class ClassFolder:
         scripts = os.path.dirname(sys.executable)
         if scripts not in os.environ.get("PATH", "").split(os.pathsep):
             os.environ["PATH"] = os.pathsep.join([scripts, os.environ.get("PATH", os.defpath)])
-        app = NbGrader()
+        app = NbGrader(raise_config_file_errors=True)
         app.load_cwd_config = False
         app.config_dir = str(self.path)
         try:
             app.initialize([], root=str(self.path))
         except (Exception, SystemExit) as error:
-            raise UserError(f"{self.path / 'nbgrader_config.py'} cannot be loaded: {error}") from error
+            why = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise UserError(f"{self.path / 'nbgrader_config.py'} cannot be loaded: {why}") from error
         app.log.setLevel("ERROR")
+        # nbgrader goes on with its own defaults, which would run students' code as this user.
+        if "autograder.classroom.bridge" not in str(app.config.get("Autograde", {}).get("exporter_class", "")):
+            raise UserError(f"{self.path / 'nbgrader_config.py'} does not call configure(c, folder)")
         return app
 
     @property
@@ -194,6 +199,7 @@ class ClassFolder:
         from sqlalchemy.exc import SQLAlchemyError
 
         url = self.app.coursedir.db_url
+        shown = "of this class"
         try:
             shown = make_url(url).render_as_string(hide_password=True)
             with Gradebook(url, self.course) as book:
@@ -201,6 +207,8 @@ class ClassFolder:
         except SQLAlchemyError as error:
             why = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
             raise UserError(f"the gradebook {shown} cannot be used: {why}") from error
+        except ModuleNotFoundError as error:
+            raise UserError(f"the gradebook {shown} needs the package {error.name}; install it with pip") from error
 
     @contextlib.contextmanager
     def lock(self, wait: bool = False) -> Iterator[None]:
@@ -227,3 +235,10 @@ def _text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _with_driver(url: str) -> str:
+    """A database URL that names the PostgreSQL driver that is installed; SQLAlchemy's default changed with 2.1."""
+    if url.startswith("postgresql://") and importlib.util.find_spec("psycopg2"):
+        return url.replace("postgresql://", "postgresql+psycopg2://", 1)
+    return url

@@ -201,10 +201,9 @@ def faults(status: ClassStatus) -> list[tuple[str, str, str]]:
     for (student, module), standing in sorted(status.standings.items()):
         report = standing.report
         if report is not None and report.status != "graded":
-            found.append((student, module, "; ".join(report.notes) or report.status))
-        elif report is not None and any(result.score is None for result in report.exercises):
             names = ", ".join(result.id for result in report.exercises if result.score is None)
-            found.append((student, module, f"the grader failed on {names}"))
+            why = [f"the grader failed on {names}"] if names else [report.status]
+            found.append((student, module, "; ".join([*why, *report.notes])))
         if standing.flagged:
             found.append((student, module, "flagged in formgrader"))
     return found

@@ -159,14 +159,16 @@ def test_broken_configuration(capsys, folder):
     (folder.path / "nbgrader_config.py").write_text("c = (")
     status, _, err = lsml(capsys, "status", "-C", folder.path)
     assert status == 2
-    one_line(err, "nbgrader_config.py")
+    one_line(err, "nbgrader_config.py", "line")
 
 
 def test_database_that_is_not_there(capsys, folder, answer, hand_in):
     pytest.importorskip("psycopg2")
     hand_in("ada", answer())
     config = folder.path / "nbgrader_config.py"
-    config.write_text(config.read_text() + 'c.CourseDirectory.db_url = "postgresql://me:hush@127.0.0.1:9/none"\n')
+    config.write_text(
+        config.read_text() + 'c.CourseDirectory.db_url = "postgresql+psycopg2://me:hush@127.0.0.1:9/none"\n'
+    )
     status, _, err = lsml(capsys, "autograde", "01", "-C", folder.path)
     assert status == 2
     one_line(err, "cannot be used")
@@ -243,4 +245,4 @@ def test_commands_are_listed(capsys):
         "regrade",
         "demo",
     ):
-        assert f"    {name} " in text
+        assert f"\n    {name}" in text
