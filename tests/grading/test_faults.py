@@ -163,10 +163,10 @@ def test_feedback_on_a_broken_test_gives_no_expected_value_away(grader, full, ch
     assert "the reference fails it too" in graded.notes[0] and "close" not in str(graded.to_dict())
 
 
-def test_a_test_that_is_too_slow_here_costs_nothing(grader, full, changed):
-    changed(REFERENCE, "return x[-1]", "import time; time.sleep(1.5); return x[-1]")
+def test_a_test_that_is_too_slow_here_costs_nothing(impatient, full, changed):
+    changed(REFERENCE, "return x[-1]", "import time; time.sleep(1000)")
     full.write_text(full.read_text().replace("return x[-1]", "while True: pass"))
-    assert_flagged(grader.grade(full), ["last"])
+    assert "last" in faulty(impatient.grade(full))
 
 
 def test_a_module_that_cannot_be_read(grader, full, changed):

@@ -1,6 +1,7 @@
 """Honest work never loses marks to the grader. Each case is a right submission that looks unusual; it gets them all."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from conftest import as_notebook, code, index, released
@@ -57,7 +58,6 @@ ADDED = {
     "own plots": "%matplotlib inline\nimport matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()",
     "a failing scratch cell": "undefined_name + 1",
     "a scratch cell with a syntax error": "def f(:",
-    "a slow scratch cell": "import time\ntime.sleep(1000)",
     "warnings made errors": "import warnings\nwarnings.simplefilter('error')",
     "a shell command": "!ls -la /\nfiles = !ls",
     "a bash cell": "%%bash\necho hello",
@@ -90,6 +90,14 @@ def test_an_added_cell(grader, module, write, source):
     cells.insert(index(cells, "mean_square") + 1, code(source))
     report, lost = graded(grader, module, write(cells))
     assert not lost and report.score == 9 and report.status == "graded"
+
+
+def test_a_scratch_cell_that_never_ends(grader, module, write, monkeypatch):
+    monkeypatch.setattr(grader, "limits", replace(grader.limits, cell_seconds=3.0))
+    cells = released(module, "all")
+    cells.insert(index(cells, "mean_square") + 1, code("import time\ntime.sleep(1000)"))
+    report, lost = graded(grader, module, write(cells))
+    assert not lost and report.score == 9
 
 
 def shuffled(cells):

@@ -30,7 +30,7 @@ def test_specs(module):
     assert (first.exercise, first.weight, first.core, first.hint) == ("mean_square", 3, True, 2)
     assert first.sentence == "The mean of the squares is right for any length."
     assert found["test_root"].depends == ("mean_square",)
-    assert found["test_one_chunk_at_a_time"].memory_mb == 64 and found["test_counts"].seconds == 2
+    assert found["test_one_chunk_at_a_time"].memory_mb == 64 and found["test_counts"].seconds == 8
 
 
 HEAD = "import pytest\nfrom autograder.judging import close\n"
