@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import sys
 import textwrap
 from collections.abc import Callable, Iterable
 from types import FunctionType, ModuleType
@@ -19,46 +20,76 @@ def broken(function: Callable, forbids: Iterable[str]) -> list[str]:
     >>> broken(lambda x: math.sqrt(x), ["math.exp"])
     []
     """
-    used: set[str] = set()
+    used: dict[str, object] = {}
     _collect(function, used, set())
-    scope = getattr(inspect.unwrap(function), "__globals__", {})
-    return [rule for rule in forbids if any(_covers(_full(rule, scope), name) for name in used)]
+    scope = _scope(function)
+
+    def breaks(rule: str) -> bool:
+        full = _full(rule, scope)
+        target = _named(full)
+        same = target is not None and any(found is target for found in used.values())
+        return same or any(_covers(full, name) for name in used)
+
+    return [rule for rule in forbids if breaks(rule)]
+
+
+def _scope(function: Callable) -> dict:
+    """The names that a function, or a class's first method, sees around it."""
+    members = [inspect.unwrap(function), *(vars(function).values() if isinstance(function, type) else ())]
+    return next((member.__globals__ for member in members if isinstance(member, FunctionType)), {})
+
+
+def _named(full: str) -> object | None:
+    """What a dotted name stands for, if its module is loaded: functions written in C do not know their own names."""
+    module, _, name = full.rpartition(".")
+    return getattr(sys.modules.get(module), name, None)
 
 
 def _covers(rule: str, name: str) -> bool:
     return name == rule or (not rule.startswith(".") and name.startswith(f"{rule}."))
 
 
-def _collect(function: Callable, used: set[str], seen: set[int]) -> None:
+def _collect(function: Callable, used: dict[str, object], seen: set[int]) -> None:
     function = inspect.unwrap(function)
     if id(function) in seen or not isinstance(function, FunctionType | type):
         return
     seen.add(id(function))
+    if isinstance(function, type):  # a class of a notebook has no source of its own: its methods have
+        for base in function.__bases__:
+            used[f"{base.__module__}.{base.__qualname__}"] = base
+        for member in vars(function).values():
+            inner = getattr(member, "__func__", getattr(member, "fget", member))  # class and static methods, properties
+            if isinstance(inner, FunctionType) and _is_students(inner):
+                _collect(inner, used, seen)
+        return
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     except (OSError, TypeError, SyntaxError):
         return
-    scope = getattr(function, "__globals__", None) or vars(inspect.getmodule(function) or object)
+    scope = function.__globals__
     arguments = {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            used |= {alias.name for alias in node.names}
+            used |= dict.fromkeys(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            used |= {f"{node.module}.{alias.name}" for alias in node.names}
+            used |= dict.fromkeys(f"{node.module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Attribute):
-            used.add(f".{node.attr}")
+            used[f".{node.attr}"] = None
         name = _dotted(node)
         if name is None or name.partition(".")[0] in arguments:
             continue
-        used.add(_full(name, scope))
-        found = scope.get(name)
+        found = used[_full(name, scope)] = scope.get(name)
         if isinstance(found, FunctionType | type) and _is_students(found):
             _collect(found, used, seen)
 
 
 def _is_students(found) -> bool:
+    if isinstance(found, type):
+        package = str(found.__module__).partition(".")[0]
+        file = getattr(sys.modules.get(package), "__file__", None)
+        return package not in sys.stdlib_module_names and (file is None or sources.is_user_code(file))
     code = getattr(found, "__code__", None)
-    return sources.is_user_code(code.co_filename) if code else getattr(found, "__module__", "") == "__main__"
+    return code is not None and sources.is_user_code(code.co_filename)
 
 
 def _full(name: str, scope: dict) -> str:
