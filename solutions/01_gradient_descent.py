@@ -51,7 +51,7 @@
 # %% tags=["setup"]
 try:
     from lsml_utils import checking, datasets, demo_size, device, plotting, scaling
-    from lsml_utils.checking import check, expect_close, expect_raises, expect_shape, expect_unchanged
+    from lsml_utils.checking import check, expect_close, expect_dtype, expect_raises, expect_shape, expect_unchanged
 except ModuleNotFoundError as missing:
     raise SystemExit(f"{missing.name} is missing: run `make setup` in the course's folder, then `make lab`.") from None
 
@@ -160,22 +160,23 @@ def mse_loss(X: np.ndarray, y: np.ndarray, theta: np.ndarray) -> float:
 # </details>
 
 # %% check="mse_loss"
-# Three points, and the line 0 + 1*x. It predicts 0, 1, 2; the residuals are -1, -1, 0; so J = (1 + 1 + 0) / (2 * 3).
+# Three points, and the line 0 + 1*x. It predicts 0, 1, 2; the residuals are -1, -2, 0; so J = (1 + 4 + 0) / (2 * 3).
 X_hand = np.array([[1.0, 0.0], [1.0, 1.0], [1.0, 2.0]])
-y_hand = np.array([1.0, 2.0, 2.0])
+y_hand = np.array([1.0, 3.0, 2.0])
 theta_hand = np.array([0.0, 1.0])
 
 with check("mse_loss"):
     expect_close(
         mse_loss(X_hand, y_hand, theta_hand),
-        1 / 3,
+        5 / 6,
         rtol=1e-12,
-        hint="by hand: (1 + 1 + 0) / (2 * 3)",
+        hint="by hand: (1 + 4 + 0) / (2 * 3)",
         mistakes={
-            "This is 1/m times the sum of squares; the loss of this module is 1/(2m) times it.": 2 / 3,
-            "This is half the sum of squares; it is not yet divided by m.": 1.0,
-            "This is the sum of squares; it is not yet divided by 2m.": 2.0,
-            "You divided by the number of columns; the mean is over the rows.": 1 / 2,
+            "This is 1/m times the sum of squares; the loss of this module is 1/(2m) times it.": 5 / 3,
+            "This is half the sum of squares; it is not yet divided by m.": 5 / 2,
+            "This is the sum of squares; it is not yet divided by 2m.": 5.0,
+            "You divided by the number of columns; the mean is over the rows.": 5 / 4,
+            "This adds up the residuals without their sign; square them.": 1 / 2,
         },
     )
     expect_close(mse_loss(X_hand, X_hand @ theta_hand, theta_hand), 0.0, atol=1e-15, hint="a perfect fit has loss 0")
@@ -258,30 +259,29 @@ def mse_gradient(X: np.ndarray, y: np.ndarray, theta: np.ndarray) -> np.ndarray:
 # </details>
 
 # %% check="mse_gradient"
-# The same three points: the residuals are -1, -1, 0. Times the column of ones: -1 - 1 + 0 = -2. Times the column x:
-# 0 - 1 + 0 = -1. Both over m = 3.
+# The same three points: the residuals are -1, -2, 0. Times the column of ones: -1 - 2 + 0 = -3. Times the column x:
+# 0 - 2 + 0 = -2. Both over m = 3.
 with check("mse_gradient"):
-    got = mse_gradient(X_hand, y_hand, theta_hand)
+    with expect_unchanged(X=X_hand, y=y_hand, theta=theta_hand):
+        got = mse_gradient(X_hand, y_hand, theta_hand)
     expect_shape(got, (2,), hint="one entry for each column of X")
     expect_close(
         got,
-        [-2 / 3, -1 / 3],
+        [-1, -2 / 3],
         rtol=1e-12,
-        hint="by hand: X.T @ (-1, -1, 0) / 3",
+        hint="by hand: X.T @ (-1, -2, 0) / 3",
         mistakes={
-            "The sign is turned round: the gradient points uphill, so the residual is X theta - y.": [2 / 3, 1 / 3],
-            "This is the gradient of 1/m * ||r||^2: the 2 of the square meets the 1/2 of our loss.": [-4 / 3, -2 / 3],
-            "This is a sum over the rows; divide by m = 3.": [-2.0, -1.0],
-            "You divided by the number of columns; the mean is over the rows.": [-1.0, -1 / 2],
-            "You divided by 2m: the 2 of the square cancels that 2.": [-1 / 3, -1 / 6],
+            "The sign is turned round: the gradient points uphill, so the residual is X theta - y.": [1, 2 / 3],
+            "This is the gradient of 1/m * ||r||^2: the 2 of the square meets the 1/2 of our loss.": [-2, -4 / 3],
+            "This is a sum over the rows; divide by m = 3.": [-3, -2],
+            "You divided by the number of columns; the mean is over the rows.": [-3 / 2, -1],
+            "You divided by 2m: the 2 of the square cancels that 2.": [-1 / 2, -1 / 3],
         },
     )
     # By moving each parameter a little: for a quadratic, the central difference is exact up to rounding.
     for j, step in enumerate(np.eye(2)):
         slope = (mse_loss(X_hand, y_hand, theta_hand + step) - mse_loss(X_hand, y_hand, theta_hand - step)) / 2
         expect_close(got[j], slope, rtol=1e-12, hint=f"the slope of your own mse_loss along theta[{j}]")
-    with expect_unchanged(X=X_hand, y=y_hand, theta=theta_hand):
-        mse_gradient(X_hand, y_hand, theta_hand)
 
 # %% [markdown]
 # That last check is worth a closer look, for it is how you will test every gradient that you ever write. A difference
@@ -426,11 +426,15 @@ with check("gradient_descent"):
         theta, [2.0], rtol=1e-12, hint="at theta = 2 the gradient's norm is 2 <= tol: stop there, before the update"
     )
     expect_close(history, [32.0, 8.0, 2.0], rtol=1e-12, hint="one loss for each of 8, 4, 2")
+    theta, history = gradient_descent(half_square, start, lr=0.5, steps=50, tol=8.0)
+    expect_close(history, [32.0], rtol=1e-12, hint="the gradient at theta0 is 8 <= tol already: do not move at all")
     theta, history = gradient_descent(half_square, np.array([8]), lr=0.5, steps=0)
     expect_close(theta, [8.0], hint="no steps: stay at theta0")
     expect_close(history, [32.0], hint="no steps: the history holds the loss at theta0")
     theta, _ = gradient_descent(half_square, np.array([3]), lr=0.5, steps=1)
     expect_close(theta, [1.5], hint="theta0 may be integers; the answer is not")
+    theta, _ = gradient_descent(half_square, np.array([3.0], np.float32), lr=0.5, steps=1)
+    expect_dtype(theta, np.float32, hint="a float32 start stays float32")
 
 # %% [markdown]
 # Now watch your function walk. The data have two columns and a condition number of 15; the three learning rates are
@@ -758,6 +762,8 @@ with check("backtracking_line_search"):
     )
     step = backtracking_line_search(steep, stand, slope, c=0.6)
     expect_close(step, 0.125, rtol=1e-12, hint="c = 0.6 accepts steps up to 2 * (1 - 0.6) / 4 = 0.2, so 1/8")
+    step = backtracking_line_search(steep, stand, slope, shrink=0.1)
+    expect_close(step, 0.1, rtol=1e-12, hint="with shrink = 0.1 the second step is 1/10, which lands on 0.6 (J = 0.72)")
     step = backtracking_line_search(steep, stand, -slope, max_trials=5)
     expect_close(step, 0.0, hint="uphill no step is accepted: after max_trials return 0.0")
     step = backtracking_line_search(
@@ -1120,31 +1126,29 @@ def chunked_gradient(
 # </details>
 
 # %% check="chunked_gradient"
-# The three points of section 1 in two chunks, two rows and one. Residuals (-1, -1) and (0).
+# The three points of section 1 in two chunks, two rows and one. Residuals (-1, -2) and (0).
 with check("chunked_gradient"):
     pieces = [(X_hand[:2], y_hand[:2]), (X_hand[2:], y_hand[2:])]
     loss, gradient = chunked_gradient(pieces, theta_hand)
     expect_close(
         gradient,
-        [-2 / 3, -1 / 3],
+        [-1, -2 / 3],
         rtol=1e-12,
         hint="the gradient of the whole, as in section 2",
         mistakes={
-            "This is the mean of the chunks' means: the single row of the last chunk counts double.": [-1 / 2, -1 / 4],
-            "This is a sum over all rows; divide by their number.": [-2.0, -1.0],
+            "This is the mean of the chunks' means: the single row of the last chunk counts double.": [-3 / 4, -1 / 2],
+            "This is a sum over all rows; divide by their number.": [-3, -2],
         },
     )
     expect_close(
         loss,
-        1 / 3,
+        5 / 6,
         rtol=1e-12,
         hint="the loss of the whole, as in section 1",
-        mistakes={"This is the mean of the chunks' means: the gradient is repaired, the loss not yet.": 1 / 4},
+        mistakes={"This is the mean of the chunks' means: the gradient is repaired, the loss not yet.": 5 / 8},
     )
     once = ((X_c, y_c) for X_c, y_c in [(X_hand[:0], y_hand[:0]), *pieces])
-    expect_close(
-        chunked_gradient(once, theta_hand)[1], [-2 / 3, -1 / 3], rtol=1e-12, hint="an empty chunk changes nothing"
-    )
+    expect_close(chunked_gradient(once, theta_hand)[1], [-1, -2 / 3], rtol=1e-12, hint="an empty chunk changes nothing")
     with expect_raises(ValueError, hint="no row at all: there is no mean"):
         chunked_gradient([], theta_hand)
 
