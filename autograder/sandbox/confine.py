@@ -15,6 +15,7 @@ MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND, MS_REC = 1, 2, 4
 PR_SET_DUMPABLE, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT, PR_SET_PDEATHSIG = 4, 24, 38, 47, 1
 INSIDE = 1000  # the uid and gid that student code sees as its own
 SCRATCH = "/tmp"
+ADDRESSES = 64 << 30  # bytes of address space beyond the fresh process's; its page tables take 1/512 of what is used
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -111,10 +112,11 @@ def set_limits(limits):
     """Limits of each process; what all of them use together is watched from outside."""
     megabyte = 1 << 20
     for name, value in {
+        "RLIMIT_AS": status_kb("VmSize:") * 1024 + ADDRESSES,  # generous: mapped files count too
         "RLIMIT_CORE": 0,
-        "RLIMIT_DATA": data_kb() * 1024 + limits["memory_mb"] * megabyte,  # not AS: that counts mapped files
+        "RLIMIT_DATA": status_kb("VmData:") * 1024 + limits["memory_mb"] * megabyte,
         "RLIMIT_FSIZE": limits["disk_mb"] * megabyte,
-        "RLIMIT_NOFILE": 256,
+        "RLIMIT_NOFILE": 128,
         "RLIMIT_NPROC": limits["processes"],
         "RLIMIT_MEMLOCK": 0,
         "RLIMIT_MSGQUEUE": 0,
@@ -127,7 +129,7 @@ def set_limits(limits):
             resource.setrlimit(kind, (value, value))
 
 
-def data_kb():
-    """Private writable memory of this process, in KiB: what RLIMIT_DATA counts."""
+def status_kb(name):
+    """A size of this process, in KiB: VmSize is what RLIMIT_AS counts, VmData what RLIMIT_DATA counts."""
     with open("/proc/self/status") as file:
-        return next(int(line.split()[1]) for line in file if line.startswith("VmData:"))
+        return next(int(line.split()[1]) for line in file if line.startswith(name))

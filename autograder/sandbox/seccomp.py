@@ -91,6 +91,8 @@ DENIED = {
     "ustat": (136, None),
     "sysfs": (139, None),
 }
+# A process that limits itself below what it uses is killed by the kernel, which would look like our doing.
+SETRLIMIT, PRLIMIT = (160, 164), (302, 261)
 CLONE, CLONE3, SOCKET, SOCKETPAIR, IOCTL = (56, 220), (435, 435), (41, 198), (53, 199), (16, 29)
 NEWEST = 462  # mseal; newer calls did not exist when this was written
 NAMESPACE_FLAGS = 0x00000080 | 0x00020000 | 0x02000000 | 0x04000000 | 0x08000000 | 0x10000000 | 0x20000000 | 0x40000000
@@ -100,7 +102,13 @@ TERMINAL = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX
 ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 LOAD, JUMP_EQ, JUMP_GE, JUMP_SET, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 ALLOW, KILL, FAIL = 0x7FFF0000, 0x80000000, 0x00050000
-NUMBER, ARCHITECTURE, ARGUMENT0, ARGUMENT1 = 0, 4, 16, 24  # offsets into struct seccomp_data (little-endian)
+NUMBER, ARCHITECTURE, ARGUMENT0, ARGUMENT1, ARGUMENT2 = (
+    0,
+    4,
+    16,
+    24,
+    32,
+)  # offsets into struct seccomp_data (little-endian)
 
 
 def program(machine: str) -> bytes:
@@ -133,6 +141,10 @@ def program(machine: str) -> bytes:
     on(CLONE[column], (LOAD, 0, 0, ARGUMENT0), (JUMP_SET, 0, 1, NAMESPACE_FLAGS), deny, allow)
     for number in (SOCKET[column], SOCKETPAIR[column]):
         on(number, (LOAD, 0, 0, ARGUMENT0), (JUMP_EQ, 0, 1, AF_UNIX), allow, deny)
+    on(SETRLIMIT[column], deny)
+    # prlimit may ask, with no new limit: its third argument, a pointer, is null
+    body = ((LOAD, 0, 0, ARGUMENT2), (JUMP_EQ, 0, 3, 0), (LOAD, 0, 0, ARGUMENT2 + 4), (JUMP_EQ, 0, 1, 0), allow, deny)
+    on(PRLIMIT[column], *body)
     on(IOCTL[column], (LOAD, 0, 0, ARGUMENT1), (JUMP_EQ, 1, 0, TERMINAL[0]), (JUMP_EQ, 0, 1, TERMINAL[1]), deny, allow)
     for numbers in DENIED.values():
         if numbers[column] is not None:

@@ -98,6 +98,15 @@ def test_other_architectures_and_newer_calls(machine):
     assert judge(machine, seccomp.IOCTL[MACHINES.index(machine)], [0, 0x5401]) == "allow"
 
 
+@pytest.mark.parametrize("machine", MACHINES)
+def test_limits_may_be_read_and_not_set(machine):
+    column = MACHINES.index(machine)
+    assert judge(machine, seccomp.SETRLIMIT[column], [0, 1]) == errno.EPERM
+    assert judge(machine, seccomp.PRLIMIT[column], [0, 7, 0, 0x7FFF12345678]) == "allow"
+    for pointer in (1, 0x1000, 1 << 32, 0x7FFF00000000, 0x7FFF12345678):
+        assert judge(machine, seccomp.PRLIMIT[column], [0, 7, pointer, 0]) == errno.EPERM
+
+
 def test_the_x32_calls_are_denied():
     assert judge("x86_64", 0x40000000 | 39) == errno.EPERM
 

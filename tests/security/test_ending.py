@@ -21,11 +21,13 @@ EXITS = {
     "a signal to itself": "os.kill(os.getpid(), signal.SIGKILL) or os.kill(os.getpid(), signal.SIGTERM)",
     "a segmentation fault": "ctypes.string_at(0)",
     "a stack overflow": "sys.setrecursionlimit(10**9) or (lambda f: f(f))(lambda f: f(f) + 1)",
+    "a limit of its own that kills": "resource.setrlimit(resource.RLIMIT_CPU, (1, 1)); spin()",
+    "a stricter filter of its own": "ctypes.CDLL(None).prctl(22, 1, 0, 0, 0) and spin()",
     "another program": "os.execv(sys.executable, ['python', '-c', 'pass'])",
     "closing the conversation": "os.close(3)",
     "shutting the conversation down": "socket.socket(fileno=3).shutdown(2)",
 }
-IMPORTS = "import ctypes, os, signal, socket, sys\n"
+IMPORTS = "import ctypes, os, resource, signal, socket, sys\ndef spin():\n    for i in range(10**8): pass\n"
 
 
 @pytest.mark.parametrize("how", EXITS)

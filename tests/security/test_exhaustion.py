@@ -155,6 +155,8 @@ HOARDS = {
     "many processes": ("[os.fork() or hoard(60) for _ in range(20)]; time.sleep(100)"),
     "shared memory": "share(1024)",
     "shared memory of many": ("[os.fork() or share(60) for _ in range(20)]; time.sleep(100)"),
+    "page tables": "touch_sparsely()",
+    "page tables of many": "[os.fork() or touch_sparsely() for _ in range(20)]; time.sleep(100)",
     "a file in memory": "os.memfd_create('x')",
     "multiprocessing's shared memory": "SharedMemory(create=True, size=1 << 30).buf[:] = bytes(1 << 30)",
     "pipes full of data": "fill_pipes()",
@@ -169,7 +171,7 @@ HOARDS = {
 def test_memory_is_bounded_however_it_is_taken(attack, honest, how):
     submission = attack(
         f"""
-        import mmap, os, socket, time
+        import ctypes, mmap, os, socket, time
         import numpy as np, torch
         from multiprocessing.shared_memory import SharedMemory
         def hoard(megabytes):
@@ -179,6 +181,17 @@ def test_memory_is_bounded_however_it_is_taken(attack, honest, how):
             keep = mmap.mmap(-1, megabytes << 20)
             for i in range(0, megabytes << 20, 4096): keep[i] = 1
             while True: time.sleep(0.1)
+        def touch_sparsely():
+            libc = ctypes.CDLL(None)
+            libc.mmap.restype = ctypes.c_void_p
+            libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t] + [ctypes.c_int] * 4
+            libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+            size = 60 << 30
+            while True:
+                start = libc.mmap(None, size, mmap.PROT_READ, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1, 0)
+                if start in (None, 2**64 - 1): raise MemoryError
+                libc.madvise(start, size, 15)
+                for at in range(start, start + size, 1 << 21): ctypes.c_byte.from_address(at).value
         def fill_pipes():
             keep = [os.pipe() for _ in range(100_000)]
         def fill_sockets():
