@@ -5,7 +5,7 @@ for each class secret, and what it returned is kept. It happens on the grader's 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,11 @@ import torch
 
 from autograder.calibration import Answer, Gallery
 from autograder.grading.plugin import Outcome
-from autograder.submission import StudentError
+from autograder.submission import Call, Remote, StudentError
 
 # The first catches an answer that differs in its precision only; the second forgives another order of summation.
 TOLERANCES = (1e-12, 1e-6)
+HANDLE = "<handle>"
 _LIMITS = ("timeout", "memory", "crashed", "fault")
 
 
@@ -61,7 +62,7 @@ class Diagnosis:
         name = answer.name if answer is not None else None
         if name in self._known:
             return self._known[name]
-        known = Known(answer, {outcome.item: outcome for outcome in self._outcomes_of(answer)})
+        known = Known(answer, {outcome.item: _slim(outcome) for outcome in self._outcomes_of(answer)})
         causes = {outcome.cause for outcome in known.outcomes.values()}
         if "fault" not in causes and (answer is not None or causes == {"passed"}):
             self._known[name] = known
@@ -96,9 +97,23 @@ def alike(one: Sequence[Outcome], other: Sequence[Outcome], tolerance: float = T
     return len(one) == len(other) and Known(None, {run.item: run for run in other}).did_all(one, tolerance)
 
 
+def _slim(outcome: Outcome) -> Outcome:
+    """What of an outcome is compared: kept as long as the grader lives, it must not hold inputs, frames or children."""
+    for error in (outcome.error, *(call.error for call in outcome.calls)):
+        if error is not None:
+            error.__traceback__ = error.__context__ = error.__cause__ = None
+    calls = tuple(Call(call.name, result=_plain(call.result), error=call.error) for call in outcome.calls)
+    return replace(outcome, calls=calls, comparison=None, parameters={})
+
+
+def _plain(result: Any) -> Any:
+    """A result without its child: what matters of a handle are the calls that follow."""
+    return HANDLE if isinstance(result, Remote) else result
+
+
 def _result(call: Any) -> Any:
     if call.error is None:
-        return call.result
+        return _plain(call.result)
     return (type(call.error).__name__, call.error.type_name if isinstance(call.error, StudentError) else None)
 
 
@@ -132,7 +147,7 @@ def agree(mine: Any, theirs: Any, tolerance: float) -> bool:
     if isinstance(mine, str | bytes | None):
         dropped = isinstance(mine, str) and mine.endswith("not kept>")  # too large for the trace: nobody knows
         return type(mine) is type(theirs) and mine == theirs and not dropped
-    return type(mine) is type(theirs)  # a handle: what matters of it are the calls that follow
+    return type(mine) is type(theirs)
 
 
 def _telling(run: Outcome) -> bool:

@@ -209,6 +209,7 @@ class Grader:
             reference = LocalSubmission(reference_cells(module))
             for error in reference.cell_errors:
                 raise BrokenTests(f"the reference of {module.name} cannot be run: {error.label}: {error.reason}")
+            self._stack.callback(reference.close)
             self._references[module.name] = stamp, reference
         return self._references[module.name][1]
 

@@ -129,7 +129,7 @@ def test_feedback_names_no_expected_value_and_show_does(grader, module, write):
     told = grader.grade(path).exercises[0].tests
     shown = grader.grade(path, show=True).exercises[0].tests
     assert [test.message for test in told] == [test.message for test in shown]
-    assert all(test.shown is None for test in told)
+    assert all(test.shown is None for test in told) and "10000" not in str(told)
     assert told[0].message == "The mean of the squares is right for any length."
     assert told[0].hint == "Read hint 2 of mean_square."
     integers = shown[1].shown
