@@ -25,7 +25,9 @@ class Lab:
     token: str
 
     def address(self, notebook: Path) -> str:
-        return f"{self.url}lab/tree/{notebook.relative_to(self.folder).as_posix()}?token={self.token}"
+        """Where JupyterLab shows the notebook, in a workspace of its own so that no other tab is brought back."""
+        path = notebook.relative_to(self.folder).as_posix()
+        return f"{self.url}lab/workspaces/{notebook.parent.name}/tree/{path}?token={self.token}"
 
 
 @pytest.fixture(scope="session")
@@ -87,4 +89,6 @@ def browser():
 def page(browser):
     page = browser.new_page(viewport={"width": 1300, "height": 1000})
     yield page
+    if folder := os.environ.get("LSML_SCREENSHOTS"):
+        page.screenshot(path=Path(folder) / "at-the-end.png")
     page.close()
