@@ -803,7 +803,7 @@ with check("fit_softmax_regression", forbids=["sklearn", "scipy.optimize", "torc
         W, b, losses = fit_softmax_regression(X, y, classes=2, l2=0.1, max_steps=3)
     assert len(losses) == 4, f"3 steps make 4 losses (before the first, and after each), not {len(losses)}"
     assert all(later < earlier for earlier, later in pairwise(losses)), f"the loss must fall at every step: {losses}"
-    # One step by hand. At zeros all probabilities are 1/2, so the gradient of W is X.T @ (P - Y) / 4, in its first column
+    # One step by hand. At zeros all probabilities are 1/2, so the gradient of W is X.T @ (P - Y) / 4, first column
     # (0 * -1/2 + 1 * -1/2 + 2 * 1/2 + 3 * 1/2) / 4 = 1/2. And X1.T @ X1 holds the sums of x², x and 1: 14, 6 and 4.
     G = np.array([[0.5, -0.5]])
     L = np.linalg.eigvalsh(np.array([[14.0, 6.0], [6.0, 4.0]]))[-1] / 8 + 0.1
