@@ -8,10 +8,11 @@ import multiprocessing
 import multiprocessing.util
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -251,14 +252,31 @@ class _Workers:
 
     def __exit__(self, *failure) -> None:
         self.pool.shutdown(wait=failure[0] is None, cancel_futures=True)
+        if failure[0] is not None:
+            for process in multiprocessing.active_children():
+                process.terminate()
 
     def attempts(
         self, groups: Sequence[list[Task]], waits: Sequence[float]
     ) -> Iterator[tuple[list[Task], list[Verdict]]]:
         """The verdicts of each group of trials, as they come."""
-        futures = {self.pool.submit(_attempts, *pair): pair[0] for pair in zip(groups, waits, strict=True)}
+        with _deaf_to_interrupts():
+            futures = {self.pool.submit(_attempts, *pair): pair[0] for pair in zip(groups, waits, strict=True)}
         for future in as_completed(futures):
             yield futures[future], future.result()
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Processes started in here never hear Ctrl-C: the command that started them hears it, and tells them to stop."""
+    if threading.current_thread() is not threading.main_thread():  # where Python lets nobody say so
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 _bench: Bench  # of a worker process
@@ -266,8 +284,8 @@ _bench: Bench  # of a worker process
 
 def _open_bench(root: Path) -> None:
     global _bench
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command that started us tells us when to stop
     _bench = Bench(root).__enter__()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # leave a trial half done, but tidy up
     multiprocessing.util.Finalize(None, _bench.__exit__, (None, None, None), exitpriority=10)
 
 
