@@ -1,0 +1,336 @@
+"""One class through three graders: `lsml autograde`, stock `nbgrader autograde`, and `otter run`.
+
+    python benchmarks/class_throughput.py [--students 100] [--stock 100] [--otter 10] [--otter-python PATH]
+    python benchmarks/class_throughput.py --synthetic 10 100 1000 10000
+
+The class hands in module 01: right, half done, wrong, slow and crashing submissions, no two of them equal, and then
+the same with a few that loop until a time limit. All graders run the same hidden tests on the same machine in the
+same run; nbgrader and Otter run them in the student's own process, and execute the demo cells too (at their reduced
+size), because that is what they do. `--stock N` and `--otter N` take the first N submissions where all would take too
+long; rates are per submission, so they compare.
+
+Otter is an optional extra: pip install -e ".[benchmarks]", or --otter-python for an environment of its own.
+
+The second mode is about the class and not about the students: 10 to 10,000 submissions whose Reports are made by a
+stub, through the same Dask workers, the same files and the same gradebook. Only the students' computing is left out.
+"""
+
+# ruff: noqa: E402  the number of threads is fixed before anything that has threads is imported
+
+import argparse
+import contextlib
+import copy
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+os.environ["LSML_DEMO"] = "small"
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[variable] = "1"  # as inside the sandbox, for every row of the table
+
+import nbformat
+import psutil
+
+from autograder import calibration, curriculum
+from autograder.authoring.release import released_notebook, source_notebook
+from autograder.classroom.autograde import autograde, plan
+from autograder.classroom.engine import DaskEngine, Job
+from autograder.classroom.folder import ClassFolder
+from autograder.classroom.release import release
+from lsml_utils.tables import Table
+
+MODULE = "01_gradient_descent"
+BIN = Path(sys.executable).parent
+LOOPING = 4  # of 100
+
+
+def submissions(count: int, looping: bool) -> list[nbformat.NotebookNode]:
+    """The class, no two notebooks equal. Of ten: four right, two half done, two wrong, one slow, one crashing."""
+    module = curriculum.load(MODULE)
+    names = [exercise.name for exercise in module.exercises]
+    right = {exercise.name: exercise.solution for exercise in module.exercises}
+    wrong = [answer for answer in calibration.load(MODULE).answers if answer.kind == "wrong"]
+    first = names[0]
+    kinds = [lambda number: right] * 4
+    kinds += [lambda number: {name: right[name] for name in names[: 2 + number % 4]}] * 2
+    kinds += [lambda number: right | _renamed(wrong[number % len(wrong)], right) if wrong else {}] * 2
+    kinds += [lambda number: right | {first: _before(right[first], "__import__('time').sleep(0.05)")}]
+    kinds += [lambda number: right | {first: _before(right[first], "__import__('os')._exit(3)")}]
+    every = max(1, count * LOOPING // 100) if looping else 0
+    notebooks = []
+    for number in range(count):
+        answers = kinds[number % len(kinds)](number // len(kinds) + number)
+        if number < every:
+            answers = answers | {first: _before(right[first], "while True: pass")}
+        notebook = copy.deepcopy(_released())
+        for cell in notebook.cells:
+            if cell.metadata.lsml.role == "exercise":
+                cell.source = f"{answers.get(cell.metadata.lsml.name, cell.source)}\n# student {number}"
+        notebooks.append(notebook)
+    return notebooks
+
+
+_cache: list[nbformat.NotebookNode] = []
+
+
+def _released() -> nbformat.NotebookNode:
+    if not _cache:
+        _cache.append(released_notebook(curriculum.load(MODULE)))
+    return _cache[0]
+
+
+def _renamed(answer, right: dict[str, str]) -> dict[str, str]:
+    source = re.sub(rf"\b{answer.name}\b", answer.exercise, answer.source)
+    return {answer.exercise: f"{right[answer.exercise]}\n\n\n{source}"}
+
+
+def _before(source: str, line: str) -> str:
+    """The same function with one more line at its start."""
+    end = re.search(r'^    """.*?"""\n', source, re.MULTILINE | re.DOTALL).end()
+    return f"{source[:end]}    {line}\n{source[end:]}"
+
+
+class Watch:
+    """Wall-clock time, and the peak memory of this process and all that descend from it."""
+
+    def __enter__(self) -> "Watch":
+        self.peak, self._over = 0, threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread.start()
+        self.seconds = time.monotonic()
+        return self
+
+    def __exit__(self, *failure) -> None:
+        self.seconds = time.monotonic() - self.seconds
+        self._over.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        own = psutil.Process()
+        while not self._over.wait(0.5):
+            total = 0
+            for process in (own, *own.children(recursive=True)):
+                with contextlib.suppress(psutil.Error):
+                    total += process.memory_full_info().pss  # pages that processes share count once
+            self.peak = max(self.peak, total)
+
+
+def hand_in(folder: Path, notebooks: list[nbformat.NotebookNode]) -> None:
+    """Put the class into submitted/."""
+    for number, notebook in enumerate(notebooks):
+        target = folder / "submitted" / f"s{number:05}" / MODULE
+        target.mkdir(parents=True, exist_ok=True)
+        (target / f"{MODULE}.ipynb").write_text(nbformat.writes(notebook))
+
+
+def seconds_of_cpu() -> tuple[float, float]:
+    """In a worker: CPU seconds of the worker itself, and of the sandbox below it."""
+    import psutil
+
+    own = psutil.Process()
+    times = own.cpu_times()
+    below = times.children_user + times.children_system
+    for child in own.children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            found = child.cpu_times()
+            below += found.user + found.system + found.children_user + found.children_system
+    return times.user + times.system, below
+
+
+def with_lsml(top: Path, notebooks, workers: int) -> dict:
+    """`lsml autograde`, as the command runs it, its cluster's start included."""
+    folder = ClassFolder.new(top / "lsml")
+    release(folder, MODULE)
+    hand_in(folder.path, notebooks)
+    with Watch() as watch, folder.lock(), DaskEngine(workers=workers) as engine:
+        before = time.process_time()
+        summary = autograde(folder, plan(folder, [MODULE], None), engine)
+        client = time.process_time() - before
+        times = list(engine._client.run(seconds_of_cpu).values())
+    grading, student = (sum(column) for column in zip(*times, strict=True))
+    whole = grading + student + client
+    return {
+        "grader": f"lsml autograde ({workers} workers)",
+        "count": summary.submissions,
+        "seconds": watch.seconds,
+        "peak": watch.peak,
+        "shares": {"sandbox and students": student / whole, "grading": grading / whole, "gradebook": client / whole},
+        "verdicts": dict(summary.verdicts),
+    }
+
+
+def with_stock(top: Path, notebooks) -> dict:
+    """Stock nbgrader: its own steps, the hidden tests called from hidden cells."""
+    folder = top / "stock"
+    source = folder / "source" / MODULE
+    source.mkdir(parents=True)
+    notebook = source_notebook(curriculum.load(MODULE))
+    root = str(curriculum.ROOT)
+    for cell in notebook.cells:
+        if cell.metadata.lsml.role == "check":
+            hidden = f"import sys; sys.path.insert(0, {root!r})\nfrom benchmarks.in_kernel import check as run_hidden\n"
+            hidden += f"run_hidden({MODULE!r}, {cell.metadata.lsml.name!r}, globals())"
+            cell.source += f"\n### BEGIN HIDDEN TESTS\n{hidden}\n### END HIDDEN TESTS"
+    nbformat.write(notebook, source / f"{MODULE}.ipynb")
+    (folder / "nbgrader_config.py").write_text("c = get_config()\nc.CourseDirectory.course_id = 'stock'\n")
+    hand_in(folder, notebooks)
+    environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+    quiet = {"cwd": folder, "env": environment, "capture_output": True, "text": True}
+    made = subprocess.run([BIN / "nbgrader", "generate_assignment", MODULE], **quiet)
+    if made.returncode:
+        raise SystemExit(made.stderr[-3000:])
+    with Watch() as watch:
+        subprocess.run([BIN / "nbgrader", "autograde", MODULE], **quiet)  # 1 where a kernel died; it goes on
+    return {"grader": "nbgrader autograde", "count": len(notebooks), "seconds": watch.seconds, "peak": watch.peak}
+
+
+TEST_FILE = """\
+import sys
+sys.path.insert(0, {root!r})
+from otter.test_files import test_case
+OK_FORMAT = False
+name = {exercise!r}
+points = {points}
+
+@test_case(hidden=True)
+def test_hidden(env):
+    from benchmarks.in_kernel import check
+    check({module!r}, {exercise!r}, env)
+"""
+
+
+def with_otter(top: Path, notebooks, python: str) -> dict | None:
+    """`otter run` for each notebook, the hidden tests in test files of Otter's."""
+    if subprocess.run([python, "-c", "import otter"], capture_output=True).returncode:
+        return None
+    folder = top / "otter"
+    tests = folder / "tests"
+    tests.mkdir(parents=True)
+    for exercise in curriculum.load(MODULE).exercises:
+        text = TEST_FILE.format(
+            root=str(curriculum.ROOT), exercise=exercise.name, points=exercise.points, module=MODULE
+        )
+        (tests / f"{exercise.name}.py").write_text(text)
+    quiet = {"cwd": folder, "capture_output": True, "text": True}
+    command = [python, "-m", "otter", "generate", "-t", "tests", "-o", "tests.zip", "--no-environment"]
+    made = subprocess.run(command, **quiet)
+    if made.returncode:
+        raise SystemExit(made.stdout + made.stderr)
+    graded = 0
+    for number, notebook in enumerate(notebooks):
+        nbformat.write(notebook, folder / f"{number}.ipynb")
+    with Watch() as watch:
+        for number in range(len(notebooks)):
+            with contextlib.suppress(subprocess.TimeoutExpired):  # Otter has no limit on time of its own
+                command = [python, "-m", "otter", "run", "-a", "tests.zip", "-o", ".", f"{number}.ipynb"]
+                done = subprocess.run(command, timeout=120, **quiet)
+                graded += done.returncode == 0
+    return {
+        "grader": f"otter run ({graded} of {len(notebooks)} graded)",
+        "count": len(notebooks),
+        "seconds": watch.seconds,
+        "peak": watch.peak,
+    }
+
+
+def compare(arguments) -> None:
+    """The class through the three graders, printed with and without looping submissions."""
+    results = {}
+    for looping in (False, True) if not arguments.no_looping else (False,):
+        notebooks = submissions(arguments.students, looping)
+        top = Path(tempfile.mkdtemp(prefix="lsml-throughput-"))
+        try:
+            rows = [with_lsml(top, notebooks, arguments.workers)]
+            if arguments.stock:
+                rows.append(with_stock(top, notebooks[: arguments.stock]))
+            if arguments.otter and (row := with_otter(top, notebooks[: arguments.otter], arguments.otter_python)):
+                rows.append(row)
+        finally:
+            shutil.rmtree(top, ignore_errors=True)
+        what = f"with {max(1, arguments.students * LOOPING // 100)} looping" if looping else "without looping ones"
+        columns = ("grader", "submissions", "seconds", "a minute", "lsml is", "peak memory")
+        table = Table(columns, [], numeric=(1, 2, 3, 4, 5))
+        own = rows[0]["count"] / rows[0]["seconds"]
+        for row in rows:
+            rate = row["count"] / row["seconds"]
+            cells = (row["grader"], str(row["count"]), f"{row['seconds']:.1f}", f"{60 * rate:.1f}")
+            table.rows.append((*cells, f"{own / rate:.1f} x", f"{row['peak'] / 2**20:.0f} MB"))
+        print(f"\nModule 01, {arguments.students} submissions, {what}; {os.cpu_count()} CPUs")
+        print(table)
+        shares = ", ".join(f"{name} {100 * share:.0f} %" for name, share in rows[0]["shares"].items())
+        print(f"lsml's CPU time: {shares}; verdicts: {rows[0]['verdicts']}")
+        results[what] = rows
+    if arguments.json:
+        Path(arguments.json).write_text(json.dumps(results, indent=1))
+
+
+def stub(job: Job) -> dict:
+    """A Report without a student: what the second mode's workers do."""
+    from autograder import curriculum
+    from autograder.grading.report import ExerciseResult, Report, TestResult
+
+    module = curriculum.load(job.module)
+    tests = tuple(TestResult(f"test_{number}", number != 1, "A property holds.") for number in range(6))
+    results = tuple(
+        ExerciseResult(exercise.name, "partial", exercise.points / 2, exercise.points, exercise.extra, tests)
+        for exercise in module.exercises
+    )
+    half = module.max_score / 2
+    return Report("x.ipynb", job.module, "graded", half, module.max_score, 0.0, results).to_dict()
+
+
+def synthetic(counts: list[int], workers: int) -> None:
+    """The cost of the class itself. The students' computing is a stub; everything else is real."""
+    table = Table(("submissions", "seconds", "ms each", "again, seconds", "peak memory"), [], numeric=(0, 1, 2, 3, 4))
+    text = nbformat.writes(_released())
+    mark = "write your answer here"
+    for count in counts:
+        top = Path(tempfile.mkdtemp(prefix="lsml-synthetic-"))
+        try:
+            folder = ClassFolder.new(top / "class")
+            release(folder, MODULE)
+            for number in range(count):
+                target = folder.submission(f"s{number:05}", MODULE)
+                target.parent.mkdir(parents=True)
+                target.write_text(text.replace(mark, f"student {number}"))
+            seconds = []
+            for _ in range(2):
+                with Watch() as watch, folder.lock(), DaskEngine(workers=workers, work=stub) as engine:
+                    summary = autograde(folder, plan(folder, [MODULE], None), engine)
+                assert summary.submissions == count
+                seconds.append((watch.seconds, watch.peak))
+            (first, peak), (again, _) = seconds
+            cells = (f"{count:,}", f"{first:.1f}", f"{1000 * first / count:.1f}", f"{again:.1f}")
+            table.rows.append((*cells, f"{peak / 2**20:.0f} MB"))
+        finally:
+            shutil.rmtree(top, ignore_errors=True)
+    print("\nThe students' computing is a stub here; workers, files and gradebook are real.")
+    print(table)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--students", type=int, default=100)
+    parser.add_argument("--stock", type=int, default=100, help="how many of them through nbgrader; 0: none")
+    parser.add_argument("--otter", type=int, default=100, help="how many of them through Otter; 0: none")
+    parser.add_argument("--otter-python", default=sys.executable, help="the Python that has otter-grader")
+    parser.add_argument("--workers", type=int, default=os.cpu_count())
+    parser.add_argument("--no-looping", action="store_true", help="leave the second half out")
+    parser.add_argument("--json", help="write the figures there too")
+    parser.add_argument("--synthetic", type=int, nargs="+", metavar="N", help="the second mode")
+    arguments = parser.parse_args()
+    if arguments.synthetic:
+        synthetic(arguments.synthetic, arguments.workers)
+    else:
+        compare(arguments)
+
+
+if __name__ == "__main__":
+    main()
