@@ -268,7 +268,8 @@ def interpreter(module: str, argument: str, boxed: bool) -> list[str]:
 
 def plain_environment():
     names = ("MPLBACKEND", "PYTHONHASHSEED", "LSML_DEMO", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    return {name: bubblewrap.ENVIRONMENT[name] for name in names}
+    # macOS ends a forked process that had used its frameworks before, unless it is told not to.
+    return {name: bubblewrap.ENVIRONMENT[name] for name in names} | {"OBJC_DISABLE_INITIALIZE_FORK_SAFETY": "YES"}
 
 
 def open_sandbox(kind: str = "bubblewrap", limits: Limits = DEFAULT, data_dir: Path | None = None) -> Sandbox:

@@ -1,10 +1,12 @@
 """The command line of the outer box: an empty read-only world with the interpreter, its libraries and our few files."""
 
 import os
+import platform
 import shutil
 import sys
 from pathlib import Path
 
+from autograder.sandbox import seccomp
 from autograder.sandbox.errors import SandboxUnavailable
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -42,6 +44,11 @@ def require() -> str:
         raise SandboxUnavailable(
             f"the sandbox needs Linux, and this is {sys.platform}",
             "grade your own work with --sandbox none; grade others' on a Linux machine or in a Linux virtual machine",
+        )
+    if platform.machine() not in seccomp.ARCHITECTURES:
+        raise SandboxUnavailable(
+            f"there is no system call filter for {platform.machine()}",
+            f"grade others' work on one of {', '.join(seccomp.ARCHITECTURES)}; your own with --sandbox none",
         )
     bwrap = shutil.which("bwrap")
     if bwrap is None:
@@ -115,6 +122,13 @@ def remedy(reason: str) -> str:
         return "user namespaces are switched off: run sysctl kernel.unprivileged_userns_clone=1"
     if _says("/proc/sys/user/max_user_namespaces", "0"):
         return "user namespaces are switched off: run sysctl user.max_user_namespaces=10000"
+    if "unknown option" in reason.lower():
+        return "this bubblewrap is too old: install version 0.6 or newer"
+    if os.geteuid() == 0 and ("No module named" in reason or "Permission denied: '" in reason):
+        return (
+            "the box runs as another user, who must be able to read the checkout and its virtual environment: "
+            f"chmod -R a+rX {ROOT} {sys.prefix}"
+        )
     if "denied" in reason.lower() or "not permitted" in reason.lower():
         return (
             "allow user namespaces here; in a container, that takes --security-opt seccomp=unconfined and "

@@ -1,6 +1,7 @@
 """The sandbox from outside: both kinds, both sorts of callers, its self-test, and what it does when it breaks."""
 
 import os
+import platform
 import shutil
 import signal
 import subprocess
@@ -285,6 +286,27 @@ def test_where_user_namespaces_are_forbidden_the_remedy_names_the_setting(monkey
     with pytest.raises(SandboxUnavailable, match=says) as raised:
         open_sandbox("bubblewrap")
     assert "Permission denied" in raised.value.reason and "\n" not in str(raised.value)
+
+
+@LINUX
+@pytest.mark.parametrize(
+    "said, says", [("bwrap: Unknown option --perms", "0.6 or newer"), ("bwrap: something else", "lsml doctor")]
+)
+def test_what_bubblewrap_says_is_passed_on_with_a_remedy(monkeypatch, tmp_path, said, says):
+    refuses = tmp_path / "bwrap"
+    refuses.write_text(f"#!/bin/sh\necho '{said}' >&2\nexit 1\n")
+    refuses.chmod(0o755)
+    monkeypatch.setattr(shutil, "which", lambda name: str(refuses))
+    with pytest.raises(SandboxUnavailable, match=says) as raised:
+        open_sandbox("bubblewrap")
+    assert said in raised.value.reason
+
+
+def test_an_unknown_machine_has_no_sandbox(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(platform, "machine", lambda: "riscv64")
+    with pytest.raises(SandboxUnavailable, match="no system call filter for riscv64"):
+        open_sandbox("bubblewrap")
 
 
 # ---------------------------------------------------------------------------------------------- what is bound

@@ -1,9 +1,13 @@
 """Getting out of the box: network, namespaces, mounts, other processes, shells. Stopped by namespaces and seccomp."""
 
 import os
+import platform
+import signal
 import socket
 
 import pytest
+
+from autograder.submission import StudentCrashed
 
 from .conftest import MARK
 
@@ -120,6 +124,21 @@ def test_no_system_call_that_leads_out(attack, name):
         """
     )
     assert submission.attack() is False
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="about x86-64")
+def test_32_bit_system_calls_do_not_pass_the_filter_by(attack):
+    submission = attack(
+        """
+        import ctypes, mmap
+        def attack():
+            code = mmap.mmap(-1, 4096, prot=7)
+            code.write(bytes.fromhex("b814000000" "cd80" "c3"))  # mov eax, 20 (getpid); int 0x80; ret
+            return ctypes.CFUNCTYPE(ctypes.c_int)(ctypes.addressof(ctypes.c_char.from_buffer(code)))()
+        """
+    )
+    with pytest.raises(StudentCrashed, match=f"signal {int(signal.SIGSYS)}"):
+        submission.attack()
 
 
 def test_no_capability_and_none_to_be_had(attack):
