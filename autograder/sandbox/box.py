@@ -18,7 +18,7 @@ from pathlib import Path
 
 from autograder.sandbox import bubblewrap
 from autograder.sandbox.errors import SandboxFault, SandboxUnavailable
-from autograder.sandbox.limits import DEFAULT, Limits
+from autograder.sandbox.limits import Limits
 
 START_SECONDS = 120.0  # for the server to import everything, on a cold and slow disk
 REQUEST_SECONDS = 30.0  # for one answer of the server, which forks and kills in a fraction of a second
@@ -270,21 +270,3 @@ def plain_environment():
     names = ("MPLBACKEND", "PYTHONHASHSEED", "LSML_DEMO", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     # macOS ends a forked process that had used its frameworks before, unless it is told not to.
     return {name: bubblewrap.ENVIRONMENT[name] for name in names} | {"OBJC_DISABLE_INITIALIZE_FORK_SAFETY": "YES"}
-
-
-def open_sandbox(kind: str = "bubblewrap", limits: Limits = DEFAULT, data_dir: Path | None = None) -> Sandbox:
-    """A sandbox with its fork server running. Raises SandboxUnavailable where this machine cannot give it.
-
-    `bubblewrap` isolates. `none` does not, and is for one's own work only: deadlines hold and a crash takes nothing
-    with it. `data_dir` is seen read-only at the same path inside.
-    """
-    if kind not in ("bubblewrap", "none"):
-        raise ValueError(f"no sandbox of kind {kind!r}: bubblewrap or none")
-    data_dir = Path(data_dir).resolve() if data_dir else None
-    if kind == "none" and not hasattr(os, "fork"):
-        from autograder.sandbox.spawn import SpawnSandbox
-
-        return SpawnSandbox(limits, data_dir)
-    if data_dir is not None and os.geteuid() == 0:
-        data_dir.chmod(data_dir.stat().st_mode | 0o055)  # the box reads it as another user
-    return Sandbox(kind, limits, data_dir)

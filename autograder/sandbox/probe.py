@@ -72,11 +72,12 @@ def system_calls(secrets):
 
 def files(secrets):
     """read-only world"""
-    writable = [
-        folder
-        for folder, _, _ in os.walk("/", onerror=None)
-        if os.access(folder, os.W_OK) and not folder.startswith(("/proc", "/tmp"))
-    ]
+    writable = []
+    with open("/proc/self/mountinfo") as mounts:
+        for line in mounts:
+            point, flags = line.split()[4:6]
+            if "ro" not in flags.split(",") and point not in ("/proc", "/tmp") and not point.startswith("/dev/"):
+                writable.append(point)
     return None if not writable else f"can write to {', '.join(writable[:3])}"
 
 

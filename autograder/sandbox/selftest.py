@@ -8,13 +8,14 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from autograder.sandbox.box import Sandbox, open_sandbox
+from autograder.sandbox.box import Sandbox
 from autograder.sandbox.bubblewrap import PACKAGE, ROOT
 from autograder.sandbox.errors import SandboxFault, SandboxUnavailable
 from autograder.sandbox.limits import DEFAULT
+from autograder.sandbox.spawn import SpawnSandbox
 
 PROBE_SECONDS = 20.0
-KILL_SECONDS = 2.0
+KILL_SECONDS = 5.0
 REMEDY = "do not grade other people's work here; report this with the output of `lsml doctor`"
 
 
@@ -28,7 +29,7 @@ class LayerCheck:
     remedy: str = ""
 
 
-def self_test(kind: str = "bubblewrap", sandbox: Sandbox | None = None) -> list[LayerCheck]:
+def self_test(kind: str = "bubblewrap", sandbox: Sandbox | SpawnSandbox | None = None) -> list[LayerCheck]:
     """One check a layer, the start of the sandbox first; only that one where it does not start.
 
     With `sandbox`, that one is tested (it may be in use); otherwise one is opened for the test, with few imports.
@@ -36,10 +37,8 @@ def self_test(kind: str = "bubblewrap", sandbox: Sandbox | None = None) -> list[
     own = None
     try:
         if sandbox is None:
-            if kind == "bubblewrap" or hasattr(os, "fork"):
-                sandbox = own = Sandbox(kind, DEFAULT, preload=["numpy"])
-            else:
-                sandbox = own = open_sandbox(kind)
+            forks = kind == "bubblewrap" or hasattr(os, "fork")
+            sandbox = own = Sandbox(kind, DEFAULT, preload=["numpy"]) if forks else SpawnSandbox(DEFAULT)
         started = LayerCheck("the sandbox starts", True, kind)
         boxed = _layers(sandbox) if sandbox.kind == "bubblewrap" else []
         watched = [_memory(sandbox)] if sys.platform == "linux" else []

@@ -64,6 +64,18 @@ def test_the_self_test_names_the_layer_that_is_gone(monkeypatch, tmp_path):
     assert all(check.detail and check.remedy for check in broken)
 
 
+@LINUX
+def test_a_sandbox_that_fails_its_self_test_is_not_given_out(monkeypatch, tmp_path):
+    source = bubblewrap.FILES["confine.py"].read_text()
+    (tmp_path / "confine.py").write_text(source.replace("    drop_capabilities()\n", ""))
+    tmp_path.chmod(0o755)
+    monkeypatch.setitem(bubblewrap.FILES, "confine.py", tmp_path / "confine.py")
+    before = psutil.Process().children(recursive=True)
+    with pytest.raises(SandboxUnavailable, match="does not hold: no capabilities"):
+        open_sandbox("bubblewrap")
+    assert psutil.Process().children(recursive=True) == before
+
+
 @pytest.mark.parametrize("kind", ["spawned", "none", pytest.param("bubblewrap", marks=LINUX)])
 def test_each_kind_answers_dies_and_keeps_deadlines(kind):
     with SpawnSandbox(LIMITS) if kind == "spawned" else small(kind) as sandbox:
