@@ -247,6 +247,8 @@ def _run(folder, modules: list[str], students, arguments, force: bool) -> int:
 
     planned = plan(folder, modules, students)
     total = sum(map(len, planned.values()))
+    for line in folder.skipped():
+        print(line, file=sys.stderr)
     console = progress.stdout()
     with (
         folder.lock(wait=arguments.wait),

@@ -26,7 +26,7 @@ from pathlib import Path
 from autograder import curriculum
 from autograder.errors import UserError
 
-STUDENT_ID = re.compile(r"[A-Za-z0-9_@][A-Za-z0-9_@.+-]{0,127}")
+STUDENT_ID = re.compile(r"[\w@][\w@.+-]{0,127}")
 POLICIES = ("last", "best")
 
 CONFIG = '''\
@@ -142,6 +142,12 @@ class ClassFolder:
         """The students who handed something in for a module, sorted."""
         found = (self.path / "submitted").glob(f"*/{module}")
         return sorted(path.parent.name for path in found if STUDENT_ID.fullmatch(path.parent.name))
+
+    def skipped(self) -> list[str]:
+        """Folders of submitted/ that are no student's, a line each: nothing is left out in silence."""
+        folders = (self.path / "submitted").iterdir() if (self.path / "submitted").is_dir() else ()
+        odd = sorted(path.name for path in folders if path.is_dir() and not STUDENT_ID.fullmatch(path.name))
+        return [f"submitted/{printable(name)} is not graded: that cannot be a student's id" for name in odd]
 
     def graded(self, module: str) -> list[str]:
         """The students with a graded notebook of a module, sorted."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from autograder import curriculum
 from autograder.classroom.engine import Job, grade
-from autograder.classroom.folder import ClassFolder, write_atomically
+from autograder.classroom.folder import ClassFolder, printable, write_atomically
 from autograder.errors import UserError
 from autograder.grading import reading
 from autograder.grading.report import Report, report_key
@@ -86,8 +87,15 @@ class Reports:
             content = reading.read_bytes(path)
         except reading.Unreadable as refusal:
             points = curriculum.load(module).max_score
-            return Report(f"{module}.ipynb", module, "unreadable", 0.0, points, 0.0, (), (str(refusal),))
+            why = str(refusal) if os.path.lexists(path) else _missing(path)
+            return Report(f"{module}.ipynb", module, "unreadable", 0.0, points, 0.0, (), (why,))
         return Job(key, module, content, self._secret, self.limits)
+
+
+def _missing(path: Path) -> str:
+    """Nothing there by the name that nbgrader expects; say what there is."""
+    others = sorted(printable(other.name) for other in path.parent.glob("*.ipynb"))[:5]
+    return f"there is no {path.name}" + (f", but {', '.join(others)}: rename it" if others else "")
 
 
 def versions(folder: ClassFolder, student: str, module: str) -> list[Version]:

@@ -147,6 +147,20 @@ def test_student_who_handed_nothing_in(capsys, folder, answer, hand_in):
     one_line(err, "'zoe'")
 
 
+def test_nothing_is_left_out_in_silence(capsys, folder, answer, hand_in):
+    hand_in("ada", answer("passed"))
+    hand_in("zoë", answer("passed"))
+    renamed = hand_in("ben", answer("passed"))
+    renamed.rename(renamed.with_name("my work.ipynb"))
+    odd = folder.path / "submitted" / "who is this" / MODULE
+    odd.mkdir(parents=True)
+    status, out, err = lsml(capsys, "autograde", "01", "-C", folder.path)
+    assert status == 0
+    assert "3 submissions" in out
+    assert "submitted/who is this is not graded" in err
+    assert f"there is no {MODULE}.ipynb, but my work.ipynb" in out.replace("\n", " ")
+
+
 def test_corrupt_gradebook(capsys, folder, answer, hand_in):
     hand_in("ada", answer())
     (folder.path / "gradebook.db").write_bytes(b"this is no database" * 500)
