@@ -107,7 +107,7 @@ def _world(data_dir):
     for name in SECRET:
         secret = ROOT / name
         if secret.exists() and any(str(secret).startswith(folder + "/") for folder in world):
-            world[str(secret)] = ["--tmpfs"]
+            world[str(secret)] = ["--perms", "0555", "--size", "4096", "--tmpfs", str(secret), "--remount-ro"]
     return world
 
 

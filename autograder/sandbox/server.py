@@ -28,7 +28,6 @@ PRELOAD = tuple(
 )
 SCAN_SECONDS = 0.02
 EXACT_SECONDS = 0.25
-PAGE_KB = os.sysconf("SC_PAGE_SIZE") // 1024
 
 
 def preload(names):
@@ -187,10 +186,7 @@ def box_kb(child, families, boxed):
     First by the cheap counters, which count memory that forked processes share once for each; only if that is too
     much, by proportional shares, which take long enough not to be taken at every look.
     """
-    family, at = [child.pid], 0
-    while at < len(family):
-        family.extend(families.get(family[at], ()))
-        at += 1
+    family = descendants(child.pid, families)
     files = scratch_kb(child.pid) if boxed else 0
     anonymous, shared = map(sum, zip(*map(memory_kb, family), strict=True))
     rough = max(0, anonymous + max(shared, files) - child.baseline_kb)
@@ -200,10 +196,19 @@ def box_kb(child, families, boxed):
     if time.monotonic() - at > EXACT_SECONDS or rough - then >= child.limit_kb - exact:
         anonymous, shared = map(sum, zip(*map(proportional_kb, family), strict=True))
         # Pages of the baseline that nobody wrote to are shared by all processes here, this one included.
-        baseline = child.baseline_kb * len(family) // len(families)
+        baseline = child.baseline_kb * len(family) // len(descendants(os.getpid(), families))
         exact = max(0, anonymous + max(shared, files) - baseline)
         child.looked = time.monotonic(), rough, exact
     return exact
+
+
+def descendants(pid, families):
+    """A process and all below it."""
+    family, at = [pid], 0
+    while at < len(family):
+        family.extend(families.get(family[at], ()))
+        at += 1
+    return family
 
 
 def scratch_kb(pid):

@@ -5,7 +5,9 @@ nothing, because what comes back is parsed as hostile and judged elsewhere. Only
 """
 
 import ast
+import asyncio
 import builtins
+import inspect
 import itertools
 import linecache
 import os
@@ -145,11 +147,17 @@ class Agent:
         label = label if self.alone else f"{label} ({self.module.__name__})"  # others here have such a cell too
         linecache.cache[label] = (len(source), None, source.splitlines(keepends=True), label)
         self.labels.append(label)
-        exec(compile(source, label, "exec", dont_inherit=True), self.space)
+        self._execute(source, label)
 
     def run_source(self, source):
-        label = self.labels[-1] if self.labels else "cell"
-        exec(compile(plain_python(source), label, "exec", dont_inherit=True), self.space)
+        """Execute what stands behind a magic."""
+        self._execute(plain_python(source), self.labels[-1] if self.labels else "cell")
+
+    def _execute(self, source, label):
+        code = compile(source, label, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+        result = eval(code, self.space)
+        if code.co_flags & inspect.CO_COROUTINE:  # Jupyter's cells may await
+            asyncio.run(result)
 
     def describe(self, error):
         """An exception as plain bounded text: type, bases, message, the student's own frames."""

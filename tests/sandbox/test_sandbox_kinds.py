@@ -332,8 +332,40 @@ def test_secrets_inside_a_bound_folder_are_masked(monkeypatch, tmp_path):
     monkeypatch.setattr(bubblewrap, "ROOT", checkout)
     monkeypatch.setattr(sys, "base_prefix", str(tmp_path / "prefix"))
     world = bubblewrap._world(None)
-    assert world[str(checkout / "solutions")] == world[str(checkout / "autograder")] == ["--tmpfs"]
+    assert "--tmpfs" in world[str(checkout / "solutions")] and "--tmpfs" in world[str(checkout / "autograder")]
     assert str(checkout / "lsml_utils") not in world
+
+
+@LINUX
+def test_the_mask_holds_inside(monkeypatch, tmp_path):
+    checkout = tmp_path / "checkout"
+    for name in ("solutions", "autograder"):
+        (checkout / name).mkdir(parents=True)
+        (checkout / name / "secret.py").write_text("secret")
+    (checkout / "lsml_utils").symlink_to(bubblewrap.ROOT / "lsml_utils")
+    tmp_path.chmod(0o755)
+    monkeypatch.setattr(bubblewrap, "ROOT", checkout)
+    monkeypatch.setattr(bubblewrap, "SYSTEM", (*bubblewrap.SYSTEM, str(tmp_path)))
+    look = """
+import os
+def look(path):
+    wrote = []
+    for folder in ("solutions", "autograder"):
+        try:
+            open(f"{path}/{folder}/mine", "w")
+            wrote.append(folder)
+        except OSError:
+            pass
+    return os.listdir(path), os.listdir(path + "/solutions"), os.listdir(path + "/autograder"), wrote
+"""
+    # The child's own /tmp would hide it, so the folder is shown as the data folder is.
+    with (
+        Sandbox("bubblewrap", LIMITS, data_dir=tmp_path, preload=["numpy"]) as sandbox,
+        Submission.load(sandbox, [SourceCell("cell 1", look)]) as submission,
+    ):
+        listed, solutions, grader, wrote = submission.look(str(checkout))
+        assert sorted(listed) == ["autograder", "lsml_utils", "solutions"]
+        assert solutions == grader == wrote == []
 
 
 def test_the_program_inside_starts_with_an_environment_of_its_own():

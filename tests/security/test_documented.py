@@ -1,4 +1,4 @@
-"""docs/security.md and the tests say the same: every test that it names exists, and every attack here is named in it."""
+"""docs/security.md and the tests say the same: each test that it names exists, each attack here is named in it."""
 
 import re
 from pathlib import Path

@@ -46,6 +46,7 @@ FINE = {
         "import torch.utils.data as d\nx = sum(len(b) for b in d.DataLoader([1, 2, 3], 3, num_workers=2)) - 2"
     ),
     "asyncio": "import asyncio\nasync def f(): return 1\nx = asyncio.run(f())",
+    "await in a cell": "import asyncio\nawait asyncio.sleep(0)\nasync def f(): return 1\nx = await f()",
     "a backward pass": "import torch\nt = torch.ones(1, requires_grad=True)\n(t * 1).sum().backward()\nx = int(t.grad)",
 }
 
