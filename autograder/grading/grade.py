@@ -5,7 +5,7 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,9 +14,10 @@ from autograder.calibration import Answer
 from autograder.curriculum import Exercise, Module
 from autograder.errors import UserError
 from autograder.grading import plugin, reading
+from autograder.grading.children import Ahead, Children
 from autograder.grading.diagnosis import Diagnosis
 from autograder.grading.messages import safe, shown, what_happened
-from autograder.grading.plugin import BrokenTests, Outcome, Spec
+from autograder.grading.plugin import BrokenTests, Outcome
 from autograder.grading.reading import Unreadable
 from autograder.grading.rebuild import Rebuilt, module_of, rebuild
 from autograder.grading.report import ExerciseResult, Report, TestResult
@@ -27,15 +28,9 @@ from autograder.submission import (
     MissingName,
     SandboxFault,
     SourceCell,
-    StudentTimeout,
-    Submission,
 )
 
-SLOW_LOAD = 2.0  # seconds; cells that take longer are not run again for each exercise
-LOST = ("timeout", "memory", "crashed")  # what costs a child its life
 KNOWN_SECONDS = 3.0  # for one call of a known wrong answer, some of which loop
-TIMEOUTS = 2  # after so many, the exercise's other tests are not waited for
-USED_UP = "not run: the time of this exercise is used up"
 OUR_FAULT = "The grader failed here, not you. A person will look at it."
 
 log = logging.getLogger(__name__)
@@ -77,6 +72,7 @@ class Grader:
         self._box = contextlib.ExitStack()
         self._stack.push(self._box.__exit__)
         self._sandbox = self._box.enter_context(open_sandbox(self.kind, self.limits, self._data))
+        self._ahead = self._box.enter_context(contextlib.closing(Ahead(self._sandbox)))
         broken = [layer for layer in self_test(self.kind, self._sandbox) if not layer.ok]
         if broken:
             raise SandboxUnavailable(f"{broken[0].name}: it does not hold ({broken[0].detail})", broken[0].remedy)
@@ -189,7 +185,7 @@ class Grader:
     def _run(self, module: Module, cells: Sequence[SourceCell], names: list[str], enough=None, limits=None):
         if not names:
             return [], {}
-        children = _Children(self._sandbox, cells, limits or self.limits, len(names))
+        children = Children(self._ahead, cells, limits or self.limits, len(names))
         with contextlib.closing(children):
             outcomes = plugin.run(
                 self.root / "autograder" / "hidden_tests" / f"test_{module.name}.py",
@@ -252,79 +248,6 @@ class Grader:
 
             self._diagnoses[key] = Diagnosis(calibration.load(module.name, self.root), exercise, outcomes_of)
         return self._diagnoses[key]
-
-
-class _Children:
-    """The children that one submission's tests talk to: a fresh one for each exercise, and another when one died."""
-
-    def __init__(self, sandbox, cells: Sequence[SourceCell], limits: Limits, exercises: int):
-        self.sandbox, self.cells, self.limits = sandbox, list(cells), limits
-        self.left = limits.notebook_seconds  # of which `share` is for the exercise at hand
-        self.share = 0.0
-        self.waiting = exercises  # that have not begun
-        self.errors: dict[str, CellError] = {}  # of the cells, by label
-        self.skip: frozenset[str] = frozenset()  # labels of cells that had to be killed
-        self.exercise, self.timeouts = None, 0
-        self.child: Submission | None = None
-        self.slow = False
-
-    def close(self) -> None:
-        if self.child is not None:
-            self.child.close()
-            self.child = None
-
-    @contextlib.contextmanager
-    def open(self, outcome: Outcome) -> Iterator[Submission]:
-        """The child that a test talks to, whose outcome is known when it is left."""
-        spec = outcome.spec
-        if spec.exercise != self.exercise:
-            # No exercise may use up the time of those behind it; what it leaves is theirs.
-            self.exercise, self.timeouts = spec.exercise, 0
-            self.share = self.left / max(self.waiting, 1)
-            self.waiting -= 1
-            if self.child is not None and not (self.slow and self.child.seconds_left >= self.share / 2):
-                self.close()
-        if self.timeouts >= TIMEOUTS or self.share <= 0:
-            raise StudentTimeout(USED_UP)
-        own = spec.memory_mb is not None or spec.seconds is not None
-        if own or self.child is None:
-            child, before = self._load(spec), self.share
-        else:
-            child, before = self.child, self.child.seconds_left
-        if not own:
-            self.child = child
-        try:
-            yield child
-        finally:
-            self.left -= before - child.seconds_left
-            self.share -= before - child.seconds_left
-            causes = {outcome.cause, *(plugin.cause_of(call.error) for call in child.calls)}
-            self.timeouts += "timeout" in causes
-            if own:
-                child.close()
-            elif causes & {*LOST, "fault"}:
-                self.close()
-
-    def _load(self, spec: Spec) -> Submission:
-        limits = replace(
-            self.limits,
-            notebook_seconds=self.share,
-            memory_mb=spec.memory_mb or self.limits.memory_mb,
-            call_seconds=spec.seconds or self.limits.call_seconds,
-        )
-        child = Submission.load(self.sandbox, self.cells, limits, self.skip)
-        # Not slow because of a cell that had to be killed: that one is not tried again.
-        self.slow = self.share - child.seconds_left > SLOW_LOAD and child.skip == self.skip
-        self.skip |= child.skip
-        for error in child.cell_errors:
-            self.errors[error.label] = error
-        setup = self.errors.get(self.cells[0].label) if self.cells[0].kind == "setup" else None
-        if setup is not None:
-            child.close()
-            if setup.kind == "timeout" and self.left < self.limits.notebook_seconds:
-                raise StudentTimeout(USED_UP)
-            raise SandboxFault(f"the setup cell cannot be run: {setup.reason}")
-        return child
 
 
 def _is_faulty(outcomes: list[Outcome]) -> bool:

@@ -1,9 +1,14 @@
 """Which child a test talks to, and how a notebook's time is shared out; with a stand-in for the children."""
 
+import contextlib
+import socket
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pytest
 
-from autograder.grading import grade
-from autograder.grading.grade import _Children
+from autograder.grading import children as of
+from autograder.grading.children import Children
 from autograder.grading.plugin import Outcome, Spec
 from autograder.submission import Call, CellError, Limits, SandboxFault, SourceCell, StudentCrashed, StudentTimeout
 
@@ -31,12 +36,24 @@ class StandIn:
         self.closed = True
 
 
+class StandInAhead:
+    """Ends children at once."""
+
+    def end(self, submission):
+        submission.close()
+
+    def settle(self):
+        pass
+
+
 @pytest.fixture
 def children(monkeypatch):
     for name, value in [("loaded", []), ("load_seconds", 0.0), ("errors", ()), ("deadly", ())]:
         monkeypatch.setattr(StandIn, name, value, raising=False)
-    monkeypatch.setattr(grade, "Submission", StandIn)
-    return _Children(None, CELLS, Limits(notebook_seconds=100.0, call_seconds=10.0, memory_mb=512), exercises=4)
+    monkeypatch.setattr(of, "Submission", StandIn)
+    return Children(
+        StandInAhead(), CELLS, Limits(notebook_seconds=100.0, call_seconds=10.0, memory_mb=512), exercises=4
+    )
 
 
 def run(children, exercise, spends=0.0, error=None, **says):
@@ -117,3 +134,60 @@ def test_a_setup_that_fails_is_ours_unless_the_time_was_used_up(children, monkey
     with pytest.raises(StudentTimeout):
         run(children, "b")
     assert all(child.closed for child in StandIn.loaded)
+
+
+class StandInSandbox:
+    """Starts children that are pairs of sockets."""
+
+    limits = Limits()
+
+    def __init__(self):
+        self.started = []
+
+    def start(self, limits=None, program="agent"):
+        ours, theirs = socket.socketpair()
+        self.started.append(SimpleNamespace(sock=ours, theirs=theirs, limits=limits or self.limits))
+        return self.started[-1]
+
+
+@pytest.fixture
+def ahead():
+    with contextlib.closing(of.Ahead(StandInSandbox())) as ahead:
+        yield ahead
+
+
+def test_the_next_child_is_ready(ahead):
+    first = ahead.start()
+    limits = replace(Limits(), notebook_seconds=3.0, call_seconds=1.0)
+    second = ahead.start(limits)
+    third = ahead._next.result()
+    assert ahead.sandbox.started == [first, second, third] and second.limits == limits
+
+
+def test_a_child_with_less_memory_is_made_for_its_test(ahead):
+    ahead.start()
+    ready = ahead._next.result()
+    own = ahead.start(replace(Limits(), memory_mb=64))
+    assert own.limits.memory_mb == 64
+    assert ahead.start() is ready is not own
+
+
+def test_a_child_that_died_waiting_is_not_given_away(ahead):
+    ahead.start()
+    ahead._next.result().theirs.close()
+    alive = ahead.start()
+    assert alive is ahead.sandbox.started[2]
+
+
+def test_what_goes_wrong_in_ending_a_child_is_told(ahead):
+    def broken():
+        raise SandboxFault("gone")
+
+    ended = []
+    ahead.end(SimpleNamespace(close=lambda: ended.append(1)))
+    ahead.settle()
+    assert ended == [1]
+    ahead.end(SimpleNamespace(close=broken))
+    with pytest.raises(SandboxFault):
+        ahead.settle()
+    ahead.settle()
