@@ -161,6 +161,7 @@ def with_lsml(top: Path, notebooks, workers: int) -> dict:
         "count": summary.submissions,
         "seconds": watch.seconds,
         "peak": watch.peak,
+        "cpu": whole,
         "shares": {"sandbox and students": student / whole, "grading": grading / whole, "gradebook": client / whole},
         "verdicts": dict(summary.verdicts),
     }
@@ -265,7 +266,7 @@ def compare(arguments) -> None:
         print(f"\nModule 01, {arguments.students} submissions, {what}; {os.cpu_count()} CPUs")
         print(table)
         shares = ", ".join(f"{name} {100 * share:.0f} %" for name, share in rows[0]["shares"].items())
-        print(f"lsml's CPU time: {shares}; verdicts: {rows[0]['verdicts']}")
+        print(f"lsml's CPU time, {rows[0]['cpu']:.0f} s: {shares}; verdicts: {rows[0]['verdicts']}")
         results[what] = rows
     if arguments.json:
         Path(arguments.json).write_text(json.dumps(results, indent=1))

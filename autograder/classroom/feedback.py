@@ -187,17 +187,13 @@ def _exercise(result, grade, comment: str, code: Mapping[str, str], hints: Mappi
     }
 
 
-def _test(test, said: set[str]) -> dict[str, Any]:
+def _test(test, said: set[str | None]) -> dict[str, Any]:
+    """One test as the page shows it. What an earlier one has said already (an exception, a hint) is not repeated."""
     sentence, _, detail = test.message.partition("\n")
-    hint = test.hint if test.hint not in said else None
-    said.add(test.hint)
-    return {
-        "passed": test.passed,
-        "sentence": sentence,
-        "detail": detail.strip("\n"),
-        "misconception": test.misconception,
-        "hint": hint,
-    }
+    shown = {"detail": detail.strip("\n"), "misconception": test.misconception, "hint": test.hint}
+    fresh = {key: None if value in said else value for key, value in shown.items()}
+    said.update(shown.values())
+    return {"passed": test.passed, "sentence": sentence, **fresh}
 
 
 def _written(cell, grades, comments) -> dict[str, Any]:
