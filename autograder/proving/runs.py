@@ -28,7 +28,7 @@ from autograder.sandbox import Limits
 from autograder.submission import MissingName, SandboxFault, SourceCell, StudentError
 
 # How long one call of a mutant may take: a second, and several times what all the reference's calls took together.
-LEAST_SECONDS, TIMES_REFERENCE = 1.0, 5.0
+LEAST_SECONDS, TIMES_REFERENCE = 1.0, 3.0
 
 Task = tuple[str, Trial]  # a trial of a module
 
