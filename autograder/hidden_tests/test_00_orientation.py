@@ -1,0 +1,319 @@
+"""Hidden tests of module 00. A docstring is the sentence that a student reads when the test fails.
+
+The oracle is exact: `Fraction` holds every float64 as it is, and adds, multiplies and divides without rounding.
+
+Rounding, throughout: a mean of m numbers of size at most M is off by at most m eps M, in whatever order they are added
+(Higham 2002, section 4.2), and a deviation from it by that and one rounding more. So all deviations of a column are
+off by at most D = (m + 1) eps M, the spread by D and m + 4 roundings of its own, and z = deviation / spread by
+(1 + |z|) (D / spread + (m + 4) eps). Both one and two roundings more are right: four times that is allowed.
+"""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from sklearn.preprocessing import StandardScaler
+
+from autograder.judging import close, is_array, student_side
+
+EPS = np.finfo(float).eps
+SHAPES = {"tall": (150, 3), "wide": (3, 60), "two rows": (2, 5), "one column": (40, 1)}
+
+
+def exact(column):
+    """(mean, M2) of a column of numbers, as fractions."""
+    values = [Fraction(x) for x in np.asarray(column).tolist()]
+    mean = sum(values) / len(values)
+    return mean, sum((x - mean) ** 2 for x in values)
+
+
+def exact_variances(X):
+    return np.array([float(exact(column)[1] / len(X)) for column in X.T])
+
+
+def is_standardised(got, X, slack=1):
+    """Whether `got` is X standardised, within `slack` times the bound above. No column may be constant."""
+    m, Z, allowed = len(X), np.zeros(X.shape), np.zeros(X.shape)
+    for j, column in enumerate(X.T):
+        mean, M2 = exact(column)
+        spread, size = float(M2 / m) ** 0.5, float(np.abs(column.astype(float)).max())
+        Z[:, j] = [float(Fraction(x) - mean) / spread for x in column.tolist()]
+        allowed[:, j] = 4 * (1 + np.abs(Z[:, j])) * ((m + 1) * EPS * size / spread + (m + 4) * EPS)
+    return close(got, Z, atol=slack * allowed.ravel())  # close() compares entry by entry, in this order
+
+
+def are_variances(got, X):
+    """Whether `got` are the variances of X: with D and the spread as above, (spread + D)^2 is off by 2 spread D + D^2."""
+    m, size, variances = len(X), np.abs(X.astype(float)).max(axis=0), exact_variances(X)
+    D = (m + 1) * EPS * size
+    return close(got, variances, atol=4 * (2 * np.sqrt(variances) * D + D**2 + (m + 4) * EPS * variances))
+
+
+def frozen(array):
+    """A read-only copy."""
+    array = np.array(array)
+    array.flags.writeable = False
+    return array
+
+
+def kinds(rng):
+    """Arrays as they come in practice, name -> X."""
+    X = rng.standard_normal((30, 12))
+    return {
+        "strided": X[::2, ::-3],
+        "Fortran order": np.asfortranarray(X),
+        "read-only": frozen(X),
+        "int64": rng.integers(-50, 50, (20, 3)),
+        "uint8": rng.integers(0, 256, (20, 3)).astype(np.uint8),
+        "float32": (1000 + X[:, :4]).astype(np.float32),
+    }
+
+
+def offset(rng, m=100):
+    """Noise of size 1 around 1e8, and the like: the spread is small beside the numbers."""
+    return np.array([1e8, -1e8, 3e6, 1e4]) + rng.uniform(0.5, 2, 4) * rng.standard_normal((m, 4))
+
+
+def units(rng):
+    """The same table in huge and in tiny units."""
+    X = rng.uniform(-1, 3, (25, 3))
+    return X, [1e80 * X, 1e-80 * X]
+
+
+@student_side
+def keeps_its_argument(name, X):
+    """Whether a call leaves X as it is and returns other memory (runs over there)."""
+    before = X.copy()
+    got = getattr(student, name)(X)  # noqa: F821
+    return bool(np.array_equal(before, X)) and not np.shares_memory(got, X)
+
+
+# ---------------------------------------------------------------------------------------------------- standardize
+
+
+@pytest.mark.exercise("standardize", weight=3, core=True, hint=3)
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_columns_get_mean_0_and_spread_1(submission, rng, shape):
+    """Each column has its mean taken off and is divided by its standard deviation (over m), whatever the shape of X."""
+    X = rng.uniform(-1, 3, shape) * rng.uniform(0.1, 10, shape[1])
+    assert is_standardised(submission.standardize(X), X)
+
+
+@pytest.mark.exercise("standardize", weight=2, hint=2)
+@pytest.mark.parametrize("m", [3, 6, 10, 100])
+def test_a_constant_column_becomes_zero(submission, rng, m):
+    """A column whose values are all equal becomes 0, whatever its value, and the columns beside it are right."""
+    X = rng.uniform(-1, 3, (m, 8))
+    constants = {0: 0.0, 1: 7.0, 3: 0.1, 4: -0.7, 6: 1e8 + 0.1, 7: 1e-90 / 3}
+    X[:, list(constants)] = list(constants.values())
+    got = submission.standardize(X)
+    assert is_array(got, (m, 8))
+    assert is_standardised(got[:, [2, 5]], X[:, [2, 5]])
+    for j, value in constants.items():  # who takes the mean off and divides by 1 leaves the rounding of the mean
+        assert close(got[:, j], np.zeros(m), atol=4 * (m + 1) * EPS * abs(value))
+
+
+@pytest.mark.exercise("standardize", hint=2)
+def test_one_row_becomes_zeros(submission, rng):
+    """A single row becomes zeros: it is its own mean."""
+    assert close(submission.standardize(rng.standard_normal((1, 5))), np.zeros((1, 5)))
+
+
+@pytest.mark.exercise("standardize", hint=1)
+def test_takes_every_kind_of_array(submission, rng):
+    """The result is float64 and right for integers, float32, strided and read-only arrays."""
+    for X in kinds(rng).values():
+        got = submission.standardize(X)
+        assert is_array(got, X.shape, np.float64)
+        assert is_standardised(got, X)
+
+
+@pytest.mark.exercise("standardize", weight=2, hint=3)
+def test_large_numbers_with_a_small_spread(submission, rng):
+    """Noise of size 1 around 1e8 is standardised as exactly as the mean can be computed."""
+    X = offset(rng)
+    assert is_standardised(submission.standardize(X), X)
+
+
+@pytest.mark.exercise("standardize", hint=2)
+def test_units_do_not_matter(submission, rng):
+    """The same table in huge or in tiny units gives the same result."""
+    X, others = units(rng)
+    for other in others:
+        assert is_standardised(submission.standardize(other), X, slack=2)  # the products are rounded, too
+
+
+@pytest.mark.exercise("standardize", hint=1, memory_mb=128)
+def test_many_rows_in_little_memory(submission, rng):
+    """Many rows work in O(m d) memory, and the result agrees with scikit-learn."""
+    # An (m, m) array would take 3.2 GB; X takes 1 MB. Sums of 20,000 terms: the bound above, with numbers of size 5.
+    X = rng.standard_normal((20_000, 6))
+    assert close(submission.standardize(X), StandardScaler().fit_transform(X), atol=1e-9)
+
+
+@pytest.mark.exercise("standardize", hint=3, forgeable=True)
+def test_leaves_x_as_it_is(submission, rng):
+    """X is the same after the call, and what is returned is a new array, also where nothing is left to do."""
+    plain = rng.standard_normal((9, 3))
+    signs = np.array([[1.0, -1.0], [-1.0, 1.0]])  # standardised already
+    assert all(submission.run(keeps_its_argument, "standardize", X) for X in (plain, signs, np.zeros((2, 2))))
+
+
+# ----------------------------------------------------------------------------------------------- column_variances
+
+
+@pytest.mark.exercise("column_variances", weight=3, core=True, hint=2)
+def test_variance_of_large_numbers_with_a_small_spread(submission, rng):
+    """The variance of noise of size 1 around 1e8 is as exact as the mean can be computed."""
+    X = offset(rng)
+    assert are_variances(submission.column_variances(X), X)
+
+
+@pytest.mark.exercise("column_variances", weight=2, hint=3)
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_variance_is_the_mean_squared_deviation(submission, rng, shape):
+    """The variance of each column is its mean squared distance from its mean, divided by m, whatever the shape of X."""
+    X = rng.uniform(-1, 3, shape) * rng.uniform(0.1, 10, shape[1])
+    assert are_variances(submission.column_variances(X), X)
+
+
+@pytest.mark.exercise("column_variances", hint=3)
+def test_variance_of_equal_rows_is_zero(submission, rng):
+    """Equal rows have variance 0, up to the rounding of the mean, and never a negative one; so has a single row."""
+    for m in (1, 6, 10):
+        X = np.tile([0.1, -0.7, 1e8 + 0.1, 0.0], (m, 1))
+        got = submission.column_variances(X)
+        assert are_variances(got, X)
+        assert bool((got >= 0).all())
+
+
+@pytest.mark.exercise("column_variances", hint=3)
+def test_variance_of_every_kind_of_array(submission, rng):
+    """The variances are float64 and right for integers, float32, strided and read-only arrays, in whatever unit."""
+    for X in (*kinds(rng).values(), *units(rng)[1]):
+        got = submission.column_variances(X)
+        assert is_array(got, X.shape[1:], np.float64)
+        assert are_variances(got, X)
+
+
+@pytest.mark.exercise("column_variances", hint=3, forgeable=True)
+def test_variance_leaves_x_as_it_is(submission, rng):
+    """X is the same after the call."""
+    assert submission.run(keeps_its_argument, "column_variances", rng.standard_normal((9, 3)))
+
+
+# -------------------------------------------------------------------------------------------------- merge_moments
+
+
+def chunk(X):
+    """(count, mean, M2) of the rows of X, from exact arithmetic."""
+    found = [exact(column) for column in X.T]
+    return len(X), np.array([float(mean) for mean, _ in found]), np.array([float(M2) for _, M2 in found])
+
+
+def exact_merge(a, b):
+    """Both chunks together, by the exact sums of their numbers and of their squares, where nothing can cancel."""
+    n = a[0] + b[0]
+    means, M2s = [], []
+    for mean_a, M2_a, mean_b, M2_b in zip(*(array.tolist() for array in (a[1], a[2], b[1], b[2])), strict=True):
+        parts = (a[0], Fraction(mean_a), Fraction(M2_a)), (b[0], Fraction(mean_b), Fraction(M2_b))
+        mean = sum(count * mean for count, mean, _ in parts) / n
+        squares = sum(M2 + count * mean**2 for count, mean, M2 in parts)
+        means.append(float(mean))
+        M2s.append(float(squares - n * mean**2))
+    return n, np.array(means), np.array(M2s)
+
+
+def is_merge(got, a, b):
+    """Whether `got` is the merge of a and b.
+
+    The mean is a weighted sum of two: a few eps of the larger. Whoever measures both means from the merged one, as
+    M2_a + n_a (mean_a - mean)^2 + ..., meets that rounding e in each distance: 2 n |delta| e in all.
+    """
+    n, mean, M2 = exact_merge(a, b)
+    size = 8 * EPS * np.maximum(np.abs(a[1]), np.abs(b[1]))
+    assert isinstance(got, tuple | list) and len(got) == 3
+    assert isinstance(got[0], int) and not isinstance(got[0], bool) and got[0] == n
+    assert is_array(got[1], mean.shape, np.float64) and is_array(got[2], M2.shape, np.float64)
+    moved = 2 * n * np.abs(a[1] - b[1]) * size + n * size**2
+    return close(got[1], mean, atol=size) and close(got[2], M2, atol=moved + 16 * EPS * M2)
+
+
+@student_side
+def folded(chunks):
+    """All chunks, merged one after another (runs over there)."""
+    merged = chunks[0]
+    for chunk in chunks[1:]:
+        merged = student.merge_moments(merged, chunk)  # noqa: F821
+    return merged
+
+
+@student_side
+def leaves_the_chunks(a, b):
+    """Whether merging leaves both chunks as they are and returns other memory (runs over there)."""
+    before = [array.copy() for array in (*a[1:], *b[1:])]
+    got = student.merge_moments(a, b)  # noqa: F821
+    after = [*a[1:], *b[1:]]
+    kept = all(bool(np.array_equal(x, y, equal_nan=True)) for x, y in zip(before, after, strict=True))
+    return kept and not any(np.shares_memory(x, y) for x in got[1:] for y in after)
+
+
+@pytest.mark.exercise("merge_moments", weight=3, core=True, hint=3)
+@pytest.mark.parametrize("rows", [(1, 1), (1, 30), (30, 1), (12, 25)])
+def test_merged_moments_are_those_of_all_rows(submission, rng, rows):
+    """The merged count, mean and M2 are those of all rows together, for chunks of any size."""
+    a, b = (chunk(rng.uniform(-1, 3) + rng.standard_normal((m, 4))) for m in rows)
+    assert is_merge(submission.merge_moments(a, b), a, b)
+
+
+@pytest.mark.exercise("merge_moments", weight=2, hint=2)
+def test_an_empty_chunk_changes_nothing(submission, rng):
+    """Merged with an empty chunk, on either side, a chunk stays what it is, whatever stands in the empty one."""
+    full = chunk(rng.standard_normal((7, 3)))
+    for filler in (0.0, 5.0, np.nan):
+        empty = (0, np.full(3, filler), np.full(3, filler))
+        for got in (submission.merge_moments(full, empty), submission.merge_moments(empty, full)):
+            assert close(list(got), list(full), rtol=4 * EPS)
+
+
+@pytest.mark.exercise("merge_moments", hint=2)
+def test_two_empty_chunks_are_an_empty_chunk(submission):
+    """Two empty chunks give (0, zeros, zeros), whatever stands in them."""
+    for filler in (0.0, 5.0, np.nan):
+        empty = (0, np.full(2, filler), np.full(2, filler))
+        assert close(list(submission.merge_moments(empty, empty)), [0, np.zeros(2), np.zeros(2)])
+
+
+@pytest.mark.exercise("merge_moments", weight=2, hint=1)
+def test_merging_does_not_cancel(submission, rng):
+    """M2 stays exact for noise of size 1 around 1e8."""
+    a, b = chunk(offset(rng, 30)), chunk(offset(rng, 12))
+    assert is_merge(submission.merge_moments(a, b), a, b)
+
+
+@pytest.mark.exercise("merge_moments", hint=1)
+def test_one_row_at_a_time(submission, rng):
+    """A thousand rows, merged one by one, give the moments of all."""
+    X = rng.uniform(-1, 3, (1000, 2))
+    n, mean, M2 = submission.run(folded, [(1, row, np.zeros(2)) for row in X])
+    whole = chunk(X)
+    # m merges, each rounding a few times at the size of its result: 4 m eps, and both are of one size all the way.
+    assert n == 1000
+    assert close(mean, whole[1], atol=4 * 1000 * EPS * 3)
+    assert close(M2, whole[2], rtol=16 * 1000 * EPS)
+
+
+@pytest.mark.exercise("merge_moments", hint=3)
+def test_counts_may_be_huge(submission, rng):
+    """Chunks of 10**15 rows merge at once, and the count stays exact."""
+    n_a, n_b = (int(count) for count in rng.integers(10**15, 9 * 10**15, 2))
+    a, b = ((n, rng.standard_normal(3), n * rng.uniform(1, 2, 3)) for n in (n_a, n_b))
+    assert is_merge(submission.merge_moments(a, b), a, b)
+
+
+@pytest.mark.exercise("merge_moments", hint=3, forgeable=True)
+def test_merging_leaves_the_chunks(submission, rng):
+    """Both chunks are the same after the call, and what is returned are new arrays, also beside an empty chunk."""
+    a, b = chunk(rng.standard_normal((5, 3))), chunk(rng.standard_normal((8, 3)))
+    empty = (0, np.zeros(3), np.zeros(3))
+    assert all(submission.run(leaves_the_chunks, *pair) for pair in [(a, b), (a, empty), (empty, b), (empty, empty)])

@@ -1,0 +1,640 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 00 · Orientation
+#
+# Welcome. In this course you learn algorithms by writing them, and a grader tells you whether they are right. This
+# first notebook takes one small function all the way: from the formula to code, from code to a figure, from a figure
+# to data that do not fit into memory. Every later module goes the same way.
+#
+# **When you have finished you can**
+#
+# - work through a notebook: write, check, read a hint, grade, hand in;
+# - say what your machine can do, and what that means for an algorithm;
+# - put the columns of a table on one scale, also where a column is constant or its numbers are huge;
+# - recognise a formula that is right on paper and wrong in a computer.
+#
+# **You need** a little NumPy: arrays, and what `X.mean(axis=0)` does. **Time**: about 30 minutes, and ten more for the
+# last exercise, which is extra. **Skills**: reading a failed check, working with rounding, merging summaries.
+#
+# **One legend for the whole module**
+#
+# | symbol | in code | shape | meaning |
+# | --- | --- | --- | --- |
+# | $m$, $d$ | `m`, `d` | | number of rows (examples) and of columns (features) |
+# | $X$ | `X` | $(m, d)$ | the data, one example a row; $x_{ij}$ stands in row $i$, column $j$ |
+# | $\mu$ | `mean` | $(d,)$ | the mean of each column |
+# | $\sigma$ | `spread` | $(d,)$ | the standard deviation of each column; $\sigma^2$ is its variance |
+# | $Z$ | `Z` | $(m, d)$ | the data, standardised |
+# | $n$, $S$ | `n`, `M2` | $S$: $(d,)$ | rows in a chunk, and the sum of their squared distances from the chunk's mean |
+
+# %% tags=["setup"]
+try:
+    from lsml_utils import checking, datasets, demo_size, device, plotting, scaling
+    from lsml_utils.checking import check, expect_close, expect_dtype, expect_finite, expect_shape, expect_unchanged
+except ModuleNotFoundError as missing:
+    raise SystemExit(f"{missing.name} is missing: run `make setup` in the course's folder, then `make lab`.") from None
+
+import os
+import statistics
+import tempfile
+from functools import reduce
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from sklearn.preprocessing import StandardScaler
+
+plotting.use()
+checking.start("00_orientation", total=3)
+
+# %% [markdown]
+# ## 1. How a notebook works
+#
+# Select the cell above and press Shift+Enter: it runs, and the next one is selected. Run cells from top to bottom.
+#
+# 1. **Write.** An exercise is a cell with a function in it and the line `# YOUR CODE HERE`. Put your code in the place
+#    of the line below that, and run the cell. The text in triple quotes says exactly what your function must do.
+# 2. **Check.** The cell after it tries small cases worked by hand, and prints one line if they come out right. Run it
+#    as often as you like.
+# 3. **Hints.** They are folded; click to open one. The first is a nudge, the last nearly the answer. They cost nothing.
+# 4. **Restart and run all**, in the menu *Kernel*. A notebook remembers what you ran, even from cells that you have
+#    changed or deleted since. Starting afresh shows whether it works without that memory. It stops at the first
+#    exercise that has no answer, and one line says which.
+# 5. **Grade.** Save, and type `lsml grade` with the notebook's path in a terminal. Hidden tests try your functions on
+#    other inputs: larger, stranger, many more. These give the points.
+# 6. **Hand in** the notebook file. Leave an exercise as it is and it counts as *unanswered*: no points, no harm to the
+#    others.
+#
+# Add cells wherever you like. When you are graded, only your answers and your own cells come from your file.
+#
+# A check that fails shows a card. Below, somebody wants the mean of three numbers and has left out the brackets. Read
+# the card from the top: what was called, what it returned, what was expected, and the likely cause.
+
+
+# %% tags=["demo"]
+def mean_of_three(a, b, c):
+    return a + b + c / 3
+
+
+try:
+    with check("mean_of_three"):
+        expect_close(
+            mean_of_three(1, 2, 6),
+            3.0,  # (1 + 2 + 6) / 3
+            mistakes={"Only c is divided by 3: a division comes before a sum.": 1 + 2 + 6 / 3},
+            hint="Set brackets around the sum.",
+        )
+except AssertionError:  # a real check would stop here; this one is for show
+    print("That is what a failed check looks like. Nothing is lost: change the function, run both cells again.")
+
+# %% [markdown]
+# ## 2. What machine is this?
+#
+# The same notebook runs on a laptop and on a machine with a GPU. Sizes adapt, and this cell says what you have.
+
+# %% tags=["demo"]
+device.describe()
+
+# %% [markdown]
+# Two speeds decide what is fast. One is arithmetic: how many additions and multiplications a second. The other is
+# memory: how many bytes a second reach the processor. Multiplying two $(n, n)$ matrices takes $2n^3$ operations on
+# $2n^2$ numbers, so it measures arithmetic. A sum does one operation for each number, so it measures memory.
+
+# %% tags=["demo"]
+where = device.best()
+n, length = demo_size(full=1024, small=256), demo_size(full=20_000_000, small=500_000)
+matrix, numbers = torch.ones(n, n, device=where), torch.ones(length, device=where)  # float32: 4 bytes each
+
+
+def fastest(call, repeat=5):
+    """Seconds of the fastest of some runs."""
+    call()  # the first one warms up
+    taken = []
+    for _ in range(repeat):
+        with device.timer() as took:
+            call()
+        taken.append(took.seconds)
+    return min(taken)
+
+
+operations = 2 * n**3 / fastest(lambda: matrix @ matrix)
+read = 4 * length / fastest(lambda: numbers.sum())
+print(f"arithmetic: {operations / 1e9:8.1f} billion operations a second, on {where}")
+print(f"memory:     {read / 1e9:8.1f} billion bytes a second")
+print(f"While one number (4 bytes) arrives, {4 * operations / read:.0f} operations could be done.")
+
+# %% [markdown]
+# The last line explains much of this course. Arithmetic is cheap, and fetching data is dear; from a disk or over a
+# network it is dearer still. So when data are large, the first question about an algorithm is: **how often does it read
+# them?** Keep it in mind for the rest of this notebook.
+#
+# ## 3. Columns on one scale
+#
+# Columns come in different units. Of the wines below, one column is a hue near 1, another an amino acid, proline, in
+# the hundreds. An algorithm that measures distances sees hardly anything but proline. The cure is to subtract from each
+# column its mean, and to divide by its standard deviation:
+#
+# $$\mu_j = \frac1m\sum_{i=1}^m x_{ij}, \qquad
+#   \sigma_j^2 = \frac1m\sum_{i=1}^m (x_{ij} - \mu_j)^2, \qquad
+#   z_{ij} = \frac{x_{ij} - \mu_j}{\sigma_j} .$$
+#
+# Sums run over rows, so $\mu$ and $\sigma$ have shape $(d,)$, one entry for each column; $Z$ has the shape of $X$,
+# $(m, d)$. Each column of $Z$ has mean 0 and standard deviation 1. The cost is a few operations for each number and
+# two passes over $X$: $\mu$ must be known before the squares can be summed.
+#
+# **Divide by $m$ or by $m - 1$?** Libraries disagree:
+#
+# | | divides by | meaning |
+# | --- | --- | --- |
+# | `numpy.std`, scikit-learn's `StandardScaler`, this course | $m$ | the spread of the rows that are here |
+# | `pandas.DataFrame.std`, `torch.std` | $m - 1$ | an estimate for the population that they were drawn from |
+#
+# Both are right answers, to two questions. Here $Z$ shall have spread 1, and one row has spread 0, so it is $m$.
+#
+# **And a constant column?** Its spread is 0, and $0/0$ is `nan`, which spreads through every later computation. There
+# is nothing to scale, so it shall become 0. Mind one thing: 0.1 has no exact binary form, so the computed mean of six
+# times 0.1 is not quite 0.1, and the computed spread is not quite 0.
+#
+# ### Exercise 1 · `standardize` (2 points, 10 minutes)
+
+
+# %% exercise="standardize" points=2 minutes=10 forbids=["sklearn.preprocessing"]
+def standardize(X: np.ndarray) -> np.ndarray:
+    """Each column of X minus its mean, over its standard deviation (divided by m, not m - 1).
+
+    X: (m, d) finite floats or integers of any dtype, m >= 1 and d >= 1; may be read-only, a view,
+    or not contiguous. No number is larger than 1e100 in size. Where a column is not constant, its
+    standard deviation is at least 1e-100 and at least 1e-10 times its largest number in size.
+
+    Returns a new array (m, d) of dtype float64, computed in float64 also where X is float32.
+    A column whose values are all equal becomes 0 (or as near to 0 as the rounding of its mean
+    allows), so a single row does, too. Numbers that are large beside their spread, such as 1e8 plus
+    noise of size 1, lose no more than the rounding of the mean costs.
+    Takes O(m d) time and memory. Leaves X as it is.
+    Do not use sklearn.preprocessing: you will measure yourself against it.
+    """
+    ### BEGIN SOLUTION
+    X = np.asarray(X, dtype=np.float64)
+    deviation = X - X.mean(axis=0)
+    spread = np.sqrt(np.mean(deviation**2, axis=0))
+    constant = X.min(axis=0) == X.max(axis=0)
+    return np.where(constant, 0.0, deviation / np.where(constant, 1.0, spread))
+    ### END SOLUTION
+
+
+# %% [markdown] hints="standardize"
+# <details><summary>Hint 1: where to begin</summary>
+#
+# Make X float64 first: `np.asarray(X, dtype=np.float64)`. Then one call gives the means of all columns, with shape
+# `(d,)`. NumPy subtracts a `(d,)` array from each row of an `(m, d)` array by itself.
+#
+# </details>
+# <details><summary>Hint 2: the constant columns</summary>
+#
+# The spread of a constant column need not come out as exactly 0, so do not ask the spread. Ask the column: is its
+# smallest value its largest?
+#
+# </details>
+# <details><summary>Hint 3: nearly the answer</summary>
+#
+# `deviation = X - X.mean(axis=0)` and `spread = np.sqrt((deviation**2).mean(axis=0))`. With
+# `constant = X.min(axis=0) == X.max(axis=0)`, set `spread[constant] = 1` and `deviation[:, constant] = 0`, and divide.
+# Write `X - ...`, not `X -= ...`, which would change the caller's array.
+#
+# </details>
+
+# %% check="standardize"
+# One column: 0, 6, 6, 8. Its mean is 5, the deviations are -5, 1, 1, 3, their squares 25 + 1 + 1 + 9 = 36, and
+# 36 / 4 = 9, so the spread is 3.
+column = np.array([[0.0], [6.0], [6.0], [8.0]])
+deviation_hand = np.array([[-5.0], [1.0], [1.0], [3.0]])
+
+with check("standardize", forbids=["sklearn.preprocessing"]):
+    with expect_unchanged(column=column):
+        got = standardize(column)
+    expect_shape(got, (4, 1), hint="the shape of X")
+    expect_close(
+        got,
+        deviation_hand / 3,
+        rtol=1e-12,
+        hint="by hand: (-5, 1, 1, 3) / 3",
+        mistakes={
+            "You divided by m - 1 inside the standard deviation; this course divides by m.": deviation_hand / 12**0.5,
+            "You divided by the variance; its square root is the standard deviation.": deviation_hand / 9,
+            "The mean is gone, but nothing is divided by the standard deviation yet.": deviation_hand,
+            "You divided by the standard deviation, but the mean is still in.": column / 3,
+            "You divided by the mean distance from the mean; square, average, take the root.": deviation_hand / 2.5,
+            "This maps the column to 0..1; subtract the mean and divide by the standard deviation.": column / 8,
+        },
+    )
+    two = standardize(np.column_stack([column, 10 * column + 3]))
+    expect_close(two, np.repeat(deviation_hand / 3, 2, axis=1), rtol=1e-12, hint="each column on its own (axis=0)")
+    expect_dtype(standardize(column.astype(np.int64)), np.float64, hint="integers become float64")
+    constants = np.tile([7.0, 0.1], (6, 1))  # two columns: six times 7, and six times 0.1
+    got = standardize(constants)
+    expect_finite(got, hint="a constant column has spread 0; do not divide by it")
+    expect_close(
+        got,
+        np.zeros((6, 2)),
+        atol=1e-15,
+        hint="a constant column becomes 0",
+        mistakes={
+            "The spread of six times 0.1 came out tiny, not 0, and you divided by it.": np.tile([0.0, 1.0], (6, 1)),
+            "The spread of a constant column is not 1: take its mean off as well.": constants,
+        },
+    )
+
+# %% [markdown]
+# Now look at what your function does to the wines. Each point is one wine, coloured by its grower; both axes of a panel
+# have the same scale, as a distance sees it.
+
+# %% tags=["demo"]
+wine = datasets.wine()
+names = list(wine.feature_names)
+pair = [names.index("hue"), names.index("proline")]
+Z = standardize(wine.X)
+figure, axes = plt.subplots(1, 2, figsize=(11, 4.4))
+for ax, data, title in zip(axes, [wine.X, Z], ["As measured: proline alone", "Standardised: both count"], strict=True):
+    for grower, marker in enumerate("os^"):
+        ax.scatter(*data[wine.y == grower][:, pair].T, s=18, marker=marker, label=f"grower {grower}", alpha=0.8)
+    ax.set(xlabel="hue", ylabel="proline", title=title)
+    ax.set_aspect("equal", adjustable="datalim")
+axes[0].legend(loc="upper left")
+plt.show()
+for what, data in [("as measured", wine.X), ("standardised", Z)]:
+    share = data[:, pair[1]].var() / data.var(axis=0).sum()
+    print(f"{what:12s}: proline makes up {share:.1%} of the mean squared distance between two wines")
+
+# %% [markdown]
+# ## 4. Find the bug
+#
+# Two passes are one too many for a colleague. On paper, she multiplies out the square:
+#
+# $$\sigma^2 = \frac1m\sum_i (x_i - \mu)^2
+#   = \frac1m\sum_i x_i^2 - 2\mu\,\frac1m\sum_i x_i + \mu^2
+#   = \Bigl(\frac1m\sum_i x_i^2\Bigr) - \mu^2 ,$$
+#
+# the mean of the squares minus the square of the mean. Both means come out of one pass. The algebra is right, the
+# formula is in many textbooks, and her small example agreed. Then came a column of times, in seconds since 1970, of
+# what happened within one minute.
+#
+# ### Exercise 2 · `column_variances` (1 point, 5 minutes)
+#
+# The cell below is her code, and it runs. Run the check, find out where the digits go, and repair it. Two passes are
+# allowed.
+
+
+# %% exercise="column_variances" points=1 minutes=5 bug=true forbids=["numpy.var", ".var", "numpy.std", ".std"]
+def column_variances(X: np.ndarray) -> np.ndarray:
+    """The variance of each column of X: the mean squared distance from the column's mean.
+
+    X: (m, d) finite floats or integers of any dtype, m >= 1 and d >= 1; may be read-only. No number
+    is larger than 1e100 in size.
+
+    Returns a new array (d,) of dtype float64, divided by m, no entry negative. Numbers that are
+    large beside their spread, such as 1e8 plus noise of size 1, lose no more than the rounding of
+    the mean costs. Leaves X as it is.
+    Do not use numpy.var or .var, nor numpy.std or .std: the point is to see what they do.
+    """
+    ### BEGIN SOLUTION
+    X = np.asarray(X, dtype=np.float64)
+    return np.mean((X - X.mean(axis=0)) ** 2, axis=0)
+    ### END SOLUTION
+    ### BEGIN BUG
+    # X = np.asarray(X, dtype=np.float64)
+    # return np.mean(X**2, axis=0) - X.mean(axis=0) ** 2
+    ### END BUG
+
+
+# %% [markdown] hints="column_variances"
+# <details><summary>Hint 1: where to look</summary>
+#
+# For the second case of the check, print the two terms that are subtracted. How many of their digits are equal, and how
+# many digits does a float64 have?
+#
+# </details>
+# <details><summary>Hint 2: what to do about it</summary>
+#
+# About sixteen digits are kept, and two numbers near $10^{18}$ that differ by 9 agree in all of them. The spread does
+# not change when the same number is taken off every row. Take off one that makes the rows small *before* you square.
+#
+# </details>
+# <details><summary>Hint 3: the repair</summary>
+#
+# That number is the mean: `deviation = X - X.mean(axis=0)`, and then the mean of `deviation**2` for each column.
+#
+# </details>
+
+# %% check="column_variances"
+# The column of exercise 1 has variance 36 / 4 = 9. Moving every row by the same number does not change that. 2**30 is
+# about 1e9, and all these numbers are exact in float64.
+with check("column_variances", forbids=["numpy.var", ".var", "numpy.std", ".std"]):
+    with expect_unchanged(column=column):
+        got = column_variances(column)
+    expect_close(
+        got,
+        [9.0],
+        rtol=1e-12,
+        hint="by hand: (25 + 1 + 1 + 9) / 4",
+        mistakes={
+            "You divided by m - 1; this course divides by m.": [12.0],
+            "This is the standard deviation; the variance is its square.": [3.0],
+            "This is a sum over the rows; divide by m = 4.": [36.0],
+        },
+    )
+    expect_close(
+        column_variances(column + 2.0**30),
+        [9.0],
+        rtol=1e-6,
+        hint="the same rows, moved by 2**30: print the two terms that are subtracted",
+    )
+
+# %% [markdown]
+# How bad is it? Take noise of size 1 around larger and larger numbers, and compare with Python's `statistics`, which
+# computes with exact fractions (and is far too slow for data). A float64 keeps a number with a relative error of about
+# $\varepsilon = 10^{-16}$. The squares have size $\mu^2$, so each is rounded by about $\varepsilon\mu^2$, and the
+# difference $\sigma^2$ inherits this: a relative error of about $\varepsilon\,(\mu/\sigma)^2$, which is slope 2 on
+# logarithmic axes.
+
+
+# %% tags=["demo"]
+def by_squares(X):
+    """The formula of section 4, kept for the picture."""
+    return np.mean(X**2, axis=0) - X.mean(axis=0) ** 2
+
+
+noise = np.random.default_rng(0).standard_normal((demo_size(full=1000, small=100), 1))
+offsets = np.logspace(0, 9, 28)
+errors = {"mean of squares minus square of mean": [], "yours": []}
+for offset in offsets:
+    X = offset + noise
+    truth = statistics.pvariance(X[:, 0].tolist())
+    for name, variances in zip(errors, (by_squares, column_variances), strict=True):
+        errors[name].append(max(abs(variances(X)[0] / truth - 1), 1e-17))
+slope = scaling.exponent(offsets, np.array(errors["mean of squares minus square of mean"]))
+lines = {f"mean of squares minus square of mean (slope {slope:.1f})": errors["mean of squares minus square of mean"]}
+lines["yours"] = errors["yours"]
+ax = plotting.curves(
+    {name: (offsets, values) for name, values in lines.items()},
+    xlabel="mean, in units of the spread",
+    ylabel="relative error of the variance",
+    title="Right on paper, wrong in a computer",
+    logx=True,
+    logy=True,
+)
+ax.axhline(1, color="#9a9a94", linewidth=0.8)
+plt.show()
+
+# %% [markdown]
+# Above the grey line no digit is right. This is **cancellation**: subtracting two nearly equal numbers leaves what
+# rounding made of them. Remember the cure, you will use it again: *make numbers small before you square, exponentiate
+# or add them up*.
+#
+# ## 5. Scale it
+#
+# Your `standardize` against its peers, on the same data in the same run: NumPy written down directly, without any care
+# for constant columns, and scikit-learn's `StandardScaler`.
+
+
+# %% tags=["demo"]
+def by_numpy(X):
+    return (X - X.mean(axis=0)) / X.std(axis=0)
+
+
+measured = scaling.measure(
+    {"standardize (yours)": standardize, "numpy": by_numpy, "scikit-learn": StandardScaler().fit_transform},
+    sizes=demo_size(full=[1000, 4000, 16_000, 64_000, 256_000], small=[200, 1000]),
+    setup=lambda m: (np.random.default_rng(0).standard_normal((m, 20)),),
+    budget=6.0,
+    label="rows m (d = 20)",
+)
+measured.plot(peer="scikit-learn")
+plt.show()
+measured.table()
+
+# %% [markdown]
+# Time and memory grow about in proportion to $m$, and no one can do better: each number must be read. (Look for the
+# place where time jumps: there the arrays outgrow the processor's cache, and the memory speed of section 2 counts.) The
+# three differ in how often they read and in how many temporary arrays they fill, which is the memory in the table. For
+# small $m$ you see the price of a careful library: scikit-learn looks for `nan`, and remembers $\mu$ and $\sigma$ for
+# data that come later. At work that is what you want.
+#
+# ### One pass, and many machines
+#
+# Suppose the rows lie in a file larger than memory, or on ten machines. You need $\mu$ and $\sigma$ of all rows, but
+# you see a chunk at a time. What must you keep of a chunk? Three things: its number of rows $n$, its mean $\mu$, and
+# $S = \sum_i (x_i - \mu)^2$ for each column. The variance is then $S/n$.
+#
+# Let chunks $a$ and $b$ have $(n_a, \mu_a, S_a)$ and $(n_b, \mu_b, S_b)$. Write $n = n_a + n_b$ and
+# $\delta = \mu_b - \mu_a$. The mean of both lies between the two, nearer to the larger chunk:
+#
+# $$\mu = \mu_a + \frac{n_b}{n}\,\delta .$$
+#
+# For the squares, measure chunk $a$ from the new mean. The deviations from $\mu_a$ sum to zero, so the mixed term
+# vanishes:
+#
+# $$\sum_{i \in a}(x_i - \mu)^2 = \sum_{i \in a}\bigl((x_i - \mu_a) + (\mu_a - \mu)\bigr)^2
+#   = S_a + n_a(\mu_a - \mu)^2 = S_a + n_a\Bigl(\frac{n_b}{n}\Bigr)^2\delta^2 ,$$
+#
+# and likewise for $b$ with the letters exchanged. Add the two, and use $n_a + n_b = n$:
+#
+# $$S = S_a + S_b + \frac{n_a n_b}{n}\,\delta^2 .$$
+#
+# No term is negative, so nothing cancels. With one row as chunk $b$ this is Welford's method; for any two chunks it is
+# due to Chan, Golub and LeVeque. All $d$ columns go at once, as arrays of shape $(d,)$.
+#
+# ### Exercise 3 · `merge_moments` (extra, 10 minutes)
+#
+# *Extra* means: it is tested and listed, and counts for nothing. Leave it for another day if your half hour is over.
+# *Run All* then stops at its check; for your points that makes no difference.
+
+
+# %% exercise="merge_moments" points=2 minutes=10 extra=true
+def merge_moments(
+    a: tuple[int, np.ndarray, np.ndarray], b: tuple[int, np.ndarray, np.ndarray]
+) -> tuple[int, np.ndarray, np.ndarray]:
+    """The (count, mean, M2) of the rows of two chunks together, from those of each.
+
+    a, b: tuples (count, mean, M2) of a chunk. count: a Python int >= 0, of any size (10**15, too).
+    mean, M2: (d,) float64; M2 is the sum over the rows of the squared distance from the mean.
+    Where a count is 0, what stands beside it means nothing (NumPy's mean of no rows is nan).
+
+    Returns a tuple (count, mean, M2) of the same kind: a Python int and two new float64 arrays (d,).
+    If one chunk is empty, its values are those of the other. If both are, it is (0, zeros, zeros).
+    M2 is as accurate as the given means allow: no large numbers are subtracted to leave a small one
+    except the two means. Leaves a and b as they are.
+    """
+    ### BEGIN SOLUTION
+    (n_a, mean_a, M2_a), (n_b, mean_b, M2_b) = a, b
+    n = n_a + n_b
+    if n == 0:
+        return 0, np.zeros(len(mean_a)), np.zeros(len(mean_a))
+    if n_a == 0:
+        return n, np.array(mean_b), np.array(M2_b)
+    if n_b == 0:
+        return n, np.array(mean_a), np.array(M2_a)
+    delta = mean_b - mean_a
+    return n, mean_a + delta * (n_b / n), M2_a + M2_b + delta**2 * (n_a * n_b / n)
+    ### END SOLUTION
+
+
+# %% [markdown] hints="merge_moments"
+# <details><summary>Hint 1: where to begin</summary>
+#
+# Unpack both tuples, and compute $n$ and $\delta$. What is left are the two formulas above, one line each.
+#
+# </details>
+# <details><summary>Hint 2: the empty ones</summary>
+#
+# A `nan` times 0 is still `nan`, so the formulas cannot be used where a count is 0. Treat three cases before them: both
+# empty, only the first, only the second. Return copies.
+#
+# </details>
+# <details><summary>Hint 3: nearly the answer</summary>
+#
+# After the empty cases: the mean is `mean_a + delta * (n_b / n)`, and M2 is
+# `M2_a + M2_b + delta**2 * (n_a * n_b / n)`. `np.array(mean_b)` is a copy.
+#
+# </details>
+
+# %% check="merge_moments"
+# Chunk a is one row, 0: (1, 0, 0). Chunk b is 3, 4, 5: its mean is 4, its M2 is 1 + 0 + 1 = 2. Together 0, 3, 4, 5:
+# the mean is 12 / 4 = 3, and M2 = 9 + 0 + 1 + 4 = 14.
+chunk_a = (1, np.array([0.0]), np.array([0.0]))
+chunk_b = (3, np.array([4.0]), np.array([2.0]))
+nothing = (0, np.array([np.nan]), np.array([0.0]))
+
+with check("merge_moments"):
+    with expect_unchanged(a=chunk_a, b=chunk_b):
+        n, mean, M2 = merge_moments(chunk_a, chunk_b)
+    expect_close(n, 4, hint="the rows of both")
+    expect_close(
+        mean,
+        [3.0],
+        rtol=1e-12,
+        hint="by hand: (0 + 3 + 4 + 5) / 4",
+        mistakes={
+            "This is the middle of the two means; the larger chunk must count for more.": [2.0],
+            "The two weights are exchanged: the larger chunk must count for more.": [1.0],
+        },
+    )
+    expect_close(
+        M2,
+        [14.0],
+        rtol=1e-12,
+        hint="by hand: 9 + 0 + 1 + 4",
+        mistakes={
+            "This adds the chunks' own M2; what is missing is how far apart their means are.": [2.0],
+            "This is the variance; M2 is not divided by the number of rows.": [3.5],
+            "You added the squared difference of the means; weigh it by n_a * n_b / n.": [18.0],
+            "You took the difference of the means without its square.": [5.0],
+        },
+    )
+    expect_close(merge_moments(chunk_b, chunk_a)[2], [14.0], rtol=1e-12, hint="the order does not matter")
+    for first, second in [(nothing, chunk_b), (chunk_b, nothing)]:
+        expect_close(list(merge_moments(first, second)), [3, [4.0], [2.0]], hint="an empty chunk changes nothing")
+    expect_close(list(merge_moments(nothing, nothing)), [0, [0.0], [0.0]], hint="two empty chunks: (0, zeros, zeros)")
+
+# %% [markdown]
+# Two things that you wrote now work together. The cell writes a file of large numbers with a small spread, gives its
+# rows to some workers, and merges what they send back: one pass over the data, one chunk in memory at a time.
+
+# %% tags=["demo"]
+rows, columns = demo_size(full=400_000, small=8_000), 20
+
+
+def moments(chunk):
+    """(count, mean, M2) of one chunk, with your column_variances."""
+    return len(chunk), chunk.mean(axis=0), len(chunk) * column_variances(chunk)
+
+
+with tempfile.TemporaryDirectory() as folder:
+    path = os.path.join(folder, "rows.npy")
+    stored = np.lib.format.open_memmap(path, mode="w+", dtype=np.float64, shape=(rows, columns))
+    rng = np.random.default_rng(1)
+    for part in np.array_split(stored, 20):
+        part[:] = 1e8 + rng.standard_normal(part.shape)
+    whole = column_variances(stored)
+    print(f"a file of {stored.nbytes / 1e6:.0f} MB; each worker sends {8 * (2 * columns + 1)} bytes")
+    for workers in (2, 7, 100):
+        n, mean, M2 = reduce(merge_moments, map(moments, np.array_split(stored, workers)))
+        off = np.max(np.abs(M2 / n / whole - 1))
+        chunk = stored.nbytes / workers / 1e6
+        print(f"{workers:4d} workers with {chunk:5.1f} MB each: {n} rows, variance differs by {off:.0e}, relative")
+    del stored, part  # a file that is still mapped cannot be deleted everywhere
+
+# %% [markdown]
+# Ask this of every algorithm from now on: *what summary of a chunk is small, and merges?*
+#
+# **Where it breaks.**
+#
+# - *The last digits depend on how the rows were cut*, as printed above: adding floating-point numbers in another order
+#   rounds differently. Compare with a tolerance, not with `==`.
+# - *Writing $Z$ takes a second pass.* Better: keep $\mu$ and $\sigma$, and standardise a chunk when somebody reads it.
+# - *Not everything merges.* A median cannot be had from the medians of chunks; a sketch of the data can approximate it.
+# - *Data drift.* The mean over a year is not the mean of today.
+
+# %% [markdown] written="chunk_by_chunk" points=1
+# ### In words (3 minutes)
+#
+# To save a pass, a colleague standardises each chunk with the chunk's *own* mean and spread, and writes that to the
+# file. Some days later the file is sorted by date, and his model gets worse. What is lost, when would it have done no
+# harm, and what should the chunks have exchanged? Three sentences are enough; a person reads them.
+#
+# ### BEGIN SOLUTION
+# Each chunk ends up with mean 0 and spread 1, so every difference *between* chunks is gone: the same number means
+# different things in two chunks, and a trend over time vanishes once chunks are days. If the rows are shuffled and the
+# chunks large, each chunk's mean and spread are nearly those of the whole, and it does little harm. The chunks should
+# have exchanged (count, mean, M2), $2d + 1$ numbers each, merged them, and used the merged mean and spread everywhere.
+# ### END SOLUTION
+
+# %% [markdown]
+# ## 6. Grade it and hand it in
+#
+# *Restart Kernel and Run All Cells*, save, and open a terminal in the course's folder:
+#
+# ```
+# .venv/bin/lsml grade work/00_orientation/00_orientation.ipynb
+# ```
+#
+# Each exercise gets one verdict. *passed*: every hidden test passed, all points. *partial*: some tests failed, but none
+# of the important ones. *failed*: the answer is wrong. *error*: your code raised an exception. *timeout* and *memory*:
+# it took too much. *unanswered*: the cell is as it was released. For a test that failed you read which property does
+# not hold, which hint to open, and, where your answer behaves like a known mistake, which one. Add `--show` to see the
+# input, what your function returned, and what was expected.
+#
+# You may grade as often as you like before you hand in. Then hand in the `.ipynb` file in the way your instructor says.
+# If nobody grades you, the grader is your teacher: 3 of the 4 points are for code, and the question in words is yours
+# to compare with a friend's.
+#
+# ## 7. Further
+#
+# **At work.** `sklearn.preprocessing.StandardScaler`, with `partial_fit` for chunks; `dask_ml.preprocessing` for
+# clusters. Where outliers decide the spread, `RobustScaler`, which uses the median.
+#
+# **Open questions**
+#
+# 1. Take off the *first row* instead of the mean, and use the formula of section 4. One pass: when is it safe?
+# 2. Which of these merge over chunks: maximum, product, number of distinct values, median, the ten largest?
+# 3. A gradient of a loss is a mean over rows, too. What does section 5 mean for training on many machines?
+#
+# **References**
+#
+# - B. P. Welford. Note on a method for calculating corrected sums of squares and products. *Technometrics* 4(3), 1962.
+#   Two pages; one row at a time.
+# - T. F. Chan, G. H. Golub, R. J. LeVeque. Algorithms for computing the sample variance: analysis and recommendations.
+#   *The American Statistician* 37(3), 1983. Every formula of this notebook, with its error.
+# - N. J. Higham. *Accuracy and Stability of Numerical Algorithms*, 2nd edition. SIAM, 2002. Section 1.9 is this story.
+#
+# Next: `01_gradient_descent`, where one idea trains most of the models of this course.
