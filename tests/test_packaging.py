@@ -60,7 +60,8 @@ def test_make_help_lists_every_target_on_a_line():
 def test_nothing_committed_names_this_machine_or_a_package_registry():
     files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True).stdout.split("\0")
     home = str(Path.home())
-    forbidden = re.compile(rf"/work/main|(?<![}}\w]){re.escape(home)}/\w|files\.pythonhosted|pypi\.org|registry\.npmjs|deb\.debian")
+    machine = rf"{re.escape(str(ROOT))}/|(?<![}}\w]){re.escape(home)}/\w"
+    forbidden = re.compile(rf"{machine}|files\.pythonhosted|pypi\.org|registry\.npmjs|deb\.debian")
     for name in filter(None, files):
         path = ROOT / name
         if path.is_file() and path.suffix not in {".png"} and path != Path(__file__):
