@@ -1,7 +1,7 @@
 """A small class with one module and six students, from release to feedback: `make demo`."""
 
+import ast
 import copy
-import re
 from pathlib import Path
 
 import nbformat
@@ -148,6 +148,7 @@ def _misconceptions(module: Module) -> dict[str, str]:
     found: dict[str, str] = {}
     for answer in calibration.load(module.name).answers:
         if answer.kind == "wrong" and answer.exercise not in found and len(found) < 2:
-            renamed = re.sub(rf"\b{answer.name}\b", answer.exercise, answer.source)
-            found[answer.exercise] = f"{module.exercise(answer.exercise).solution}\n\n\n{renamed}"
+            stub, _, _ = module.exercise(answer.exercise).released.partition("    # YOUR CODE HERE")
+            body = ast.parse(answer.source).body[-1].body
+            found[answer.exercise] = stub + "\n".join(answer.source.splitlines()[body[0].lineno - 1 :])
     return found
