@@ -35,14 +35,15 @@ def bar(total: int, what: str, as_json: bool = False) -> Iterator[Callable[[Outc
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, transient=True) as progress:
+    with Progress(*columns, console=console, transient=True, speed_estimate_period=600) as progress:
         task = progress.add_task(what, total=total, rate="")
 
         def advance(outcome: Outcome | None) -> None:
             _note(outcome, progress.console)
             progress.advance(task)
-            speed = progress.tasks[0].finished_speed or progress.tasks[0].speed
-            progress.update(task, rate=f"{60 * speed:,.0f}/min" if speed else "")
+            # Outcomes come a batch at a time, so only the rate since the start means anything.
+            elapsed = progress.tasks[0].elapsed
+            progress.update(task, rate=f"{60 * progress.tasks[0].completed / elapsed:,.0f}/min" if elapsed else "")
 
         yield advance
 

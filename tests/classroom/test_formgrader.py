@@ -130,6 +130,9 @@ def test_button_grades_and_nothing_runs(folder, answer, hand_in, server, page):
     assert "partial: 0.5 of 1" in notebook.inner_text()
     assert not dialogs
 
+    page.goto(f"{url}formgrader/manage_assignments")
+    page.get_by_text(MODULE).first.wait_for(timeout=60_000)
+
     # What lies beside the notebook is not served, and the feedback page is as harmless.
     for name in ("evil.html", "../../../.lsml/secret"):
         assert page.request.get(f"{url}formgrader/submissions/{submission}/{name}").status in (403, 404)
