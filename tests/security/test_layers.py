@@ -3,6 +3,9 @@
 Each test starts a sandbox from a copy of one of its files in which one line is changed.
 """
 
+import contextlib
+import time
+
 import pytest
 
 from autograder.sandbox import SandboxFault, bubblewrap
@@ -108,7 +111,9 @@ KILL = "import os, signal\ndef attack():\n    os.kill(0, signal.SIGKILL)\n    re
 
 def test_without_a_session_of_its_own_a_signal_reaches_the_server(without):
     box = without("confine.py", "os.setsid()  # kill(0) reaches the process group, in whatever namespace it is")
-    with pytest.raises((SandboxFault, SubmissionError)):
+    with contextlib.suppress(SandboxFault, SubmissionError):  # process 1 itself may live for a moment longer
         carry_out(box, KILL)
     with pytest.raises(SandboxFault):
-        box._request("ping")
+        for _ in range(1000):
+            box._request("ping")
+            time.sleep(0.01)
