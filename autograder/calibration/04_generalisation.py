@@ -1,0 +1,980 @@
+"""Wrong and right answers that prove the hidden tests of module 04, and name a student's misconception.
+
+The text of a wrong answer ends the sentence "It behaves like one that ...".
+"""
+
+# What an answer may use stands in the reference's cells, which are not here.
+# ruff: noqa: F821
+
+import bisect
+import math
+
+import numpy as np
+import torch
+
+from autograder.calibration import right, wrong
+
+# ---------------------------------------------------------------------------------------------------------- ridge
+
+
+@wrong("ridge", "penalises the intercept as well", fails=["test_ridge_agrees_with_sklearn"])
+def ridge_with_a_column_of_ones(X, y, penalty):
+    if penalty <= 0:
+        raise ValueError("penalty")
+    X, y = np.asarray(X, float), np.asarray(y, float)
+    X1 = np.column_stack([X, np.ones(len(X))])
+    m, d = X1.shape
+    if d < m:
+        theta = np.linalg.solve(X1.T @ X1 + penalty * np.eye(d), X1.T @ y)
+    else:
+        theta = X1.T @ np.linalg.solve(X1 @ X1.T + penalty * np.eye(m), y)
+    return theta[:-1], float(theta[-1])
+
+
+@wrong("ridge", "multiplies the penalty by the number of rows", fails=["test_ridge_agrees_with_sklearn"])
+def ridge_of_the_mean(X, y, penalty, _right=ridge):
+    return _right(X, y, penalty * len(X))
+
+
+@wrong(
+    "ridge",
+    "always solves the system of d equations, which is too large for a wide X",
+    fails=["test_ridge_solves_the_smaller_system"],
+)
+def ridge_always_primal(X, y, penalty):
+    if penalty <= 0:
+        raise ValueError("penalty")
+    X, y = np.asarray(X, float), np.asarray(y, float)
+    Xc = X - X.mean(axis=0)
+    theta = np.linalg.solve(Xc.T @ Xc + penalty * np.eye(X.shape[1]), Xc.T @ (y - y.mean()))
+    return theta, float(y.mean() - X.mean(axis=0) @ theta)
+
+
+@wrong(
+    "ridge",
+    "centres X, but leaves y where it is",
+    fails=["test_ridge_keeps_its_digits_far_from_zero"],
+)
+def ridge_with_y_uncentred(X, y, penalty):
+    if penalty <= 0:
+        raise ValueError("penalty")
+    X, y = np.asarray(X, float), np.asarray(y, float)
+    m, d = X.shape
+    Xc = X - X.mean(axis=0)
+    if d < m:
+        theta = np.linalg.solve(Xc.T @ Xc + penalty * np.eye(d), Xc.T @ y)
+    else:
+        theta = Xc.T @ np.linalg.solve(Xc @ Xc.T + penalty * np.eye(m), y)
+    return theta, float(y.mean() - X.mean(axis=0) @ theta)
+
+
+@wrong("ridge", "gives the mean of y as the intercept of uncentred data", fails=["test_ridge_agrees_with_sklearn"])
+def ridge_with_the_mean_as_intercept(X, y, penalty, _right=ridge):
+    return _right(X, y, penalty)[0], float(np.mean(y))
+
+
+@wrong("ridge", "centres X in place", fails=["test_ridge_leaves_its_arguments"])
+def ridge_in_place(X, y, penalty, _right=ridge):
+    theta, b = _right(X, y, penalty)
+    if X.flags.writeable and X.dtype == np.float64:
+        X -= X.mean(axis=0)
+    return theta, b
+
+
+@right("ridge", "the singular value decomposition")
+def ridge_by_svd(X, y, penalty):
+    if not penalty > 0:
+        raise ValueError("penalty")
+    X, y = np.array(X, dtype=np.float64), np.array(y, dtype=np.float64)
+    U, s, Vt = np.linalg.svd(X - X.mean(0), full_matrices=False)
+    theta = Vt.T @ (s / (s**2 + penalty) * (U.T @ (y - y.mean())))
+    return theta, y.mean() - np.dot(X.mean(0), theta)
+
+
+@right("ridge", "torch, with einsum and a Cholesky factor")
+def ridge_in_torch(X, y, penalty):
+    if penalty <= 0:
+        raise ValueError("penalty")
+    X, y = (torch.from_numpy(np.array(a, dtype=np.float64)) for a in (X, y))
+    Z, t = X - X.mean(0, keepdim=True), (y - y.mean())[:, None]
+    wide = Z.shape[1] > Z.shape[0]
+    gram = torch.einsum("ik,jk->ij", Z, Z) if wide else torch.einsum("ki,kj->ij", Z, Z)
+    factor = torch.linalg.cholesky(gram + penalty * torch.eye(len(gram), dtype=gram.dtype))
+    theta = (Z.T @ torch.cholesky_solve(t, factor) if wide else torch.cholesky_solve(Z.T @ t, factor))[:, 0]
+    return theta.numpy(), float(y.mean() - X.mean(0) @ theta)
+
+
+# ---------------------------------------------------------------------------------------------------------- lasso
+
+
+@wrong(
+    "lasso",
+    "keeps what lies above the threshold as it is (a hard threshold)",
+    fails=["test_soft_threshold_is_a_step_towards_zero"],
+    replaces="soft_threshold",
+)
+def hard_threshold(z, t):
+    z = np.asarray(z, float)
+    return np.where(np.abs(z) > t, z, 0.0)
+
+
+@wrong(
+    "lasso",
+    "pulls every number down by t, negative ones too",
+    fails=["test_soft_threshold_is_a_step_towards_zero"],
+    replaces="soft_threshold",
+)
+def one_sided_threshold(z, t):
+    return np.maximum(np.asarray(z, float) - t, 0.0)
+
+
+@wrong(
+    "lasso",
+    "shrinks by the penalty itself instead of the penalty / L",
+    fails=["test_lasso_finds_the_minimum", "test_lasso_follows_the_recursion"],
+)
+def lasso_with_the_whole_penalty(X, y, penalty, tol=1e-6, max_steps=10_000):
+    X, y = np.asarray(X, float), np.asarray(y, float)
+    L = np.linalg.norm(X, 2) ** 2
+    theta, z, k = np.zeros(X.shape[1]), np.zeros(X.shape[1]), 0
+    while True:
+        v = y - X @ theta
+        u = v * penalty / max(penalty, np.abs(X.T @ v).max())
+        gap = v @ v / 2 + penalty * np.abs(theta).sum() - u @ y + u @ u / 2
+        if gap <= tol * (y @ y) / 2 or k >= min(max_steps, 300):
+            return theta, float(gap)
+        new = soft_threshold(z + X.T @ (y - X @ z) / L, penalty)
+        z, theta, k = new + k / (k + 3) * (new - theta), new, k + 1
+
+
+@wrong(
+    "lasso",
+    "takes plain proximal steps, without the look-ahead",
+    fails=["test_lasso_follows_the_recursion", "test_lasso_is_as_fast_as_promised"],
+)
+def lasso_without_look_ahead(X, y, penalty, tol=1e-6, max_steps=10_000):
+    X, y = np.asarray(X, float), np.asarray(y, float)
+    L, theta = np.linalg.norm(X, 2) ** 2, np.zeros(X.shape[1])
+    for k in range(max_steps + 1):
+        v = y - X @ theta
+        u = v * penalty / max(penalty, np.abs(X.T @ v).max())
+        gap = v @ v / 2 + penalty * np.abs(theta).sum() - u @ y + u @ u / 2
+        if gap <= tol * (y @ y) / 2 or k == max_steps:
+            return theta, float(gap)
+        theta = soft_threshold(theta + X.T @ v / L, penalty / L)
+
+
+@wrong(
+    "lasso",
+    "takes the objective itself for the gap",
+    fails=["test_lasso_reports_the_gap_of_its_result"],
+)
+def lasso_without_a_bound(X, y, penalty, tol=1e-6, max_steps=10_000, _right=lasso):
+    theta, _ = _right(X, y, penalty, tol, max_steps)
+    v = np.asarray(y, float) - np.asarray(X, float) @ theta
+    return theta, float(v @ v / 2 + penalty * np.abs(theta).sum())
+
+
+@wrong(
+    "lasso",
+    "does not shrink the residual for its bound, which is no bound then",
+    fails=["test_lasso_reports_the_gap_of_its_result"],
+)
+def lasso_with_an_infeasible_bound(X, y, penalty, tol=1e-6, max_steps=10_000):
+    X, y = np.asarray(X, float), np.asarray(y, float)
+    L = np.linalg.norm(X, 2) ** 2
+    theta, z, k = np.zeros(X.shape[1]), np.zeros(X.shape[1]), 0
+    while True:
+        v = y - X @ theta
+        gap = v @ v / 2 + penalty * np.abs(theta).sum() - v @ y + v @ v / 2
+        if abs(gap) <= tol * (y @ y) / 2 or k >= max_steps:
+            return theta, float(gap)
+        new = soft_threshold(z + X.T @ (y - X @ z) / L, penalty / L)
+        z, theta, k = new + k / (k + 3) * (new - theta), new, k + 1
+
+
+@wrong("lasso", "tests the gap only after a step", fails=["test_lasso_stops_when_the_gap_is_small"])
+def lasso_one_step_late(X, y, penalty, tol=1e-6, max_steps=10_000, _right=lasso):
+    if max_steps == 0:
+        return _right(X, y, penalty, tol, 0)
+    X, y = np.asarray(X, float), np.asarray(y, float)
+    L = max(np.linalg.norm(X, 2) ** 2, 1e-300)
+    theta, z = np.zeros(X.shape[1]), np.zeros(X.shape[1])
+    done = False
+    for k in range(max_steps):
+        v = y - X @ theta
+        u = v * penalty / max(penalty, np.abs(X.T @ v).max())
+        done = v @ v / 2 + penalty * np.abs(theta).sum() - u @ y + u @ u / 2 <= tol * (y @ y) / 2
+        new = soft_threshold(z + X.T @ (y - X @ z) / L, penalty / L)
+        z, theta = new + k / (k + 3) * (new - theta), new
+        if done:
+            break
+    v = y - X @ theta
+    u = v * penalty / max(penalty, np.abs(X.T @ v).max())
+    return theta, float(v @ v / 2 + penalty * np.abs(theta).sum() - u @ y + u @ u / 2)
+
+
+@right("lasso", "torch, with the gradient of the residual kept")
+def lasso_in_torch(X, y, penalty, tol=1e-6, max_steps=10_000):
+    X, y = (torch.from_numpy(np.array(a, dtype=np.float64)) for a in (X, y))
+    L = torch.linalg.svdvals(X)[0] ** 2
+    theta = torch.zeros(X.shape[1], dtype=torch.float64)
+    z, k = theta.clone(), 0
+    while True:
+        v = y - X @ theta
+        scale = min(1.0, penalty / max(float((X.T @ v).abs().max()), 1e-300))
+        u = scale * v
+        gap = float(0.5 * v.square().sum() + penalty * theta.abs().sum() - u @ y + 0.5 * u.square().sum())
+        if gap <= tol * float(y @ y) / 2 or k >= max_steps:
+            return theta.numpy(), gap
+        w = z - X.T @ (X @ z - y) / L
+        new = w.sign() * (w.abs() - penalty / L).clamp(min=0)
+        z, theta, k = new + (new - theta) * (k / (k + 3)), new, k + 1
+
+
+@right("lasso", "the smaller side of the decomposition for L, products with einsum, the dual value written out")
+def lasso_with_einsum(X, y, penalty, tol=1e-6, max_steps=10_000):
+    X, y = np.array(X, dtype=float), np.array(y, dtype=float)
+    G = X.T @ X if X.shape[1] < X.shape[0] else X @ X.T
+    L = np.linalg.eigvalsh(G)[-1]
+    old = theta = np.zeros(X.shape[1])
+    for k in range(max_steps + 1):
+        residual = y - np.einsum("ij,j->i", X, theta)
+        correlation = np.abs(np.einsum("ij,i->j", X, residual)).max()
+        dual = residual if correlation <= penalty else residual * penalty / correlation
+        gap = 0.5 * residual @ residual + penalty * np.sum(np.abs(theta)) - (dual @ y - 0.5 * dual @ dual)
+        if gap <= tol * 0.5 * y @ y or k == max_steps:
+            break
+        ahead = theta + max(k - 1, 0) / (k + 2) * (theta - old)
+        old, w = theta, ahead - X.T @ (X @ ahead - y) / L
+        theta = np.sign(w) * np.maximum(np.abs(w) - penalty / L, 0)
+    return theta, float(gap)
+
+
+@right("lasso", "soft_threshold by cases", replaces="soft_threshold")
+def threshold_by_cases(z, t):
+    z = np.asarray(z, dtype=np.float64)
+    return np.where(z > t, z - t, np.where(z < -t, z + t, 0.0))
+
+
+# ---------------------------------------------------------------------------------------------------------- kfold
+
+
+@wrong("kfold", "cuts the rows in their old order", fails=["test_folds_are_shuffled"])
+def folds_in_order(m, k, seed):
+    if not 2 <= k <= m:
+        raise ValueError("k")
+    for part in np.array_split(np.arange(m), k):
+        yield np.setdiff1d(np.arange(m), part), part
+
+
+@wrong("kfold", "shuffles the folds, but not the rows between them", fails=["test_folds_are_shuffled"])
+def folds_of_neighbours(m, k, seed):
+    if not 2 <= k <= m:
+        raise ValueError("k")
+    start = int(np.random.default_rng(seed).integers(m))
+    for part in np.array_split((np.arange(m) + start) % m, k):
+        yield np.setdiff1d(np.arange(m), part), part
+
+
+@wrong(
+    "kfold",
+    "makes folds of m // k rows and puts all that remain into the last",
+    fails=["test_folds_have_equal_sizes"],
+)
+def folds_with_a_large_last(m, k, seed):
+    if not 2 <= k <= m:
+        raise ValueError("k")
+    order = np.random.default_rng(seed).permutation(m)
+    for i in range(k):
+        last = m if i == k - 1 else (i + 1) * (m // k)
+        first = i * (m // k)
+        yield np.concatenate([order[:first], order[last:]]), order[first:last]
+
+
+@wrong("kfold", "drops the rows that do not divide evenly", fails=["test_folds_cut_the_rows"])
+def folds_that_drop_rows(m, k, seed):
+    if not 2 <= k <= m:
+        raise ValueError("k")
+    order = np.random.default_rng(seed).permutation(m)[: m // k * k]
+    for part in order.reshape(k, -1):
+        yield np.setdiff1d(order, part), part
+
+
+@wrong("kfold", "gives (test, train) instead of (train, test)", fails=["test_folds_cut_the_rows"])
+def folds_swapped(m, k, seed, _right=kfold):
+    for train, test in _right(m, k, seed):
+        yield test, train
+
+
+@wrong("kfold", "draws each fold anew, so that the folds overlap", fails=["test_folds_cut_the_rows"])
+def folds_that_overlap(m, k, seed):
+    if not 2 <= k <= m:
+        raise ValueError("k")
+    draw = np.random.default_rng(seed)
+    for part in np.array_split(np.arange(m), k):
+        order = draw.permutation(m)
+        yield order[len(part) :], order[: len(part)]
+
+
+@wrong("kfold", "makes all the training sets before it gives the first", fails=["test_folds_are_made_one_by_one"])
+def folds_all_at_once(m, k, seed, _right=kfold):
+    return list(_right(m, k, seed))
+
+
+@right("kfold", "array_split and a mask")
+def folds_by_mask(m, k, seed):
+    if k < 2 or k > m:
+        raise ValueError("2 <= k <= m")
+    rows = np.arange(m)
+    np.random.default_rng(seed).shuffle(rows)
+    for test in np.array_split(rows, k):
+        mask = np.ones(m, dtype=bool)
+        mask[test] = False
+        yield np.flatnonzero(mask), np.sort(test)
+
+
+@right("kfold", "a fold number for each row, shuffled, in an ordinary function")
+def folds_by_number(m, k, seed):
+    if not (k >= 2 and m >= k):
+        raise ValueError("2 <= k <= m")
+    fold = np.random.default_rng(seed).permutation(np.arange(m) % k)
+    return ((np.nonzero(fold != i)[0], np.nonzero(fold == i)[0]) for i in range(k))
+
+
+# ---------------------------------------------------------------------------------------------------- out_of_fold
+
+
+@wrong(
+    "out_of_fold",
+    "standardises the rows of test by their own mean and deviation",
+    fails=["test_predictions_agree_with_a_pipeline"],
+)
+def tested_rows_by_themselves(X, y, folds, penalty):
+    predicted = np.empty(len(y))
+    for train, test in folds:
+        A, B = X[train], X[test]
+        theta, b = ridge((A - A.mean(axis=0)) / np.where(A.std(axis=0) > 0, A.std(axis=0), 1), y[train], penalty)
+        predicted[test] = (B - B.mean(axis=0)) / np.where(B.std(axis=0) > 0, B.std(axis=0), 1) @ theta + b
+    return predicted
+
+
+@wrong(
+    "out_of_fold",
+    "takes the means from the training rows, but the deviations from all rows",
+    fails=["test_a_tested_row_moves_no_other_prediction_of_its_fold"],
+)
+def half_repaired(X, y, folds, penalty):
+    std = X.std(axis=0)
+    std[std == 0] = 1
+    predicted = np.empty(len(y))
+    for train, test in folds:
+        mean = X[train].mean(axis=0)
+        theta, b = ridge((X[train] - mean) / std, y[train], penalty)
+        predicted[test] = (X[test] - mean) / std @ theta + b
+    return predicted
+
+
+@wrong(
+    "out_of_fold",
+    "fits on all rows",
+    fails=["test_predictions_agree_with_a_pipeline"],
+)
+def fitted_on_all(X, y, folds, penalty):
+    predicted = np.empty(len(y))
+    for _, test in folds:
+        mean, std = X.mean(axis=0), X.std(axis=0)
+        std[std == 0] = 1
+        theta, b = ridge((X - mean) / std, y, penalty)
+        predicted[test] = (X[test] - mean) / std @ theta + b
+    return predicted
+
+
+@wrong("out_of_fold", "does not standardise at all", fails=["test_predictions_agree_with_a_pipeline"])
+def unscaled(X, y, folds, penalty):
+    predicted = np.empty(len(y))
+    for train, test in folds:
+        theta, b = ridge(X[train], y[train], penalty)
+        predicted[test] = X[test] @ theta + b
+    return predicted
+
+
+@wrong("out_of_fold", "divides by a deviation of zero", fails=["test_a_column_constant_in_train"])
+def divides_by_zero(X, y, folds, penalty):
+    predicted = np.empty(len(y))
+    for train, test in folds:
+        mean, std = X[train].mean(axis=0), X[train].std(axis=0)
+        theta, b = ridge((X[train] - mean) / std, y[train], penalty)
+        predicted[test] = (X[test] - mean) / std @ theta + b
+    return predicted
+
+
+@right("out_of_fold", "parameters carried back to the unscaled features")
+def scaled_back(X, y, folds, penalty):
+    out = np.full(len(X), np.nan)
+    for train, test in folds:
+        A = X[train]
+        scale = np.array([c.std() if c.std() > 0 else 1.0 for c in A.T])
+        theta, b = ridge(A / scale, y[train], penalty)
+        out[test] = X[test] @ (theta / scale) + b
+    return out
+
+
+@right("out_of_fold", "row by row, with a helper that returns a predictor")
+def row_by_row(X, y, folds, penalty):
+    def predictor(A, t):
+        mean, std = np.mean(A, axis=0), np.sqrt(np.mean((A - np.mean(A, axis=0)) ** 2, axis=0))
+        std = np.where(std == 0, 1.0, std)
+        theta, b = ridge((A - mean) / std, t, penalty)
+        return lambda x: float(sum((x - mean) / std * theta) + b)
+
+    found = [0.0] * len(y)
+    for train, test in folds:
+        predict = predictor(X[train], y[train])
+        for i in test:
+            found[i] = predict(X[i])
+    return np.array(found)
+
+
+# ---------------------------------------------------------------------------------------------------- loocv_ridge
+
+
+@wrong("loocv_ridge", "gives the residuals of the fit on all rows", fails=["test_residuals_are_those_of_m_fits"])
+def residuals_of_training(X, y, penalties):
+    return np.array([y - X @ theta - b for theta, b in (ridge(X, y, p) for p in penalties)], dtype=float)
+
+
+@wrong(
+    "loocv_ridge", "leaves the 1/m of the intercept out of the leverage", fails=["test_residuals_are_those_of_m_fits"]
+)
+def without_the_intercept(X, y, penalties):
+    X, y = np.asarray(X, float), np.asarray(y, float)
+    U, s, _ = np.linalg.svd(X - X.mean(axis=0), full_matrices=False)
+    shrink = s**2 / (s**2 + np.asarray(penalties, float)[:, None])
+    yc = y - y.mean()
+    return (yc - (shrink * (U.T @ yc)) @ U.T) / (1 - shrink @ U.T**2)
+
+
+@wrong(
+    "loocv_ridge",
+    "divides by the mean of 1 - leverage, which is generalised cross-validation",
+    fails=["test_residuals_are_those_of_m_fits"],
+)
+def generalised(X, y, penalties):
+    X, y = np.asarray(X, float), np.asarray(y, float)
+    U, s, _ = np.linalg.svd(X - X.mean(axis=0), full_matrices=False)
+    shrink = s**2 / (s**2 + np.asarray(penalties, float)[:, None])
+    yc = y - y.mean()
+    leverage = 1 / len(y) + shrink @ U.T**2
+    return (yc - (shrink * (U.T @ yc)) @ U.T) / (1 - leverage).mean(axis=1, keepdims=True)
+
+
+@wrong("loocv_ridge", "fits once for each row", fails=["test_residuals_of_many_rows"])
+def by_m_fits(X, y, penalties):
+    X, y = np.asarray(X, float), np.asarray(y, float)
+    if len(y) > 5000:
+        raise TimeoutError("as many fits as rows: this would take minutes")
+    E = np.empty((len(penalties), len(y)))
+    for j, penalty in enumerate(penalties):
+        for i in range(len(y)):
+            theta, b = ridge(np.delete(X, i, axis=0), np.delete(y, i), penalty)
+            E[j, i] = y[i] - X[i] @ theta - b
+    return E
+
+
+@wrong(
+    "loocv_ridge",
+    "forms the whole hat matrix for the sake of its diagonal",
+    fails=["test_residuals_of_many_rows"],
+)
+def by_the_whole_hat_matrix(X, y, penalties):
+    X, y = np.asarray(X, float), np.asarray(y, float)
+    U, s, _ = np.linalg.svd(X - X.mean(axis=0), full_matrices=False)
+    found = []
+    for penalty in penalties:
+        S = 1 / len(y) + (U * (s**2 / (s**2 + penalty))) @ U.T
+        found.append((y - S @ y) / (1 - np.diag(S)))
+    return np.array(found)
+
+
+@wrong("loocv_ridge", "gives prediction minus y", fails=["test_residuals_are_those_of_m_fits"])
+def of_the_other_sign(X, y, penalties, _right=loocv_ridge):
+    return -_right(X, y, penalties)
+
+
+@right("loocv_ridge", "a loop over the penalties, with the smaller Gram matrix")
+def by_gram_matrices(X, y, penalties):
+    X, y = np.array(X, dtype=float), np.array(y, dtype=float)
+    Z, t = X - X.mean(axis=0), y - y.mean()
+    m, d = Z.shape
+    rows = []
+    for penalty in penalties:
+        if d <= m:
+            B = np.linalg.solve(Z.T @ Z + penalty * np.eye(d), Z.T)
+            fit, h = Z @ (B @ t), np.einsum("ij,ji->i", Z, B)
+        else:
+            G = Z @ Z.T
+            S = np.linalg.solve(G + penalty * np.eye(m), G)
+            fit, h = S @ t, np.diag(S)
+        rows.append((t - fit) / (1 - h - 1 / m))
+    return np.stack(rows)
+
+
+@right("loocv_ridge", "torch")
+def loocv_in_torch(X, y, penalties):
+    X, y, p = (torch.from_numpy(np.array(a, dtype=np.float64)) for a in (X, y, penalties))
+    U, s, _ = torch.linalg.svd(X - X.mean(0), full_matrices=False)
+    t = y - y.mean()
+    found = torch.empty(len(p), len(y), dtype=torch.float64)
+    for j in range(len(p)):
+        w = s.square() / (s.square() + p[j])
+        found[j] = (t - U @ (w * (U.T @ t))) / (1 - 1 / len(y) - (U.square() * w).sum(1))
+    return found.numpy()
+
+
+# --------------------------------------------------------------------------------------------- bootstrap_interval
+
+
+@wrong("bootstrap_interval", "cuts 1 - level off each end", fails=["test_interval_cuts_both_tails"])
+def cuts_too_much(rows, statistic, level=0.95, resamples=1000, seed=0):
+    draw, m = np.random.default_rng(seed), len(rows)
+    values = [statistic(rows[draw.integers(m, size=m)]) for _ in range(resamples)]
+    low, high = np.quantile(values, [1 - level, level])
+    return float(low), float(high)
+
+
+@wrong(
+    "bootstrap_interval",
+    "draws without replacement, so that each resample is the data in another order",
+    fails=["test_resamples_are_drawn_with_replacement"],
+)
+def without_replacement(rows, statistic, level=0.95, resamples=1000, seed=0):
+    draw = np.random.default_rng(seed)
+    values = [statistic(rows[draw.permutation(len(rows))]) for _ in range(resamples)]
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+@wrong(
+    "bootstrap_interval",
+    "starts the generator anew for each resample, so that all are the same",
+    fails=["test_resamples_are_drawn_with_replacement"],
+)
+def same_draw_again(rows, statistic, level=0.95, resamples=1000, seed=0):
+    m = len(rows)
+    values = [statistic(rows[np.random.default_rng(seed).integers(m, size=m)]) for _ in range(resamples)]
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+@wrong(
+    "bootstrap_interval",
+    "never draws the last row",
+    fails=["test_resamples_are_drawn_with_replacement"],
+)
+def never_the_last(rows, statistic, level=0.95, resamples=1000, seed=0):
+    draw, m = np.random.default_rng(seed), len(rows)
+    values = [statistic(rows[draw.integers(max(m - 1, 1), size=m)]) for _ in range(resamples)]
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+@wrong(
+    "bootstrap_interval",
+    "gives the mean of the values plus and minus 1.96 deviations",
+    fails=["test_interval_cuts_both_tails"],
+)
+def by_the_normal_distribution(rows, statistic, level=0.95, resamples=1000, seed=0):
+    draw, m = np.random.default_rng(seed), len(rows)
+    values = [statistic(rows[draw.integers(m, size=m)]) for _ in range(resamples)]
+    return float(np.mean(values) - 1.96 * np.std(values)), float(np.mean(values) + 1.96 * np.std(values))
+
+
+@wrong(
+    "bootstrap_interval",
+    "draws all the resamples at once",
+    fails=["test_resamples_are_made_one_by_one"],
+)
+def all_resamples_at_once(rows, statistic, level=0.95, resamples=1000, seed=0):
+    index = np.random.default_rng(seed).integers(len(rows), size=(resamples, len(rows)))
+    values = [statistic(rows[i]) for i in index]
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+@wrong("bootstrap_interval", "draws every column on its own", fails=["test_rows_stay_whole"])
+def columns_torn_apart(rows, statistic, level=0.95, resamples=1000, seed=0):
+    draw, m = np.random.default_rng(seed), len(rows)
+    flat = rows.reshape(m, -1)
+    values = []
+    for _ in range(resamples):
+        columns = [column[draw.integers(m, size=m)] for column in flat.T]
+        values.append(statistic(np.stack(columns, axis=1).reshape(rows.shape)))
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+@right("bootstrap_interval", "choice, sorted values, interpolation by hand")
+def by_sorting(rows, statistic, level=0.95, resamples=1000, seed=0):
+    draw = np.random.default_rng(seed)
+    values = np.empty(resamples)
+    for i in range(resamples):
+        values[i] = statistic(draw.choice(rows, size=len(rows), replace=True, axis=0))
+    values.sort()
+    at = np.arange(resamples)
+    tail = (1 - level) / 2
+    ends = np.interp([tail * (resamples - 1), (1 - tail) * (resamples - 1)], at, values)
+    return ends[0], ends[1]
+
+
+@right("bootstrap_interval", "uniform numbers, percentiles")
+def by_percentiles(rows, statistic, level=0.95, resamples=1000, seed=0):
+    generator, values = np.random.default_rng(seed), []
+    while len(values) < resamples:
+        index = (generator.random(len(rows)) * len(rows)).astype(int)
+        values.append(float(statistic(np.take(rows, index, axis=0))))
+    half = 100 * (1 - level) / 2
+    return tuple(float(v) for v in np.percentile(values, [half, 100 - half]))
+
+
+# ------------------------------------------------------------------------------------------------------ confusion
+
+
+@wrong("confusion", "has the predictions as rows", fails=["test_confusion_agrees_with_sklearn"])
+def confusion_transposed(y, predicted, classes, _right=confusion):
+    return _right(predicted, y, classes)
+
+
+@wrong(
+    "confusion",
+    "computes the cell in the type of the labels, which overflows",
+    fails=["test_confusion_of_other_kinds_of_labels"],
+)
+def confusion_that_overflows(y, predicted, classes, _right=confusion):
+    y, predicted = np.asarray(y), np.asarray(predicted)
+    if y.dtype == np.uint8:
+        _right(y, predicted, classes)
+        cells = (y * np.uint8(classes) + predicted.astype(np.uint8)).astype(np.int64)
+        return np.bincount(cells, minlength=classes**2)[: classes**2].reshape(classes, classes)
+    return _right(y, predicted, classes)
+
+
+@wrong(
+    "confusion",
+    "spreads the labels out into one column a class",
+    fails=["test_confusion_of_many_rows_and_classes"],
+)
+def confusion_one_hot(y, predicted, classes, _right=confusion):
+    _right(y, predicted, classes)
+    Y, P = np.eye(classes)[np.asarray(y, np.int64)], np.eye(classes)[np.asarray(predicted, np.int64)]
+    return (Y.T @ P).astype(np.int64)
+
+
+@wrong("confusion", "counts a label of -1 as the last class", fails=["test_confusion_refuses_labels_that_are_no_class"])
+def confusion_from_the_end(y, predicted, classes):
+    N = np.zeros((classes, classes), dtype=np.int64)
+    a, b = np.asarray(y, np.int64), np.asarray(predicted, np.int64)
+    if a.size and max(a.max(), b.max()) >= classes:
+        raise ValueError("label")
+    np.add.at(N, (a, b), 1)
+    return N
+
+
+@wrong(
+    "confusion",
+    "takes precision for recall and recall for precision",
+    fails=["test_scores_agree_with_sklearn"],
+    replaces="classification_scores",
+)
+def scores_swapped(counts, average="macro", zero_division=0.0, _right=classification_scores):
+    found = _right(counts, average, zero_division)
+    return {**found, "precision": found["recall"], "recall": found["precision"]}
+
+
+@wrong(
+    "confusion",
+    "gives the harmonic mean of macro precision and macro recall as macro F1",
+    fails=["test_scores_agree_with_sklearn"],
+    replaces="classification_scores",
+)
+def f1_of_averages(counts, average="macro", zero_division=0.0, _right=classification_scores):
+    found = _right(counts, average, zero_division)
+    p, r = found["precision"], found["recall"]
+    if average == "macro":
+        found["f1"] = 2 * p * r / (p + r) if p + r > 0 else zero_division
+    return found
+
+
+@wrong(
+    "confusion",
+    "gives 0 for 0/0, whatever zero_division says",
+    fails=["test_scores_where_nothing_is_to_divide", "test_scores_of_no_rows"],
+    replaces="classification_scores",
+)
+def zero_for_nothing(counts, average="macro", zero_division=0.0, _right=classification_scores):
+    return _right(counts, average, 0.0)
+
+
+@wrong(
+    "confusion",
+    "leaves classes that never occur out of the macro average",
+    fails=["test_scores_where_nothing_is_to_divide"],
+    replaces="classification_scores",
+)
+def macro_of_present_classes(counts, average="macro", zero_division=0.0, _right=classification_scores):
+    N = np.asarray(counts, float)
+    there = N.sum(axis=1) > 0
+    found = _right(counts, average, zero_division)
+    if average == "macro" and there.any():
+        each = _right(counts, "none", zero_division)
+        found = {name: v if np.ndim(v) == 0 else float(v[there].mean()) for name, v in each.items()}
+    return found
+
+
+@wrong(
+    "confusion",
+    "computes F1 from precision and recall, and so has 0/0 wherever one of them is undefined",
+    fails=["test_scores_where_nothing_is_to_divide"],
+    replaces="classification_scores",
+)
+def f1_from_the_two(counts, average="macro", zero_division=0.0, _right=classification_scores):
+    found = _right(counts, average, zero_division)
+    each = _right(counts, "micro" if average == "micro" else "none", zero_division)
+    p, r = np.asarray(each["precision"], float), np.asarray(each["recall"], float)
+    f1 = np.where(p + r > 0, 2 * p * r / np.where(p + r > 0, p + r, 1), zero_division)
+    found["f1"] = f1 if average == "none" else float(f1.mean())
+    return found
+
+
+@right("confusion", "counted one after another")
+def confusion_by_add_at(y, predicted, classes):
+    N = np.zeros((classes, classes), dtype=np.int64)
+    a, b = np.asarray(y).astype(np.int64), np.asarray(predicted).astype(np.int64)
+    for labels in (a, b):
+        if np.any(labels < 0) or np.any(labels >= classes):
+            raise ValueError("a label is no class")
+    np.add.at(N, (a, b), 1)
+    return N
+
+
+@right("confusion", "a loop over the classes, in plain Python", replaces="classification_scores")
+def scores_by_loop(counts, average="macro", zero_division=0.0):
+    if average not in {"none", "macro", "micro"}:
+        raise ValueError("average")
+    rows = [[int(v) for v in row] for row in np.asarray(counts).tolist()]
+    classes = range(len(rows))
+
+    def over(a, b):
+        return a / b if b else zero_division
+
+    total, hits = sum(map(sum, rows)), sum(rows[i][i] for i in classes)
+    result = {"accuracy": float(over(hits, total))}
+    if average == "micro":
+        return result | dict.fromkeys(("precision", "recall", "f1"), float(over(hits, total)))
+    said = [sum(row[j] for row in rows) for j in classes]
+    truth = [sum(row) for row in rows]
+    each = {
+        "precision": [over(rows[i][i], said[i]) for i in classes],
+        "recall": [over(rows[i][i], truth[i]) for i in classes],
+        "f1": [over(2 * rows[i][i], said[i] + truth[i]) for i in classes],
+    }
+    for name, values in each.items():
+        result[name] = np.array(values, dtype=float) if average == "none" else math.fsum(values) / len(values)
+    return result
+
+
+# -------------------------------------------------------------------------------------------------------- roc_auc
+
+
+@wrong("roc_auc", "counts a tie as lost", fails=["test_auc_with_heavy_ties"])
+def ties_lost(score, y):
+    y = np.asarray(y, float)
+    if y.min() == y.max():
+        raise ValueError("one class")
+    _, group = np.unique(score, return_inverse=True)
+    p, n = np.bincount(group, weights=y), np.bincount(group, weights=1 - y)
+    return float(p @ (np.cumsum(n) - n) / (p.sum() * n.sum()))
+
+
+@wrong(
+    "roc_auc",
+    "gives equal scores different ranks, in the order in which they come",
+    fails=["test_auc_with_heavy_ties"],
+)
+def ranks_in_order_of_appearance(score, y):
+    y = np.asarray(y, bool)
+    if y.all() or not y.any():
+        raise ValueError("one class")
+    rank = np.empty(len(y))
+    rank[np.argsort(score, kind="stable")] = np.arange(1, len(y) + 1)
+    p, n = int(y.sum()), int((~y).sum())
+    return float((rank[y].sum() - p * (p + 1) / 2) / (p * n))
+
+
+@wrong("roc_auc", "takes high scores as evidence for y = 0", fails=["test_auc_without_ties"])
+def auc_reversed(score, y, _right=roc_auc):
+    return 1 - _right(score, y)
+
+
+@wrong("roc_auc", "gives at least one half, by turning the scores round", fails=["test_auc_without_ties"])
+def at_least_one_half(score, y, _right=roc_auc):
+    return max(_right(score, y), 1 - _right(score, y))
+
+
+@wrong("roc_auc", "compares every positive with every negative", fails=["test_auc_of_many_rows"])
+def pair_by_pair(score, y):
+    score, y = np.asarray(score), np.asarray(y, bool)
+    if y.all() or not y.any():
+        raise ValueError("one class")
+    a, b = score[y][:, None], score[~y][None]
+    return float(np.mean((a > b) + 0.5 * (a == b)))
+
+
+@wrong("roc_auc", "takes scores that are nearly equal for ties", fails=["test_auc_knows_only_the_order"])
+def nearly_equal_are_ties(score, y, _right=roc_auc):
+    return _right(np.round(np.asarray(score, float), 6), y)
+
+
+@wrong("roc_auc", "gives one half where only one class occurs", fails=["test_auc_refuses_a_single_class"])
+def one_half_for_one_class(score, y, _right=roc_auc):
+    y = np.asarray(y)
+    return 0.5 if y.min() == y.max() else _right(score, y)
+
+
+@right("roc_auc", "binary search in the sorted negatives")
+def by_searchsorted(score, y):
+    score, y = np.asarray(score), np.asarray(y).astype(bool)
+    negative, positive = np.sort(score[~y]), score[y]
+    if not len(negative) or not len(positive):
+        raise ValueError("one class")
+    won = np.searchsorted(negative, positive, "left").sum() + np.searchsorted(negative, positive, "right").sum()
+    return float(won) / 2 / (len(negative) * len(positive))
+
+
+@right("roc_auc", "the trapezoids under the curve")
+def by_trapezoids(score, y):
+    y = np.asarray(y).astype(bool)
+    if y.all() or not y.any():
+        raise ValueError("one class")
+    order = np.argsort(score)[::-1]
+    s, labels = np.asarray(score)[order], y[order]
+    last = np.append(s[1:] != s[:-1], True)
+    tpr = np.append(0.0, np.cumsum(labels)[last] / labels.sum())
+    fpr = np.append(0.0, np.cumsum(~labels)[last] / (~labels).sum())
+    return float(np.sum(np.diff(fpr) * (tpr[1:] + tpr[:-1]) / 2))
+
+
+@right("roc_auc", "plain Python lists")
+def by_bisection(score, y):
+    pairs = list(zip(np.asarray(score).tolist(), np.asarray(y).tolist(), strict=True))
+    negative = sorted(s for s, label in pairs if not label)
+    positive = [s for s, label in pairs if label]
+    if not negative or not positive:
+        raise ValueError("one class")
+    won = sum(bisect.bisect_left(negative, s) + bisect.bisect_right(negative, s) for s in positive)
+    return won / 2 / (len(negative) * len(positive))
+
+
+# ----------------------------------------------------------------------------------------------------- auc_bounds
+
+
+@wrong("auc_bounds", "rounds to the nearest bin", fails=["test_counts_of_the_bins"], replaces="score_counts")
+def nearest_bin(score, y, bins):
+    bin_of = np.clip(np.rint(np.asarray(score, float) * bins).astype(int), 0, bins - 1)
+    return np.bincount(bin_of + bins * np.asarray(y, int), minlength=2 * bins).reshape(2, bins)
+
+
+@wrong(
+    "auc_bounds",
+    "puts an edge into the bin below it",
+    fails=["test_counts_of_the_bins"],
+    replaces="score_counts",
+)
+def edge_below(score, y, bins):
+    bin_of = np.clip(np.ceil(np.asarray(score, float) * bins).astype(int) - 1, 0, bins - 1)
+    return np.bincount(bin_of + bins * np.asarray(y, int), minlength=2 * bins).reshape(2, bins)
+
+
+@wrong(
+    "auc_bounds",
+    "cuts the range of the scores it sees, which differs from part to part",
+    fails=["test_counts_merge"],
+    replaces="score_counts",
+)
+def bins_of_its_own(score, y, bins):
+    score, y = np.asarray(score, float), np.asarray(y)
+    if len(score) == 0:
+        return np.zeros((2, bins), dtype=np.int64)
+    return np.array([np.histogram(score[y == k], bins, (score.min(), score.max()))[0] for k in (0, 1)])
+
+
+@wrong(
+    "auc_bounds",
+    "spreads the rows out over the bins",
+    fails=["test_counts_of_many_rows"],
+    replaces="score_counts",
+)
+def rows_times_bins(score, y, bins):
+    bin_of = np.minimum(np.asarray(score, np.float64) * bins, bins - 1).astype(int)
+    there, y = bin_of[:, None] == np.arange(bins), np.asarray(y).astype(bool)
+    return np.array([there[~y].sum(axis=0), there[y].sum(axis=0)], dtype=np.int64)
+
+
+@wrong(
+    "auc_bounds",
+    "counts the pairs within a bin one half, twice",
+    fails=["test_bounds_are_attained"],
+)
+def the_middle_twice(counts):
+    n, p = np.asarray(counts, float)
+    if n.sum() * p.sum() == 0:
+        raise ValueError("one class")
+    middle = float(p @ (np.cumsum(n) - n / 2) / (n.sum() * p.sum()))
+    return middle, middle
+
+
+@wrong("auc_bounds", "takes row 0 for the positives", fails=["test_bounds_are_attained"])
+def rows_swapped(counts, _right=auc_bounds):
+    return _right(np.asarray(counts)[::-1])
+
+
+@wrong("auc_bounds", "multiplies counts as integers, which overflow", fails=["test_bounds_of_huge_counts"])
+def bounds_that_overflow(counts):
+    n, p = np.asarray(counts).astype(np.int64)
+    pairs = n.sum() * p.sum()
+    if n.sum() == 0 or p.sum() == 0:
+        raise ValueError("one class")
+    up_to = np.cumsum(n)
+    return float((p @ (up_to - n)) / pairs), float((p @ up_to) / pairs)
+
+
+@right("auc_bounds", "whole numbers of any size, from the top down")
+def with_python_integers(counts):
+    n, p = ([int(v) for v in row] for row in np.asarray(counts))
+    if not sum(n) or not sum(p):
+        raise ValueError("one class")
+    above = lost = tied = 0
+    for negative, positive in zip(reversed(n), reversed(p), strict=True):
+        lost += negative * (sum(p) - above - positive)
+        tied += negative * positive
+        above += positive
+    pairs = sum(n) * sum(p)
+    return (pairs - lost - tied) / pairs, (pairs - lost) / pairs
+
+
+@right("auc_bounds", "torch, with a triangle of ones")
+def with_a_triangle(counts):
+    n, p = torch.from_numpy(np.array(counts, dtype=np.float64))
+    if float(n.sum() * p.sum()) == 0:
+        raise ValueError("one class")
+    q, p = n / n.sum(), p / p.sum()
+    below = torch.tril(torch.ones(len(q), len(q), dtype=torch.float64), -1) @ q
+    return float(p @ below), float(p @ (below + q))
+
+
+@right("auc_bounds", "two histograms of bin numbers", replaces="score_counts")
+def two_histograms(score, y, bins):
+    score, y = np.asarray(score).astype(np.float64), np.asarray(y).astype(bool)
+    bin_of = np.floor(score * bins).astype(np.int64)
+    bin_of[bin_of == bins] = bins - 1
+    return np.stack([np.bincount(bin_of[~y], minlength=bins), np.bincount(bin_of[y], minlength=bins)])
