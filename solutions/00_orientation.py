@@ -96,7 +96,7 @@ try:
             hint="Set brackets around the sum.",
         )
 except AssertionError:  # a real check would stop here; this one is for show
-    print("That is what a failed check looks like. Nothing is lost: change the function, run both cells again.")
+    print("In an exercise, you would now change the function, run its cell, and run the check again.")
 
 # %% [markdown]
 # ## 2. What machine is this?
@@ -113,7 +113,8 @@ device.describe()
 
 # %% tags=["demo"]
 where = device.best()
-n, length = demo_size(full=1024, small=256), demo_size(full=20_000_000, small=500_000)
+n = demo_size(full=1024, small=256, gpu=8192)
+length = demo_size(full=20_000_000, small=500_000, gpu=200_000_000)
 matrix, numbers = torch.ones(n, n, device=where), torch.ones(length, device=where)  # float32: 4 bytes each
 
 
@@ -188,8 +189,10 @@ def standardize(X: np.ndarray) -> np.ndarray:
     X = np.asarray(X, dtype=np.float64)
     deviation = X - X.mean(axis=0)
     spread = np.sqrt(np.mean(deviation**2, axis=0))
-    constant = X.min(axis=0) == X.max(axis=0)
-    return np.where(constant, 0.0, deviation / np.where(constant, 1.0, spread))
+    varies = X.min(axis=0) != X.max(axis=0)
+    Z = np.zeros(X.shape)
+    Z[:, varies] = deviation[:, varies] / spread[varies]
+    return Z
     ### END SOLUTION
 
 
@@ -394,6 +397,7 @@ ax = plotting.curves(
     logy=True,
 )
 ax.axhline(1, color="#9a9a94", linewidth=0.8)
+plotting.legend_below(ax, columns=1)
 plt.show()
 
 # %% [markdown]

@@ -43,7 +43,7 @@ def is_standardised(got, X, slack=1):
 
 
 def are_variances(got, X):
-    """Whether `got` are the variances of X: with D and the spread as above, (spread + D)^2 is off by 2 spread D + D^2."""
+    """Whether `got` are the variances of X. With D as above, (spread + D)^2 is off by 2 spread D + D^2."""
     m, size, variances = len(X), np.abs(X.astype(float)).max(axis=0), exact_variances(X)
     D = (m + 1) * EPS * size
     return close(got, variances, atol=4 * (2 * np.sqrt(variances) * D + D**2 + (m + 4) * EPS * variances))
