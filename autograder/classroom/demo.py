@@ -104,7 +104,12 @@ def _folder(path: Path) -> ClassFolder:
     released = folder.path / "release" / MODULE / f"{MODULE}.ipynb"
     authored = curriculum.load(MODULE).path
     if not released.exists() or released.stat().st_mtime < authored.stat().st_mtime:
-        release(folder, MODULE)
+        try:
+            release(folder, MODULE)
+        except UserError:
+            raise UserError(
+                f"{path} was made from an earlier {MODULE}; remove that folder and run this again"
+            ) from None
     return folder
 
 
