@@ -575,7 +575,7 @@ with tempfile.TemporaryDirectory() as folder:
         n, mean, M2 = reduce(merge_moments, map(moments, np.array_split(stored, workers)))
         off = np.max(np.abs(M2 / n / whole - 1))
         chunk = stored.nbytes / workers / 1e6
-        print(f"{workers:4d} workers with {chunk:5.1f} MB each: {n} rows, variance differs by {off:.0e}, relative")
+        print(f"{workers:4d} workers with {chunk:5.2g} MB each: {n} rows, variance differs by {off:.0e}, relative")
     del stored, part  # a file that is still mapped cannot be deleted everywhere
 
 # %% [markdown]
@@ -612,15 +612,18 @@ with tempfile.TemporaryDirectory() as folder:
 # .venv/bin/lsml grade work/00_orientation/00_orientation.ipynb
 # ```
 #
-# Each exercise gets one verdict. *passed*: every hidden test passed, all points. *partial*: some tests failed, but none
-# of the important ones. *failed*: the answer is wrong. *error*: your code raised an exception. *timeout* and *memory*:
-# it took too much. *unanswered*: the cell is as it was released. For a test that failed you read which property does
-# not hold, which hint to open, and, where your answer behaves like a known mistake, which one. Add `--show` to see the
-# input, what your function returned, and what was expected.
+# Each exercise gets one verdict. *Right*: it passed every hidden test and has all its points. *Partly right*: it failed
+# some, but none of those on which everything rests, and has a share. *Not right yet*, or *raised an error*: no points so
+# far. *Not answered yet*: the cell is as it was released. Behind a test that failed stands which property does not hold,
+# which hint to open, and, where your function behaves like a known mistake, what that mistake is. Add `--show` to see
+# the input, what your function returned, and what was expected:
 #
-# You may grade as often as you like before you hand in. Then hand in the `.ipynb` file in the way your instructor says.
-# If nobody grades you, the grader is your teacher: 3 of the 4 points are for code, and the question in words is yours
-# to compare with a friend's.
+# ```
+# .venv/bin/lsml grade --show work/00_orientation/00_orientation.ipynb
+# ```
+#
+# Grade as often as you like. Then hand in the `.ipynb` file in the way that your instructor says. The question in words
+# is read by a person. If you study on your own, compare your answer with somebody else's.
 #
 # ## 7. Further
 #

@@ -99,7 +99,7 @@ def test_columns_get_mean_0_and_spread_1(submission, rng, shape):
     assert is_standardised(submission.standardize(X), X)
 
 
-@pytest.mark.exercise("standardize", weight=2, hint=2)
+@pytest.mark.exercise("standardize", weight=3, hint=2)
 @pytest.mark.parametrize("m", [3, 6, 10, 100])
 def test_a_constant_column_becomes_zero(submission, rng, m):
     """A column whose values are all equal becomes 0, whatever its value, and the columns beside it are right."""
