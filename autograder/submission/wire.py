@@ -22,6 +22,7 @@ import numpy as np
 
 MAGIC = b"LSML"
 PREFIX = struct.Struct("<4sIQ")
+TEXT = json.JSONEncoder(separators=(",", ":"), check_circular=False)  # Encoder made the tree, and bounds its depth
 DIMENSIONS = 8
 DTYPES = "biufcSU"
 DTYPE = re.compile(rf"[<>|][{DTYPES}]\d{{1,4}}")
@@ -430,7 +431,7 @@ def frame(message, *values, encoder=None):
     encoder = encoder or Encoder()
     tree = [encoder.encode(value) for value in values]
     header = {"m": message, "v": tree, "b": [len(part) for part in encoder.buffers]}
-    text = json.dumps(header, separators=(",", ":")).encode("ascii")
+    text = TEXT.encode(header).encode("ascii")
     if len(text) > encoder.limits.header_bytes:
         raise WireError("the value is too large outside arrays; an array would fit")
     return [PREFIX.pack(MAGIC, len(text), encoder.bytes), text, *encoder.buffers]
