@@ -1,6 +1,7 @@
 """The children that one submission's tests talk to, and the time that each exercise may take of the notebook's."""
 
 import contextlib
+import os
 import socket
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -15,7 +16,16 @@ SLOW_LOAD = 2.0  # seconds; cells that take longer are not run again for each ex
 LOST = ("timeout", "memory", "crashed")  # what costs a child its life
 TIMEOUTS = 2  # after so many, the exercise's other tests are not waited for
 TIMES = ("cell_seconds", "call_seconds", "notebook_seconds")  # limits that are kept on our side
+PATIENCE = 4.0  # time limits stretch at most so far where the machine has more work than cores
 USED_UP = "not run: the time of this exercise is used up"
+
+
+def patience() -> float:
+    """What clocks are multiplied by, so that a busy machine takes no marks from honest work: 1 on a quiet one."""
+    if not hasattr(os, "getloadavg"):
+        return 1.0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(max(os.getloadavg()[0] / cores, 1.0), PATIENCE)
 
 
 class Ahead:
@@ -74,7 +84,9 @@ class Children:
     """The children that one submission's tests talk to: a fresh one for each exercise, and another when one died."""
 
     def __init__(self, ahead: Ahead, cells: Sequence[SourceCell], limits: Limits, exercises: int):
-        self.ahead, self.cells, self.limits = ahead, list(cells), limits
+        self.ahead, self.cells, self.patience = ahead, list(cells), patience()
+        limits = replace(limits, **{name: getattr(limits, name) * self.patience for name in TIMES})
+        self.limits = limits
         self.left = limits.notebook_seconds  # of which `share` is for the exercise at hand
         self.share = 0.0
         self.waiting = exercises  # that have not begun
@@ -131,7 +143,7 @@ class Children:
             self.limits,
             notebook_seconds=self.share,
             memory_mb=spec.memory_mb or self.limits.memory_mb,
-            call_seconds=spec.seconds or self.limits.call_seconds,
+            call_seconds=spec.seconds * self.patience if spec.seconds else self.limits.call_seconds,
         )
         child = Submission.load(self.ahead, self.cells, limits, self.skip)
         # Not slow because of a cell that had to be killed: that one is not tried again.

@@ -1,6 +1,7 @@
 """Which child a test talks to, and how a notebook's time is shared out; with a stand-in for the children."""
 
 import contextlib
+import os
 import socket
 from dataclasses import replace
 from types import SimpleNamespace
@@ -51,6 +52,7 @@ def children(monkeypatch):
     for name, value in [("loaded", []), ("load_seconds", 0.0), ("errors", ()), ("deadly", ())]:
         monkeypatch.setattr(StandIn, name, value, raising=False)
     monkeypatch.setattr(of, "Submission", StandIn)
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.0, 0.0, 0.0), raising=False)
     return Children(
         StandInAhead(), CELLS, Limits(notebook_seconds=100.0, call_seconds=10.0, memory_mb=512), exercises=4
     )
@@ -191,3 +193,21 @@ def test_what_goes_wrong_in_ending_a_child_is_told(ahead):
     with pytest.raises(SandboxFault):
         ahead.settle()
     ahead.settle()
+
+
+@pytest.mark.parametrize(("load", "factor"), [(0.2, 1.0), (1.0, 1.0), (2.5, 2.5), (50.0, of.PATIENCE)])
+def test_clocks_stretch_with_the_load_of_the_machine(monkeypatch, load, factor):
+    cores = len(os.sched_getaffinity(0))
+    monkeypatch.setattr(os, "getloadavg", lambda: (load * cores, 0.0, 0.0))
+    monkeypatch.setattr(StandIn, "loaded", [], raising=False)
+    monkeypatch.setattr(of, "Submission", StandIn)
+    limits = Limits(notebook_seconds=100.0, call_seconds=10.0, cell_seconds=20.0, memory_mb=512)
+    run(Children(StandInAhead(), CELLS, limits, exercises=1), "mean", seconds=3.0)
+    given = StandIn.loaded[0].limits
+    assert (given.notebook_seconds, given.call_seconds, given.cell_seconds) == (100 * factor, 3 * factor, 20 * factor)
+    assert given.memory_mb == 512
+
+
+def test_a_machine_that_knows_no_load_has_no_patience(monkeypatch):
+    monkeypatch.delattr(os, "getloadavg", raising=False)
+    assert of.patience() == 1.0
