@@ -472,8 +472,6 @@ def generalised(X, y, penalties):
 @wrong("loocv_ridge", "fits once for each row", fails=["test_residuals_of_many_rows"])
 def by_m_fits(X, y, penalties):
     X, y = np.asarray(X, float), np.asarray(y, float)
-    if len(y) > 5000:
-        raise TimeoutError("as many fits as rows: this would take minutes")
     E = np.empty((len(penalties), len(y)))
     for j, penalty in enumerate(penalties):
         for i in range(len(y)):

@@ -178,13 +178,28 @@ def test_soft_threshold_is_a_step_towards_zero(submission, rng):
     assert close(submission.soft_threshold(-whole.astype(np.int8), 2), -np.maximum(whole - 2.0, 0), atol=1e-14)
 
 
+@pytest.mark.exercise("lasso", weight=2, hint=2)
+def test_lasso_follows_the_recursion(submission, rng):
+    """After 0, 1, 2, ... steps the parameters are those of the recursion in the docstring."""
+    X, y, penalty = sparse_problem(rng, 12, 5, 0.05)
+    L = np.linalg.eigvalsh(X.T @ X)[-1]
+    gram, pull = X.T @ X, X.T @ y
+    thetas, z = [np.zeros(5)], np.zeros(5)
+    for k in range(8):
+        w = z - (gram @ z - pull) / L
+        thetas.append(np.sign(w) * np.maximum(np.abs(w) - penalty / L, 0))
+        z = thetas[-1] + k / (k + 3) * (thetas[-1] - thetas[-2])
+    for k, theta in enumerate(thetas):
+        assert close(submission.lasso(X, y, penalty, tol=0.0, max_steps=k)[0], theta, atol=1e-11)
+
+
 @pytest.mark.exercise("lasso", weight=3, core=True, hint=2)
 @pytest.mark.parametrize("shape", [(40, 8), (15, 40), (1, 3), (6, 1), (1, 1)])
 def test_lasso_finds_the_minimum(submission, rng, shape):
     """The objective at the result is the minimum that scikit-learn finds, within the gap that was asked for."""
     X, y, penalty = sparse_problem(rng, *shape)
-    m, tol = shape[0], 1e-7
-    theta, gap = submission.lasso(X, y, penalty, tol=tol, max_steps=20_000)
+    m, tol = shape[0], 1e-6
+    theta, gap = submission.lasso(X, y, penalty, tol=tol, max_steps=2_000)
     assert is_array(theta, (shape[1],), np.float64)
     peer = Lasso(alpha=penalty / m, fit_intercept=False, tol=1e-13, max_iter=100_000).fit(X, y)
     best, scale = lasso_value(X, y, penalty, peer.coef_), float(y @ y) / 2
@@ -203,21 +218,6 @@ def test_lasso_reports_the_gap_of_its_result(submission, rng, steps):
         assert np.ndim(gap) == 0
         scale = float(y @ y)  # differences of numbers of this size
         assert close(gap, lasso_gap(X, y, penalty, np.asarray(theta)), rtol=1e-9, atol=100 * EPS * scale)
-
-
-@pytest.mark.exercise("lasso", weight=2, hint=2)
-def test_lasso_follows_the_recursion(submission, rng):
-    """After 0, 1, 2, ... steps the parameters are those of the recursion in the docstring."""
-    X, y, penalty = sparse_problem(rng, 12, 5, 0.05)
-    L = np.linalg.eigvalsh(X.T @ X)[-1]
-    gram, pull = X.T @ X, X.T @ y
-    thetas, z = [np.zeros(5)], np.zeros(5)
-    for k in range(8):
-        w = z - (gram @ z - pull) / L
-        thetas.append(np.sign(w) * np.maximum(np.abs(w) - penalty / L, 0))
-        z = thetas[-1] + k / (k + 3) * (thetas[-1] - thetas[-2])
-    for k, theta in enumerate(thetas):
-        assert close(submission.lasso(X, y, penalty, tol=0.0, max_steps=k)[0], theta, atol=1e-11)
 
 
 @pytest.mark.exercise("lasso", hint=2)
@@ -260,9 +260,9 @@ def test_lasso_of_other_kinds_of_data(submission, rng):
     for X, y in kinds(rng):
         exact = np.array(X, float), np.array(y, float)
         penalty = 0.1 * float(np.abs(exact[0].T @ exact[1]).max())
-        theta, _ = submission.lasso(X, y, penalty, tol=1e-9, max_steps=50_000)
+        theta, _ = submission.lasso(X, y, penalty, tol=1e-6, max_steps=2_000)
         assert is_array(theta, (X.shape[1],), np.float64)
-        assert close(lasso_gap(*exact, penalty, theta) / float(exact[1] @ exact[1]), 0.0, atol=1e-9)
+        assert close(lasso_gap(*exact, penalty, theta) / float(exact[1] @ exact[1]), 0.0, atol=1e-6)
 
 
 @pytest.mark.exercise("lasso", memory_mb=96)
@@ -270,8 +270,8 @@ def test_lasso_of_other_kinds_of_data(submission, rng):
 def test_lasso_forms_no_square_matrix(submission, rng, shape):
     """A very wide and a very tall X work in little memory."""
     X, y, penalty = sparse_problem(rng, *shape, share=0.5)
-    theta, _ = submission.lasso(X, y, penalty, tol=1e-3)
-    assert close(lasso_gap(X, y, penalty, np.asarray(theta)) / float(y @ y), 0.0, atol=1e-3)
+    theta, _ = submission.lasso(X, y, penalty, tol=1e-2, max_steps=1000)
+    assert close(lasso_gap(X, y, penalty, np.asarray(theta)) / float(y @ y), 0.0, atol=1e-2)
 
 
 @pytest.mark.exercise("lasso", weight=0.5, forgeable=True)
@@ -454,16 +454,16 @@ def test_each_penalty_has_its_row(submission, rng):
     assert close(submission.loocv_ridge(X, y, frozen(penalties)[::-2]), together[::-2], rtol=1e-10)
 
 
-@pytest.mark.exercise("loocv_ridge", weight=2, hint=2, memory_mb=128)
+@pytest.mark.exercise("loocv_ridge", weight=2, hint=2, memory_mb=128, seconds=5)
 def test_residuals_of_many_rows(submission, rng):
-    """20,000 rows work in little memory and in a moment: nothing is refitted, and no (m, m) matrix is formed."""
-    # The hat matrix would take 3.2 GB, U^2 takes 1.6 MB; 20,000 fits take a hundred times what one decomposition does.
-    X = rng.standard_normal((20_000, 10))
-    y = X.sum(axis=1) + rng.standard_normal(20_000)
+    """40,000 rows work in little memory and in a moment: nothing is refitted, and no (m, m) matrix is formed."""
+    # The hat matrix would take 12.8 GB, U 3.2 MB. One decomposition takes some 20 ms, 40,000 fits 40,000 times as much.
+    X = rng.standard_normal((40_000, 10))
+    y = X.sum(axis=1) + rng.standard_normal(40_000)
     penalties = np.array([1.0, 1e4])
     got = np.asarray(submission.loocv_ridge(X, y, penalties))
-    rows = rng.choice(20_000, 4, replace=False)
-    assert got.shape == (2, 20_000)
+    rows = rng.choice(40_000, 4, replace=False)
+    assert got.shape == (2, 40_000)
     for j, penalty in enumerate(penalties):
         assert close(got[j, rows], refitted(X, y, penalty, rows), rtol=1e-7, atol=1e-9)
 
@@ -509,7 +509,7 @@ class Recorder:
 
 
 @pytest.mark.exercise("bootstrap_interval", weight=3, core=True, hint=3)
-@pytest.mark.parametrize(("level", "resamples"), [(0.95, 200), (0.5, 77), (0.9, 1), (0.8, 2), (0.99, 150)])
+@pytest.mark.parametrize(("level", "resamples"), [(0.95, 100), (0.5, 37), (0.9, 1), (0.8, 2), (0.99, 60)])
 def test_interval_cuts_both_tails(submission, rng, level, resamples):
     """The ends are the two quantiles of what the statistic gave, once for each resample, half of the rest on a side."""
     rows = rng.standard_normal(9)
@@ -529,7 +529,7 @@ def test_interval_cuts_both_tails(submission, rng, level, resamples):
 @pytest.mark.exercise("bootstrap_interval", weight=2, core=True, hint=1)
 def test_resamples_are_drawn_with_replacement(submission, rng):
     """A resample has m rows, all from the data, each row drawn equally often in the long run, with replacement."""
-    m, resamples = 25, 800
+    m, resamples = 25, 400
     rows = rng.standard_normal(m)
     record = Recorder(np.mean)
     submission.bootstrap_interval(rows, record, resamples=resamples, seed=3)
@@ -539,14 +539,14 @@ def test_resamples_are_drawn_with_replacement(submission, rng):
     counts = np.bincount(index.ravel(), minlength=m)
     low, high = scipy.stats.binom.ppf([5e-8, 1 - 5e-8], m * resamples, 1 / m)
     assert low <= counts.min() and counts.max() <= high
-    # How often within one resample: Poisson-like, with variance (1 - 1/m); the mean over 20,000 counts is known to 1%
-    # (its deviation is below sqrt(2.1 / 20,000)), so six deviations are allowed.
+    # How often within one resample: Poisson-like, with variance (1 - 1/m); the mean over 10,000 counts is known to 1.5%
+    # (its deviation is below sqrt(2.1 / 10,000)), so six deviations are allowed.
     within = np.array([np.bincount(one, minlength=m) for one in index])
     assert abs(within.var() - (1 - 1 / m)) <= 6 * math.sqrt(2.1 / within.size)
-    # Resamples are independent: the variance of their means is var / m, a chi-square with 799 degrees of freedom.
+    # Resamples are independent: the variance of their means is var / m, a chi-square with 399 degrees of freedom.
     ratio = np.var(record.values, ddof=1) / (rows.var() / m)
     assert abs(ratio - 1) <= 6 * math.sqrt(2.5 / resamples)
-    # And none of them predicts the next: their lag-one correlation has deviation 1 / sqrt(800).
+    # And none of them predicts the next: their lag-one correlation has deviation 1 / sqrt(400).
     assert abs(np.corrcoef(record.values[:-1], record.values[1:])[0, 1]) <= 6 / math.sqrt(resamples)
 
 
@@ -575,8 +575,6 @@ def test_interval_is_reproducible(submission, rng):
     rows = rng.standard_normal(15)
     found = [tuple(submission.bootstrap_interval(rows, float_mean, resamples=40, seed=seed)) for seed in (0, 0, 1, 2)]
     assert found[0] == found[1] and len(set(found)) == 3
-    by_default = submission.bootstrap_interval(rows, float_mean)
-    assert close(list(by_default), list(submission.bootstrap_interval(rows, float_mean, 0.95, 1000, 0)))
 
 
 def float_mean(sample):
@@ -605,12 +603,12 @@ def interval_of_mean(rows, level, resamples, seed):
     return float(low), float(high)
 
 
-@pytest.mark.exercise("bootstrap_interval", hint=2, memory_mb=48)
+@pytest.mark.exercise("bootstrap_interval", hint=2, memory_mb=32)
 def test_resamples_are_made_one_by_one(submission, rng):
     """Many resamples of many rows work in the memory of a few."""
-    rows = rng.standard_normal(100_000)  # a resample takes 0.8 MB, its row numbers as much, 150 of either 120 MB
-    low, high = submission.run(interval_of_mean, rows, 0.9, 150, 0)
-    # The deviation of the mean is s / sqrt(m); the ends lie 1.64 of them out, found from 150 values to within 1.
+    rows = rng.standard_normal(100_000)  # a resample takes 0.8 MB, its row numbers as much, 100 of either 80 MB
+    low, high = submission.run(interval_of_mean, rows, 0.9, 100, 0)
+    # The deviation of the mean is s / sqrt(m); the ends lie 1.64 of them out, found from 100 values to within 1.
     unit = rows.std() / math.sqrt(len(rows))
     assert close([low, high], [rows.mean() - 1.64 * unit, rows.mean() + 1.64 * unit], atol=1.2 * unit)
 
@@ -691,7 +689,7 @@ def test_scores_agree_with_sklearn(submission, rng, average):
 
 
 @pytest.mark.exercise("confusion", weight=2, hint=3)
-@pytest.mark.parametrize("zero_division", [0.0, 1.0])
+@pytest.mark.parametrize("zero_division", [0, 1.0])
 def test_scores_where_nothing_is_to_divide(submission, rng, zero_division):
     """Classes that never occur, or are never predicted, get zero_division where a ratio is 0/0, and only there."""
     never_said, never_there, neither, all_wrong = (rng.integers(1, 9, (4, 4)) for _ in range(4))
