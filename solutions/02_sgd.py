@@ -487,7 +487,7 @@ schedule_epochs = demo_size(full=6, small=2)
 total = schedule_epochs * (8000 // 8)
 schedules = {
     "constant 0.5": lambda k: 0.5,
-    "constant 0.02": lambda k: 0.02,
+    "constant 0.1": lambda k: 0.1,
     "inverse": lambda k: learning_rate(k, 0.5, total // 20, total // 50, "inverse"),
     "cosine": lambda k: learning_rate(k, 0.5, total // 20, total - total // 20),
 }
@@ -518,8 +518,9 @@ plt.show()
 
 # %% [markdown]
 # The constant rates end at their floors. The inverse one keeps sinking, slowly, and needs to know no end. The cosine
-# spends most of its time far above the others, and is the best in the end: a loss in the middle of a cosine schedule
-# says little about where it will finish. That is also its price. Whoever wants to train for longer must start again.
+# spends most of its time at the floor of a large rate, and comes down last: a loss in the middle of a cosine schedule
+# says little about where it will finish. On a bowl as simple as this one it gains nothing by staying high for so long;
+# on losses with many valleys it does. Its price: whoever wants to train for longer must start again.
 #
 # ## 4. Remember the last steps
 #
@@ -1242,8 +1243,8 @@ with check("sgd_from_stream"), tempfile.TemporaryDirectory() as folder:
     assert np.isfinite(losses).all(), "a loss is not finite: log(1 + exp(z)) overflows for large z"
 
 # %% [markdown]
-# Ten million rows. First the file is written, piece by piece (this takes longer than learning from it). Nothing of it
-# stays in this notebook's memory.
+# Ten million rows. First the file is written, piece by piece; nothing of it stays in this notebook's memory. Compare
+# the time that this takes with the time that it takes to learn from it.
 
 # %% tags=["demo"]
 log_rows = demo_size(full=10_000_000, small=200_000)
@@ -1301,8 +1302,7 @@ plt.show()
 # that differ by up to a factor of 4), measured in three:
 #
 # - **gradients of rows**, the unit of theory;
-# - **seconds** on this machine, which also pay for every call: a batch of 50 rows costs nearly as many microseconds of
-#   Python as a batch of 500;
+# - **seconds** on this machine, which also pay for every call, however few rows are in it;
 # - **bytes read** from a file larger than memory. A disk hands out pages of 4096 bytes. Who reads rows one after the
 #   other pays 60 bytes a row; who jumps to a random row pays a page. The count assumes that nothing stays in memory,
 #   which holds for a log much larger than it, though not for the rows of this demo.
@@ -1442,10 +1442,10 @@ for name, (losses, evaluations, seconds, read) in measured.items():
 
 # %% [markdown]
 # Follow one curve through the three panels. In evaluations, SGD in file order and SGD with a shuffle are the same
-# method. In bytes they are far apart: a random row costs a page, and a page holds 68 rows.
-# This is why nobody shuffles a large file row by row at training time.
-# What people do instead: shuffle the file once, when it is written; or read large blocks in random order and shuffle
-# within a buffer of some of them.
+# method. In bytes they are far apart: a random row costs a page, and a page holds 68 rows. Gradient descent, last in
+# the first panel, catches up in the third, because it reads in order. This is why nobody shuffles a large file row by
+# row at training time. What people do instead: shuffle the file once, when it is written; or read large blocks in
+# random order and shuffle within a buffer of some of them.
 #
 # "File order" works here because the rows were drawn independently. In a log that is sorted by date, or, worse, by
 # label, neighbouring rows resemble each other: their gradients have the same errors, a batch is worth one row, and the

@@ -12,7 +12,7 @@ import math
 import numpy as np
 import torch
 
-from autograder.calibration import right, wrong
+from autograder.calibration import equivalent, right, wrong
 
 # ---------------------------------------------------------------------------------------------------- minibatches
 
@@ -96,7 +96,7 @@ def by_splitting(m, batch_size, seed, epoch=0):
 
 @right("minibatches", "a random key for each row, sorted, by torch's generator")
 def by_sorting(m, batch_size, seed, epoch=0):
-    keys = torch.rand(m, generator=torch.Generator().manual_seed(seed * 2**31 + epoch), dtype=torch.float64)
+    keys = torch.rand(m, generator=torch.Generator().manual_seed(seed * 100_003 + epoch), dtype=torch.float64)
     order = keys.argsort().numpy()
     batches = []
     while len(order):
@@ -218,6 +218,16 @@ def sgd_in_double(grad, theta0, m, lr, batch_size=32, epochs=1, seed=0):
     return np.array(thetas)
 
 
+equivalent(
+    "sgd",
+    diff="""
+    - theta = np.array(theta0)
+    + theta = theta0
+    """,
+    reason="theta is never changed in place, and thetas copies it",
+)
+
+
 @right("sgd", "one loop over all updates")
 def in_one_loop(grad, theta0, m, lr, batch_size=32, epochs=1, seed=0):
     thetas = np.tile(theta0 if theta0.dtype.kind == "f" else theta0.astype(float), (epochs + 1, 1))
@@ -331,6 +341,16 @@ def any_other_name(k, peak, warmup, span, decay="cosine"):
         return peak * (k + 1) / warmup
     passed = (k - warmup) / span
     return peak * (1 + math.cos(math.pi * min(passed, 1.0))) / 2 if decay == "cosine" else peak / (1 + passed)
+
+
+equivalent(
+    "learning_rate",
+    diff="""
+    - return peak * (1 + math.cos(math.pi * min(passed, 1.0))) / 2
+    + return peak * (1 + math.cos(math.pi * min(1.0, passed))) / 2
+    """,
+    reason="min does not care about the order of two numbers",
+)
 
 
 @right("learning_rate", "a squared cosine of half the angle, NumPy throughout")
@@ -631,6 +651,16 @@ def svrg_always_epoch_0(grad, theta0, m, lr, batch_size=32, epochs=1, seed=0):
     return np.array(thetas, theta.dtype)
 
 
+equivalent(
+    "svrg",
+    diff="""
+    - theta = np.array(theta0)
+    + theta = theta0
+    """,
+    reason="theta is never changed in place, and thetas copies it",
+)
+
+
 @right("svrg", "a correction that is made once a batch, the snapshot asked first, in place on copies")
 def with_a_correction(grad, theta0, m, lr, batch_size=32, epochs=1, seed=0):
     start = np.asarray(theta0, theta0.dtype if theta0.dtype.kind == "f" else float)
@@ -733,6 +763,16 @@ def reports_epochs(grad, theta0, m, lr, batch_size=32, rounds=1, steps=100, seed
         epoch += 1
         thetas.append(theta)
     return np.array(thetas)
+
+
+equivalent(
+    "sgd_in_rounds",
+    diff="""
+    - theta = np.array(theta0)
+    + theta = theta0
+    """,
+    reason="theta is never changed in place, and the result is a copy",
+)
 
 
 @right("sgd_in_rounds", "one endless stream of batches")
@@ -923,6 +963,24 @@ def without_intercept(path, lr, batch_size=1000, buckets=2**18):
         theta[1:9] -= step @ batch["numeric"]
         np.subtract.at(theta[9:], batch["hashed"], step[:, None])
     return theta, np.array(losses)
+
+
+equivalent(
+    "sgd_from_stream",
+    diff="""
+    - losses.append(np.mean(np.logaddexp(0, z) - y * z))
+    + losses.append(np.mean(np.logaddexp(z, 0) - y * z))
+    """,
+    reason="logaddexp is symmetric",
+)
+equivalent(
+    "sgd_from_stream",
+    diff="""
+    - batch = np.array(log[start:start + batch_size])
+    + batch = log[start:start + batch_size]
+    """,
+    reason="the copy saves reading a page twice, and changes no value",
+)
 
 
 @right("sgd_from_stream", "plain fields of a record array, distinct buckets only, put together at the end")
