@@ -615,7 +615,7 @@ with tempfile.TemporaryDirectory() as folder:
 # Each exercise gets one verdict. *Right*: it passed every hidden test and has all its points. *Partly right*: it
 # failed some, but none of those on which everything rests, and has a share. *Not right yet*, or *raised an error*: no
 # points so far. *Not answered yet*: the cell is as it was released. Beside a test that failed stands which property
-# does not hold, which hint to open, and, where your function behaves like a known mistake, which one. Add `--show` to see
+# does not hold, which hint to open, and, where your function behaves like a known mistake, which one. `--show` adds
 # the input, what your function returned, and what was expected:
 #
 # ```
