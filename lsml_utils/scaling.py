@@ -21,7 +21,7 @@ class Measurement:
 
     sizes: (k,). seconds: {name: (k,) seconds of the fastest run}, NaN where a curve was stopped. memory: {name: (k,)
     peak bytes of one call}, empty where it was not measured. exponents: {name: slope of log seconds against log size
-    over the larger half of the sizes}, NaN with fewer than two points. notes: which curves were stopped, and why.
+    over the larger half of the sizes}, NaN with fewer than three points. notes: which curves were stopped, and why.
     label: what a size is. measured: what the bytes are.
     """
 
@@ -70,7 +70,7 @@ class Measurement:
         """A log-log plot; the legend has each curve's exponent and its ratio to the peer's. Returns the Axes.
 
         peer: the competitor to compare with, the last one by default. what: "seconds" or "memory". The ratio is taken
-        at the largest size that both reached.
+        at the largest size that both reached. A curve of fewer than three points has no exponent.
 
         >>> found = measure({"a": lambda n: None, "b": lambda n: None}, sizes=[10, 100])
         >>> found.plot(peer="b").get_xscale()
@@ -292,7 +292,8 @@ def _peak(function: Callable, arguments: tuple, memory: str) -> float:
 
 def exponent(sizes, values) -> float:
     """The p of values ~ sizes**p: the least-squares slope on log-log axes over the larger half of the known points
-    (all of them up to three). NaN with fewer than two. sizes, values: (k,), positive; NaN in values is left out.
+    (all of them up to three). NaN with fewer than three, for a line through two points fits any noise. sizes, values:
+    (k,), positive; NaN in values is left out.
 
     >>> round(exponent([10, 100, 1000], [3.0, 300.0, 30000.0]), 6)
     2.0
@@ -300,9 +301,9 @@ def exponent(sizes, values) -> float:
     sizes, values = np.asarray(sizes, float), np.asarray(values, float)
     known = np.isfinite(values) & (values > 0)
     x, y = np.log(sizes[known]), np.log(values[known])
-    if len(x) < 2:
+    if len(x) < 3:
         return float("nan")
-    keep = max(len(x) - len(x) // 2, min(3, len(x)))
+    keep = max(len(x) - len(x) // 2, 3)
     return float(np.polyfit(x[-keep:], y[-keep:], 1)[0])
 
 

@@ -108,8 +108,8 @@ def test_memory_is_the_peak_not_what_is_left():
         b = bytearray(2 * n)
         del b
 
-    found = scaling.measure({"twice": twice}, sizes=[10**6, 2 * 10**6], budget=5.0)
-    assert found.memory["twice"] == pytest.approx([2e6, 4e6], rel=0.01)
+    found = scaling.measure({"twice": twice}, sizes=[10**6, 2 * 10**6, 4 * 10**6], budget=5.0)
+    assert found.memory["twice"] == pytest.approx([2e6, 4e6, 8e6], rel=0.01)
     assert found.memory_exponents["twice"] == pytest.approx(1.0, abs=0.02)
     assert "tracemalloc" in found.measured
 
@@ -189,8 +189,22 @@ def test_threads_are_limited_while_measuring_and_given_back():
 
 
 def test_exponent_leaves_out_what_is_missing():
-    assert scaling.exponent([1, 2, 4, 8], [np.nan, 2.0, 8.0, np.nan]) == pytest.approx(2.0)
+    assert scaling.exponent([1, 2, 4, 8, 16], [np.nan, 2.0, 8.0, 32.0, np.nan]) == pytest.approx(2.0)
     assert np.isnan(scaling.exponent([1, 2], [1.0, np.nan]))
+
+
+def test_two_sizes_have_no_exponent(clock, monkeypatch):
+    """The legend and the table of two points claim no power of n."""
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    import matplotlib.pyplot as plt
+
+    assert np.isnan(scaling.exponent([1, 2, 4], [1.0, 2.0, np.nan]))
+    competitors = {"mine": clock.taking(lambda n: 3e-3 * n), "peer": clock.taking(lambda n: 1e-3 * n)}
+    found = scaling.measure(competitors, sizes=[100, 200], budget=1e4, memory=None)
+    labels = [text.get_text() for text in found.plot().get_legend().get_texts()]
+    assert labels == ["mine, 3× the peer at 200", "peer (the peer)"]
+    assert found.table().rows[-1] == ("grows as", "?", "?")
+    plt.close("all")
 
 
 def test_exponent_looks_at_the_large_sizes():
