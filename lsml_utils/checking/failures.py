@@ -49,17 +49,20 @@ class Card:
 
 
 class CheckFailed(OneLineError, AssertionError):
-    """A check that does not pass. `card` says why; the message is one line."""
+    """A check that does not pass. `card` says why; the message is one line.
 
-    def __init__(self, message: str, card: Card | None = None):
+    headline: the message without its reason, shown beneath a card that has given the reason already.
+    """
+
+    def __init__(self, message: str, card: Card | None = None, headline: str | None = None):
         super().__init__(message)
-        self.card = card
+        self.card, self.headline = card, headline or message
         self.card_was_shown = False
 
     def _render_traceback_(self) -> list[str]:
         if self.card is not None and not self.card_was_shown:
             return repr(self.card).splitlines()
-        return super()._render_traceback_()
+        return [self.headline] if self.card_was_shown else super()._render_traceback_()
 
 
 class Unanswered(CheckFailed):

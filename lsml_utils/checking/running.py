@@ -85,7 +85,7 @@ class check:
         else:
             card = _error_card(f"{self.name} raised {type(error).__name__}", error, traceback, frame)
             title, reason = card.title, _first_line(error)
-        return CheckFailed(f"✗ {title}{done}: {reason}", card)
+        return CheckFailed(f"✗ {title}{done}: {reason}", card, headline=f"✗ {title}{done}")
 
     def _broken_rule(self, frame) -> CheckFailed | None:
         answer = frame.f_locals.get(self.name, frame.f_globals.get(self.name))
