@@ -50,8 +50,8 @@ class NothingRaised(AssertionError):
     """The student's code did not raise where it should."""
 
 
-def close(got: Any, expected: Any, *, rtol: float = 0.0, atol: float = 0.0) -> Comparison:
-    """Whether `got` equals `expected` within `atol + rtol * |expected|`, element by element.
+def close(got: Any, expected: Any, *, rtol: float = 0.0, atol: float | np.ndarray = 0.0) -> Comparison:
+    """Whether `got` equals `expected` within `atol + rtol * |expected|`, element by element; `atol` may be an array.
 
     `expected` is a number, an array, a tensor, or a list, tuple or dict of such, nested; where it is anything else
     (a string, None, a bool), `got` must be equal to it. A wrong type, shape or length is not close, nor is a value
@@ -165,7 +165,7 @@ def _numeric_difference(got: Any, right: np.ndarray, rtol: float, atol: float) -
     kinds = left.dtype.kind, right.dtype.kind
     if (kinds[0] == "b") != (kinds[1] == "b") or (kinds[0] == "c" and kinds[1] != "c"):
         return f"the wrong type: {left.dtype}, where {right.dtype} is expected"
-    if kinds[1] == "b" or (set(kinds) <= {"i", "u"} and not rtol and not atol):
+    if kinds[1] == "b" or (set(kinds) <= {"i", "u"} and not rtol and not np.any(atol)):
         return "" if bool((left == right).all()) else "other values: not equal"
     common = np.complex128 if kinds[1] == "c" else np.float64
     left, right = left.astype(common), right.astype(common)
@@ -174,6 +174,7 @@ def _numeric_difference(got: Any, right: np.ndarray, rtol: float, atol: float) -
         return "nan or inf in it: where a finite value is expected"
     if not np.array_equal(left[~finite], right[~finite], equal_nan=True):
         return "other values: where nan or inf is expected"
+    atol = np.broadcast_to(atol, right.shape)[finite]
     left, right = left[finite], right[finite]
     with np.errstate(all="ignore"):
         error, allowed = np.abs(left - right), atol + rtol * np.abs(right)

@@ -104,3 +104,10 @@ def test_student_side_marks_and_leaves_the_function_alone():
         return x + 1
 
     assert helper(1) == 2 and helper.__lsml_student_side__ is True
+
+
+def test_atol_may_be_an_array_with_a_tolerance_for_each_element():
+    expected = np.array([[1.0, 2.0], [3.0, np.inf]])
+    allowed = np.array([[0.0, 0.2], [0.0, 0.0]])
+    assert close(expected + [[0.0, 0.1], [0.0, 0.0]], expected, atol=allowed)
+    assert not close(expected + [[0.1, 0.0], [0.0, 0.0]], expected, atol=allowed)
