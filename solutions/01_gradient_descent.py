@@ -100,7 +100,7 @@ for ax, (a, b) in zip(axes, [(1.0, 1.0), (1.0, 9.0)], strict=True):
     plotting.contours(bowl, (-3, 3), (-2, 2), minimum=(0, 0), xlabel="θ₁", ylabel="θ₂", title=title, ax=ax)
     on_a_line = 1.7 * b**0.15 * np.column_stack([np.cos(angles) / np.sqrt(a), np.sin(angles) / np.sqrt(b)])
     downhill = -on_a_line * [a, b]
-    downhill *= 0.3 / np.linalg.norm(downhill, axis=1, keepdims=True)
+    downhill *= 0.24 / np.linalg.norm(downhill, axis=1, keepdims=True)
     ax.quiver(*on_a_line.T, *downhill.T, angles="xy", scale_units="xy", scale=1, width=0.006, color="#D55E00", zorder=3)
     ax.set_aspect("equal")
 plt.show()
@@ -126,8 +126,8 @@ def mse_loss(X: np.ndarray, y: np.ndarray, theta: np.ndarray) -> float:
     theta: (d,) floats.
 
     Returns one number, a Python float or a NumPy scalar.
-    Raises ValueError if X has no rows (a mean over nothing), or if y has any shape but (m,).
-    Leaves its arguments as they are.
+    Raises ValueError if X has no rows (a mean over nothing), or if y has any shape but (m,). X and
+    theta have the shapes above: they need no check. Leaves its arguments as they are.
     """
     ### BEGIN SOLUTION
     m = len(X)
@@ -229,9 +229,10 @@ def mse_gradient(X: np.ndarray, y: np.ndarray, theta: np.ndarray) -> np.ndarray:
     y: (m,) floats or integers.
     theta: (d,) floats.
 
-    Returns a new array of shape (d,), of a floating dtype, as exact as the inputs' own precision
-    allows. Takes O(m d) time and O(m + d) memory besides its arguments: d may be so large that no
-    array of shape (d, d) fits.
+    Returns a new array of shape (d,), float64; where X, y and theta are all float32 it may be
+    float32. Takes O(m d) time and, for X and theta of one dtype, O(m + d) memory besides its
+    arguments (NumPy copies an X of another dtype): d may be so large that no array of shape (d, d)
+    fits.
     Leaves its arguments as they are. They are valid: nothing needs to be checked here.
     """
     ### BEGIN SOLUTION
@@ -350,7 +351,8 @@ def gradient_descent(
     """Walk downhill from theta0: theta_{k+1} = theta_k - lr * gradient(theta_k).
 
     grad: called as grad(theta) with theta of shape (d,); returns the pair (loss, gradient), a float
-      and an array (d,).
+      and an array (d,) of its own. It does not keep theta, which may be updated in place between
+      two calls.
     theta0: (d,) floats or integers, the start; neither it nor what grad returns may be modified.
     lr: the learning rate, > 0.
     steps: the largest number of updates, >= 0.
@@ -358,8 +360,9 @@ def gradient_descent(
       not update there.
 
     Returns (theta, history).
-      theta: (d,) new array, the last point at which grad was called. Its dtype is theta0's if that
-        is a floating dtype (and lr a Python float), else float64.
+      theta: (d,) new array, the last point at which grad was called: theta_steps unless tol ended
+        the walk before. It is float64; but where theta0 and the gradients are float32 and lr is a
+        Python float, theta is float32 at every step.
       history: list or 1-D array of the losses at theta_0, theta_1, ..., theta: one more than there
         were updates, so steps + 1 of them unless tol ended the walk. grad is called exactly once
         for each.
@@ -518,8 +521,8 @@ plt.show()
 #
 # - It shrinks if and only if $|1 - \eta\lambda_i| < 1$. The steepest direction is the first to break this, so the walk
 #   converges (along every direction that has any slope) **if and only if $0 < \eta < 2/\lambda_{\max}$**.
-# - The flattest direction is the svalley_floor. With $\eta = 1/\lambda_{\max}$ its factor is $1 - 1/\kappa$: about
-#   $\kappa$ steps to shrink the error by $e \approx 2.718$. No rate does much better: the best one,
+# - The flattest direction is the floor of the valley. With $\eta = 1/\lambda_{\max}$ its factor is $1 - 1/\kappa$:
+#   about $\kappa$ steps to shrink the error by $e \approx 2.718$. No rate does much better: the best one,
 #   $2/(\lambda_{\max}+\lambda_{\min})$, gives $(\kappa-1)/(\kappa+1)$.
 #
 # So one number of the data, $\lambda_{\max}$, tells the largest safe learning rate. A full eigendecomposition would
@@ -549,13 +552,15 @@ def largest_stable_lr(X: np.ndarray, steps: int = 100, seed: int = 0) -> float:
     seed: the start is random, with normal entries from np.random.default_rng(seed): the same seed,
       the same answer.
 
-    Returns a float, 2 over the estimate of lambda_max after those rounds. The estimate is the
-    Rayleigh quotient of the last unit vector v, or the norm of X^T X v / m: both come from below,
-    and the tests take either. Returns infinity if X is all zeros: every rate is then stable.
-    Takes O(m d) time a round and O(m + d) memory besides X: neither X^T X nor X X^T may be formed,
-    since m or d may be so large that they do not fit. np.linalg.eigh, np.linalg.eigvalsh and
-    np.linalg.svd may not be used.
-    Entries of X between 1e-60 and 1e60 neither overflow nor vanish. Leaves X as it is.
+    Returns a float, 2 over the estimate of lambda_max after those rounds. The estimate is the norm
+    of X^T X v / m or the Rayleigh quotient of v, for the unit vector v with which the last round
+    began or the one with which it ended (one more round of products is fine): all of them come from
+    below, and the tests take any. Returns infinity if X is all zeros: every rate is then stable.
+    Takes O(m d) time a round and O(m + d) memory besides X and, if X is not float64, a copy of it:
+    neither X^T X nor X X^T may be formed, since m or d may be so large that they do not fit.
+    np.linalg.eigh, np.linalg.eigvalsh and np.linalg.svd may not be used.
+    X needs no scaling: in float64 its entries are 0 or have absolute values from 1e-60 to 1e60, and
+    their fourth powers, which is what you meet, neither overflow nor vanish. Leaves X as it is.
     """
     ### BEGIN SOLUTION
     m, d = X.shape
@@ -667,8 +672,8 @@ plt.show()
 #
 # Begin with an optimistic $\eta$; while the condition fails, multiply $\eta$ by `shrink`. It must hold in the end:
 # where the curvature is at most $L$, Taylor's formula gives $J(\theta - \eta g) \le J(\theta) - \eta\,(1 - \eta
-# L/2)\,\lVert g\rVert^2$, and so every $\eta \le 2(1-c)/L$ is accepted. Hence the search returns at least `shrink`
-# times that, without ever knowing $L$.
+# L/2)\,\lVert g\rVert^2$, and so every $\eta \le 2(1-c)/L$ is accepted. Hence the search accepts the first step that it
+# tries, or returns more than `shrink` times $2(1-c)/L$, without ever knowing $L$.
 #
 # Why not accept any step that does not raise the loss ($c = 0$)? Take $J = \theta^2/2$ and $\eta = 2$: the step leads
 # from $\theta$ to $-\theta$, where the loss is the same, and the next one leads back, for ever.
@@ -866,7 +871,7 @@ def nesterov(
         v_{k+1} = theta_{k+1} + (t_k - 1) / t_{k+1} * (theta_{k+1} - theta_k)
 
     grad: called as grad(v) with v of shape (d,); returns the pair (loss, gradient), a float and an
-      array (d,).
+      array (d,) of its own. It does not keep v, which may be updated in place between two calls.
     theta0: (d,) floats or integers, the start; neither it nor what grad returns may be modified.
     lr: the learning rate, > 0.
     steps: the largest number of updates (rounds of the three lines above), >= 0.
@@ -874,8 +879,8 @@ def nesterov(
       update there.
 
     Returns (v, history), about the look-ahead points, since they are where the loss is known.
-      v: (d,) new array of floats, the last point at which grad was called: v_steps unless tol ended
-        the walk before.
+      v: (d,) new array of floats (float64 will do for a float32 start, too), the last point at
+        which grad was called: v_steps unless tol ended the walk before.
       history: list or 1-D array of the losses at v_0, v_1, ..., v: one more than there were
         updates. grad is called exactly once for each.
     """
@@ -1004,20 +1009,21 @@ plt.show()
 # %% tags=["demo"]
 raw, progress = load_diabetes(return_X_y=True, scaled=False)
 standard = (raw - raw.mean(axis=0)) / raw.std(axis=0)
-walks = {}
+walks, walk_steps = {}, demo_size(full=3000, small=300)
 for name, columns in {"as measured": raw, "standardised": standard}.items():
     X_d = np.column_stack([np.ones(len(columns)), columns])
     limit = float(largest_stable_lr(X_d))
     bottom = mse_loss(X_d, progress, np.linalg.lstsq(X_d, progress, rcond=None)[0])
     for method, walk in walkers.items():
-        theta_d, history = walk(squared_loss(X_d, progress), np.zeros(11), limit / 2, demo_size(full=3000, small=300))
+        theta_d, history = walk(squared_loss(X_d, progress), np.zeros(11), limit / 2, walk_steps)
         walks[f"{name}, {method}"] = np.array(history) - bottom
     print(f"{name:12s}: κ = {np.linalg.cond(X_d) ** 2:8.2g}, largest stable rate {limit:.2g}")
 ax = plotting.curves(walks, xlabel="step k", ylabel="J − min J", title="Units decide the speed", logx=True, logy=True)
 ax.set_ylim(1e-6, None)
 plt.show()
 peer = LinearRegression().fit(standard, progress)
-print(f"last walk against scikit-learn: coefficients differ by {np.abs(theta_d[1:] - peer.coef_).max():.0e} at most")
+apart = np.abs(theta_d[1:] - peer.coef_).max() / np.abs(peer.coef_).max()
+print(f"standardised, {walk_steps} steps of Nesterov: within {apart:.0e} of scikit-learn's coefficients, relative")
 
 # %% [markdown]
 # The model is the same in both: the columns span the same space, and so the best predictions and the lowest loss
@@ -1030,7 +1036,8 @@ print(f"last walk against scikit-learn: coefficients differ by {np.abs(theta_d[1
 # One column of $X$, until now in metres, is recorded in millimetres from today on: its numbers are 1000 times as
 # large. Nothing else changes. For each of these, say whether it changes and how: the lowest loss, the best
 # predictions, that column's entry of $\theta_*$, $\lambda_{\max}$ (if that column dominates it), the largest stable
-# learning rate, the number of steps. What would you do about it, and what does that cost if $X$ has a billion rows?
+# learning rate, the number of steps of `gradient_descent` at half that rate. What would you do about it, and what does
+# that cost if $X$ has a billion rows?
 #
 # ### BEGIN SOLUTION
 # The lowest loss and the best predictions stay the same, because the columns span the same space. The entry of
@@ -1075,8 +1082,9 @@ def chunked_gradient(
       at a time need fit into memory.
     theta: (d,) floats.
 
-    Returns (loss, gradient), a float and a new array (d,), equal up to rounding to mse_loss and
-    mse_gradient of the whole data, so that it can serve as the `grad` of an optimiser.
+    Returns (loss, gradient), a float and a new array (d,), float64; where all that came is float32
+    it may be float32. They equal mse_loss and mse_gradient of the whole data up to rounding, so
+    that the function can serve as the `grad` of an optimiser.
     Raises ValueError if there is no row at all. Leaves the chunks and theta as they are.
     """
     ### BEGIN SOLUTION
@@ -1278,15 +1286,18 @@ def with_condition(condition, m=400, d=20):
     return X, X @ theta, theta
 
 
+many_steps = demo_size(full=2000, small=200)
+
+
 def by_many_steps(X, y):
-    return nesterov(squared_loss(X, y), np.zeros(X.shape[1]), 0.9, steps=demo_size(full=2000, small=200))[0]
+    return nesterov(squared_loss(X, y), np.zeros(X.shape[1]), 0.9, steps=many_steps)[0]
 
 
 tried = {
     "normal equations, float32": (by_normal_equations, np.float32),
     "normal equations, float64": (by_normal_equations, np.float64),
     "lstsq, float64": (by_lstsq, np.float64),
-    "Nesterov, 2000 steps, float64": (by_many_steps, np.float64),
+    f"Nesterov, {many_steps} steps, float64": (by_many_steps, np.float64),
 }
 stretches = np.geomspace(3, 1e9, 18)
 of_theta, of_prediction = {}, {}
@@ -1315,9 +1326,9 @@ plt.show()
 #
 # ### Precision and bandwidth
 #
-# A gradient reads every number of $X$ twice and does two operations with each, so it waits for memory, not for
-# arithmetic. Numbers of half the size should then take half the time. One trap: if `X` is float32 and `theta` float64,
-# `X @ theta` first makes a float64 copy of all of `X`. Keep the types equal.
+# A gradient made of two products reads every number of $X$ twice and does two operations with each, so it waits for
+# memory, not for arithmetic. Numbers of half the size should then take half the time. One trap: if `X` is float32 and
+# `theta` float64, `X @ theta` first makes a float64 copy of all of `X`. Keep the types equal.
 
 
 # %% tags=["demo"]
@@ -1448,7 +1459,8 @@ with tempfile.TemporaryDirectory() as folder:
 #
 # Which method of this module would you take, and why, for least squares with (a) $10^9$ rows, 50 well-scaled columns,
 # in a file; (b) $10^5$ rows, $10^6$ columns, sparse; (c) $10^4$ rows, 200 columns, condition number of $X$ about
-# $10^7$, and the coefficients themselves are to be published? Name passes over the data and memory in each case.
+# $10^7$, and the coefficients themselves are to be published? Say for each how often the method reads $X$, and how much
+# memory it takes besides $X$.
 #
 # ### BEGIN SOLUTION
 # (a) Normal equations by chunk: $X^\top X$ and $X^\top y$ add up over chunks, one pass, $50^2$ numbers of memory, and
