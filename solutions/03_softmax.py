@@ -11,7 +11,7 @@
 # ---
 
 # %% [markdown]
-# # 03 Softmax and cross-entropy
+# # 03 · Softmax and cross-entropy
 #
 # **What you will be able to do.** Turn any row of real numbers into probabilities, at logits of 10,000 as well as at 1;
 # derive the gradient of the cross-entropy in two lines and know why it is so short; fit a classifier of digits that
@@ -63,7 +63,7 @@ checking.start("03_softmax", total=10)
 
 
 def as_float(values) -> np.ndarray:
-    """The values as an array: float32 stays float32, everything else (integers of any kind too) becomes float64."""
+    """The values as an array: float32 stays float32, all else (integers too) becomes float64."""
     values = np.asarray(values)
     return values if values.dtype == np.float32 else values.astype(np.float64)
 
@@ -156,8 +156,9 @@ print(f"as it is written, the formula holds only from {finite[0]:.0f} to {finite
 #   over the rows: both run without complaint, and both make a prediction depend on its neighbours in the batch.
 # - **The shift** is the maximum of each row. The maximum of the whole batch prevents overflow as well, and then a row
 #   that lies 800 below it underflows to 0/0.
-# - **Clipping**: `-log(clip(p, 1e-12, 1))` is not a safe cross-entropy. It is never more than 27.6 and its gradient is
-#   0 exactly where the model is most wrong. Compute the loss from logits.
+# - **Clipping**: `-log(clip(p, 1e-12, 1))` is not a safe cross-entropy. It is never more than
+#   $-\log 10^{-12} \approx 27.63$, and its gradient is 0 exactly where the model is most wrong. Compute the loss from
+#   logits.
 # - **Averaging.** Here, as in PyTorch, "mean" divides by the rows $m$, once. Dividing by $mC$ as well, which is what
 #   `np.mean` over a one-hot product does, makes the loss and every step $C$ times smaller.
 # - **Label smoothing.** Szegedy et al. (2016), and PyTorch, spread ε over *all* $C$ classes, the right one too:
@@ -166,25 +167,26 @@ print(f"as it is written, the formula holds only from {finite[0]:.0f} to {finite
 # %% [markdown]
 # ## Implement
 #
-# ### Exercise 1: two classes
+# ### Exercise 1 · Two classes: `binary_cross_entropy` (2 points, 15 minutes)
 #
 # Start where there is a single logit $z$ a row, the score of class 1 against class 0, so that $p = \sigma(z)$ and
 #
 # $$\ell(z, y) = -y \log \sigma(z) - (1 - y) \log(1 - \sigma(z)) .$$
 #
-# Both functions stand in one cell and both are tested. The setup cell gives you `as_float(values)`, which leaves
-# float32 alone and makes everything else float64.
+# Two functions stand in one cell and are one exercise, named after the second; both are tested. The setup cell gives
+# you `as_float(values)`, which leaves float32 alone and makes everything else float64.
 
 
-# %% exercise="binary_cross_entropy" points=2 minutes=15 forbids=["scipy.special", "torch.nn"]
+# %% exercise="binary_cross_entropy" points=2 minutes=15 forbids=["scipy", "torch.special", "torch.nn", ".sigmoid"]
 def sigmoid(z: np.ndarray) -> np.ndarray:
     """The logistic function 1 / (1 + exp(-z)), elementwise.
 
-    z: numbers, any shape (a plain number too).
+    z: numbers, any shape; a plain number too.
 
-    Returns the same shape, in the dtype of `as_float(z)`. Leaves z as it is.
-    Right for every finite z: no nan, and no overflow on the way (NumPy would warn). Where the result is tiny it keeps
-    its digits: sigmoid(-40) is 4.248...e-18, to a relative error of 1e-12.
+    Returns an array of the same shape, in the dtype of `as_float(z)`; for a plain number a scalar
+    or a 0-d array. Leaves z as it is.
+    Right for every finite z: no nan, and no overflow on the way (NumPy would warn). Where the
+    result is tiny it keeps its digits: sigmoid(-40) is 4.248...e-18, to a relative error of 1e-12.
     """
     ### BEGIN SOLUTION
     z = as_float(z)
@@ -195,12 +197,14 @@ def sigmoid(z: np.ndarray) -> np.ndarray:
 def binary_cross_entropy(z: np.ndarray, y: np.ndarray) -> float:
     """Mean of -y log(p) - (1 - y) log(1 - p) over the rows, with p = sigmoid(z).
 
-    z: (m,) logits, m >= 1, any finite numbers; y: (m,) labels 0 or 1, or probabilities between.
+    z: (m,) logits, m >= 1, any finite numbers.
+    y: (m,) labels 0 or 1 (integers, floats or bools), or probabilities between.
 
-    Returns a float, computed in float64 whatever the dtypes of z and y. Leaves both as they are.
-    Right for every finite z (no overflow, no clipping): z = 10000 costs 10000 where y is 0. A small loss keeps its
-    digits: z = 40 costs 4.248...e-18 where y is 1, to a relative error of 1e-12.
-    Not allowed, in either function: scipy.special, torch.nn.
+    Returns one number, a Python float or a NumPy scalar, computed in float64 whatever the dtypes of
+    z and y. Leaves both as they are.
+    Right for every finite z (no overflow, no clipping): z = 10000 costs 10000 where y is 0. A small
+    loss keeps its digits: z = 40 costs 4.248...e-18 where y is 1, to a relative error of 1e-12.
+    Not allowed, in either function: scipy, torch.special, torch.nn, the .sigmoid of anything.
     """
     ### BEGIN SOLUTION
     z = np.asarray(z, dtype=np.float64)
@@ -227,7 +231,7 @@ def binary_cross_entropy(z: np.ndarray, y: np.ndarray) -> float:
 # </details>
 
 # %% check="binary_cross_entropy"
-with check("binary_cross_entropy", forbids=["scipy.special", "torch.nn"]):
+with check("binary_cross_entropy", forbids=["scipy", "torch.special", "torch.nn", ".sigmoid"]):
     expect_close(
         sigmoid(np.array([0.0, np.log(3.0), -np.log(3.0)])),
         [0.5, 0.75, 0.25],
@@ -237,7 +241,11 @@ with check("binary_cross_entropy", forbids=["scipy.special", "torch.nn"]):
     with np.errstate(over="raise", invalid="raise"):
         expect_close(sigmoid(np.array([-1e4, 1e4])), [0.0, 1.0], atol=1e-300, hint="exp must never see a big number")
     expect_close(
-        sigmoid(np.array([-40.0])), [np.exp(-40.0)], rtol=1e-12, hint="a small probability lost its digits; see Hint 1"
+        sigmoid(np.array([-40.0])),
+        [np.exp(-40.0)],
+        rtol=1e-12,
+        atol=0,
+        hint="a small probability lost its digits; see Hint 1",
     )
     with expect_unchanged(logits=(logits := np.array([np.log(3.0), -np.log(3.0)]))):
         loss = binary_cross_entropy(logits, np.array([1, 1]))
@@ -251,7 +259,11 @@ with check("binary_cross_entropy", forbids=["scipy.special", "torch.nn"]):
         mistakes={"You clipped the probabilities: two losses of 10000 became much smaller.": -2 * np.log(1e-12) / 3},
     )
     expect_close(
-        binary_cross_entropy(np.array([40.0]), np.array([1])), np.exp(-40.0), rtol=1e-12, hint="log1p, and see Hint 3"
+        binary_cross_entropy(np.array([40.0]), np.array([1])),
+        np.exp(-40.0),
+        rtol=1e-12,
+        atol=0,
+        hint="a small loss lost its digits: log1p, and see Hint 3",
     )
 
 # %% tags=["demo"]
@@ -272,20 +284,28 @@ right.set(ylabel="slope", title="... and takes their gradient away")
 plt.show()
 
 # %% [markdown]
-# ### Exercise 2: many classes, and the one function on which the rest stands
+# ### Exercise 2 · Many classes: `logsumexp` (2 points, 12 minutes)
+#
+# The function on which all the rest stands: the loss is LSE less one logit, and the probabilities are its slope. It is
+# written here for arrays of any shape, along any axis, because module 12 will need it for blocks of attention scores.
+# Use the freedom of section "What a float can hold", and mind that each slice has a maximum of its own.
 
 
-# %% exercise="logsumexp" points=2 minutes=12 forbids=["scipy.special", "torch.logsumexp"]
+# %% exercise="logsumexp" points=2 minutes=12 forbids=["scipy.special", "torch.logsumexp", ".logsumexp"]
 def logsumexp(Z: np.ndarray, axis: int = -1, keepdims: bool = False) -> np.ndarray:
     """log(sum(exp(Z))) along one axis.
 
-    Z: numbers, one dimension or more, and at least one entry along the axis. An entry may be -inf: a class that is
-    masked out, exp(-inf) = 0. A slice of nothing but -inf gives -inf (there NumPy may warn of log(0)).
-    axis: which axis is summed away, counted from the end where negative; keepdims: keep it, with length 1.
+    Z: array of numbers, one dimension or more, and at least one entry along the axis. Entries are
+      finite or -inf: a class that is masked out, exp(-inf) = 0. A slice of nothing but -inf gives
+      -inf (there NumPy may warn of log(0)).
+    axis: which axis is summed away, counted from the end where negative.
+    keepdims: keep that axis, with length 1.
 
-    Returns an array without that axis (a scalar for one-dimensional Z), in the dtype of `as_float(Z)`.
-    Right for entries of any size, also where the slices of Z differ by thousands. Leaves Z as it is.
-    Not allowed: scipy.special, torch.logsumexp.
+    Returns an array without that axis (for one-dimensional Z a scalar or a 0-d array), in the dtype
+    of `as_float(Z)`. Leaves Z as it is.
+    Right for entries up to 1e300 in size (1e38 in float32), also where the slices of Z differ by
+    thousands. Rounding may cost a unit in the last place for each entry along the axis.
+    Not allowed: scipy.special, torch.logsumexp, the .logsumexp of anything.
     """
     ### BEGIN SOLUTION
     Z = as_float(Z)
@@ -314,7 +334,7 @@ def logsumexp(Z: np.ndarray, axis: int = -1, keepdims: bool = False) -> np.ndarr
 # </details>
 
 # %% check="logsumexp"
-with check("logsumexp", forbids=["scipy.special", "torch.logsumexp"]):
+with check("logsumexp", forbids=["scipy.special", "torch.logsumexp", ".logsumexp"]):
     Z = np.log(np.array([[1.0, 2.0, 3.0], [4.0, 4.0, 4.0]]))
     right = np.log([6.0, 12.0])
     wrong_axis = np.log([5.0, 6.0, 7.0])
@@ -356,18 +376,23 @@ plotting.curves(
 plt.show()
 
 # %% [markdown]
-# ### Exercise 3: softmax
+# ### Exercise 3 · `softmax` (1 point, 8 minutes)
+#
+# The same shift once more, and this time it leaves no trace at all: the factor $e^c$ stands above the fraction line and
+# below it.
 
 
-# %% exercise="softmax" points=1 minutes=8 forbids=["scipy.special", "torch.softmax", "torch.nn"]
+# %% exercise="softmax" points=1 minutes=8 forbids=["scipy.special", "torch.nn", "torch.softmax", ".softmax"]
 def softmax(Z: np.ndarray, axis: int = -1) -> np.ndarray:
     """exp(Z) / sum(exp(Z)), each slice along the axis summing to 1.
 
-    Z: numbers, one dimension or more; -inf marks a masked class, whose probability is exactly 0. Each slice has at
-    least one finite entry.
+    Z: array of numbers, one dimension or more, finite or -inf, which marks a masked class: its
+      probability is exactly 0. Each slice has at least one finite entry.
 
-    Returns the shape of Z, in the dtype of `as_float(Z)`. Right for entries of any size, also where the slices differ
-    by thousands. Leaves Z as it is. Not allowed: scipy.special, torch.softmax, torch.nn.
+    Returns the shape of Z, in the dtype of `as_float(Z)`. Leaves Z as it is.
+    Right for entries up to 1e300 in size (1e38 in float32), also where the slices differ by
+    thousands.
+    Not allowed: scipy.special, torch.nn, torch.softmax, the .softmax of anything.
     """
     ### BEGIN SOLUTION
     Z = as_float(Z)
@@ -393,7 +418,7 @@ def softmax(Z: np.ndarray, axis: int = -1) -> np.ndarray:
 # </details>
 
 # %% check="softmax"
-with check("softmax", forbids=["scipy.special", "torch.softmax", "torch.nn"]):
+with check("softmax", forbids=["scipy.special", "torch.nn", "torch.softmax", ".softmax"]):
     weights = np.array([[1.0, 2.0, 3.0], [1.0, 1.0, 6.0]])
     Z = np.log(weights)
     over_rows = weights / np.array([2.0, 3.0, 9.0])
@@ -433,7 +458,7 @@ plotting.curves(
 plt.show()
 
 # %% [markdown]
-# ### Exercise 4: its logarithm
+# ### Exercise 4 · Its logarithm: `log_softmax` (2 points, 8 minutes)
 #
 # To read, one wants probabilities; to train, their logarithms. `log(softmax(z))` is no substitute: a probability of
 # $e^{-800}$ is 0 in float64, and its log is gone.
@@ -443,16 +468,18 @@ plt.show()
 # difference is right to three digits at best. Shift first, then subtract numbers that are small themselves.
 
 
-# %% exercise="log_softmax" points=2 minutes=8 forbids=["scipy.special", "torch.log_softmax", "torch.nn"]
+# %% exercise="log_softmax" points=2 minutes=8 forbids=["scipy", "torch.nn", "torch.log_softmax", ".log_softmax"]
 def log_softmax(Z: np.ndarray, axis: int = -1) -> np.ndarray:
     """The logarithm of softmax(Z, axis).
 
-    Z: numbers, one dimension or more; -inf marks a masked class, whose log-probability is -inf. Each slice has at
-    least one finite entry.
+    Z: array of numbers, one dimension or more, finite or -inf, which marks a masked class: its
+      log-probability is -inf. Each slice has at least one finite entry.
 
-    Returns the shape of Z, in the dtype of `as_float(Z)`. Finite for every finite entry, however small its
-    probability, and as exact for Z + 10000 as for Z, also in float32. Leaves Z as it is.
-    Not allowed: scipy.special, torch.log_softmax, torch.nn.
+    Returns the shape of Z, in the dtype of `as_float(Z)`. Leaves Z as it is.
+    Finite for every entry up to 1e300 in size (1e38 in float32), however small its probability, and
+    as exact for Z + 10000 as for Z, also in float32. A result below the precision of the dtype, of
+    a probability very near 1, may come out as 0.
+    Not allowed: scipy, torch.nn, torch.log_softmax, the .log_softmax of anything.
     """
     ### BEGIN SOLUTION
     Z = as_float(Z)
@@ -477,7 +504,7 @@ def log_softmax(Z: np.ndarray, axis: int = -1) -> np.ndarray:
 # </details>
 
 # %% check="log_softmax"
-with check("log_softmax", forbids=["scipy.special", "torch.log_softmax", "torch.nn"]):
+with check("log_softmax", forbids=["scipy", "torch.nn", "torch.log_softmax", ".log_softmax"]):
     weights = np.array([[1.0, 2.0, 3.0], [1.0, 1.0, 6.0]])
     Z = np.log(weights)
     with expect_unchanged(Z=Z):
@@ -516,7 +543,7 @@ plotting.curves(
 plt.show()
 
 # %% [markdown]
-# ### Exercise 5: cross-entropy, from logits
+# ### Exercise 5 · From logits: `cross_entropy` (3 points, 20 minutes)
 #
 # With label smoothing the target of a row is no longer $e_y$ but $q = (1-\varepsilon)\, e_y + \varepsilon / C$, and the
 # loss is $-\sum_k q_k \log p_k$. A model can no longer gain by driving its logits towards infinity.
@@ -529,12 +556,16 @@ def cross_entropy(
     """Cross-entropy -sum_k q_k log(p_k) of the rows, with p = softmax(z) and smoothed labels q.
 
     q = (1 - label_smoothing) one_hot(y) + label_smoothing / C.
-    Z: (m, C) logits, m >= 1, C >= 1, any finite numbers; y: (m,) integers from 0 to C - 1.
-    reduction: "mean" (over the m rows) or "sum" returns a float; "none" returns the (m,) losses of the rows.
-    label_smoothing: from 0 to 1.
+    Z: (m, C) logits, m >= 1, C >= 1, numbers up to 1e300 in size.
+    y: (m,) integers from 0 to C - 1.
+    reduction: "mean" (over the m rows) or "sum" returns one number, a Python float or a NumPy
+      scalar; "none" returns the (m,) losses of the rows.
+    label_smoothing: from 0 to 1 (not checked here).
 
-    Computed in float64 whatever the dtype of Z. Leaves Z and y as they are.
-    Raises ValueError for another reduction, and for a label below 0 or above C - 1 (NumPy would read -1 as the last).
+    Computed in float64 whatever the dtype of Z. Leaves Z and y as they are. A loss below the
+    precision of the logits may come out as 0: [[40, 0]] with y = 0 costs 4e-18, or 0.
+    Raises ValueError for another reduction, and for a label below 0 or above C - 1 (NumPy would
+    read -1 as the last).
     May use your `log_softmax` or `logsumexp`. Not allowed: sklearn, torch.nn.
     """
     ### BEGIN SOLUTION
@@ -621,22 +652,26 @@ plotting.curves(
 plt.show()
 
 # %% [markdown]
-# ### Exercise 6: the gradient
+# ### Exercise 6 · Its gradient: `cross_entropy_gradient` (3 points, 15 minutes)
 #
 # Follow the derivation with $q$ in place of $e_y$: each row of the gradient is $p - q$, and the mean over the rows
 # divides it by $m$. Multiplying out the Jacobian of softmax, an $(m, C, C)$ array, gives the same numbers; for
 # $C = 50{,}000$ one row of it would take 20 GB.
 
 
-# %% exercise="cross_entropy_gradient" points=3 minutes=15 forbids=["torch.nn", "torch.autograd"]
+# %% exercise="cross_entropy_gradient" points=3 minutes=15 forbids=["torch.autograd", "torch.func", ".backward"]
 def cross_entropy_gradient(Z: np.ndarray, y: np.ndarray, label_smoothing: float = 0.0) -> np.ndarray:
     """Gradient of cross_entropy(Z, y, "mean", label_smoothing) with respect to Z.
 
-    Z: (m, C) logits, m >= 1, any finite numbers; y: (m,) integers from 0 to C - 1 (not checked here).
+    Z: (m, C) logits, m >= 1, C >= 1, numbers up to 1e300 in size (1e38 in float32).
+    y: (m,) integers from 0 to C - 1; label_smoothing: from 0 to 1 (neither is checked here).
 
-    Returns (m, C), in the dtype of `as_float(Z)`. Leaves Z and y as they are. Needs no memory beyond a few
-    arrays of the size of Z: C may be so large that a (C, C) array for each row does not fit.
-    May use your `softmax`. Not allowed: torch.nn, torch.autograd.
+    Returns (m, C), in the dtype of `as_float(Z)`; what is computed on the way may be float32 or
+    float64. An entry below the precision of that dtype may come out as 0, as at the right class
+    where its probability is very near 1. Leaves Z and y as they are.
+    Needs no memory beyond a few arrays of the size of Z: C may be so large that a (C, C) array for
+    each row does not fit.
+    May use your `softmax`. Not allowed: torch.autograd, torch.func, .backward.
     """
     ### BEGIN SOLUTION
     m, C = Z.shape
@@ -662,7 +697,7 @@ def cross_entropy_gradient(Z: np.ndarray, y: np.ndarray, label_smoothing: float 
 # </details>
 
 # %% check="cross_entropy_gradient"
-with check("cross_entropy_gradient", forbids=["torch.nn", "torch.autograd"]):
+with check("cross_entropy_gradient", forbids=["torch.autograd", "torch.func", ".backward"]):
     Z, y = np.log(np.array([[0.5, 0.25, 0.25], [0.1, 0.8, 0.1]])), np.array([0, 2])
     right = np.array([[-0.5, 0.25, 0.25], [0.1, 0.8, -0.9]]) / 2
     with expect_unchanged(Z=Z, y=y):
@@ -717,7 +752,7 @@ plotting.curves(
 plt.show()
 
 # %% [markdown]
-# ### Exercise 7: a classifier
+# ### Exercise 7 · A classifier: `fit_softmax_regression` (4 points, 30 minutes)
 #
 # Put $Z = XW + b$ and the chain rule carries the gradient back to the parameters: with $G = \partial J/\partial Z$ from
 # the exercise above, $\partial J/\partial W = X^\top G$ and $\partial J / \partial b$ is the sum of the rows of $G$.
@@ -739,18 +774,22 @@ plt.show()
 def fit_softmax_regression(
     X: np.ndarray, y: np.ndarray, classes: int, l2: float = 1e-3, tol: float = 1e-4, max_steps: int = 1000
 ) -> tuple[np.ndarray, np.ndarray, list[float]]:
-    """Minimise J(W, b) = mean cross-entropy of X W + b, plus l2/2 times the sum of W², by gradient descent.
+    """Minimise J(W, b) = mean cross-entropy of X W + b, plus l2/2 times the sum of W², by gradient
+    descent. b is not penalised.
 
-    X: (m, d), m >= 1, d >= 1; y: (m,) integers from 0 to classes - 1, some of which may not occur. b is not penalised.
+    X: (m, d), m >= 1, d >= 1; y: (m,) integers from 0 to classes - 1, some of which may not occur.
     l2 >= 0; tol >= 0; max_steps >= 0.
 
-    Starts from zeros. Each step subtracts gradient / L from W and b, where L = λmax(X1ᵀ X1) / (2m) + l2 and X1 is X
-    with a column of ones. Stops before a step when no entry of the gradient (of W and b) is above tol in absolute
-    value, and after max_steps steps.
+    Starts from zeros. Each step subtracts gradient / L from W and b, where
+    L = λmax(X1ᵀ X1) / (2m) + l2 and X1 is X with a column of ones. Stops before a step when no
+    entry of the gradient (of W and b) is above tol in absolute value, and after max_steps steps.
 
-    Returns W (d, classes), b (classes,), both float64, and the list of J before the first step and after each: one
-    entry more than there were steps. Computed in float64 whatever the dtype of X. Leaves X and y as they are.
-    May use your `cross_entropy` and `cross_entropy_gradient`. Not allowed: sklearn, scipy.optimize, torch.optim.
+    Returns (W, b, losses): W (d, classes) and b (classes,), both float64, and a list or 1-D array
+    of J before the first step and after each, one entry more than there were steps: for
+    max_steps = 0 the one J at zeros. Computed in float64 whatever the dtype of X. Leaves X and y as
+    they are.
+    May use your `cross_entropy` and `cross_entropy_gradient`.
+    Not allowed: sklearn, scipy.optimize, torch.optim.
     """
     ### BEGIN SOLUTION
     m, d = X.shape
@@ -858,20 +897,21 @@ print(
 print(f"largest difference between the two models' probabilities on unseen digits: {difference:.1e}")
 
 # %% [markdown]
-# ### Find the bug
+# ### Find the bug in `predict_proba` (2 points, 10 minutes)
 #
 # Someone uses a fitted model to predict. The probabilities look plausible on a slide, but the same digit gets another
 # answer each time it is asked about in other company, a digit asked about alone is every class with certainty, and on
-# features that nobody scaled there is nothing but `nan`. Find what is wrong and repair it. (There is more than one
-# thing.)
+# features that nobody scaled there is nothing but `nan`. Find what is wrong and repair it. (Two things are.)
 
 
 # %% exercise="predict_proba" points=2 minutes=10 bug=true
 def predict_proba(X: np.ndarray, W: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Class probabilities of a softmax regression.
 
-    X: (m, d), m >= 0; W: (d, C), b: (C,): the logits are X W + b. Right for logits of any size, also where the rows
-    differ by thousands. Returns (m, C), rows summing to 1. Leaves X, W and b as they are.
+    X: (m, d), m >= 0; W: (d, C), C >= 1; b: (C,); all three float64. The logits are X W + b.
+
+    Returns (m, C) float64, rows summing to 1. Right for logits up to 1e300 in size, also where the
+    rows differ by thousands. Leaves X, W and b as they are.
     """
     ### BEGIN SOLUTION
     Z = X @ W + b
@@ -920,7 +960,7 @@ with check("predict_proba"):
     )
 
 # %% [markdown]
-# ### Extra: can the probabilities be believed?
+# ### Can the probabilities be believed? `expected_calibration_error` (extra, 15 minutes)
 #
 # Of all the days on which a forecaster says "80%", it should rain on 80%. Sort the predictions into $B$ bins of equal
 # width by their **confidence**, the largest probability of the row, and compare in each bin the mean confidence with
@@ -935,12 +975,15 @@ with check("predict_proba"):
 def expected_calibration_error(P: np.ndarray, y: np.ndarray, bins: int = 15) -> float:
     """Expected calibration error of the predicted classes.
 
-    P: (m, C) probabilities, m >= 1; y: (m,) integers from 0 to C - 1. A row's prediction is its largest entry (the
-    first where several tie) and its confidence is that entry.
-    bins: intervals of width 1/bins, each closed on the right: bin i, from 1 to bins, holds the confidences c with
-    (i - 1)/bins < c <= i/bins. Empty bins count nothing.
+    P: (m, C) probabilities from 0 to 1, float64 or float32, m >= 1; y: (m,) integers from 0 to
+      C - 1. A row's prediction is its largest entry (the first where several tie) and its
+      confidence is that entry.
+    bins: intervals of width 1/bins, each closed on the right: bin i, from 1 to bins, holds the
+      confidences c with (i - 1)/bins < c <= i/bins. Empty bins count nothing. Compare c with i/bins
+      or c * bins with i, in either precision: no confidence in the tests lies so near an edge that
+      rounding decides.
 
-    Returns a float from 0 to 1. Leaves P and y as they are.
+    Returns one number from 0 to 1. Leaves P and y as they are.
     """
     ### BEGIN SOLUTION
     confidence = P.max(axis=1)
@@ -1031,7 +1074,7 @@ plt.show()
 # %% [markdown]
 # ## Scale it
 #
-# ### Exercise 8: a sum that never sees all its terms
+# ### Exercise 8 · A sum that never sees all its terms: `online_logsumexp` (3 points, 20 minutes)
 #
 # A language model scores every word of its vocabulary at every position. With $V = 10^6$ words and 2,000 positions the
 # logits alone are 8 GB in float32. But the loss needs only two numbers a row, $\operatorname{LSE}(z)$ and $z_y$, and
@@ -1046,18 +1089,21 @@ plt.show()
 # stored. Module 12 builds it.
 
 
-# %% exercise="online_logsumexp" points=3 minutes=20 forbids=["scipy.special", "torch.logsumexp"]
+# %% exercise="online_logsumexp" points=3 minutes=20 forbids=["scipy.special", "torch.logsumexp", ".logsumexp"]
 def online_logsumexp(chunks: Iterable[np.ndarray]) -> np.ndarray:
     """Row-wise log(sum(exp(Z))) of a matrix Z, (m, V), that arrives as blocks of columns.
 
-    chunks: an iterable of arrays (m, c), all with the same m; c differs from chunk to chunk and may be 0. It may be a
-    generator: go through it once, and keep no chunk after the next was asked for (memory must not grow with V, and the
-    producer may reuse a chunk's buffer). Do not change a chunk.
-    Entries may be -inf, also a whole row of the first chunks; a row of nothing but -inf gives -inf (there NumPy
-    may warn of log(0)).
+    chunks: an iterable of arrays (m, c), all with the same m >= 1; c differs from chunk to chunk
+      and may be 0. It may be a generator: go through it once, be done with a chunk's numbers when
+      you ask for the next, since the producer may reuse the buffer, and collect no chunks, since
+      memory must not grow with V. A plain for loop does all of this. Do not change a chunk.
+      Entries are finite or -inf. A row of nothing but -inf, or of nothing at all because every c is
+      0, gives -inf (there NumPy may warn of log(0)); only the first chunks may be so, too.
 
-    Returns (m,) float64, accumulated in float64 whatever the dtype of the chunks. Right for entries of any size.
-    Raises ValueError where there is no chunk at all. Not allowed: scipy.special, torch.logsumexp.
+    Returns (m,) float64, accumulated in float64 whatever the dtype of the chunks. Right for entries
+    up to 1e300 in size; rounding may cost a unit in the last place for each column.
+    Raises ValueError where there is no chunk at all.
+    Not allowed: scipy.special, torch.logsumexp, the .logsumexp of anything.
     """
     ### BEGIN SOLUTION
     lowest = np.finfo(np.float64).min
@@ -1092,7 +1138,7 @@ def online_logsumexp(chunks: Iterable[np.ndarray]) -> np.ndarray:
 # </details>
 
 # %% check="online_logsumexp"
-with check("online_logsumexp", forbids=["scipy.special", "torch.logsumexp"]):
+with check("online_logsumexp", forbids=["scipy.special", "torch.logsumexp", ".logsumexp"]):
     first, second = np.log([[1.0, 2.0], [5.0, 1.0]]), np.log([[3.0], [6.0]])
     expect_close(
         online_logsumexp(chunk for chunk in (first, second)),
@@ -1257,7 +1303,7 @@ for dtype in (torch.float32, torch.bfloat16):
 # %% [markdown]
 # ### Where it breaks
 #
-# The shift cures overflow, not the precision of the *sum*. A running sum stops growing once each new term is less than
+# The shift cures overflow, not the precision of the *sum*. A running sum stops growing once each new term is at most
 # half the gap between neighbouring numbers: in float16 a million ones add up to 2,048, in float32 a sum of ones
 # ends at 16,777,216. That is why the exercise accumulates in float64, why GPU kernels multiply in 16 bits and
 # accumulate in 32, and why NumPy and PyTorch add pairwise within a block.
@@ -1279,8 +1325,8 @@ for dtype, full in ((np.float16, 4_096), (np.float32, 2**24 + 4_096)):
 # softmax, and what it is when the loss is computed from the logits. Then say what else the logits make unnecessary.
 #
 # ### BEGIN SOLUTION
-# On such a row p_y lies below 1e-12, so the clipped loss is the constant 27.6 and its gradient is exactly 0: the row is
-# silent because the model is wrong about it. (Without the clip, 1/p_y grows without bound while the softmax's
+# On such a row p_y lies below 1e-12, so the clipped loss is the constant 27.63 and its gradient is exactly 0: the row
+# is silent because the model is wrong about it. (Without the clip, 1/p_y grows without bound while the softmax's
 # derivative p_y(1 − p_y) shrinks to 0; their product is right on paper and 0 · inf = nan in floating point.) From the
 # logits the gradient is p − e_y: about −1 at the right class and +1 spread over the others, the strongest signal that
 # any row can send. No probabilities need to be formed, no epsilon has to be chosen, and one pass over the row gives
