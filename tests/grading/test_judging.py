@@ -109,5 +109,5 @@ def test_student_side_marks_and_leaves_the_function_alone():
 def test_atol_may_be_an_array_with_a_tolerance_for_each_element():
     expected = np.array([[1.0, 2.0], [3.0, np.inf]])
     allowed = np.array([[0.0, 0.2], [0.0, 0.0]])
-    assert close(expected + [[0.0, 0.1], [0.0, 0.0]], expected, atol=allowed)
-    assert not close(expected + [[0.1, 0.0], [0.0, 0.0]], expected, atol=allowed)
+    assert close(expected + np.array([[0.0, 0.1], [0.0, 0.0]]), expected, atol=allowed)
+    assert not close(expected + np.array([[0.1, 0.0], [0.0, 0.0]]), expected, atol=allowed)
