@@ -39,7 +39,7 @@ def is_standardised(got, X, slack=1):
         spread, size = float(M2 / m) ** 0.5, float(np.abs(column.astype(float)).max())
         Z[:, j] = [float(Fraction(x) - mean) / spread for x in column.tolist()]
         allowed[:, j] = 4 * (1 + np.abs(Z[:, j])) * ((m + 1) * EPS * size / spread + (m + 4) * EPS)
-    return close(got, Z, atol=slack * allowed.ravel())  # close() compares entry by entry, in this order
+    return close(got, Z, atol=slack * allowed)
 
 
 def are_variances(got, X):
