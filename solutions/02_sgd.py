@@ -233,8 +233,8 @@ def sgd(
     m: the number of rows, >= 1.
     lr: lr(k) is the learning rate of update k, a float. k counts all updates from 0 and goes on
       from epoch to epoch.
-    batch_size, seed: epoch e = 0, 1, ... uses the batches of your minibatches(m, batch_size, seed, e),
-      in their order.
+    batch_size, seed: epoch e = 0, 1, ... uses the batches of your
+      minibatches(m, batch_size, seed, e), in their order.
     epochs: >= 0.
 
     Returns a new array (epochs + 1, d): theta0, and where theta stands after each epoch. Its dtype
@@ -605,8 +605,9 @@ with check("momentum_step"):
     expect_close(theta_2, [0.5], rtol=1e-12, hint="0.8 - 0.1 * 3")
 
 # %% [markdown]
-# Left, a valley and almost no noise. Right, noise, and the same rates: momentum with $\eta = 0.1$ and $\beta = 0.9$
-# comes down faster than the plain rate 0.1, and ends near the floor of the plain rate $0.1/(1-0.9) = 1$.
+# A valley with $\lambda_{\max} = 1$, so that a plain rate must stay below 2 (module 01). Left, almost no noise:
+# momentum with $\eta = 0.1$ and $\beta = 0.9$ is about as fast as the plain rate $0.1/(1-0.9) = 1$; and with $\eta = 1$
+# it walks as if the rate were 10, which no plain step could survive. Right, noise: the same two pairs, at their floors.
 
 
 # %% tags=["demo"]
@@ -622,16 +623,16 @@ def with_momentum(grad, theta0, m, lr, batch_size=32, epochs=1, seed=0, beta=0.9
 
 
 figure, axes = plt.subplots(1, 2, figsize=(12, 4.4), sharey=True)
-plain_1, plain_2, heavy = "plain, η = 0.1", "plain, η = 1", "momentum, η = 0.1"
+runs = [("plain, η = 1", sgd, 1.0), ("momentum, η = 0.1", with_momentum, 0.1), ("momentum, η = 1", with_momentum, 1.0)]
 for ax, scatter in zip(axes, (0.001, 1.0), strict=True):
     valley = datasets.linear(4000, 6, condition=60.0, noise=scatter, seed=6)
     walks = {}
-    for name, walk, lr in [(plain_1, sgd, 0.1), (heavy, with_momentum, 0.1), (plain_2, sgd, 1.0)]:
+    for name, walk, lr in runs:
         asked = watched(
             walk, squared_gradient(valley), valley.theta + 2, 4000, lambda k, lr=lr: lr, batch_size=64, epochs=16
         )
         walks[name] = np.convolve(excess(valley, asked), np.ones(20) / 20, mode="valid")
-    title = "Almost no noise: ten times as fast" if scatter < 1 else "Noise: the floor of ten times the rate"
+    title = "Almost no noise: as fast as a rate of η / (1 − β)" if scatter < 1 else "Noise: the floor of that rate"
     plotting.curves(walks, xlabel="update k", ylabel="J − min J" if scatter < 1 else "", logy=True, title=title, ax=ax)
 axes[1].get_legend().remove()
 plt.show()
@@ -862,9 +863,9 @@ def svrg(
 
     Returns a new array (epochs + 1, d): theta0, and where theta stands after each epoch. Its dtype
     is theta0's if that is a floating dtype, else float64.
-    In each epoch grad is called exactly once with all m rows, in any order, at the snapshot, and
-    then exactly twice for each batch: at theta and at the snapshot. (At the first batch of an epoch both are the same
-    point; call it twice all the same.)
+    In each epoch grad is called exactly once with all m rows, in any order, at the snapshot. Then it
+    is called exactly twice for each batch, batch after batch: at theta and at the snapshot, in any
+    order. (At the first batch of an epoch both are the same point; call it twice all the same.)
     """
     ### BEGIN SOLUTION
     theta = np.array(theta0)
@@ -967,7 +968,7 @@ ax = plotting.curves(
     title="SVRG has no floor",
     logy=True,
 )
-ax.set_ylim(1e-20, None)
+ax.set_ylim(demo_size(full=1e-20, small=1e-5), None)
 plt.show()
 
 # %% [markdown]
@@ -1003,8 +1004,8 @@ def sgd_in_rounds(
 
     Rounds and epochs do not care about each other: the updates of all rounds, one after the other,
     go through the batches of epoch 0, minibatches(m, batch_size, seed, 0), then through those of
-    epoch 1, and so on. A round may end in the middle of an epoch, and the next one goes on there; it
-    may also be longer than an epoch.
+    epoch 1, and so on. A round may end in the middle of an epoch, and the next one goes on there;
+    it may also be longer than an epoch.
 
     grad: called as grad(theta, rows), once an update, as in sgd; returns a (d,) array, which may
       not be modified.
@@ -1152,8 +1153,8 @@ def sgd_from_stream(
       numeric: (8,) float32; hashed: (6,) int32, each >= 0 and < buckets; y: uint8, 0 or 1.
       The same bucket may come several times, in a row and in a batch: its parts add up.
     lr: lr(k) is the learning rate of update k = 0, 1, ..., a float; called once an update.
-    batch_size: update k uses rows k * batch_size ... (k + 1) * batch_size - 1; the last batch may be
-      shorter. Its gradient is the mean over the rows that it has.
+    batch_size: update k uses rows k * batch_size ... (k + 1) * batch_size - 1; the last batch may
+      be shorter. Its gradient is the mean over the rows that it has.
     buckets: the size of the table.
 
     Returns (theta, losses), float64 both.
@@ -1341,7 +1342,7 @@ class Meter:
 
     def __init__(self, shuffled=True, every=m_race // 8):
         self.shuffled, self.every, self.asked = shuffled, every, []
-        self.rows = self.bytes = self.seconds = 0
+        self.rows = self.due = self.bytes = self.seconds = 0
         self.last, self.since = None, time.perf_counter()
 
     def __call__(self, theta, rows):
@@ -1356,8 +1357,9 @@ class Meter:
             self.bytes += len(rows) * CLICK.itemsize
         elif rows is not self.last:  # a batch that is asked for twice, as SVRG does, is read once
             self.bytes += len(np.unique(rows * CLICK.itemsize // PAGE)) * PAGE
-        if not self.asked or self.rows // self.every > (self.rows - len(rows)) // self.every:
+        if rows is not self.last and self.rows >= self.due:
             self.asked.append((self.rows, self.seconds, self.bytes, np.array(theta)))
+            self.due = self.rows + self.every
         self.rows, self.last = self.rows + len(rows), rows
 
 
