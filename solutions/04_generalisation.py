@@ -80,8 +80,9 @@ checking.start("04_generalisation", total=9)
 #   + \underbrace{\mathbb E\,(\hat f(x) - \bar f(x))^2}_{\text{variance}} .$$
 #
 # More freedom lowers the bias and raises the variance. Somewhere between lies the best model, and nothing in the
-# training error says where. That is the picture of this module: polynomials of growing degree, each fitted to 30
-# points, many times over.
+# training error says where. That is the picture of this module: polynomials of growing degree, fitted by least
+# squares to 20 points whose noise is drawn anew each time. Such a fit is linear in the targets, so its means over the
+# noise are known exactly.
 
 
 # %% tags=["demo"]
@@ -89,11 +90,11 @@ def truth(x):
     return np.sin(2.5 * x + 0.4)
 
 
-x, grid, noise, degrees = np.linspace(-1, 1, 30), np.linspace(-0.95, 0.95, 200), 0.3, range(13)
+x, grid, noise, degrees = np.linspace(-1, 1, 20), np.linspace(-0.95, 0.95, 200), 0.3, range(13)
 train_error, bias2, variance = [], [], []
 for degree in degrees:
     A, G = (np.polynomial.legendre.legvander(points, degree) for points in (x, grid))
-    M = G @ np.linalg.pinv(A)  # (200, 30): takes the targets to the fitted values on the grid
+    M = G @ np.linalg.pinv(A)  # (200, 20): takes the targets to the fitted values on the grid
     bias2.append(np.mean((truth(grid) - M @ truth(x)) ** 2))
     variance.append(noise**2 * np.mean(np.sum(M**2, axis=1)))
     missed = truth(x) - A @ np.linalg.pinv(A) @ truth(x)
@@ -109,7 +110,7 @@ plotting.curves(
     ylabel="mean squared error",
     logy=True,
     title="The training error never says when to stop",
-).set_ylim(1e-4, 1)
+).set_ylim(1e-3, 1)
 plt.show()
 
 # %% [markdown]
@@ -158,8 +159,8 @@ plt.show()
 #   With a sum, the penalty stays as it is when a row is left out. Exercise 4 will need that.
 # - **The intercept** is not penalised. A column of ones inside $X$ would be.
 # - **Scale.** Neither penalty is invariant: measure a feature in millimetres instead of metres, and its parameter
-#   becomes a thousand times smaller and nearly free. So features are standardised first, and *on which rows* the means
-#   are taken will be the bug of this module.
+#   becomes a thousand times smaller and nearly free. So features are standardised first, and *which rows* have a say
+#   in that will be the bug of this module.
 
 # %% [markdown]
 # ## Implement
@@ -343,16 +344,15 @@ def lasso(
     X, y = np.asarray(X, dtype=float), np.asarray(y, dtype=float)
     L = np.linalg.norm(X, 2) ** 2
     theta = z = np.zeros(X.shape[1])
-    k = 0
-    while True:
+    for k in range(max_steps + 1):
         v = y - X @ theta
         u = v * (penalty / max(penalty, np.abs(X.T @ v).max()))
         gap = v @ v / 2 + penalty * np.abs(theta).sum() - (y @ y - (y - u) @ (y - u)) / 2
         if gap <= tol * (y @ y) / 2 or k == max_steps:
-            return theta, float(gap)
+            break
         before, theta = theta, soft_threshold(z + X.T @ (y - X @ z) / L, penalty / L)
         z = theta + k / (k + 3) * (theta - before)
-        k += 1
+    return theta, float(gap)
     ### END SOLUTION
 
 
@@ -544,26 +544,26 @@ def out_of_fold(
 
     X: (m, d); y: (m,); folds: pairs (train, test) of row numbers, such as `kfold` gives, gone
     through once; no row is in two test sets, and one that is in none may get any value.
-    For each pair: standardise (subtract the mean of a column, divide by its standard deviation,
-    the one with 1/n), fit `ridge` on the rows of train, and predict the rows of test. A column that
-    is constant in train is divided by 1.
-    Nothing about the rows of test, neither X nor y, may enter what predicts them.
+    For each pair: standardise, which here is to divide each column by its standard deviation over
+    train (the one with 1/n), or by 1 where it is constant there (`ridge` subtracts the means by
+    itself); fit `ridge` on the rows of train; predict the rows of test.
+    Nothing about other rows of test, neither X nor y, may enter the prediction of a row.
 
     Returns (m,), float64. Leaves X and y as they are.
     """
     ### BEGIN SOLUTION
     predicted = np.empty(len(y))
     for train, test in folds:
-        mean, std = X[train].mean(axis=0), X[train].std(axis=0)
+        std = X[train].std(axis=0)
         std[std == 0] = 1
-        theta, b = ridge((X[train] - mean) / std, y[train], penalty)
-        predicted[test] = (X[test] - mean) / std @ theta + b
+        theta, b = ridge(X[train] / std, y[train], penalty)
+        predicted[test] = X[test] / std @ theta + b
     return predicted
     ### END SOLUTION
     ### BEGIN BUG
-    # mean, std = X.mean(axis=0), X.std(axis=0)
+    # std = X.std(axis=0)
     # std[std == 0] = 1
-    # Z = (X - mean) / std
+    # Z = X / std
     # predicted = np.empty(len(y))
     # for train, test in folds:
     #     theta, b = ridge(Z[train], y[train], penalty)
@@ -579,13 +579,12 @@ def out_of_fold(
 # </details>
 # <details><summary>Hint 2: the principle</summary>
 #
-# Everything that is estimated from data is part of the model: not only θ and b, but the means and the standard
-# deviations too. All of it belongs inside the loop.
+# Everything that is estimated from data is part of the model: not only θ and b, but the standard deviations too. All of
+# it belongs inside the loop.
 # </details>
 # <details><summary>Hint 3: the repair</summary>
 #
-# Inside the loop: `mean, std = X[train].mean(axis=0), X[train].std(axis=0)`, zeros in std set to 1, and both X[train]
-# and X[test] standardised by these.
+# Inside the loop: `std = X[train].std(axis=0)`, zeros in it set to 1, and both X[train] and X[test] divided by it.
 # </details>
 
 # %% check="out_of_fold"
@@ -594,24 +593,31 @@ with check("out_of_fold"):
     halves = [(np.array([0, 1]), np.array([2, 3])), (np.array([2, 3]), np.array([0, 1]))]
     with expect_unchanged(X=X, y=y):
         got = out_of_fold(X, y, halves, penalty=2.0)
-    # Rows 0 and 1 have mean 1 and deviation 1: standardised -1 and 1, theta = 2 / (2 + 2), b = 1.
-    # Rows 2 and 3 have mean 52 and deviation 48: standardised -1 and 1, theta = 6 / (2 + 2), b = 7.
+    # Rows 0 and 1 have mean 1 and deviation 1: standardised -1 and 1, so theta = 2 / (2 + 2), and 1 is the mean of y.
+    # Rows 2 and 3 have mean 52 and deviation 48: standardised -1 and 1, so theta = 6 / (2 + 2), and 7 is the mean of y.
     expect_close(
         got,
         [7 - 1.5 * 52 / 48, 7 - 1.5 * 50 / 48, 1 + 0.5 * 3, 1 + 0.5 * 99],
         rtol=1e-10,
-        hint="whose mean and deviation were used? see Hint 1",
+        hint="whose standard deviation was used? see Hint 1",
+        mistakes={
+            "The deviation is that of all rows, the tested ones too.": [
+                *(7 + (X[:2, 0] - 52) * 144 / (48**2 + X.var())),
+                *(1 + (X[2:, 0] - 1) / (1 + X.var())),
+            ]
+        },
     )
     constant = out_of_fold(np.array([[5.0], [5.0], [5.0], [6.0]]), y, halves, penalty=2.0)
     expect_close(constant[2:], [1.0, 1.0], rtol=1e-10, hint="a column that is constant in train says nothing")
 
 # %% [markdown]
-# How much does such a leak matter? A mean and a deviation carry little: on a few hundred rows you will hardly see it
+# How much does such a leak matter? A standard deviation carries little: on a few hundred rows you will hardly see it
 # (the cell prints both, for the diabetes data). The habit is the problem, for the same order of lines with **feature
 # selection** invents a result from nothing. Here is a target that has nothing to do with the features: both are
 # independent noise. Keep the 10 features out of 1000 that correlate best with $y$, then cross-validate with your
 # functions. Once the selection sees all rows; once it is made anew inside each fold, on the training rows. The true
-# value of $R^2 = 1 - \text{MSE}/\text{variance}$ cannot be above 0.
+# value of $R^2 = 1 - \text{MSE}/\text{variance}$ cannot be above 0; a model that has learned noise
+# lies below.
 
 
 # %% tags=["demo"]
@@ -915,7 +921,7 @@ with check("bootstrap_interval", forbids=["scipy.stats"]):
 # promise only in the limit of many rows.
 
 # %% tags=["demo"]
-repeats, resamples, sizes = demo_size(full=300, small=30), demo_size(full=200, small=100), [10, 30, 100]
+repeats, resamples, sizes = demo_size(full=200, small=30), demo_size(full=150, small=100), [10, 30, 100]
 sources = {
     "normal": lambda draw, m: draw.normal(1, 1, m),
     "exponential": lambda draw, m: draw.exponential(1, m),
@@ -1120,7 +1126,6 @@ def roc_auc(score: np.ndarray, y: np.ndarray) -> float:
     Raises ValueError unless y holds both classes. Not allowed: sklearn, scipy.stats.
     """
     ### BEGIN SOLUTION
-    y = np.asarray(y, dtype=float)
     _, group = np.unique(score, return_inverse=True)
     positives, negatives = np.bincount(group, weights=y), np.bincount(group, weights=1 - y)
     pairs = positives.sum() * negatives.sum()
