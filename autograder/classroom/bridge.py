@@ -73,7 +73,9 @@ class Present(NbGraderPreprocessor):
 
     def preprocess(self, nb, resources):
         folder, where = resources["lsml"]["folder"], resources["nbgrader"]
-        version, _, _ = choose(folder, Reports(folder), where["student"], where["assignment"])
+        version, *others = versions(folder, where["student"], where["assignment"])
+        if others:
+            version, _, _ = choose(folder, Reports(folder), where["student"], where["assignment"])
         try:
             submitted = reading.read(version.path)
         except reading.Unreadable:

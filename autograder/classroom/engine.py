@@ -26,7 +26,7 @@ CONNECT_SECONDS = 15.0
 # than it runs, for Dask counts a death against all that a worker holds. The pages that Dask serves over HTTP would
 # tell any process of the machine what is being graded.
 CONFIG = {"distributed.scheduler.allowed-failures": 1, "distributed.scheduler.worker-saturation": 1.0}
-CONFIG |= {"distributed.admin.log-length": 0}
+CONFIG |= {"distributed.admin.log-length": 0, "distributed.comm.timeouts.connect": "120s"}  # a machine may be busy
 CONFIG |= {f"distributed.{part}.http.routes": [] for part in ("scheduler", "worker", "nanny")}
 
 log = logging.getLogger(__name__)
@@ -158,18 +158,22 @@ class DaskEngine:
 
         stack.enter_context(dask.config.set(CONFIG))
         if self.scheduler is None:
-            cluster = stack.enter_context(
-                LocalCluster(
-                    n_workers=self._wanted or os.cpu_count() or 1,
-                    threads_per_worker=1,
-                    processes=True,
-                    host="127.0.0.1",
-                    dashboard_address="127.0.0.1:0",
-                    security=Security.temporary(),
-                    silence_logs="CRITICAL",
+            try:
+                cluster = stack.enter_context(
+                    LocalCluster(
+                        n_workers=self._wanted or os.cpu_count() or 1,
+                        threads_per_worker=1,
+                        processes=True,
+                        host="127.0.0.1",
+                        dashboard_address="127.0.0.1:0",
+                        security=Security.temporary(),
+                        silence_logs="CRITICAL",
+                    )
                 )
-            )
-            return Client(cluster)
+                return Client(cluster)
+            except (OSError, RuntimeError, TimeoutError) as error:
+                why = type(error).__name__
+                raise UserError(f"the workers did not start ({why}); `--workers 1` needs none") from error
         address = self.scheduler if "://" in self.scheduler else f"tls://{self.scheduler}"
         security = None
         if address.startswith("tls://"):
