@@ -83,8 +83,9 @@ def _forbidden(exercise: Exercise) -> Iterator[Trivial]:
     """
     for name in exercise.forbids:
         package, _, last = name.rpartition(".")
-        uses = {f"calls {name}": f"{name}()" if package or not name.startswith(".") else f"self{name}()"}
-        if package and importlib.util.find_spec(package.split(".")[0]):
+        method = name.startswith(".")  # of whatever object: nothing to import
+        uses = {f"calls {name}": f"self{name}()" if method else f"{name}()"}
+        if package and not method and importlib.util.find_spec(package.split(".")[0]):
             uses[f"imports {last} from {package}"] = f"from {package} import {last}\n    {last}()"
         for what, use in uses.items():
             yield Trivial(what, f"{exercise.solution}\n\n\ndef _with_peer(self):\n    {use}\n")

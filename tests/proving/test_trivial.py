@@ -101,13 +101,14 @@ def test_the_released_bug_runs_as_released():
 
 
 def test_forbidden_names_are_used_by_an_answer_that_is_right_otherwise():
-    found = answers("scale", SOLUTION, forbids=("torch.nn.functional", "sorted", ".backward"))
+    found = answers("scale", SOLUTION, forbids=("torch.nn.functional", "sorted", ".backward", ".T.dot"))
     peers = {name: answer for name, answer in found.items() if name.startswith(("calls", "imports"))}
     assert set(peers) == {
         "calls torch.nn.functional",
         "imports functional from torch.nn",
         "calls sorted",
         "calls .backward",
+        "calls .T.dot",
     }
     for answer in peers.values():
         assert answer(np.array([2.0]))[0].tolist() == [4.0]
