@@ -1353,11 +1353,12 @@ class Meter:
         return gradient
 
     def note(self, theta, rows):
+        again = rows is self.last and len(rows) < m_race  # SVRG asks for each batch twice; it is read once
         if len(rows) == m_race or not self.shuffled:  # one row after the other
             self.bytes += len(rows) * CLICK.itemsize
-        elif rows is not self.last:  # a batch that is asked for twice, as SVRG does, is read once
+        elif not again:
             self.bytes += len(np.unique(rows * CLICK.itemsize // PAGE)) * PAGE
-        if rows is not self.last and self.rows >= self.due:
+        if not again and self.rows >= self.due:
             self.asked.append((self.rows, self.seconds, self.bytes, np.array(theta)))
             self.due = self.rows + self.every
         self.rows, self.last = self.rows + len(rows), rows
