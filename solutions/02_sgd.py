@@ -391,10 +391,11 @@ plt.show()
 #
 # $$\boxed{\;\mathbb E\,J(\theta_k) - \min J \;\to\; \frac{\eta}{4B}\;\frac1m\sum_i\lVert g_i(\theta_*)\rVert^2\;}$$
 #
-# These are the dotted lines of the picture. (With a shuffle the draws of one epoch are not quite independent, and the
-# true level is a little lower.) Read the formula as a shopping list: half the rate or twice the batch halve the floor.
-# Both double the price of getting there. And no floor at all if $g_i(\theta_*) = 0$ for all rows: a model that fits
-# every row exactly can be trained at a constant rate to the end.
+# These are the dotted lines of the picture. (Two things are left out. With a shuffle the draws of one epoch are not
+# quite independent, which lowers the level. And near the limit of stability the factor $2/(2-\eta\lambda)$, dropped
+# above, raises it.) Read the formula as a shopping list: half the rate or twice the batch halve the floor. Both double
+# the price of getting there. And no floor at all if $g_i(\theta_*) = 0$ for all rows: a model that fits every row
+# exactly can be trained at a constant rate to the end.
 #
 # ## 3. A rate for every hour
 #
@@ -607,7 +608,8 @@ with check("momentum_step"):
 # %% [markdown]
 # A valley with $\lambda_{\max} = 1$, so that a plain rate must stay below 2 (module 01). Left, almost no noise:
 # momentum with $\eta = 0.1$ and $\beta = 0.9$ is about as fast as the plain rate $0.1/(1-0.9) = 1$; and with $\eta = 1$
-# it walks as if the rate were 10, which no plain step could survive. Right, noise: the same two pairs, at their floors.
+# it is faster still: in the long run its rate is 10, which no plain step could survive. Right, noise: the same three,
+# at their floors.
 
 
 # %% tags=["demo"]
@@ -632,7 +634,7 @@ for ax, scatter in zip(axes, (0.001, 1.0), strict=True):
             walk, squared_gradient(valley), valley.theta + 2, 4000, lambda k, lr=lr: lr, batch_size=64, epochs=16
         )
         walks[name] = np.convolve(excess(valley, asked), np.ones(20) / 20, mode="valid")
-    title = "Almost no noise: as fast as a rate of η / (1 − β)" if scatter < 1 else "Noise: the floor of that rate"
+    title = "Almost no noise: momentum is speed" if scatter < 1 else "Noise: speed has its price"
     plotting.curves(walks, xlabel="update k", ylabel="J − min J" if scatter < 1 else "", logy=True, title=title, ax=ax)
 axes[1].get_legend().remove()
 plt.show()
