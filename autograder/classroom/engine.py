@@ -20,7 +20,7 @@ from autograder.errors import UserError
 from autograder.grading.report import Report
 from autograder.sandbox import Limits, SandboxUnavailable
 
-CONNECT_SECONDS = 15.0
+CONNECT_SECONDS = 30.0
 
 # One worker's death may be bad luck; at the second, the notebook is the cause. Saturation 1: a worker holds no more
 # than it runs, for Dask counts a death against all that a worker holds. The pages that Dask serves over HTTP would

@@ -56,7 +56,9 @@ class Grader:
         self.trouble: list[str] = []  # what went wrong on our side with the notebook graded last, for a person
 
     def __enter__(self) -> "Grader":
-        os.environ.setdefault("MPLBACKEND", "Agg")  # the reference's setup cells run here
+        if "MPLBACKEND" not in os.environ:  # the reference's setup cells run here
+            os.environ["MPLBACKEND"] = "Agg"
+            self._stack.callback(os.environ.pop, "MPLBACKEND", None)
         self._data = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="lsml-data-")))
         try:
             self._open()

@@ -141,7 +141,7 @@ class Sandbox:
                 "descriptor": theirs.fileno(),
                 "boxed": boxed,
                 "uid": bubblewrap.uid() if boxed else None,
-                "data_dir": str(self.data_dir) if self.data_dir else None,
+                "keep": bubblewrap.folders(self.data_dir),
                 "preload": self.preload,
             }
             program = interpreter("server", json.dumps(options), boxed)

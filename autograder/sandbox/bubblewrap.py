@@ -69,7 +69,7 @@ def command(program: list[str], descriptors: dict[str, int], data_dir: Path | No
         arguments += ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
     else:
         arguments += ["--unshare-user", "--cap-drop", "ALL"]
-    binds = [[*option, path] for path, option in _world(data_dir).items()]
+    binds = [[*option, path] for path, option in _world().items()]
     binds += [["--ro-bind", str(source), f"{INSIDE}/box/{name}"] for name, source in FILES.items()]
     binds += [["--ro-bind", str(ROOT / "lsml_utils"), f"{INSIDE}/lsml_utils"]]
     binds += [["--ro-bind-data", str(descriptors["passwd"]), "/etc/passwd"]]
@@ -81,15 +81,21 @@ def command(program: list[str], descriptors: dict[str, int], data_dir: Path | No
     binds += [["--perms", "1777", "--size", str(64 << 20), "--tmpfs", "/tmp"]]
     if data_dir is not None:
         binds += [["--ro-bind", str(data_dir), str(data_dir)]]
-    folders = {str(parent) for bind in binds for parent in Path(bind[-1]).parents} - {"/"}
+    parents = {str(parent) for bind in binds for parent in Path(bind[-1]).parents} - {"/"}
     # Folders that bubblewrap makes by itself are for its own user alone.
-    binds += [["--perms", "0755", "--dir", folder] for folder in folders - {bind[-1] for bind in binds}]
+    binds += [["--perms", "0755", "--dir", folder] for folder in parents - {bind[-1] for bind in binds}]
     for bind in sorted(binds, key=lambda bind: bind[-1].count("/")):  # what holds others comes before them
         arguments += bind
     return [*arguments, "--remount-ro", "/", "--chdir", "/", "--", *program]
 
 
-def _world(data_dir):
+def folders(data_dir: Path | None = None) -> list[str]:
+    """The folders that a child must see: the interpreter's, with its packages, and the data. Any may lie in /tmp."""
+    world = [path for path, option in _world().items() if option == ["--ro-bind", path] and os.path.isdir(path)]
+    return world + ([str(data_dir)] if data_dir else [])
+
+
+def _world():
     """{path inside: bwrap option that makes it} for the interpreter and the system's libraries, secrets masked."""
     prefixes = {sys.prefix, sys.base_prefix, os.path.realpath(sys.prefix), os.path.realpath(sys.base_prefix)}
     bound = {prefix for prefix in prefixes if prefix not in ("/usr", "/usr/local", "/")}

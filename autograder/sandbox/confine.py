@@ -71,12 +71,15 @@ def fork_into_new_pids():
     return child
 
 
-def confine(limits, data_dir=None):
-    """Give up everything but the open file descriptors. In a child of `fork_into_new_pids`; raises OSError."""
+def confine(limits, keep=()):
+    """Give up everything but the open file descriptors. In a child of `fork_into_new_pids`; raises OSError.
+
+    `keep`: folders that stay in sight, read-only, also where the scratch folder would hide them.
+    """
     os.setsid()  # kill(0) reaches the process group, in whatever namespace it is
     call("unshare", NEWNS | NEWNET | NEWIPC | NEWUTS)
     call("sethostname", b"lsml", 4)
-    _scratch(limits, data_dir)
+    _scratch(limits, keep)
     mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
     os.chdir(SCRATCH)
     _own_user_namespace()
@@ -86,16 +89,16 @@ def confine(limits, data_dir=None):
     seccomp.install(libc)
 
 
-def _scratch(limits, data_dir):
-    hidden = data_dir is not None and os.path.commonpath([data_dir, SCRATCH]) == SCRATCH
-    data = os.open(data_dir, os.O_PATH | os.O_CLOEXEC) if hidden else None
+def _scratch(limits, keep):
+    hidden = sorted(path for path in keep if os.path.commonpath([path, SCRATCH]) == SCRATCH)
+    folders = {path: os.open(path, os.O_PATH | os.O_CLOEXEC) for path in hidden}
     options = f"size={limits['disk_mb']}m,nr_inodes={limits['files']},mode=0700"
     mount("tmpfs", SCRATCH, "tmpfs", MS_NOSUID | MS_NODEV, options)
-    if data is not None:
-        os.makedirs(data_dir)
-        mount(f"/proc/self/fd/{data}", data_dir, None, MS_BIND | MS_REC)
-        mount(None, data_dir, None, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV)
-        os.close(data)
+    for path, folder in folders.items():
+        os.makedirs(path, exist_ok=True)
+        mount(f"/proc/self/fd/{folder}", path, None, MS_BIND | MS_REC)
+        mount(None, path, None, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV)
+        os.close(folder)
 
 
 def drop_capabilities():

@@ -73,8 +73,8 @@ class Child:
 
 
 class Server:
-    def __init__(self, control, boxed, data_dir, programs):
-        self.control, self.boxed, self.data_dir, self.programs = control, boxed, data_dir, programs
+    def __init__(self, control, boxed, keep, programs):
+        self.control, self.boxed, self.keep, self.programs = control, boxed, keep, programs
         self.children = {}
         self.scannable = os.path.exists("/proc/self/smaps_rollup")
 
@@ -120,7 +120,7 @@ class Server:
             os.closerange(4, 4096)
             try:
                 if self.boxed:
-                    confine.confine(limits, self.data_dir)
+                    confine.confine(limits, self.keep)
                 else:
                     os.setsid()
             except BaseException:
@@ -251,7 +251,7 @@ def _fields(path):
 
 
 def main(argument):
-    """Run the server. `argument`: JSON with descriptor, boxed, uid, data_dir, preload."""
+    """Run the server. `argument`: JSON with descriptor, boxed, uid, keep, preload."""
     options = json.loads(argument)
     control = socket.socket(fileno=options["descriptor"])
     try:
@@ -266,7 +266,7 @@ def main(argument):
         sys.exit(1)
     threads = len(os.listdir("/proc/self/task")) if os.path.exists("/proc/self/task") else 1
     control.sendall(json.dumps({"ready": True, "threads": threads}).encode() + b"\n")
-    Server(control, options["boxed"], options["data_dir"], programs).serve()
+    Server(control, options["boxed"], options["keep"], programs).serve()
     os._exit(0)
 
 

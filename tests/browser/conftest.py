@@ -50,6 +50,7 @@ def lab(tmp_path_factory):
         "JUPYTERLAB_WORKSPACES_DIR": str(private / "workspaces"),
         "LSML_DEMO": "small",
     }
+    environment.pop("MPLBACKEND", None)  # other tests of this process want none of the kernel's pictures
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1"]
     command += ["--ServerApp.root_dir", str(folder), "--ServerApp.port_retries=200"]
     with (private / "log").open("w") as log:

@@ -371,7 +371,8 @@ def test_large_answers_again_and_again_are_bounded_together(attack):
         "import numpy as np\nblock = np.zeros(100 << 20, np.uint8)\ndef attack(): return block",
         memory_mb=1024,
         answer_mb=300,
-        call_seconds=20.0,
+        call_seconds=60.0,
+        notebook_seconds=240.0,
     )
     with pytest.raises(StudentMisbehaved, match="in all"):
         for _ in range(10):
