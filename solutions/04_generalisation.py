@@ -24,7 +24,7 @@
 # **Skills it trains**: regularisation, convex optimisation with a certificate, honest evaluation, statistics by
 # simulation, mergeable aggregates.
 #
-# **Time**: about three hours, most of it in eight exercises and a bug to find.
+# **Time**: three to four hours, most of it in eight exercises and a bug to find.
 #
 # **One legend for the whole module**
 #
@@ -134,8 +134,8 @@ plt.show()
 # \theta = X_c^\top \alpha \qquad\text{(dual)}.$$
 #
 # The same $\theta$, from a system of $m$ equations instead of $d$. Forming and solving the smaller one costs
-# $O(md \min(m, d))$ operations and $O(\min(m, d)^2)$ memory besides $X$. (The dual sees only inner products of rows.
-# Module 05 replaces them by a kernel.)
+# $O(md \min(m, d))$ operations, and $O(\min(m, d)^2)$ memory besides $X$ and its centred copy. (The dual sees only
+# inner products of rows. Module 05 replaces them by a kernel.)
 #
 # With the singular value decomposition of $X_c$ the fitted values become
 #
@@ -156,7 +156,7 @@ plt.show()
 # | `alpha` of scikit-learn's `Lasso` and `ElasticNet`, λ of glmnet | $1/m$ |
 # | `l2` of module 03, `weight_decay` in an optimiser over a mean loss | $1/m$ |
 #
-#   With a sum, the penalty stays as it is when a row is left out. Exercise 4 will need that.
+#   A sum has a penalty that stays as it is when a row is left out. Exercise 4 will need that.
 # - **The intercept** is not penalised. A column of ones inside $X$ would be.
 # - **Scale.** Neither penalty is invariant: measure a feature in millimetres instead of metres, and its parameter
 #   becomes a thousand times smaller and nearly free. So features are standardised first, and *which rows* have a say
@@ -305,9 +305,9 @@ plt.show()
 # = \tfrac12\|y\|^2 - \tfrac12\|y - u\|^2,$$
 #
 # the last step because $\tfrac12\|v - u\|^2 \ge 0$. The best $u$ is the residual at the minimum. On the way there, take
-# the residual $v$ of your own $\theta$ and shrink it until it is allowed: $u = v \cdot \lambda / \max(\lambda, \|X^\top
-# v\|_\infty)$. The difference between $J(\theta)$ and that bound is the **duality gap**: you are that close to the
-# minimum, whatever anybody's code did to get there.
+# the residual $v$ of your own $\theta$ and shrink it until it is allowed:
+# $u = v \cdot \lambda / \max(\lambda, \|X^\top v\|_\infty)$. The difference between $J(\theta)$ and that bound is the
+# **duality gap**: you are that close to the minimum, whatever anybody's code did to get there.
 
 
 # %% exercise="lasso" points=4 minutes=30 forbids=["sklearn"]
@@ -755,9 +755,9 @@ with check("loocv_ridge", forbids=["sklearn"]):
         expect_close(loocv_ridge(X, y, penalties), slow, rtol=1e-8, hint="this is what m fits of your ridge give")
 
 # %% [markdown]
-# All 442 leave-one-out errors of the diabetes data for 60 penalties, beside five-fold cross-validation with several
-# shuffles. The curves agree on where the valley is; the single number of a single shuffle is not to be trusted to its
-# second digit.
+# Sixty patients of the diabetes data: all their leave-one-out errors, for 60 penalties, beside five-fold
+# cross-validation with several shuffles, and the error on the patients that were left over. The curves agree roughly on
+# where the valley is. The height of a single one is not to be trusted to its second digit.
 
 # %% tags=["demo"]
 diabetes = datasets.diabetes()
@@ -1119,7 +1119,8 @@ def roc_auc(score: np.ndarray, y: np.ndarray) -> float:
     """Area under the ROC curve: the share of pairs (positive, negative) in which the positive has the
     higher score; a tie counts one half.
 
-    score: (m,), finite numbers of any kind and size (also uint8); y: (m,), 0 or 1 (or bool).
+    score: (m,), finite numbers of any kind and size (uint8, or int64 beyond 2**53: compare them as
+    they are, in their own type); y: (m,), 0 or 1 (or bool).
     Only the order of the scores matters: exact ties are ties, any other difference counts in full.
     Returns a float, exact up to rounding. Leaves score and y as they are.
     O(m log m) time and O(m) memory: 200,000 rows take well under a second.

@@ -175,7 +175,12 @@ def test_soft_threshold_is_a_step_towards_zero(submission, rng):
     got = submission.soft_threshold(whole, 2.5)
     assert is_array(got, (7,), np.float64)
     assert close(got, np.array([0, 0, 0, 0.5, 1.5, 2.5, 3.5]), atol=1e-14)
-    assert close(submission.soft_threshold(-whole.astype(np.int8), 2), -np.maximum(whole - 2.0, 0), atol=1e-14)
+    got = submission.soft_threshold(-whole.astype(np.int8), 2)
+    assert is_array(got, (7,), np.float64) and close(got, -np.maximum(whole - 2.0, 0), atol=1e-14)
+    single = rng.standard_normal(9).astype(np.float32)
+    expected = np.sign(single) * np.maximum(np.abs(single.astype(np.float64)) - 0.3, 0)
+    got = submission.soft_threshold(single, 0.3)
+    assert is_array(got, (9,), np.float64) and close(got, expected, atol=1e-14)
 
 
 @pytest.mark.exercise("lasso", weight=2, hint=2)
@@ -256,13 +261,19 @@ def test_lasso_stops_when_the_gap_is_small(submission, reference, rng):
 
 @pytest.mark.exercise("lasso", weight=0.5)
 def test_lasso_of_other_kinds_of_data(submission, rng):
-    """Integers of any kind, float32, views and read-only arrays are fine."""
+    """Integers of any kind, float32, views and read-only arrays are fine, and are computed with in float64."""
     for X, y in kinds(rng):
         exact = np.array(X, float), np.array(y, float)
         penalty = 0.1 * float(np.abs(exact[0].T @ exact[1]).max())
-        theta, _ = submission.lasso(X, y, penalty, tol=1e-6, max_steps=2_000)
+        theta, gap = submission.lasso(X, y, penalty, tol=1e-6, max_steps=2_000)
         assert is_array(theta, (X.shape[1],), np.float64)
-        assert close(lasso_gap(*exact, penalty, theta) / float(exact[1] @ exact[1]), 0.0, atol=1e-6)
+        scale = float(exact[1] @ exact[1])
+        assert close(gap, lasso_gap(*exact, penalty, theta), atol=1e-12 * scale)
+        assert close(gap / scale, 0.0, atol=1e-6)
+        theta, gap = submission.lasso(X, y, penalty, tol=0.0, max_steps=1)  # theta = soft(X^T y / L, penalty / L)
+        L = np.linalg.eigvalsh(exact[0].T @ exact[0])[-1]
+        pull = exact[0].T @ exact[1]
+        assert close(theta, np.sign(pull) * np.maximum(np.abs(pull) - penalty, 0) / L, rtol=1e-10, atol=1e-13)
 
 
 @pytest.mark.exercise("lasso", memory_mb=96)
