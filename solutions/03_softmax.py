@@ -660,7 +660,11 @@ plt.show()
 
 
 # %% exercise="cross_entropy_gradient" points=3 minutes=15 forbids=["torch.autograd", "torch.func", ".backward"]
-def cross_entropy_gradient(Z: np.ndarray, y: np.ndarray, label_smoothing: float = 0.0) -> np.ndarray:
+def cross_entropy_gradient(
+    Z: np.ndarray,
+    y: np.ndarray,
+    label_smoothing: float = 0.0,
+) -> np.ndarray:
     """Gradient of cross_entropy(Z, y, "mean", label_smoothing) with respect to Z.
 
     Z: (m, C) logits, m >= 1, C >= 1, numbers up to 1e300 in size (1e38 in float32).
@@ -772,7 +776,12 @@ plt.show()
 
 # %% exercise="fit_softmax_regression" points=4 minutes=30 forbids=["sklearn", "scipy.optimize", "torch.optim"]
 def fit_softmax_regression(
-    X: np.ndarray, y: np.ndarray, classes: int, l2: float = 1e-3, tol: float = 1e-4, max_steps: int = 1000
+    X: np.ndarray,
+    y: np.ndarray,
+    classes: int,
+    l2: float = 1e-3,
+    tol: float = 1e-4,
+    max_steps: int = 1000,
 ) -> tuple[np.ndarray, np.ndarray, list[float]]:
     """Minimise J(W, b) = mean cross-entropy of X W + b, plus l2/2 times the sum of W², by gradient
     descent. b is not penalised.

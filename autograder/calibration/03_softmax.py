@@ -747,7 +747,7 @@ def fit_with_the_classes_of_y(X, y, classes, l2=1e-3, tol=1e-4, max_steps=1000, 
     return _right(X, y, int(np.max(y)) + 1, l2, tol, max_steps)
 
 
-@right("fit_softmax_regression", "W and b apart, eigenvalues for L, a one-hot target, a for loop")
+@right("fit_softmax_regression", "W and b apart, eigenvalues for L, a one-hot target, a for loop, the losses an array")
 def fit_with_two_parts(X, y, classes, l2=1e-3, tol=1e-4, max_steps=1000):
     X, y = np.array(X, dtype=np.float64), np.asarray(y)
     n, d = X.shape
@@ -764,7 +764,7 @@ def fit_with_two_parts(X, y, classes, l2=1e-3, tol=1e-4, max_steps=1000):
         if step == max_steps or max(np.abs(dW).max(), np.abs(db).max()) <= tol:
             break
         W, b = W - lr * dW, b - lr * db
-    return W, b, losses
+    return W, b, np.array(losses)
 
 
 @right("fit_softmax_regression", "torch tensors, gradients by autograd")
