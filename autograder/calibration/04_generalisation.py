@@ -12,7 +12,7 @@ import math
 import numpy as np
 import torch
 
-from autograder.calibration import right, wrong
+from autograder.calibration import equivalent, right, wrong
 
 # ---------------------------------------------------------------------------------------------------------- ridge
 
@@ -976,3 +976,59 @@ def two_histograms(score, y, bins):
     bin_of = np.floor(score * bins).astype(np.int64)
     bin_of[bin_of == bins] = bins - 1
     return np.stack([np.bincount(bin_of[~y], minlength=bins), np.bincount(bin_of[y], minlength=bins)])
+
+
+# ----------------------------------------------------------------------------------------------- equivalent mutants
+
+equivalent(
+    "ridge",
+    diff="- if d < m:\n+ if d <= m:",
+    reason="for a square X both systems have the same size and the same solution",
+)
+equivalent(
+    "lasso",
+    diff="- for k in range(max_steps + 1):\n+ for k in range(0, max_steps + 1 + 1):",
+    reason="the loop is left at k = max_steps",
+)
+equivalent(
+    "lasso",
+    diff="- for k in range(max_steps + 1):\n+ for k in range(max_steps + 2):",
+    reason="the loop is left at k = max_steps",
+)
+equivalent(
+    "lasso",
+    diff="""
+- u = v * (penalty / max(penalty, np.abs(X.T @ v).max()))
++ u = v * (penalty / max(np.abs(X.T @ v).max(), penalty))
+""",
+    reason="the maximum of two numbers, in the other order",
+)
+equivalent(
+    "out_of_fold",
+    diff="- std[std == 0] = 1\n+ std[std == 0] = 2",
+    reason="a column that is constant in train has the parameter 0, whatever it is divided by",
+)
+equivalent(
+    "loocv_ridge",
+    diff="""
+- U, s, _ = np.linalg.svd(X - X.mean(axis=0), full_matrices=False)
++ U, s, _ = np.linalg.svd(X.mean(axis=0) - X, full_matrices=False)
+""",
+    reason="changes the sign of V alone, which is not used",
+)
+equivalent(
+    "roc_auc",
+    diff="""
+- positives, negatives = (np.bincount(group, weights=y), np.bincount(group, weights=1 - y))
++ positives, negatives = (np.bincount(group, weights=y), np.bincount(group, weights=y - 1))
+""",
+    reason="numerator and denominator change their sign together",
+)
+equivalent(
+    "auc_bounds",
+    diff="""
+- bin_of = np.minimum(np.asarray(score, dtype=np.float64) * bins, bins - 1).astype(np.int64)
++ bin_of = np.minimum(bins - 1, np.asarray(score, dtype=np.float64) * bins).astype(np.int64)
+""",
+    reason="the minimum of two numbers, in the other order",
+)

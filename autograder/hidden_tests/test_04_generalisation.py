@@ -463,6 +463,9 @@ def test_each_penalty_has_its_row(submission, rng):
         assert close(submission.loocv_ridge(X, y, np.array([penalty]))[0], together[j], rtol=1e-10)
     assert close(submission.loocv_ridge(X, y, np.array([9, 1, 4])), together[:3], rtol=1e-10)
     assert close(submission.loocv_ridge(X, y, frozen(penalties)[::-2]), together[::-2], rtol=1e-10)
+    single = np.array([0.3, 7.7], dtype=np.float32)
+    expected = np.asarray(submission.loocv_ridge(X, y, single.astype(np.float64)))
+    assert close(submission.loocv_ridge(X, y, single), expected, rtol=1e-10)
 
 
 @pytest.mark.exercise("loocv_ridge", weight=2, hint=2, memory_mb=128, seconds=5)
@@ -906,7 +909,9 @@ def test_bounds_of_huge_counts(submission, rng):
 def test_counts_of_other_kinds_of_data(submission, rng):
     """Scores in float32, labels of any kind, views and read-only arrays are fine."""
     score, y = rng.random(60), rng.integers(0, 2, 60)
+    below_edges = np.nextafter((np.arange(1, 61) / 300).astype(np.float32), np.float32(0))
     for s, labels in [
+        (below_edges, y),
         (score.astype(np.float32), y.astype(bool)),
         (score, y.astype(np.uint8)),
         (frozen(score)[::-2], frozen(y)[::2]),
