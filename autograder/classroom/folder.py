@@ -27,7 +27,6 @@ from autograder import curriculum
 from autograder.errors import UserError
 
 STUDENT_ID = re.compile(r"[\w@][\w@.+-]{0,127}")
-POLICIES = ("last", "best")
 
 CONFIG = '''\
 """nbgrader's configuration of this class. Yours to edit: whatever nbgrader documents works here."""

@@ -23,6 +23,7 @@ from nbgrader.api import (
     SubmittedAssignment,
     SubmittedNotebook,
     TaskCell,
+    new_uuid,
 )
 
 from autograder.classroom.present import MARKS
@@ -197,11 +198,11 @@ def _submissions(
     for student in students:
         submission = found.get(student)
         if submission is None:
-            submission = SubmittedAssignment(id=_new_id(), assignment_id=assignment.id, student_id=student)
+            submission = SubmittedAssignment(id=new_uuid(), assignment_id=assignment.id, student_id=student)
             session.add(submission)
         mine = submitted.get(submission.id)
         if mine is None:
-            mine = SubmittedNotebook(id=_new_id(), notebook_id=notebook.id, assignment_id=submission.id)
+            mine = SubmittedNotebook(id=new_uuid(), notebook_id=notebook.id, assignment_id=submission.id)
             session.add(mine)
         own_grades, own_comments = grades.get(mine.id, []), comments.get(mine.id, [])
         # A cell may have been released after the submission was first recorded.
@@ -209,19 +210,13 @@ def _submissions(
         commented = {comment.cell_id for comment in own_comments}
         for cell_id, cell in cells.items():
             if isinstance(cell, GradeCell | TaskCell) and cell_id not in graded:
-                own_grades.append(Grade(id=_new_id(), cell_id=cell_id, notebook_id=mine.id))
+                own_grades.append(Grade(id=new_uuid(), cell_id=cell_id, notebook_id=mine.id))
                 session.add(own_grades[-1])
             if isinstance(cell, SolutionCell | TaskCell) and cell_id not in commented:
-                own_comments.append(Comment(id=_new_id(), cell_id=cell_id, notebook_id=mine.id))
+                own_comments.append(Comment(id=new_uuid(), cell_id=cell_id, notebook_id=mine.id))
                 session.add(own_comments[-1])
         rows[student] = submission, mine, own_grades, own_comments
     return rows
-
-
-def _new_id() -> str:
-    from nbgrader.api import new_uuid
-
-    return new_uuid()
 
 
 def _among(query, column, values: Sequence[str]) -> Iterable:
