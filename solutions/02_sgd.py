@@ -66,6 +66,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from sklearn.linear_model import SGDClassifier
+from threadpoolctl import threadpool_limits
 
 plotting.use()
 checking.start("02_sgd", total=8)
@@ -1311,7 +1312,8 @@ plt.show()
 #   which holds for a log much larger than it, though not for the rows of this demo.
 #
 # The peers: scikit-learn's `SGDClassifier` (one row at a time, in compiled code) and `torch.optim.Adam` with autograd,
-# on the batches that your Adam uses: where the arithmetic is the same, the two curves lie on each other.
+# on the batches that your Adam uses: where the arithmetic is the same, the two curves lie on each other. Everybody has
+# one thread.
 
 
 # %% tags=["demo"]
@@ -1424,10 +1426,11 @@ race = {
 lowest_race = log_loss(race_best)
 measured = {}
 for name, (meter, run) in race.items():
-    meter.since = time.perf_counter()
-    run(meter)
-    evaluations, seconds, read, thetas = zip(*meter.asked, strict=True)
-    losses = np.array([log_loss(theta) for theta in thetas]) - lowest_race
+    with threadpool_limits(1):  # batches are too small to share out among threads
+        meter.since = time.perf_counter()
+        run(meter)
+        evaluations, seconds, read, thetas = zip(*meter.asked, strict=True)
+        losses = np.array([log_loss(theta) for theta in thetas]) - lowest_race
     measured[name] = (np.maximum(losses, 1e-14), np.array(evaluations), np.array(seconds), np.array(read) / 1e6)
 
 figure, axes = plt.subplots(1, 3, figsize=(14, 5), sharey=True)
