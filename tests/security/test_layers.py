@@ -75,7 +75,7 @@ SINGLE = {
         "def attack(): return 'CapEff:\\t0000000000000000' not in open('/proc/self/status').read()",
     ),
     "the scratch folder": (
-        ("confine.py", "    _scratch(limits, data_dir)\n", "    pass\n"),
+        ("confine.py", "    _scratch(limits, keep)\n", "    pass\n"),
         "import os\ndef attack(): return os.statvfs('/tmp').f_blocks * os.statvfs('/tmp').f_frsize > 20 << 20",
     ),
     "swallowed output": (
