@@ -117,7 +117,10 @@ def test_null_bytes_and_surrogates_in_the_source(bubblewrap):
 
 def test_children_see_nothing_of_each_other(bubblewrap):
     leave = "import builtins, numpy\nbuiltins.mark = numpy.mark = 1\nopen('/tmp/mark', 'w').write('x')"
-    look = "import builtins, numpy, os\nfound = [hasattr(builtins, 'mark'), hasattr(numpy, 'mark'), os.path.exists('/tmp/mark')]"
+    look = """
+import builtins, numpy, os
+found = [hasattr(builtins, "mark"), hasattr(numpy, "mark"), os.path.exists("/tmp/mark")]
+"""
     with Submission.load(bubblewrap, [SourceCell("cell 1", leave)]) as first:
         assert first.cell_errors == []
         with Submission.load(bubblewrap, [SourceCell("cell 1", look)]) as second:
