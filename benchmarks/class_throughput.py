@@ -23,6 +23,7 @@ import copy
 import json
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -98,9 +99,10 @@ def _before(source: str, line: str) -> str:
 
 
 class Watch:
-    """Wall-clock time, and the peak memory of this process and all that descend from it."""
+    """Wall-clock time, CPU time of ended children, and the peak memory of this process and all that descend from it."""
 
     def __enter__(self) -> "Watch":
+        self.cpu = -_cpu_of_children()
         self.peak, self._over = 0, threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
         self._thread.start()
@@ -109,6 +111,7 @@ class Watch:
 
     def __exit__(self, *failure) -> None:
         self.seconds = time.monotonic() - self.seconds
+        self.cpu += _cpu_of_children()
         self._over.set()
         self._thread.join()
 
@@ -120,6 +123,11 @@ class Watch:
                 with contextlib.suppress(psutil.Error):
                     total += process.memory_full_info().pss  # pages that processes share count once
             self.peak = max(self.peak, total)
+
+
+def _cpu_of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def hand_in(folder: Path, notebooks: list[nbformat.NotebookNode]) -> None:
@@ -189,7 +197,13 @@ def with_stock(top: Path, notebooks) -> dict:
         raise SystemExit(made.stderr[-3000:])
     with Watch() as watch:
         subprocess.run([BIN / "nbgrader", "autograde", MODULE], **quiet)  # 1 where a kernel died; it goes on
-    return {"grader": "nbgrader autograde", "count": len(notebooks), "seconds": watch.seconds, "peak": watch.peak}
+    return {
+        "grader": "nbgrader autograde",
+        "count": len(notebooks),
+        "seconds": watch.seconds,
+        "cpu": watch.cpu,
+        "peak": watch.peak,
+    }
 
 
 TEST_FILE = """\
@@ -237,6 +251,7 @@ def with_otter(top: Path, notebooks, python: str) -> dict | None:
         "grader": f"otter run ({graded} of {len(notebooks)} graded)",
         "count": len(notebooks),
         "seconds": watch.seconds,
+        "cpu": watch.cpu,
         "peak": watch.peak,
     }
 
@@ -256,13 +271,14 @@ def compare(arguments) -> None:
         finally:
             shutil.rmtree(top, ignore_errors=True)
         what = f"with {max(1, arguments.students * LOOPING // 100)} looping" if looping else "without looping ones"
-        columns = ("grader", "submissions", "seconds", "a minute", "lsml is", "peak memory")
-        table = Table(columns, [], numeric=(1, 2, 3, 4, 5))
+        columns = ("grader", "submissions", "seconds", "a minute", "lsml is", "CPU s each", "peak memory")
+        table = Table(columns, [], numeric=(1, 2, 3, 4, 5, 6))
         own = rows[0]["count"] / rows[0]["seconds"]
         for row in rows:
             rate = row["count"] / row["seconds"]
             cells = (row["grader"], str(row["count"]), f"{row['seconds']:.1f}", f"{60 * rate:.1f}")
-            table.rows.append((*cells, f"{own / rate:.1f} x", f"{row['peak'] / 2**20:.0f} MB"))
+            cpu = f"{row['cpu'] / row['count']:.2f}"
+            table.rows.append((*cells, f"{own / rate:.1f} x", cpu, f"{row['peak'] / 2**20:.0f} MB"))
         print(f"\nModule 01, {arguments.students} submissions, {what}; {os.cpu_count()} CPUs")
         print(table)
         shares = ", ".join(f"{name} {100 * share:.0f} %" for name, share in rows[0]["shares"].items())
