@@ -229,7 +229,7 @@ def sgd(
     """Stochastic gradient descent: theta <- theta - lr(k) * grad(theta, rows), batch after batch.
 
     grad: called as grad(theta, rows), with theta of shape (d,) and rows a 1-D integer array of row
-      numbers; returns the mean gradient of these rows, a (d,) array.
+      numbers; returns the mean gradient of these rows, a fresh (d,) array.
     theta0: (d,) floats or integers, the start; neither it nor what grad returns may be modified.
     m: the number of rows, >= 1.
     lr: lr(k) is the learning rate of update k, a float. k counts all updates from 0 and goes on
@@ -339,7 +339,7 @@ def watched(optimiser, grad, *args, **kwargs):
     asked = []
 
     def noting(theta, rows):
-        asked.append(theta)
+        asked.append(np.array(theta))
         return grad(theta, rows)
 
     optimiser(noting, *args, **kwargs)
@@ -688,10 +688,10 @@ def adam_step(
         theta  <- theta - lr * (first / c1) / (sqrt(second / c2) + eps),
                   c1 = 1 - beta1^(k + 1),  c2 = 1 - beta2^(k + 1)
 
-    theta, first, second, gradient: float arrays of one shape, any shape, and one dtype; they are
-      not modified. At the first update first and second are all zeros.
-    k: the number of this update: 0 for the first.
-    lr, beta1, beta2, eps: Python floats; 0 <= beta1, beta2 < 1.
+    theta, first, second, gradient: arrays of one shape, any shape with at least one axis, and one
+      dtype, float32 or float64; not modified. At the first update first and second are all zeros.
+    k: the number of this update, a Python int: 0 for the first.
+    lr, beta1, beta2, eps: Python floats; 0 <= beta1, beta2 < 1 and eps > 0.
 
     Returns (theta, first, second), three new arrays of that shape and dtype. first and second are
     as above, not divided by c1 and c2. Where all gradients so far are 0, theta stays as it is.
@@ -860,7 +860,7 @@ def svrg(
     The last theta of an epoch is the snapshot of the next.
 
     grad: called as grad(theta, rows), with theta of shape (d,) and rows a 1-D integer array of row
-      numbers; returns the mean gradient of these rows, a (d,) array, which may not be modified.
+      numbers; returns the mean gradient of these rows, a fresh (d,) array, not to be modified.
     theta0: (d,) floats or integers, the start; not modified.
     m: the number of rows, >= 1. lr: a float. batch_size: >= 1. epochs: >= 0. seed: see minibatches.
 
@@ -1347,7 +1347,8 @@ class Meter:
     def __init__(self, shuffled=True, every=m_race // 8):
         self.shuffled, self.every, self.asked = shuffled, every, []
         self.rows = self.due = self.bytes = self.seconds = 0
-        self.last, self.since = None, time.perf_counter()
+        self.last = self.snapshot = None
+        self.since = time.perf_counter()
 
     def __call__(self, theta, rows):
         gradient = log_gradient(theta, rows)
@@ -1357,12 +1358,16 @@ class Meter:
         return gradient
 
     def note(self, theta, rows):
-        again = rows is self.last and len(rows) < m_race  # SVRG asks for each batch twice; it is read once
-        if len(rows) == m_race or not self.shuffled:  # one row after the other
+        full = len(rows) == m_race
+        again = not full and np.array_equal(rows, self.last)  # SVRG asks for each batch twice; it is read once
+        at_snapshot = not full and np.array_equal(theta, self.snapshot)
+        if full or not self.shuffled:  # one row after the other
             self.bytes += len(rows) * CLICK.itemsize
         elif not again:
             self.bytes += len(np.unique(rows * CLICK.itemsize // PAGE)) * PAGE
-        if not again and self.rows >= self.due:
+        if full:
+            self.snapshot = np.array(theta)
+        if self.rows >= self.due and not at_snapshot:
             self.asked.append((self.rows, self.seconds, self.bytes, np.array(theta)))
             self.due = self.rows + self.every
         self.rows, self.last = self.rows + len(rows), rows
@@ -1525,8 +1530,7 @@ log_folder.cleanup()
 # - L. Bottou, O. Bousquet. The tradeoffs of large scale learning. *NIPS* 2007. Why a poor optimiser can be the best
 #   learner.
 # - F. Niu, B. Recht, C. Ré, S. Wright. Hogwild: a lock-free approach to parallelizing stochastic gradient descent.
-#   *NIPS*
-#   2011. Workers that overwrite each other, and why it works.
+#   *NIPS* 2011. Workers that overwrite each other, and why it works.
 # - R. Johnson, T. Zhang. Accelerating stochastic gradient descent using predictive variance reduction. *NIPS* 2013.
 #   Four pages of proof, readable.
 # - H. B. McMahan et al. Ad click prediction: a view from the trenches. *KDD* 2013. What section 8 looks like at Google.
