@@ -61,10 +61,12 @@ checking.start("00_orientation", total=3)
 # %% [markdown]
 # ## 1. How a notebook works
 #
-# Select the cell above and press Shift+Enter: it runs, and the next one is selected. Run cells from top to bottom.
+# Select the cell above and press Shift+Enter: it runs, and the next one is selected. Run cells from top to bottom. The
+# first run of that cell takes a while: it loads the libraries.
 #
 # 1. **Write.** An exercise is a cell with a function in it and the line `# YOUR CODE HERE`. Put your code in the place
-#    of the line below that, and run the cell. The text in triple quotes says exactly what your function must do.
+#    of the line below that, and run the cell. The text in triple quotes says exactly what your function must do. Any
+#    library of the course may be used, except where that text forbids one.
 # 2. **Check.** The cell after it tries small cases worked by hand, and prints one line if they come out right. Run it
 #    as often as you like.
 # 3. **Hints.** They are folded; click to open one. The first is a nudge, the last nearly the answer. They cost nothing.
@@ -343,6 +345,7 @@ def column_variances(X: np.ndarray) -> np.ndarray:
 # The column of exercise 1 has variance 36 / 4 = 9. Moving every row by the same number does not change that. 2**30 is
 # about 1e9, and all these numbers are exact in float64.
 with check("column_variances", forbids=["numpy.var", ".var", "numpy.std", ".std"]):
+    column = np.array([[0.0], [6.0], [6.0], [8.0]])
     with expect_unchanged(column=column):
         got = column_variances(column)
     expect_close(
@@ -361,6 +364,7 @@ with check("column_variances", forbids=["numpy.var", ".var", "numpy.std", ".std"
         [9.0],
         rtol=1e-6,
         hint="the same rows, moved by 2**30: print the two terms that are subtracted",
+        mistakes={"Two numbers near 2**60 agree in all the digits that are kept: their difference is lost.": [0.0]},
     )
 
 # %% [markdown]
@@ -471,11 +475,14 @@ def merge_moments(
     """The (count, mean, M2) of the rows of two chunks together, from those of each.
 
     a, b: tuples (count, mean, M2) of a chunk. count: a Python int >= 0, of any size (10**15, too).
-    mean, M2: (d,) float64; M2 is the sum over the rows of the squared distance from the mean.
+    mean, M2: (d,) float64, with the same d >= 1 in both chunks, also in an empty one; M2 is the sum
+    over the rows of the squared distance from the mean.
     Where a count is 0, what stands beside it means nothing (NumPy's mean of no rows is nan).
 
     Returns a tuple (count, mean, M2) of the same kind: a Python int and two new float64 arrays (d,).
-    If one chunk is empty, its values are those of the other. If both are, it is (0, zeros, zeros).
+    If one chunk is empty, its values are those of the other. If both are: (0, zeros, zeros), with
+    zeros of shape (d,).
+    The mean is right to a few roundings (1e-16) of the larger given mean.
     M2 is as accurate as the given means allow: no large numbers are subtracted to leave a small one
     except the two means. Leaves a and b as they are.
     """
@@ -583,8 +590,10 @@ with tempfile.TemporaryDirectory() as folder:
 #
 # **Where it breaks.**
 #
-# - *The last digits depend on how the rows were cut*, as printed above: adding floating-point numbers in another order
-#   rounds differently. Compare with a tolerance, not with `==`.
+# - *The last digits depend on how the rows were cut*, as printed above. Nearly all of it is the rounding of the chunks'
+#   means: a mean near $10^8$ is known to $10^{-8}$ at best, less after a long sum, and $\delta$ inherits that. Take one
+#   number near the data off all rows first, and most of it is gone. The rest stays, for adding in another order rounds
+#   differently. Compare with a tolerance, not with `==`.
 # - *Writing $Z$ takes a second pass.* Better: keep $\mu$ and $\sigma$, and standardise a chunk when somebody reads it.
 # - *Not everything merges.* A median cannot be had from the medians of chunks; a sketch of the data can approximate it.
 # - *Data drift.* The mean over a year is not the mean of today.

@@ -11,7 +11,7 @@
 # ---
 
 # %% [markdown]
-# # 04 Generalisation
+# # 04 · Generalisation
 #
 # **What you will be able to do.** Say how well a model will do on rows that it has not seen, and how sure you are of
 # that number. Fit ridge and lasso with your own solvers, choose their penalty by cross-validation that does not leak,
@@ -24,27 +24,29 @@
 # **Skills it trains**: regularisation, convex optimisation with a certificate, honest evaluation, statistics by
 # simulation, mergeable aggregates.
 #
-# **Time**: three to four hours, most of it in eight exercises and a bug to find.
+# **Time**: three to four hours, most of it in nine exercises, one of them a bug to find.
 #
 # **One legend for the whole module**
 #
 # | symbol | in code | shape | meaning |
 # | --- | --- | --- | --- |
 # | $m$, $d$ | `m`, `d` | | rows (examples) and columns (features) |
-# | $X$, $y$ | `X`, `y` | $(m, d)$, $(m,)$ | the data; $x_i$ is row $i$. From exercise 6 on $y$ holds classes |
+# | $X$, $y$ | `X`, `y` | $(m, d)$, $(m,)$ | the data; $x_i$ is row $i$. From exercise 7 on $y$ holds classes |
 # | $\theta$, $b$ | `theta`, `b` | $(d,)$, a number | parameters, intercept: $x^\top \theta + b$ is predicted |
 # | $\lambda$ | `penalty` | | how much large parameters cost |
 # | $X_c$, $y_c$ | `Xc`, `yc` | $(m, d)$, $(m,)$ | the data after the mean of each column, and of $y$, is subtracted |
-# | $U$, $s$, $V$ | `U`, `s` | $(m, r)$, $(r,)$, $(d, r)$ | $X_c = U \operatorname{diag}(s) V^\top$, $r = \min(m, d)$ |
-# | $S$ | | $(m, m)$ | the hat matrix: fitted values are $\hat y = S y$ |
+# | $U$, $s$ | `U`, `s` | $(m, r)$, $(r,)$ | $X_c = U \operatorname{diag}(s) V^\top$, $r = \min(m, d)$ |
+# | $V$ | not needed | $(d, r)$ | the third factor |
+# | $S$ | `leverage`, its diagonal | $(m, m)$ | the hat matrix: fitted values are $\hat y = S y$ |
 # | $K$ | `k` | | folds of cross-validation |
 # | $C$, $N$ | `classes`, `counts` | $N$: $(C, C)$ | classes; $N_{ij}$ rows of class $i$ were called $j$ |
 
 # %% tags=["setup"]
 try:
-    import lsml_utils  # noqa: F401
-except ModuleNotFoundError:
-    raise ModuleNotFoundError("lsml_utils is not installed here: run `make lab` in the course's folder") from None
+    from lsml_utils import checking, datasets, demo_size, plotting, scaling
+    from lsml_utils.checking import check, expect_close, expect_dtype, expect_raises, expect_shape, expect_unchanged
+except ModuleNotFoundError as missing:
+    raise SystemExit(f"{missing.name} is missing: run `make setup` in the course's folder, then `make lab`.") from None
 
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -54,9 +56,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.linear_model import Lasso, RidgeCV
 from sklearn.metrics import roc_auc_score
-
-from lsml_utils import checking, datasets, demo_size, plotting, scaling
-from lsml_utils.checking import check, expect_close, expect_dtype, expect_raises, expect_shape, expect_unchanged
 
 plotting.use()
 checking.start("04_generalisation", total=9)
@@ -153,10 +152,11 @@ plt.show()
 # | what | is our λ times |
 # | --- | --- |
 # | `alpha` of scikit-learn's `Ridge` and `RidgeCV` | 1 |
-# | `alpha` of scikit-learn's `Lasso` and `ElasticNet`, λ of glmnet | $1/m$ |
-# | `l2` of module 03, `weight_decay` in an optimiser over a mean loss | $1/m$ |
+# | `alpha` of scikit-learn's `Lasso`, and of `ElasticNet` at `l1_ratio=1`; λ of glmnet | $1/m$ |
+# | `l2` of module 03; `weight_decay` in an optimiser over a mean of *halved* squares | $1/m$ |
+# | `weight_decay` over torch's `MSELoss`, a mean of squares without the half | $2/m$ |
 #
-#   A sum has a penalty that stays as it is when a row is left out. Exercise 4 will need that.
+#   A sum has a penalty that stays as it is when a row is left out. Exercise 5 will need that.
 # - **The intercept** is not penalised. A column of ones inside $X$ would be.
 # - **Scale.** Neither penalty is invariant: measure a feature in millimetres instead of metres, and its parameter
 #   becomes a thousand times smaller and nearly free. So features are standardised first, and *which rows* have a say
@@ -165,7 +165,7 @@ plt.show()
 # %% [markdown]
 # ## Implement
 #
-# ### Exercise 1: ridge, the smaller way
+# ### Exercise 1 · The smaller way: `ridge` (2 points, 15 minutes)
 
 
 # %% exercise="ridge" points=2 minutes=15 forbids=["sklearn"]
@@ -177,7 +177,8 @@ def ridge(X: np.ndarray, y: np.ndarray, penalty: float) -> tuple[np.ndarray, flo
     subtract the means of X and of y before anything else.
 
     Forms and solves a system of min(m, d) equations: m = 4 with d = 12,000 needs no (d, d) array,
-    and m = 12,000 with d = 4 no (m, m) array.
+    and m = 12,000 with d = 4 no (m, m) array. Any way of solving it will do, also a thin SVD of the
+    centred X. No test has a penalty so small that the system's condition number is far above 1e4.
     Returns theta (d,), float64, and b, a float. Leaves X and y as they are.
     Raises ValueError unless penalty > 0. Not allowed: sklearn.
     """
@@ -274,7 +275,7 @@ plotting.curves(
 plt.show()
 
 # %% [markdown]
-# ### Exercise 2: the lasso, with a certificate
+# ### Exercise 2 · With a certificate: `lasso` (4 points, 30 minutes)
 #
 # Change the price from squares to absolute values and parameters do become zero:
 #
@@ -299,7 +300,8 @@ plt.show()
 #
 # **When to stop?** Small steps prove nothing. A lower bound on $J(\theta^\star)$ does. For any vector $u$ of shape
 # $(m,)$ with $|X^\top u| \le \lambda$ in every entry, and any $\theta$, let $v = y - X\theta$. Then
-# $\lambda\|\theta\|_1 \ge u^\top X \theta = u^\top(y - v)$, so
+# $\lambda\|\theta\|_1 \ge \sum_j |(X^\top u)_j|\,|\theta_j| \ge u^\top X \theta = u^\top(y - v)$ (entry by entry:
+# Hölder's inequality), so
 #
 # $$J(\theta) \;\ge\; \tfrac12 \|v\|^2 - u^\top v + u^\top y \;\ge\; u^\top y - \tfrac12\|u\|^2
 # = \tfrac12\|y\|^2 - \tfrac12\|y - u\|^2,$$
@@ -314,7 +316,8 @@ plt.show()
 def soft_threshold(z: np.ndarray, t: float) -> np.ndarray:
     """sign(z) max(|z| - t, 0), elementwise: z moved towards zero by t >= 0, and 0 where |z| <= t.
 
-    z: numbers, any shape. Returns the same shape, float64. Leaves z as it is.
+    z: numbers, any shape. Returns the same shape, float64 (of a single number, a NumPy scalar or a
+    0-d array). Leaves z as it is.
     """
     ### BEGIN SOLUTION
     z = np.asarray(z, dtype=float)
@@ -335,10 +338,13 @@ def lasso(
     z_(k+1) = theta_(k+1) + k / (k + 3) * (theta_(k+1) - theta_k).
     Stops before a step when the duality gap at theta_k is at most tol * |y|^2 / 2, and after
     max_steps steps. The gap is J(theta) - (|y|^2 - |y - u|^2) / 2, where u is the residual
-    v = y - X theta times penalty / max(penalty, largest |entry| of X^T v).
+    v = y - X theta times penalty / max(penalty, largest |entry| of X^T v). Where X or y is all
+    zeros, theta_0 is the minimum: return it, and do not divide by L = 0.
 
-    Returns theta (d,), float64, and the gap at that theta, a float. Leaves X and y as they are.
-    Nothing of shape (d, d) or (m, m) is formed. Not allowed, in either function: sklearn.
+    Returns theta (d,), float64, and the gap at that theta, a float: rounding may leave it a little
+    below 0, and with tol = 0 it may never come down to 0, so that max_steps decides.
+    No (d, d) array where d > m, and no (m, m) array where m > d. Leaves X and y as they are.
+    Not allowed, in either function: sklearn.
     """
     ### BEGIN SOLUTION
     X, y = np.asarray(X, dtype=float), np.asarray(y, dtype=float)
@@ -458,7 +464,7 @@ plt.show()
 print(f"gap {final_gap:.1e}; largest difference from scikit-learn's Lasso: {np.abs(mine - peer.coef_).max():.1e}")
 
 # %% [markdown]
-# ### Exercise 3: which λ? Hold rows back
+# ### Exercise 3 · Which λ? Hold rows back: `kfold` (2 points, 12 minutes)
 #
 # The training error is lowest at λ = 0, so it cannot choose. Rows that the fit has not seen can. To use every row for
 # both, cut them into $K$ **folds**; fit on all but one fold, predict that one, and go round. Each prediction is then
@@ -529,7 +535,7 @@ with check("kfold", forbids=["sklearn"]):
             list(kfold(8, wrong_k, seed=0))
 
 # %% [markdown]
-# ### Find the bug
+# ### Exercise 4 · Find the bug in `out_of_fold` (2 points, 12 minutes)
 #
 # Someone standardises the features, cuts the rows into folds, fits ridge, and collects the predictions. The code runs,
 # and its results look plausible. Yet its predictions are not what the docstring promises. Find out why and repair it.
@@ -543,10 +549,11 @@ def out_of_fold(
     """Predict each row by a ridge regression on standardised features that has not seen the row.
 
     X: (m, d); y: (m,); folds: pairs (train, test) of row numbers, such as `kfold` gives, gone
-    through once; no row is in two test sets, and one that is in none may get any value.
+    through once; no row is in two test sets, and one that is in none may get any value (nan, too).
     For each pair: standardise, which here is to divide each column by its standard deviation over
     train (the one with 1/n), or by 1 where it is constant there (`ridge` subtracts the means by
-    itself); fit `ridge` on the rows of train; predict the rows of test.
+    itself); fit `ridge` on the rows of train; predict the rows of test. Asking whether the standard
+    deviation is 0 will do here: in the tests, that of a constant column comes out as exactly 0.
     Nothing about other rows of test, neither X nor y, may enter the prediction of a row.
 
     Returns (m,), float64. Leaves X and y as they are.
@@ -584,7 +591,8 @@ def out_of_fold(
 # </details>
 # <details><summary>Hint 3: the repair</summary>
 #
-# Inside the loop: `std = X[train].std(axis=0)`, zeros in it set to 1, and both X[train] and X[test] divided by it.
+# Inside the loop: `std = X[train].std(axis=0)`, zeros in it set to 1, and both X[train] and X[test] divided by it. (At
+# work, ask the column, as in module 00: `std[np.ptp(X[train], axis=0) == 0] = 1`. Rounding cannot deceive that.)
 # </details>
 
 # %% check="out_of_fold"
@@ -612,12 +620,13 @@ with check("out_of_fold"):
 
 # %% [markdown]
 # How much does such a leak matter? A standard deviation carries little: on a few hundred rows you will hardly see it
-# (the cell prints both, for the diabetes data). The habit is the problem, for the same order of lines with **feature
-# selection** invents a result from nothing. Here is a target that has nothing to do with the features: both are
-# independent noise. Keep the 10 features out of 1000 that correlate best with $y$, then cross-validate with your
-# functions. Once the selection sees all rows; once it is made anew inside each fold, on the training rows. The true
-# value of $R^2 = 1 - \text{MSE}/\text{variance}$ cannot be above 0; a model that has learned noise
-# lies below.
+# (the cell prints both, for the diabetes data, with enough digits to tell them apart). The habit is the problem, for
+# the same order of lines with **feature selection** invents a result from nothing. Here is a target that has nothing to
+# do with the features: both are independent noise. Keep the 10 features out of 1000 that correlate best with $y$, then
+# cross-validate with your functions. Once the selection sees all rows; once it is made anew inside each fold, on the
+# training rows. The true value of $R^2 = 1 - \text{MSE}/\text{variance}$ cannot be above 0: where nothing can be
+# foreseen, the mean of $y$ is the best prediction, and it has $R^2 = 0$. A model that has learned noise lies below, for
+# its guesses vary, and their variance is added to the error.
 
 
 # %% tags=["demo"]
@@ -659,14 +668,14 @@ for train, test in folds:
     theta, b = ridge(Z[train], sick.y[train], 1.0)
     once[test] = Z[test] @ theta + b
 inside = r_squared(sick.y, out_of_fold(sick.X, sick.y, folds, 1.0))
-print(f"diabetes: R² {r_squared(sick.y, once):.4f} standardised on all rows, {inside:.4f} inside the folds")
+print(f"diabetes: R² {r_squared(sick.y, once):.6f} standardised on all rows, {inside:.6f} inside the folds")
 print(f"pure noise: mean R² {np.mean(leaky):+.2f} with the leak, {np.mean(honest):+.2f} without")
 
 # %% [markdown]
 # Ambroise and McLachlan (2002) found this leak in published studies of cancer. The cure is one rule: whatever looks at
 # the data goes inside the loop.
 #
-# ### Exercise 4: leave one out, at the price of one fit
+# ### Exercise 5 · Leave one out, at the price of one fit: `loocv_ridge` (3 points, 20 minutes)
 #
 # With $K = m$ folds each model sees all rows but one, so it is as good as the one that you will use, and nothing
 # depends on a shuffle. It asks for $m$ fits. For a linear smoother, one is enough. Ridge's fitted values are linear in
@@ -695,8 +704,12 @@ def loocv_ridge(X: np.ndarray, y: np.ndarray, penalties: np.ndarray) -> np.ndarr
 
     Returns E, (p, m), float64: E[j, i] = y[i] minus the prediction for X[i] by the ridge regression
     with penalties[j] on the other m - 1 rows. The features are not standardised.
-    From one decomposition, without refitting, and with no array of shape (m, m) or (d, d): 40,000
-    rows with 10 columns take well under a second, and memory for a few arrays of the size of X and E.
+    From one decomposition, without refitting, with no (m, m) array where m > d and no (d, d) array
+    where d > m: 40,000 rows with 10 columns take well under a second, and memory for a few arrays
+    of the size of X and E.
+    Where m <= d + 1, a penalty that is tiny beside s^2, the squared singular values of the centred
+    X, costs digits in 1 - S_ii. You may lose them: there, no test has one below 1e-3 of the largest
+    s^2.
     Leaves X, y and penalties as they are. Not allowed: sklearn.
     """
     ### BEGIN SOLUTION
@@ -831,7 +844,7 @@ print(f"m fits at m = {sizes[-1]:,}, continued with slope 2: {hours:,.2g} hours;
 print(f"{cost.seconds['hat matrix (yours)'][-1]:.2g} s")
 
 # %% [markdown]
-# ### Exercise 5: how sure is that number?
+# ### Exercise 6 · How sure is that number? `bootstrap_interval` (2 points, 15 minutes)
 #
 # An error measured on 100 rows is itself random. If we could draw new data sets, we would look at how much the number
 # varies. We cannot, but the data are our best picture of their source: draw from *them*, $m$ rows with replacement,
@@ -954,7 +967,7 @@ right.axhline(0.95, color="0.5", lw=1)
 plt.show()
 
 # %% [markdown]
-# ### Exercise 6: when the answer is a class
+# ### Exercise 7 · When the answer is a class: `confusion` (3 points, 25 minutes)
 #
 # All that can be said about predicted classes, row by row, is in the **confusion matrix** $N$, $(C, C)$: $N_{ij}$
 # counts the rows of class $i$ that were called $j$. For class $i$:
@@ -1000,8 +1013,9 @@ def classification_scores(
     never predicted, recall of one that never occurs, F1 of one that does neither; and the
     accuracy of no rows. F1 of a class is 2 N_ii / (row sum + column sum).
 
-    Returns {"accuracy": float, "precision": ..., "recall": ..., "f1": ...}, floats or arrays.
-    Leaves counts as they are. Not allowed, in either function: sklearn.
+    Returns {"accuracy": float, "precision": ..., "recall": ..., "f1": ...}: floats, or arrays with
+    "none". The accuracy is one float with each average. Leaves counts as they are.
+    Not allowed, in either function: sklearn.
     """
     ### BEGIN SOLUTION
     if average not in ("none", "macro", "micro"):
@@ -1100,7 +1114,7 @@ for ax, share in zip(axes, (0.5, 0.01), strict=True):
 plt.show()
 
 # %% [markdown]
-# ### Exercise 7: all thresholds at once
+# ### Exercise 8 · All thresholds at once: `roc_auc` (3 points, 20 minutes)
 #
 # The **ROC curve** plots, for every threshold, the share of positives above it against the share of negatives above it.
 # The area under it, **AUC**, has a plain meaning: the chance that a random positive scores above a random negative, a
@@ -1220,12 +1234,12 @@ plt.show()
 # %% [markdown]
 # ## Scale it
 #
-# ### Exercise 8: an AUC that merges
+# ### Exercise 9 · An AUC that merges: `auc_bounds` (3 points, 20 minutes)
 #
 # The rows of a large evaluation lie on many machines, or arrive hour by hour. What can each part send, so that the
 # whole gets the right number?
 #
-# - Counts **merge**: confusion matrices of parts add up to that of the whole, and all of exercise 6 follows from the
+# - Counts **merge**: confusion matrices of parts add up to that of the whole, and all of exercise 7 follows from the
 #   sum. Averages of the parts' F1 do not.
 # - An AUC does not merge: a positive here must be compared with a negative there. Nor does a median. To sort all scores
 #   in one place, all of them must travel.
@@ -1246,7 +1260,8 @@ def score_counts(score: np.ndarray, y: np.ndarray, bins: int) -> np.ndarray:
 
     score: (m,), floats from 0 to 1 (float32 is made float64 first); y: (m,), 0 or 1 (or bool);
     m may be 0. bins >= 1.
-    A score a falls into bin floor(a * bins); a = 1 into the last bin.
+    A score a falls into bin floor(a * bins), the product as float64 rounds it; where that gives
+    `bins`, as for a = 1, into the last bin.
     O(m + bins) time and memory: no (m, bins) array. Leaves score and y as they are.
     """
     ### BEGIN SOLUTION
@@ -1408,6 +1423,9 @@ print(f"AUC between {low:.5f} and {high:.5f}; {totals.nbytes:,} bytes from each 
 # drawn from a Poisson distribution with mean 1 instead. It needs no neighbours, and weighted counts merge
 # (Chamandy et al., 2012). Cross-validation of a large model is not cheap at all. There, one held-out set that is large
 # enough has an interval narrow enough, and the danger is looking at it too often.
+#
+# The one-fit shortcut of exercise 5 breaks where $m \le d + 1$ and λ is tiny: the fit then passes nearly through every
+# row, $S_{ii}$ is nearly 1, and both $y_i - \hat y_i$ and $1 - S_{ii}$ are what cancellation leaves (module 00).
 
 # %% tags=["demo"]
 score, y = hour(0, demo_size(full=100_000, small=10_000))
@@ -1441,7 +1459,7 @@ for name, values in {"spread out": score, "crowded near 0": crowded, "crowded, l
 #
 # Open questions:
 #
-# 1. Ridge's *effective number of parameters* is the trace of $S$. Replace each leverage in exercise 4 by the mean
+# 1. Ridge's *effective number of parameters* is the trace of $S$. Replace each leverage in exercise 5 by the mean
 #    leverage, and you have generalised cross-validation. When do the two choose different penalties?
 # 2. Cross-validate 1000 penalties and report the error of the best. Why is that number too low, by how much on pure
 #    noise, and what does a second loop around the first one change?
