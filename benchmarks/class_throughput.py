@@ -103,6 +103,7 @@ class Watch:
 
     def __enter__(self) -> "Watch":
         self.cpu = -_cpu_of_children()
+        self.own = 0.0  # CPU seconds that looking itself has taken
         self.peak, self._over = 0, threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
         self._thread.start()
@@ -117,12 +118,13 @@ class Watch:
 
     def _look(self) -> None:
         own = psutil.Process()
-        while not self._over.wait(0.5):
+        while not self._over.wait(1.0):
             total = 0
             for process in (own, *own.children(recursive=True)):
                 with contextlib.suppress(psutil.Error):
                     total += process.memory_full_info().pss  # pages that processes share count once
             self.peak = max(self.peak, total)
+            self.own = time.thread_time()
 
 
 def _cpu_of_children() -> float:
@@ -160,7 +162,7 @@ def with_lsml(top: Path, notebooks, workers: int) -> dict:
     with Watch() as watch, folder.lock(), DaskEngine(workers=workers) as engine:
         before = time.process_time()
         summary = autograde(folder, plan(folder, [MODULE], None), engine)
-        client = time.process_time() - before
+        client = time.process_time() - before - watch.own
         times = list(engine._client.run(seconds_of_cpu).values())
     grading, student = (sum(column) for column in zip(*times, strict=True))
     whole = grading + student + client
@@ -323,7 +325,7 @@ def synthetic(counts: list[int], workers: int) -> None:
                 with Watch() as watch, folder.lock():
                     client, below = time.process_time(), sum(map(sum, engine._client.run(seconds_of_cpu).values()))
                     summary = autograde(folder, plan(folder, [MODULE], None), engine)
-                    client = time.process_time() - client
+                    client = time.process_time() - client - watch.own
                     below = sum(map(sum, engine._client.run(seconds_of_cpu).values())) - below
             assert summary.written == count
             again = time.monotonic()
