@@ -74,7 +74,7 @@ def _wait_for(path: Path, server: subprocess.Popen, log: Path) -> dict:
     pytest.fail(f"JupyterLab did not start:\n{log.read_text()[-2000:]}")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
     if CHROMIUM is None:
         pytest.skip("no Chromium on this machine")

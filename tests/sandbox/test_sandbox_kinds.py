@@ -331,7 +331,7 @@ def test_secrets_inside_a_bound_folder_are_masked(monkeypatch, tmp_path):
         (checkout / name).mkdir(parents=True)
     monkeypatch.setattr(bubblewrap, "ROOT", checkout)
     monkeypatch.setattr(sys, "base_prefix", str(tmp_path / "prefix"))
-    world = bubblewrap._world(None)
+    world = bubblewrap._world()
     assert "--tmpfs" in world[str(checkout / "solutions")] and "--tmpfs" in world[str(checkout / "autograder")]
     assert str(checkout / "lsml_utils") not in world
 
