@@ -287,6 +287,13 @@ def _open_bench(root: Path) -> None:
     _bench = Bench(root).__enter__()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # leave a trial half done, but tidy up
     multiprocessing.util.Finalize(None, _bench.__exit__, (None, None, None), exitpriority=10)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A killed command cannot tell its workers to stop, and one that waits for a mutant would go on for minutes."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 def _attempts(group: list[Task], patience: float) -> list[Verdict]:

@@ -6,7 +6,9 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 
+import psutil
 import pytest
 
 from autograder import calibration, cli, curriculum
@@ -100,3 +102,23 @@ def test_bad_usage_is_one_line_and_exit_2(arguments, says, capsys):
     error = capsys.readouterr().err
     assert says in error
     assert error.count("\n") == 1
+
+
+def test_a_killed_command_leaves_no_worker_behind():
+    command = [sys.executable, "-m", "autograder.cli", "calibrate", "01", "--exercise", "nesterov", "--jobs", "1"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    family = []
+    try:
+        for _ in range(600):  # until a worker has a sandbox's server of its own
+            family = psutil.Process(process.pid).children(recursive=True)
+            if any(child.is_running() and child.ppid() != process.pid for child in family):
+                break
+            assert process.poll() is None, "the command ended by itself"
+            time.sleep(0.1)
+        else:
+            pytest.fail("no worker has started")
+    finally:
+        process.kill()
+        process.wait()
+    _, alive = psutil.wait_procs(family, timeout=60)
+    assert not alive, f"left behind: {[child.cmdline() for child in alive]}"
