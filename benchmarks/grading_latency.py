@@ -105,7 +105,7 @@ def plain_grade(module: Module, grader: Grader):
     current = [None, None]
 
     @contextlib.contextmanager
-    def submission(outcome):
+    def submission(outcome, following):
         if outcome.spec.exercise != current[0]:
             current[:] = outcome.spec.exercise, Plain(cells)
         yield current[1]

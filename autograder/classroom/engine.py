@@ -6,6 +6,7 @@ submissions cost the client and the scheduler no more memory than a hundred.
 
 import atexit
 import contextlib
+import gc
 import logging
 import os
 import tempfile
@@ -41,6 +42,7 @@ class Job:
     content: bytes
     secret: str = field(repr=False)
     limits: Limits
+    kept: Path | None = None  # a folder for what a grader finds out once for the class; elsewhere there is none
 
 
 def fault(module: str, why: str) -> Report:
@@ -220,7 +222,7 @@ def fingerprint() -> str:
 
 # What runs in a worker. The grader is the process's own and stays warm from job to job.
 
-_grader: tuple[tuple[str, Limits], Any, contextlib.ExitStack] | None = None
+_grader: tuple[tuple, Any, contextlib.ExitStack] | None = None
 
 
 def grade(job: Job) -> Report:
@@ -228,7 +230,7 @@ def grade(job: Job) -> Report:
     with tempfile.TemporaryDirectory(prefix="lsml-") as scratch:
         path = Path(scratch) / f"{job.module}.ipynb"
         path.write_bytes(job.content)
-        return _warm_grader(job.secret, job.limits).grade(path, expected_module=job.module)
+        return _warm_grader(job.secret, job.limits, job.kept).grade(path, expected_module=job.module)
 
 
 def grade_dict(job: Job) -> dict:
@@ -248,15 +250,17 @@ def _report(job: Job, values: dict) -> Report:
     return Report.from_dict(values)
 
 
-def _warm_grader(secret: str, limits: Limits):
+def _warm_grader(*wanted):
     global _grader
-    if _grader is None or _grader[0] != (secret, limits):
+    if _grader is None or _grader[0] != wanted:
         from autograder.grading import Grader
 
         close_grader()
         stack = contextlib.ExitStack()
-        grader = stack.enter_context(Grader(sandbox="bubblewrap", secret=secret, limits=limits))
-        _grader = (secret, limits), grader, stack
+        secret, limits, kept = wanted
+        grader = stack.enter_context(Grader(sandbox="bubblewrap", secret=secret, limits=limits, kept=kept))
+        _grader = wanted, grader, stack
+        gc.freeze()  # all that was imported for it stays, and need not be looked at again
     return _grader[1]
 
 

@@ -66,6 +66,8 @@ class Reports:
         self.limits = limits or Limits()
         self.store = ReportStore(folder.private / "reports")
         self._secret = folder.secret
+        self._kept = folder.private / "known"
+        self._kept.mkdir(mode=0o700, exist_ok=True)
 
     def key(self, path: Path, module: str) -> str:
         """Under what the Report of that notebook is kept."""
@@ -89,7 +91,7 @@ class Reports:
             points = curriculum.load(module).max_score
             why = str(refusal) if os.path.lexists(path) else _missing(path)
             return Report(f"{module}.ipynb", module, "unreadable", 0.0, points, 0.0, (), (why,))
-        return Job(key, module, content, self._secret, self.limits)
+        return Job(key, module, content, self._secret, self.limits, self._kept)
 
 
 def _missing(path: Path) -> str:

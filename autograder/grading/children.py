@@ -2,20 +2,19 @@
 
 import contextlib
 import os
-import socket
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 
 from autograder.grading import plugin
+from autograder.grading.ahead import TIMES, Ahead
 from autograder.grading.plugin import Outcome, Spec
-from autograder.sandbox import Child, Limits, Sandbox
+from autograder.sandbox import Limits
 from autograder.submission import CellError, SandboxFault, SourceCell, StudentTimeout, Submission
 
 SLOW_LOAD = 2.0  # seconds; cells that take longer are not run again for each exercise
 LOST = ("timeout", "memory", "crashed")  # what costs a child its life
 TIMEOUTS = 2  # after so many, the exercise's other tests are not waited for
-TIMES = ("cell_seconds", "call_seconds", "notebook_seconds")  # limits that are kept on our side
+AHEAD = 2  # children that are loaded before they are needed
 PATIENCE = 4.0  # time limits stretch at most so far where the machine has more work than cores
 USED_UP = "not run: the time of this exercise is used up"
 
@@ -28,63 +27,16 @@ def patience() -> float:
     return min(max(os.getloadavg()[0] / cores, 1.0), PATIENCE)
 
 
-class Ahead:
-    """A sandbox whose next child is started, and whose last is ended, while tests talk to the present one.
-
-    Stands in a Sandbox's place for `Submission.load`. To start and to end a child takes as long as most tests do.
-    """
-
-    def __init__(self, sandbox: Sandbox):
-        self.sandbox, self.limits = sandbox, sandbox.limits
-        self._worker = ThreadPoolExecutor(1, "lsml-children")
-        self._next: Future | None = None
-        self._ending: list[Future] = []
-
-    def start(self, limits: Limits | None = None) -> Child:
-        """A fresh child, at once where the next one has the same limits on all but time."""
-        limits = limits or self.limits
-        child = self._take(limits) or self.sandbox.start(limits)
-        if self._next is None:
-            self._next = self._worker.submit(self.sandbox.start, self.limits)
-        return child
-
-    def _take(self, limits: Limits) -> Child | None:
-        same = replace(limits, **{name: getattr(self.limits, name) for name in TIMES}) == self.limits
-        if not same or self._next is None:
-            return None
-        waiting, self._next = self._next, None
-        try:
-            child = waiting.result()
-            if child.sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b"":  # it died with its server
-                return None
-        except BlockingIOError:
-            pass  # it is not ready yet
-        except (SandboxFault, OSError):
-            return None
-        child.limits = limits
-        return child
-
-    def end(self, submission: Submission) -> None:
-        """Begin to end a child."""
-        self._ending.append(self._worker.submit(submission.close))
-
-    def settle(self) -> None:
-        """Wait until all children that were to end have ended, with everything that they started."""
-        ending, self._ending = self._ending, []
-        wait(ending)
-        for future in ending:
-            future.result()
-
-    def close(self) -> None:
-        """No more children. The one that is ready ends with the sandbox."""
-        self._worker.shutdown(cancel_futures=True)
+def own(spec: Spec) -> bool:
+    """Whether a test has a child to itself, because it has limits of its own."""
+    return spec.memory_mb is not None or spec.seconds is not None
 
 
 class Children:
     """The children that one submission's tests talk to: a fresh one for each exercise, and another when one died."""
 
     def __init__(self, ahead: Ahead, cells: Sequence[SourceCell], limits: Limits, exercises: int):
-        self.ahead, self.cells, self.patience = ahead, list(cells), patience()
+        self.ahead, self.cells, self.patience = ahead, tuple(cells), patience()
         limits = replace(limits, **{name: getattr(limits, name) * self.patience for name in TIMES})
         self.limits = limits
         self.left = limits.notebook_seconds  # of which `share` is for the exercise at hand
@@ -95,6 +47,7 @@ class Children:
         self.exercise, self.timeouts = None, 0
         self.child: Submission | None = None
         self.slow = False
+        ahead.prepare(self.cells, [limits], self.skip)
 
     def close(self) -> None:
         """End what still runs."""
@@ -107,8 +60,8 @@ class Children:
             self.child = None
 
     @contextlib.contextmanager
-    def open(self, outcome: Outcome) -> Iterator[Submission]:
-        """The child that a test talks to, whose outcome is known when it is left."""
+    def open(self, outcome: Outcome, following: Sequence[Spec] = ()) -> Iterator[Submission]:
+        """The child that a test talks to, whose outcome is known when it is left. `following`: the tests after it."""
         spec = outcome.spec
         if spec.exercise != self.exercise:
             # No exercise may use up the time of those behind it; what it leaves is theirs.
@@ -119,13 +72,14 @@ class Children:
                 self._end_shared()
         if self.timeouts >= TIMEOUTS or self.share <= 0:
             raise StudentTimeout(USED_UP)
-        own = spec.memory_mb is not None or spec.seconds is not None
-        if own or self.child is None:
+        if own(spec) or self.child is None:
             child, before = self._load(spec), self.share
+            self._prepare(following)
         else:
             child, before = self.child, self.child.seconds_left
-        if not own:
+        if not own(spec):
             self.child = child
+        self.ahead.talk_to(child)
         try:
             yield child
         finally:
@@ -133,19 +87,33 @@ class Children:
             self.share -= before - child.seconds_left
             causes = {outcome.cause, *(plugin.cause_of(call.error) for call in child.calls)}
             self.timeouts += "timeout" in causes
-            if own:
+            if own(spec):
                 self.ahead.end(child)
             elif causes & {*LOST, "fault"}:
                 self._end_shared()
 
-    def _load(self, spec: Spec) -> Submission:
-        limits = replace(
+    def _limits(self, spec: Spec, notebook_seconds: float) -> Limits:
+        return replace(
             self.limits,
-            notebook_seconds=self.share,
+            notebook_seconds=notebook_seconds,
             memory_mb=spec.memory_mb or self.limits.memory_mb,
             call_seconds=spec.seconds * self.patience if spec.seconds else self.limits.call_seconds,
         )
-        child = Submission.load(self.ahead, self.cells, limits, self.skip)
+
+    def _prepare(self, following: Sequence[Spec]) -> None:
+        """Begin to load the children that will be needed after this one."""
+        needed, exercise = [], self.exercise
+        for spec in following:
+            if own(spec) or (spec.exercise != exercise and not self.slow):
+                needed.append(self._limits(spec, self.left))
+            if not own(spec):
+                exercise = spec.exercise
+            if len(needed) == AHEAD:
+                break
+        self.ahead.prepare(self.cells, needed, self.skip)
+
+    def _load(self, spec: Spec) -> Submission:
+        child = self.ahead.load(self.cells, self._limits(spec, self.share), self.skip)
         # Not slow because of a cell that had to be killed: that one is not tried again.
         self.slow = self.share - child.seconds_left > SLOW_LOAD and child.skip == self.skip
         self.skip |= child.skip

@@ -4,8 +4,13 @@ Every known answer of `autograder/calibration` is run through the exercise's hid
 for each class secret, and what it returned is kept. It happens on the grader's side, when there is something to name.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+import contextlib
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,12 +18,31 @@ import torch
 
 from autograder.calibration import Answer, Gallery
 from autograder.grading.plugin import Outcome
-from autograder.submission import Call, Remote, StudentError
+from autograder.submission import Call, Remote, StudentError, wire
 
 # The first catches an answer that differs in its precision only; the second forgives another order of summation.
 TOLERANCES = (1e-12, 1e-6)
 HANDLE = "<handle>"
+KEPT_BYTES = 4 << 20  # of one known answer's results
 _LIMITS = ("timeout", "memory", "crashed", "fault")
+
+
+@dataclass(frozen=True)
+class Run:
+    """How one run of a hidden test ended, and what each call of it brought: what is compared of an Outcome.
+
+    Kept as long as the grader lives, so it holds no inputs, frames or children.
+    """
+
+    cause: str
+    calls: tuple[tuple[str, Any], ...]  # (name, result)
+    error: BaseException | None = None
+
+    @classmethod
+    def of(cls, outcome: Outcome) -> "Run":
+        if outcome.error is not None:
+            outcome.error.__traceback__ = outcome.error.__context__ = outcome.error.__cause__ = None
+        return cls(outcome.cause, tuple((call.name, _result(call)) for call in outcome.calls), outcome.error)
 
 
 @dataclass(frozen=True)
@@ -26,46 +50,82 @@ class Known:
     """A known answer and how it ended in each run of a hidden test, by the run's name."""
 
     answer: Answer | None  # None: the reference
-    outcomes: dict[str, Outcome]
+    runs: dict[str, Run]
 
     def did(self, run: Outcome, tolerance: float) -> bool:
         """Whether it returned, in the same run, all that the student's answer did up to where that failed."""
-        own = self.outcomes.get(run.item)
+        own = self.runs.get(run.item)
         if own is None or own.cause in _LIMITS or not run.calls or len(own.calls) < len(run.calls):
             return False
         if own.cause != "passed" and len(own.calls) != len(run.calls):
             return False
         return all(
-            mine.name == theirs.name and agree(_result(mine), _result(theirs), tolerance)
-            for mine, theirs in zip(run.calls, own.calls, strict=False)
+            mine.name == name and agree(_result(mine), result, tolerance)
+            for mine, (name, result) in zip(run.calls, own.calls, strict=False)
         )
 
     def did_all(self, runs: Sequence[Outcome], tolerance: float) -> bool:
         """Whether it passed the runs that the student's answer passed, and did the same in the others."""
         return all(
-            run.item in self.outcomes
-            and (self.outcomes[run.item].cause == "passed" if run.cause == "passed" else self.did(run, tolerance))
+            run.item in self.runs
+            and (self.runs[run.item].cause == "passed" if run.cause == "passed" else self.did(run, tolerance))
             for run in runs
         )
+
+
+class Kept:
+    """Runs of known answers on disk, for a class's other workers and later days. Private to it: they tell answers."""
+
+    def __init__(self, folder: Path, key: str):
+        self._folder, self._key = folder, key
+
+    def _path(self, exercise: str, answer: str) -> Path:
+        return self._folder / f"{hashlib.sha256(repr((self._key, exercise, answer)).encode()).hexdigest()}.runs"
+
+    def get(self, exercise: str, answer: str) -> dict[str, Run] | None:
+        """What was kept; None where nothing was, or it is damaged."""
+        with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):  # WireError is a ValueError
+            _, trees, buffers = wire.memory_frame([self._path(exercise, answer).read_bytes()])
+            found = wire.Decoder(buffers).decode(trees[0])
+            return {item: Run(cause, tuple(calls)) for item, (cause, calls) in found.items()}
+        return None
+
+    def put(self, exercise: str, answer: str, runs: dict[str, Run]) -> None:
+        """Keep runs, if they can be: what is large or no plain data is made again by whoever needs it."""
+        values = {item: (run.cause, run.calls) for item, run in runs.items()}
+        with contextlib.suppress(OSError, wire.WireError):
+            frame = wire.frame({}, values, encoder=wire.Encoder(limits=wire.WireLimits(buffer_bytes=KEPT_BYTES)))
+            with tempfile.NamedTemporaryFile(dir=self._folder, delete=False) as file:
+                file.write(b"".join(frame))
+            os.replace(file.name, self._path(exercise, answer))
 
 
 class Diagnosis:
     """Diagnoses one exercise. `outcomes_of(answer)` runs its hidden tests on a known answer, None for the reference."""
 
-    def __init__(self, gallery: Gallery, exercise: str, outcomes_of: Callable[[Answer | None], list[Outcome]]):
+    def __init__(
+        self,
+        gallery: Gallery,
+        exercise: str,
+        outcomes_of: Callable[[Answer | None], list[Outcome]],
+        kept: Kept | None = None,
+    ):
         self.exercise, self.gallery = exercise, gallery
-        self._outcomes_of = outcomes_of
+        self._outcomes_of, self._kept = outcomes_of, kept
         self._known: dict[str | None, Known] = {}
 
     def known(self, answer: Answer | None) -> Known:
-        """The outcomes of a known answer, made once, unless they say more of the machine than of the answer."""
+        """The runs of a known answer, made once, unless they say more of the machine than of the answer."""
         name = answer.name if answer is not None else None
         if name in self._known:
             return self._known[name]
-        known = Known(answer, {outcome.item: _slim(outcome) for outcome in self._outcomes_of(answer)})
-        causes = {outcome.cause for outcome in known.outcomes.values()}
+        runs = self._kept.get(self.exercise, name) if self._kept is not None and name is not None else None
+        known = Known(answer, runs or {outcome.item: Run.of(outcome) for outcome in self._outcomes_of(answer)})
+        causes = {run.cause for run in known.runs.values()}
         if "fault" not in causes and (answer is not None or causes == {"passed"}):
             self._known[name] = known
+            if self._kept is not None and name is not None and runs is None and not causes & {"timeout"}:
+                self._kept.put(self.exercise, name, known.runs)
         return known
 
     def misconceptions(self, outcomes: Sequence[Outcome]) -> dict[str, str]:
@@ -92,18 +152,9 @@ class Diagnosis:
         return found
 
 
-def alike(one: Sequence[Outcome], other: Sequence[Outcome], tolerance: float = TOLERANCES[-1]) -> bool:
+def alike(one: Sequence[Outcome], other: Mapping[str, Run], tolerance: float = TOLERANCES[-1]) -> bool:
     """Whether two answers ended alike in every run of the hidden tests, and where they failed returned the same."""
-    return len(one) == len(other) and Known(None, {run.item: run for run in other}).did_all(one, tolerance)
-
-
-def _slim(outcome: Outcome) -> Outcome:
-    """What of an outcome is compared: kept as long as the grader lives, it must not hold inputs, frames or children."""
-    for error in (outcome.error, *(call.error for call in outcome.calls)):
-        if error is not None:
-            error.__traceback__ = error.__context__ = error.__cause__ = None
-    calls = tuple(Call(call.name, result=_plain(call.result), error=call.error) for call in outcome.calls)
-    return replace(outcome, calls=calls, comparison=None, parameters={})
+    return len(one) == len(other) and Known(None, dict(other)).did_all(one, tolerance)
 
 
 def _plain(result: Any) -> Any:
@@ -111,7 +162,7 @@ def _plain(result: Any) -> Any:
     return HANDLE if isinstance(result, Remote) else result
 
 
-def _result(call: Any) -> Any:
+def _result(call: Call) -> Any:
     if call.error is None:
         return _plain(call.result)
     return (type(call.error).__name__, call.error.type_name if isinstance(call.error, StudentError) else None)

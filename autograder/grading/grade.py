@@ -9,19 +9,21 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from autograder import calibration, curriculum
 from autograder.calibration import Answer
 from autograder.curriculum import Exercise, Module
 from autograder.errors import UserError
 from autograder.grading import plugin, reading
 from autograder.grading.children import Ahead, Children
-from autograder.grading.diagnosis import Diagnosis
+from autograder.grading.diagnosis import Diagnosis, Kept
 from autograder.grading.messages import safe, shown, what_happened
 from autograder.grading.plugin import BrokenTests, Outcome
 from autograder.grading.reading import Unreadable
 from autograder.grading.rebuild import Rebuilt, module_of, rebuild
-from autograder.grading.report import ExerciseResult, Report, TestResult
-from autograder.sandbox import Limits, SandboxUnavailable, open_sandbox, self_test
+from autograder.grading.report import ExerciseResult, Report, TestResult, grading_key
+from autograder.sandbox import Limits, SandboxUnavailable, open_sandbox
 from autograder.submission import (
     CellError,
     LocalSubmission,
@@ -39,7 +41,8 @@ log = logging.getLogger(__name__)
 class Grader:
     """Grades notebooks, one after the other, in one warm sandbox. A context manager; not for several threads.
 
-    `secret` fixes the hidden inputs of a class. SandboxUnavailable where the sandbox asked for cannot be had.
+    `secret` fixes the hidden inputs of a class. `kept`: a private folder, where there is one, for what known wrong
+    answers do on them, so that it is found out once. SandboxUnavailable where the sandbox asked for cannot be had.
     """
 
     def __init__(
@@ -48,8 +51,10 @@ class Grader:
         secret: str = "lsml",
         limits: Limits | None = None,
         root: Path = curriculum.ROOT,
+        kept: Path | None = None,
     ):
         self.kind, self.secret, self.limits, self.root = sandbox, secret, limits or Limits(), root
+        self.kept = kept if kept is not None and kept.is_dir() else None
         self._stack = contextlib.ExitStack()
         self._references: dict[str, tuple[tuple, LocalSubmission]] = {}
         self._diagnoses: dict[tuple, Diagnosis] = {}
@@ -59,6 +64,8 @@ class Grader:
         if "MPLBACKEND" not in os.environ:  # the reference's setup cells run here
             os.environ["MPLBACKEND"] = "Agg"
             self._stack.callback(os.environ.pop, "MPLBACKEND", None)
+        self._stack.callback(torch.set_num_threads, torch.get_num_threads())
+        torch.set_num_threads(1)  # its threads would all be kept on the core that one conversation takes place on
         self._data = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="lsml-data-")))
         try:
             self._open()
@@ -75,9 +82,6 @@ class Grader:
         self._stack.push(self._box.__exit__)
         self._sandbox = self._box.enter_context(open_sandbox(self.kind, self.limits, self._data))
         self._ahead = self._box.enter_context(contextlib.closing(Ahead(self._sandbox)))
-        broken = [layer for layer in self_test(self.kind, self._sandbox) if not layer.ok]
-        if broken:
-            raise SandboxUnavailable(f"{broken[0].name}: it does not hold ({broken[0].detail})", broken[0].remedy)
 
     def _reopen(self) -> None:
         with contextlib.suppress(Exception):  # it may be dead already
@@ -221,7 +225,7 @@ class Grader:
         suspects = [outcome for outcome in outcomes if outcome.cause not in ("passed", "fault")]
         if not suspects:
             return
-        sound = self._diagnosis(module, exercise).known(None).outcomes
+        sound = self._diagnosis(module, exercise).known(None).runs
         for outcome in suspects:
             reference = sound.get(outcome.item)
             if reference is None or reference.cause != "passed":
@@ -248,7 +252,8 @@ class Grader:
                 limits = replace(self.limits, call_seconds=seconds)
                 return self._run(module, reference_cells(module, answer), [exercise], limits=limits)[0]
 
-            self._diagnoses[key] = Diagnosis(calibration.load(module.name, self.root), exercise, outcomes_of)
+            kept = Kept(self.kept, grading_key(module.name, self.secret, self.limits, self.root)) if self.kept else None
+            self._diagnoses[key] = Diagnosis(calibration.load(module.name, self.root), exercise, outcomes_of, kept)
         return self._diagnoses[key]
 
 

@@ -88,7 +88,7 @@ def specs(tests: Path, module: Module) -> list[Spec]:
 def run(
     tests: Path,
     module: Module,
-    open_submission: Callable[["Outcome"], contextlib.AbstractContextManager],
+    open_submission: Callable[["Outcome", Sequence["Spec"]], contextlib.AbstractContextManager],
     reference: Any,
     *,
     secret: str = "lsml",
@@ -98,8 +98,8 @@ def run(
 ) -> list[Outcome]:
     """Run the hidden tests of some exercises (None: of all), up to the first whose outcome is `enough`.
 
-    `open_submission(outcome)` is entered before each run of a test and left when its outcome is known; it yields the
-    Submission.
+    `open_submission(outcome, following)` is entered before each run of a test and left when its outcome is known; it
+    yields the Submission. `following` are the specs of the runs after this one.
     """
     judge = _Judge(module, open_submission, reference, secret, data_dir, exercises, enough)
     _run(tests, judge, [])
@@ -172,11 +172,12 @@ class _Judge:
         self.outcomes: list[Outcome] = []
         self.broken = ""
         self._spec_of: dict[str, Spec] = {}
+        self._order: list[Spec] = []  # of the runs
         self._submission: Any = None
 
     @pytest.fixture
     def submission(self, request: pytest.FixtureRequest) -> Iterator[Any]:
-        with self.open_submission(self.outcomes[-1]) as submission:
+        with self.open_submission(self.outcomes[-1], self._order[len(self.outcomes) :]) as submission:
             submission.calls.clear()
             self._submission = submission
             yield submission
@@ -224,6 +225,7 @@ class _Judge:
             (item for item in items if self.exercises is None or self._spec_of[item.nodeid].exercise in self.exercises),
             key=lambda item: order[self._spec_of[item.nodeid].exercise],
         )
+        self._order = [self._spec_of[item.nodeid] for item in items]
 
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         parameters = dict(getattr(item, "callspec", None).params) if hasattr(item, "callspec") else {}

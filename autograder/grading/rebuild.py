@@ -6,6 +6,7 @@ is lost or gained where cells were deleted, moved, pasted twice, split, retyped 
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from autograder import curriculum
@@ -223,9 +224,15 @@ def _untouched(parts: list[str], released: str) -> bool:
     """Whether the parts of an exercise's cell hold nothing but what was released, once, twice or in pieces."""
     if all(part.strip() in ("", released.strip()) for part in parts):
         return True
-    wanted = syntax.normal(released)
+    wanted = _normal(released)
     contents = [content for content in map(syntax.normal, parts) if content]
     return all(content == wanted for content in contents) or syntax.normal("\n".join(parts)) == wanted
+
+
+@lru_cache(maxsize=64)
+def _normal(released: str) -> str:
+    """Kept, because it is compared with the same cell of every submission."""
+    return syntax.normal(released)
 
 
 def _grouped(parts: Iterable[SourceCell], lines: dict[str, tuple[tuple[int, str], ...]]) -> list[SourceCell]:

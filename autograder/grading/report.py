@@ -90,18 +90,27 @@ def report_key(path: Path, module: str, secret: str, limits: Any, root: Path = c
 
     The name and folder of the notebook are not part of it, so equal notebooks share one Report.
     """
-    digest = hashlib.sha256()
     try:
         notebook = reading.read_bytes(path)
     except reading.Unreadable as refusal:
         notebook = str(refusal).encode()
-    parts = [notebook, module.encode(), secret.encode(), repr(limits).encode(), _versions(), _own_sources(root)]
+    return _digest([notebook, grading_key(module, secret, limits, root).encode()])
+
+
+def grading_key(module: str, secret: str, limits: Any, root: Path = curriculum.ROOT) -> str:
+    """A SHA-256 (hex) of all that makes a Report but the notebook."""
+    parts = [module.encode(), secret.encode(), repr(limits).encode(), _versions(), _own_sources(root)]
     for file in (
         root / "solutions" / f"{module}.py",
         root / "autograder" / "hidden_tests" / f"test_{module}.py",
         calibration.path(module, root),
     ):
         parts.append(file.read_bytes() if file.is_file() else b"")
+    return _digest(parts)
+
+
+def _digest(parts: list[bytes]) -> str:
+    digest = hashlib.sha256()
     for part in parts:
         digest.update(len(part).to_bytes(8, "big") + part)
     return digest.hexdigest()

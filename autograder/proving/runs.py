@@ -178,7 +178,7 @@ class Bench:
         others = [
             a for a in diagnosis.gallery.wrong(trial.exercise) if a.says in told.values() and a.name != trial.name
         ]
-        agrees = [a.says for a in others if alike(outcomes, list(diagnosis.known(a).outcomes.values()))]
+        agrees = [a.says for a in others if alike(outcomes, diagnosis.known(a).runs)]
         diagnosable = bool(told) or _shows(outcomes, diagnosis)
         return replace(verdict, diagnosed=told, agrees=tuple(agrees), diagnosable=diagnosable)
 

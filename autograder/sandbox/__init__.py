@@ -35,13 +35,12 @@ def open_sandbox(kind: str = "bubblewrap", limits: Limits = DEFAULT, data_dir: P
     if kind not in ("bubblewrap", "none"):
         raise ValueError(f"no sandbox of kind {kind!r}: bubblewrap or none")
     data_dir = Path(data_dir).resolve() if data_dir else None
-    if kind == "none" and not hasattr(os, "fork"):
-        return SpawnSandbox(limits, data_dir)
     if data_dir is not None and os.geteuid() == 0:
         data_dir.chmod(data_dir.stat().st_mode | 0o055)  # the box reads it as another user
-    box = Sandbox(kind, limits, data_dir)
+    forks = kind == "bubblewrap" or hasattr(os, "fork")
+    box = Sandbox(kind, limits, data_dir) if forks else SpawnSandbox(limits, data_dir)
     try:
-        for check in self_test(kind, box) if kind == "bubblewrap" else ():
+        for check in self_test(kind, box):
             if not check.ok:
                 raise SandboxUnavailable(f"the sandbox does not hold: {check.name}: {check.detail}", check.remedy)
     except BaseException:

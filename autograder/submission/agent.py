@@ -129,6 +129,9 @@ class Agent:
     def op_next(self, message, target):
         return next(target)
 
+    def op_move(self, message):
+        os.sched_setaffinity(0, {message["core"]})
+
     def op_names(self, message):
         names = (name for name in list(self.space) if isinstance(name, str) and name not in self.hidden)
         return [name[:200] for name in names if not name.startswith("__")][:NAMES]
@@ -143,18 +146,17 @@ class Agent:
 
     def run_cell(self, label, source):
         """Execute one cell; its tracebacks and inspect.getsource show `label` and its own lines."""
-        source = plain_python(source)
         label = label if self.alone else f"{label} ({self.module.__name__})"  # others here have such a cell too
-        linecache.cache[label] = (len(source), None, source.splitlines(keepends=True), label)
         self.labels.append(label)
-        self._execute(source, label)
+        code, source = compiled(source, label)
+        linecache.cache[label] = (len(source), None, source.splitlines(keepends=True), label)
+        self._execute(code)
 
     def run_source(self, source):
         """Execute what stands behind a magic."""
-        self._execute(plain_python(source), self.labels[-1] if self.labels else "cell")
+        self._execute(compiled(source, self.labels[-1] if self.labels else "cell")[0])
 
-    def _execute(self, source, label):
-        code = compile(source, label, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+    def _execute(self, code):
         result = eval(code, self.space)
         if code.co_flags & inspect.CO_COROUTINE:  # Jupyter's cells may await
             asyncio.run(result)
@@ -266,14 +268,19 @@ class Stream:
         return self._step()
 
 
+def compiled(source, label):
+    """The code of a cell, and its source as plain Python. Raises what `compile` raises."""
+    source = source.replace("\r\n", "\n").replace("\r", "\n")
+    flags = {"flags": ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, "dont_inherit": True}
+    try:
+        return compile(source, label, "exec", **flags), source
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        source = plain_python(source)
+        return compile(source, label, "exec", **flags), source
+
+
 def plain_python(source):
     """The cell as plain Python: IPython's magics and `!` lines become calls to the harmless `get_ipython()`."""
-    source = source.replace("\r\n", "\n").replace("\r", "\n")
-    try:
-        ast.parse(source)
-        return source
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        pass
     try:
         from IPython.core.inputtransformer2 import TransformerManager
 

@@ -2,6 +2,7 @@
 
 import inspect
 import itertools
+import select
 import signal
 import socket
 import textwrap
@@ -235,6 +236,17 @@ class ChildPeer(Peer):
         ways = {"exit": f"exit status {ended.status}", "signal": f"signal {-ended.status}"}
         how = ways.get(ended.reason, "it hung up")
         return StudentCrashed(f"it ended its process ({how})", usage)
+
+    @property
+    def alive(self):
+        """Whether its process still listens, as far as is known without asking it."""
+        if self.ended:
+            return False
+        sock = self.child.sock
+        try:
+            return not select.select([sock], [], [], 0)[0] or sock.recv(1, socket.MSG_PEEK) != b""
+        except OSError:
+            return False
 
     @property
     def ended(self):

@@ -155,6 +155,23 @@ class Submission(Answers):
         self._sandbox = sandbox
         self._death: SubmissionError | None = None
         self.skip: frozenset[str] = frozenset()  # labels of cells that no later child needs to try
+        self.core: int | None = None  # the one that it was asked to run on
+
+    def limit(self, limits: Limits) -> None:
+        """Keep to other limits on time from now on; what was used so far counts."""
+        used = self._limits.notebook_seconds - self._left
+        self._limits = self._peer.limits = limits
+        self._left = max(0.0, limits.notebook_seconds - used)
+
+    @property
+    def alive(self) -> bool:
+        """Whether its process still listens."""
+        return self._peer.alive
+
+    def move(self, core: int) -> None:
+        """Ask its process to run on one core of the machine only. Raises a SubmissionError."""
+        self.core = core
+        self._request({"op": "move", "core": core}, seconds=self._limits.call_seconds)
 
     @classmethod
     def load(

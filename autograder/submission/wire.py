@@ -34,6 +34,7 @@ RANGE = 10_000_000  # length of a range
 KEYS = 20_000  # keys of one value that are not strings: their hashes can be made to collide
 INTEGER_DIGITS = 3_500  # hexadecimal digits of one integer; Python refuses to print much longer ones
 JSON_INTEGER = 1 << 63
+CHUNK = 1 << 16  # bytes that are read or written at once where there are no more
 SPREAD = 16  # a strided array may span this many times its own bytes, and is made contiguous beyond
 TORCH_ITEMSIZE = {"bool": 1, "uint8": 1, "int8": 1, "int16": 2, "int32": 4, "int64": 8}
 TORCH_ITEMSIZE |= {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8, "complex64": 8, "complex128": 16}
@@ -458,10 +459,11 @@ class Stream:
 
     def __init__(self, sock, limits=WireLimits()):
         self.sock, self.limits = sock, limits
+        self._early = b""  # what came along with the bytes that were asked for
 
     def send(self, parts, deadline=None):
         """Write one frame."""
-        small = b"".join(parts) if sum(map(len, parts)) < 65_536 else None
+        small = b"".join(parts) if sum(map(len, parts)) < CHUNK else None
         try:
             for part in parts if small is None else [small]:
                 if len(part):
@@ -472,28 +474,41 @@ class Stream:
 
     def receive(self, deadline=None):
         """Read one frame: (message, trees, buffers as uint8 arrays)."""
-        magic, header_bytes, buffer_bytes = PREFIX.unpack(self._read(PREFIX.size, deadline))
+        magic, header_bytes, buffer_bytes = PREFIX.unpack(self._text(PREFIX.size, deadline))
         if magic != MAGIC or header_bytes > self.limits.header_bytes or buffer_bytes > self.limits.buffer_bytes:
             raise WireError("not a frame, or one that is too large")
-        message, trees, sizes = parse(bytes(self._read(header_bytes, deadline)), buffer_bytes)
+        message, trees, sizes = parse(self._text(header_bytes, deadline), buffer_bytes)
         return message, trees, [self._read(size, deadline) for size in sizes]
 
     def _arm(self, deadline):
         if deadline is None:
-            self.sock.settimeout(None)
+            if self.sock.gettimeout() is not None:
+                self.sock.settimeout(None)
             return
         left = deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError
         self.sock.settimeout(left)
 
+    def _text(self, size, deadline):
+        if size > len(self._early):
+            return bytes(self._read(size, deadline))
+        text, self._early = self._early[:size], self._early[size:]
+        return text
+
     def _read(self, size, deadline):
         data = np.empty(size, np.uint8)  # not touched before its bytes arrive
-        view, done = memoryview(data), 0
+        view, done = memoryview(data), min(size, len(self._early))
+        view[:done], self._early = self._early[:done], self._early[done:]
         while done < size:
             self._arm(deadline)
             try:
-                count = self.sock.recv_into(view[done:])
+                if size - done < CHUNK:  # most frames are small: one system call brings all of one
+                    came = self.sock.recv(CHUNK)
+                    count = min(len(came), size - done)
+                    view[done : done + count], self._early = came[:count], came[count:]
+                else:
+                    count = self.sock.recv_into(view[done:])
             except ConnectionResetError:
                 count = 0
             if not count:

@@ -1,10 +1,6 @@
 """Which child a test talks to, and how a notebook's time is shared out; with a stand-in for the children."""
 
-import contextlib
 import os
-import socket
-from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 
@@ -38,7 +34,19 @@ class StandIn:
 
 
 class StandInAhead:
-    """Ends children at once."""
+    """Loads children when they are asked for, and ends them at once. `wanted`: what was to be prepared."""
+
+    def __init__(self):
+        self.wanted = []
+
+    def load(self, cells, limits, skip):
+        return of.Submission.load(None, cells, limits, skip)
+
+    def prepare(self, cells, limits, skip):
+        self.wanted.append([each.memory_mb for each in limits])
+
+    def talk_to(self, submission):
+        assert not submission.closed
 
     def end(self, submission):
         submission.close()
@@ -138,61 +146,25 @@ def test_a_setup_that_fails_is_ours_unless_the_time_was_used_up(children, monkey
     assert all(child.closed for child in StandIn.loaded)
 
 
-class StandInSandbox:
-    """Starts children that are pairs of sockets."""
+def test_the_children_of_the_tests_to_come_are_prepared(children):
+    assert children.ahead.wanted == [[512]], "the first one, while the tests are collected"
 
-    limits = Limits()
+    def specs(*says):
+        return [Spec(exercise, memory_mb=memory) for exercise, memory in says]
 
-    def __init__(self):
-        self.started = []
-
-    def start(self, limits=None, program="agent"):
-        ours, theirs = socket.socketpair()
-        self.started.append(SimpleNamespace(sock=ours, theirs=theirs, limits=limits or self.limits))
-        return self.started[-1]
-
-
-@pytest.fixture
-def ahead():
-    with contextlib.closing(of.Ahead(StandInSandbox())) as ahead:
-        yield ahead
+    following = specs(("a", None), ("a", 64), ("a", None), ("b", 32), ("b", None), ("c", None))
+    with children.open(Outcome(Spec("a"), "test", cause="passed"), following):
+        assert children.ahead.wanted[1:] == [[64, 32]], "as many as are made ahead, each for the test that needs it"
+    with children.open(Outcome(Spec("a"), "test", cause="passed"), following[1:]):
+        assert len(children.ahead.wanted) == 2, "nothing new is needed"
+    with children.open(Outcome(Spec("c"), "test", cause="passed"), []):
+        assert children.ahead.wanted[2:] == [[]]
 
 
-def test_the_next_child_is_ready(ahead):
-    first = ahead.start()
-    limits = replace(Limits(), notebook_seconds=3.0, call_seconds=1.0)
-    second = ahead.start(limits)
-    third = ahead._next.result()
-    assert ahead.sandbox.started == [first, second, third] and second.limits == limits
-
-
-def test_a_child_with_less_memory_is_made_for_its_test(ahead):
-    ahead.start()
-    ready = ahead._next.result()
-    own = ahead.start(replace(Limits(), memory_mb=64))
-    assert own.limits.memory_mb == 64
-    assert ahead.start() is ready is not own
-
-
-def test_a_child_that_died_waiting_is_not_given_away(ahead):
-    ahead.start()
-    ahead._next.result().theirs.close()
-    alive = ahead.start()
-    assert alive is ahead.sandbox.started[2]
-
-
-def test_what_goes_wrong_in_ending_a_child_is_told(ahead):
-    def broken():
-        raise SandboxFault("gone")
-
-    ended = []
-    ahead.end(SimpleNamespace(close=lambda: ended.append(1)))
-    ahead.settle()
-    assert ended == [1]
-    ahead.end(SimpleNamespace(close=broken))
-    with pytest.raises(SandboxFault):
-        ahead.settle()
-    ahead.settle()
+def test_slow_cells_are_not_prepared_for_the_next_exercise(children, monkeypatch):
+    monkeypatch.setattr(StandIn, "load_seconds", 5.0)
+    with children.open(Outcome(Spec("a"), "test", cause="passed"), [Spec("b"), Spec("b", memory_mb=64), Spec("c")]):
+        assert children.ahead.wanted[1:] == [[64]]
 
 
 @pytest.mark.parametrize(("load", "factor"), [(0.2, 1.0), (1.0, 1.0), (2.5, 2.5), (50.0, of.PATIENCE)])

@@ -4,6 +4,7 @@ import pytest
 from conftest import TOY, released
 
 from autograder import calibration
+from autograder.grading import Grader, plugin
 from autograder.grading.diagnosis import agree
 
 WRONG = calibration.load("00_toy", TOY).answers
@@ -50,12 +51,46 @@ def test_right_where_right_and_the_rest_unexplained(grader, module, write):
     assert failed == {"test_integers": None}
 
 
-def test_known_answers_are_run_once(grader, module, write, monkeypatch):
-    path = write(released(module, {"mean_square": "def mean_square(x): return float(np.mean(x))"}))
+FORGOT = {"mean_square": "def mean_square(x): return float(np.mean(x))"}
+
+
+@pytest.fixture
+def runs(monkeypatch):
+    """How many times hidden tests have been run."""
+    counted = []
+    run = plugin.run
+    monkeypatch.setattr(plugin, "run", lambda *args, **more: (counted.append(1), run(*args, **more))[1])
+    return counted
+
+
+def test_known_answers_are_run_once(grader, module, write, runs):
+    path = write(released(module, FORGOT))
     first = grader.grade(path)
-    monkeypatch.setattr(grader, "outcomes", lambda *args, **kwargs: pytest.fail("ran a known answer again"))
+    runs.clear()
     again = grader.grade(path)
     assert again.exercises == first.exercises and told(again, "mean_square")
+    assert len(runs) == 1, "the submission's own"
+
+
+def test_what_known_answers_did_is_kept_for_the_other_workers_of_a_class(module, write, runs, tmp_path):
+    path, kept = write(released(module, FORGOT)), tmp_path / "kept"
+    kept.mkdir()
+
+    def graded(secret="class"):
+        runs.clear()
+        with Grader(sandbox="none", root=TOY, secret=secret, kept=kept) as grader:
+            return told(grader.grade(path), "mean_square"), len(runs)
+
+    first, needed = graded()
+    assert "forgets to square" in first.values() and needed > 3
+    files = sorted(kept.iterdir())
+    assert files and {file.stat().st_mode & 0o777 for file in files} == {0o600}
+    assert graded() == (first, 2), "the submission and the reference"
+    for file in files:
+        file.write_bytes(file.read_bytes()[:-9])
+    assert graded() == (first, needed), "damaged ones are made again"
+    assert graded() == (first, 2)
+    assert graded("another")[1] == needed, "other inputs, other answers"
 
 
 @pytest.mark.parametrize(

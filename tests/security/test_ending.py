@@ -139,7 +139,7 @@ def test_nothing_outlives_the_submission(attack, how):
         """
     )
     with contextlib.suppress(SubmissionError):
-        assert submission.attack() == 1
+        assert submission.attack() in (1, 2)  # the process between a daemon and its parent answers too
     started = time.monotonic()
     submission.close()
     assert time.monotonic() - started < 3

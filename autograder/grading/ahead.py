@@ -1,0 +1,99 @@
+"""Children that are loaded, and ended, while the tests talk to another one."""
+
+import contextlib
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import replace
+
+from autograder.grading.cores import SameCore
+from autograder.sandbox import Limits, Sandbox
+from autograder.submission import SandboxFault, SourceCell, Submission
+
+TIMES = ("cell_seconds", "call_seconds", "notebook_seconds")  # limits that are kept on our side
+
+
+class Ahead:
+    """Gives loaded children. To fork one, to run the cells in it and to end it takes as long as most tests do."""
+
+    def __init__(self, sandbox: Sandbox):
+        self.sandbox = sandbox
+        self._core = SameCore()
+        self._worker = ThreadPoolExecutor(1, "lsml-children", self._core.leave)
+        self._loading: list[tuple[tuple, Future[Submission]]] = []
+        self._ending: list[Future] = []
+        self._partner: Submission | None = None
+
+    def load(self, cells: Sequence[SourceCell], limits: Limits, skip: frozenset[str]) -> Submission:
+        """A child in which the cells have been run, its time counted from when that began. Raises SandboxFault."""
+        loading = self._take(_key(cells, limits, skip))
+        if loading is not None:
+            with contextlib.suppress(SandboxFault, OSError):
+                child = loading.result()
+                if child.alive:  # and not gone with its server
+                    child.limit(limits)
+                    return child
+                child.close()
+        return self._load(cells, limits, skip)
+
+    def _load(self, cells: Sequence[SourceCell], limits: Limits, skip: frozenset[str]) -> Submission:
+        child = Submission.load(self.sandbox, cells, limits, skip)
+        self._core.bring(child)
+        return child
+
+    def prepare(self, cells: Sequence[SourceCell], limits: Sequence[Limits], skip: frozenset[str]) -> None:
+        """Begin to load the children that will be asked for next, in this order; their times may be others then."""
+        wanted = []
+        for each in limits:
+            key = _key(cells, each, skip)
+            loading = self._take(key) or self._worker.submit(self._load, cells, each, skip)
+            wanted.append((key, loading))
+        self._discard()
+        self._loading = wanted
+
+    def _take(self, key: tuple) -> "Future[Submission] | None":
+        for place, (other, loading) in enumerate(self._loading):
+            if other == key:
+                del self._loading[place]
+                return loading
+        return None
+
+    def _discard(self) -> None:
+        for _, loading in self._loading:
+            if not loading.cancel():
+                self._ending.append(self._worker.submit(_close, loading))
+        self._loading = []
+
+    def talk_to(self, child: Submission) -> None:
+        """Make ready for a conversation with a child."""
+        if child is not self._partner:
+            self._partner = child
+            self._core.stay()
+            self._core.bring(child)
+
+    def end(self, submission: Submission) -> None:
+        """Begin to end a child."""
+        self._ending.append(self._worker.submit(submission.close))
+
+    def settle(self) -> None:
+        """Wait until all children that were to end have ended, with everything that they started."""
+        self._partner = None
+        self._core.leave()
+        self._discard()
+        ending, self._ending = self._ending, []
+        wait(ending)
+        for future in ending:
+            future.result()
+
+    def close(self) -> None:
+        """No more children."""
+        self._discard()
+        self._worker.shutdown(cancel_futures=True)  # what is loaded ends with the sandbox
+
+
+def _key(cells: Sequence[SourceCell], limits: Limits, skip: frozenset[str]) -> tuple:
+    return tuple(cells), replace(limits, **dict.fromkeys(TIMES, 0.0)), skip
+
+
+def _close(loading: "Future[Submission]") -> None:
+    with contextlib.suppress(SandboxFault, OSError):  # nothing was loaded
+        loading.result().close()

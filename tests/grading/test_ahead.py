@@ -1,0 +1,130 @@
+"""Children that are loaded before they are needed, in real sandboxes without isolation."""
+
+import contextlib
+import os
+import time
+from dataclasses import replace
+
+import pytest
+
+from autograder.grading.ahead import Ahead
+from autograder.sandbox import open_sandbox
+from autograder.submission import Limits, SandboxFault, SourceCell, StudentTimeout
+
+CELLS = (SourceCell("cell 1", "import os\ndef who(): return os.getpid()\ndef cores(): return os.sched_getaffinity(0)"),)
+SLOW = (SourceCell("cell 1", "import time\ntime.sleep(0.3)\ndef f(): return 1"),)
+LIMITS = Limits(call_seconds=5, notebook_seconds=20)
+
+
+@pytest.fixture(scope="module")
+def sandbox():
+    with open_sandbox("none") as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def ahead(sandbox):
+    with contextlib.closing(Ahead(sandbox)) as ahead:
+        yield ahead
+        ahead.settle()
+
+
+def started(sandbox, monkeypatch):
+    """The limits of every child that is started from now on."""
+    found, start = [], sandbox.start
+
+    def noted(limits=None, program="agent"):
+        found.append(limits)
+        return start(limits, program)
+
+    monkeypatch.setattr(sandbox, "start", noted)
+    return found
+
+
+def test_what_was_prepared_is_given_out_in_its_order(ahead, sandbox, monkeypatch):
+    made = started(sandbox, monkeypatch)
+    small = replace(LIMITS, memory_mb=64)
+    ahead.prepare(CELLS, [LIMITS, small], frozenset())
+    first, second = ahead.load(CELLS, small, frozenset()), ahead.load(CELLS, LIMITS, frozenset())
+    assert made == [LIMITS, small] and first.who() != second.who()
+    for child in (first, second):
+        ahead.end(child)
+    ahead.settle()
+    assert not first.alive and not second.alive
+
+
+def test_a_prepared_child_keeps_to_the_limits_of_the_test_that_gets_it(ahead, sandbox, monkeypatch):
+    made = started(sandbox, monkeypatch)
+    ahead.prepare(SLOW, [LIMITS], frozenset())
+    child = ahead.load(SLOW, replace(LIMITS, notebook_seconds=10, call_seconds=1), frozenset())
+    assert made == [LIMITS] and 9 < child.seconds_left < 9.75, "what the cells took counts"
+    hasty = replace(LIMITS, notebook_seconds=0.1)
+    ahead.prepare(SLOW, [LIMITS], frozenset())
+    late = ahead.load(SLOW, hasty, frozenset())
+    with pytest.raises(StudentTimeout):
+        late.f()
+    ahead.end(child)
+
+
+@pytest.mark.skipif(not os.path.exists("/proc"), reason="Linux only")
+def test_what_is_no_longer_wanted_is_ended(ahead, sandbox, monkeypatch):
+    made = started(sandbox, monkeypatch)
+    ahead.prepare(SLOW, [LIMITS, replace(LIMITS, memory_mb=64)], frozenset())
+    ahead.prepare(CELLS, [LIMITS], frozenset())
+    ahead.settle()
+    assert len(made) < 4 and not sandbox_children(sandbox)
+    child = ahead.load(CELLS, LIMITS, frozenset())
+    assert child.who()
+    ahead.end(child)
+
+
+def sandbox_children(sandbox):
+    """The children that the server still has."""
+    with open(f"/proc/{sandbox._process.pid}/task/{sandbox._process.pid}/children") as file:
+        return file.read().split()
+
+
+def test_a_child_that_died_waiting_is_not_given_away(ahead):
+    source = "import os, threading\nthreading.Timer(0.2, os._exit, [3]).start()\ndef f(): return 1"
+    dying = (SourceCell("cell 1", source),)
+    ahead.prepare(dying, [LIMITS], frozenset())
+    time.sleep(0.6)
+    child = ahead.load(dying, LIMITS, frozenset())
+    assert child.f() == 1
+    ahead.end(child)
+
+
+def test_what_goes_wrong_in_ending_a_child_is_told(ahead, monkeypatch):
+    def broken():
+        raise SandboxFault("gone")
+
+    child = ahead.load(CELLS, LIMITS, frozenset())
+    close = child.close
+    monkeypatch.setattr(child, "close", broken)
+    ahead.end(child)
+    with pytest.raises(SandboxFault):
+        ahead.settle()
+    ahead.settle()
+    close()
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity") or os.cpu_count() == 1, reason="needs two cores, on Linux")
+def test_both_sides_of_a_conversation_share_a_core_while_it_lasts(ahead):
+    before = os.sched_getaffinity(0)
+    ahead.prepare(CELLS, [LIMITS, LIMITS], frozenset())
+    for _ in range(2):
+        child = ahead.load(CELLS, LIMITS, frozenset())
+        ahead.talk_to(child)
+        assert child.cores() == os.sched_getaffinity(0) and len(child.cores()) == 1
+        ahead.end(child)
+    ahead.settle()
+    assert os.sched_getaffinity(0) == before
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="Linux only")
+def test_a_submission_may_refuse_to_move(ahead):
+    stubborn = SourceCell("cell 0", "import os\ndef no(*args): raise OSError\nos.sched_setaffinity = no")
+    child = ahead.load((stubborn, *CELLS), LIMITS, frozenset())
+    ahead.talk_to(child)
+    assert child.who()
+    ahead.end(child)
