@@ -1,13 +1,14 @@
 """One class through three graders: `lsml autograde`, stock `nbgrader autograde`, and `otter run`.
 
-    python benchmarks/class_throughput.py [--students 100] [--stock 100] [--otter 10] [--otter-python PATH]
+    python benchmarks/class_throughput.py [--students 100] [--stock 100] [--otter 100] [--otter-python PATH]
     python benchmarks/class_throughput.py --synthetic 10 100 1000 10000
 
 The class hands in module 01: right, half done, wrong, slow and crashing submissions, no two of them equal, and then
 the same with a few that loop until a time limit. All graders run the same hidden tests on the same machine in the
 same run; nbgrader and Otter run them in the student's own process, and execute the demo cells too (at their reduced
-size), because that is what they do. `--stock N` and `--otter N` take the first N submissions where all would take too
-long; rates are per submission, so they compare.
+size), because that is what they do: a slow answer costs them most there. `--stock N` and `--otter N` take the first N
+submissions where all would take too long, of which every ten hold the whole mix; rates are per submission, so they
+compare. `--only right` (or another kind) takes one kind alone.
 
 Otter is an optional extra: pip install -e ".[benchmarks]", or --otter-python for an environment of its own.
 
@@ -52,23 +53,28 @@ BIN = Path(sys.executable).parent
 LOOPING = 4  # of 100
 
 
-def submissions(count: int, looping: bool) -> list[nbformat.NotebookNode]:
-    """The class, no two notebooks equal. Of ten: four right, two half done, two wrong, one slow, one crashing."""
+KINDS = ("right",) * 4 + ("half done",) * 2 + ("wrong",) * 2 + ("slow", "crashing")
+
+
+def submissions(count: int, looping: bool, only: str | None = None) -> list[nbformat.NotebookNode]:
+    """The class, no two notebooks equal: of ten as many of each kind as KINDS names. One in 25 loops, if wanted."""
     module = curriculum.load(MODULE)
     names = [exercise.name for exercise in module.exercises]
     right = {exercise.name: exercise.solution for exercise in module.exercises}
     wrong = [answer for answer in calibration.load(MODULE).answers if answer.kind == "wrong"]
     first = names[0]
-    kinds = [lambda number: right] * 4
-    kinds += [lambda number: {name: right[name] for name in names[: 2 + number % 4]}] * 2
-    kinds += [lambda number: right | _renamed(wrong[number % len(wrong)], right) if wrong else {}] * 2
-    kinds += [lambda number: right | {first: _before(right[first], "__import__('time').sleep(0.05)")}]
-    kinds += [lambda number: right | {first: _before(right[first], "__import__('os')._exit(3)")}]
-    every = max(1, count * LOOPING // 100) if looping else 0
+    answers_of = {
+        "right": lambda number: right,
+        "half done": lambda number: {name: right[name] for name in names[: 2 + number % 4]},
+        "wrong": lambda number: right | _renamed(wrong[number % len(wrong)], right) if wrong else {},
+        "slow": lambda number: right | {first: _before(right[first], "__import__('time').sleep(0.05)")},
+        "crashing": lambda number: right | {first: _before(right[first], "__import__('os')._exit(3)")},
+    }
     notebooks = []
     for number in range(count):
-        answers = kinds[number % len(kinds)](number // len(kinds) + number)
-        if number < every:
+        kind = only or KINDS[number % len(KINDS)]
+        answers = answers_of[kind](number // len(KINDS) + number)
+        if looping and number % (100 // LOOPING) == 12:
             answers = answers | {first: _before(right[first], "while True: pass")}
         notebook = copy.deepcopy(_released())
         for cell in notebook.cells:
@@ -262,7 +268,7 @@ def compare(arguments) -> None:
     """The class through the three graders, printed with and without looping submissions."""
     results = {}
     for looping in (False, True) if not arguments.no_looping else (False,):
-        notebooks = submissions(arguments.students, looping)
+        notebooks = submissions(arguments.students, looping, arguments.only)
         top = Path(tempfile.mkdtemp(prefix="lsml-throughput-"))
         try:
             rows = [with_lsml(top, notebooks, arguments.workers)]
@@ -272,7 +278,8 @@ def compare(arguments) -> None:
                 rows.append(row)
         finally:
             shutil.rmtree(top, ignore_errors=True)
-        what = f"with {max(1, arguments.students * LOOPING // 100)} looping" if looping else "without looping ones"
+        what = f"with one in {100 // LOOPING} looping" if looping else "without looping ones"
+        what = f"all {arguments.only}, {what}" if arguments.only else what
         columns = ("grader", "submissions", "seconds", "a minute", "lsml is", "CPU s each", "peak memory")
         table = Table(columns, [], numeric=(1, 2, 3, 4, 5, 6))
         own = rows[0]["count"] / rows[0]["seconds"]
@@ -349,6 +356,7 @@ def main() -> None:
     parser.add_argument("--otter", type=int, default=100, help="how many of them through Otter; 0: none")
     parser.add_argument("--otter-python", default=sys.executable, help="the Python that has otter-grader")
     parser.add_argument("--workers", type=int, default=os.cpu_count())
+    parser.add_argument("--only", choices=sorted(set(KINDS)), help="submissions of one kind instead of the mix")
     parser.add_argument("--no-looping", action="store_true", help="leave the second half out")
     parser.add_argument("--json", help="write the figures there too")
     parser.add_argument("--synthetic", type=int, nargs="+", metavar="N", help="the second mode")
