@@ -155,11 +155,12 @@ def _task(folder: ClassFolder, reports: Reports, student: str, module: str) -> _
 def _graded(tasks: Iterator[_Task], reports: Reports, engine, force: bool) -> Iterator[_Task]:
     """The tasks as their Reports become complete. Equal notebooks are graded once."""
     waiting: dict[str, list[_Task]] = {}
+    parts: dict[str, dict[str, str]] = {}  # of the Reports that are being made: the keys of their exercises
     fresh: set[str] = set()  # with `force`: made anew in this run already
 
     def finish() -> Iterator[_Task]:
         key, report = engine.next()
-        reports.store.put(key, report)
+        reports.store.put(key, report, parts.pop(key))
         fresh.add(key)
         for task in waiting.pop(key):
             task.reports[key] = report
@@ -174,11 +175,11 @@ def _graded(tasks: Iterator[_Task], reports: Reports, engine, force: bool) -> It
                 continue
             task.cached = False
             if key not in waiting:
-                job = reports.job(version.path, key, task.module)
+                job = reports.job(version.path, key, task.module, None if force else task.student)
                 if isinstance(job, Report):  # nothing that a grader could open
                     task.reports[key] = job
                     continue
-                waiting[key] = []
+                waiting[key], parts[key] = [], reports.exercise_keys(version.path, task.module)
                 engine.submit(job)
             waiting[key].append(task)
         if task.complete:

@@ -18,7 +18,7 @@ from typing import Any
 
 from autograder import curriculum
 from autograder.errors import UserError
-from autograder.grading.report import Report
+from autograder.grading.report import ExerciseResult, Report
 from autograder.sandbox import Limits, SandboxUnavailable
 
 CONNECT_SECONDS = 30.0
@@ -43,6 +43,7 @@ class Job:
     secret: str = field(repr=False)
     limits: Limits
     kept: Path | None = None  # a folder for what a grader finds out once for the class; elsewhere there is none
+    done: tuple[ExerciseResult, ...] = ()  # of an earlier Report, and still right
 
 
 def fault(module: str, why: str) -> Report:
@@ -230,7 +231,7 @@ def grade(job: Job) -> Report:
     with tempfile.TemporaryDirectory(prefix="lsml-") as scratch:
         path = Path(scratch) / f"{job.module}.ipynb"
         path.write_bytes(job.content)
-        return _warm_grader(job.secret, job.limits, job.kept).grade(path, expected_module=job.module)
+        return _warm_grader(job.secret, job.limits, job.kept).grade(path, expected_module=job.module, done=job.done)
 
 
 def grade_dict(job: Job) -> dict:

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -13,7 +13,7 @@ from autograder.classroom.engine import Job, grade
 from autograder.classroom.folder import ClassFolder, printable, write_atomically
 from autograder.errors import UserError
 from autograder.grading import reading
-from autograder.grading.report import Report, report_key
+from autograder.grading.report import ExerciseResult, Report, exercise_keys, report_key
 from autograder.sandbox import Limits
 
 
@@ -42,10 +42,19 @@ class ReportStore:
             return None
         return None if report.status == "grader_fault" else report
 
-    def put(self, key: str, report: Report) -> None:
+    def put(self, key: str, report: Report, exercise_keys: Mapping[str, str] | None = None) -> None:
         """Keep a Report. A grader fault is kept for the list of faults, and made again at the next run."""
         values = replace(report, notebook=f"{report.module}.ipynb").to_dict()
+        values["exercise_keys"] = dict(exercise_keys or {})
         write_atomically(self._path(key), json.dumps(values, ensure_ascii=False), mode=0o600)
+
+    def unchanged(self, key: str, exercise_keys: Mapping[str, str]) -> tuple[ExerciseResult, ...]:
+        """The results of the Report of that key which a new one would repeat."""
+        report = self.get(key)
+        if report is None:
+            return ()
+        kept = json.loads(self._path(key).read_bytes()).get("exercise_keys", {})
+        return tuple(result for result in report.exercises if kept.get(result.id) == exercise_keys.get(result.id, ""))
 
     def fault(self, key: str) -> Report | None:
         """The Report of a grader fault under that key, if that is what is kept."""
@@ -54,10 +63,6 @@ class ReportStore:
             return report if report.status == "grader_fault" else None
         return None
 
-    def drop(self, key: str) -> None:
-        """Forget a Report, so that the notebook is graded again."""
-        self._path(key).unlink(missing_ok=True)
-
 
 class Reports:
     """The Reports of one class: kept ones, and new ones from the warm grader of this process."""
@@ -65,13 +70,17 @@ class Reports:
     def __init__(self, folder: ClassFolder, limits: Limits | None = None):
         self.limits = limits or Limits()
         self.store = ReportStore(folder.private / "reports")
-        self._secret = folder.secret
+        self._folder, self._secret = folder, folder.secret
         self._kept = folder.private / "known"
         self._kept.mkdir(mode=0o700, exist_ok=True)
 
     def key(self, path: Path, module: str) -> str:
         """Under what the Report of that notebook is kept."""
         return report_key(path, module, self._secret, self.limits)
+
+    def exercise_keys(self, path: Path, module: str) -> dict[str, str]:
+        """What the parts of that Report depend on."""
+        return exercise_keys(path, module, self._secret, self.limits)
 
     def get(self, path: Path, module: str) -> tuple[str, Report]:
         """The key and the Report of a notebook, made now where none is kept."""
@@ -80,18 +89,24 @@ class Reports:
         if report is None:
             job = self.job(path, key, module)
             report = job if isinstance(job, Report) else grade(job)
-            self.store.put(key, report)
+            self.store.put(key, report, self.exercise_keys(path, module))
         return key, report
 
-    def job(self, path: Path, key: str, module: str) -> Job | Report:
-        """The notebook as a job for an engine; or at once its Report, where there is no file that could travel."""
+    def job(self, path: Path, key: str, module: str, student: str | None = None) -> Job | Report:
+        """The notebook as a job for an engine; or at once its Report, where there is no file that could travel.
+
+        With `student`, the job leaves out what the Report that is recorded for them says and a new one would repeat:
+        after a change of hidden tests, the exercises that they do not judge.
+        """
         try:
             content = reading.read_bytes(path)
         except reading.Unreadable as refusal:
             points = curriculum.load(module).max_score
             why = str(refusal) if os.path.lexists(path) else _missing(path)
             return Report(f"{module}.ipynb", module, "unreadable", 0.0, points, 0.0, (), (why,))
-        return Job(key, module, content, self._secret, self.limits, self._kept)
+        before = record_of(self._folder, module, student).get("key") if student is not None else None
+        done = self.store.unchanged(before, self.exercise_keys(path, module)) if before is not None else ()
+        return Job(key, module, content, self._secret, self.limits, self._kept, done)
 
 
 def _missing(path: Path) -> str:

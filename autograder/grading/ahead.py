@@ -1,4 +1,7 @@
-"""Children that are loaded, and ended, while the tests talk to another one."""
+"""The child that is needed next is loaded, and the last one ended, while the tests talk to the present one.
+
+One ahead and no more: it may hold as much memory as the one in use.
+"""
 
 import contextlib
 from collections.abc import Sequence
@@ -19,14 +22,14 @@ class Ahead:
         self.sandbox = sandbox
         self._core = SameCore()
         self._worker = ThreadPoolExecutor(1, "lsml-children", self._core.leave)
-        self._loading: list[tuple[tuple, Future[Submission]]] = []
+        self._next: tuple[tuple, Future[Submission]] | None = None
         self._ending: list[Future] = []
         self._partner: Submission | None = None
 
     def load(self, cells: Sequence[SourceCell], limits: Limits, skip: frozenset[str]) -> Submission:
         """A child in which the cells have been run, its time counted from when that began. Raises SandboxFault."""
-        loading = self._take(_key(cells, limits, skip))
-        if loading is not None:
+        if self._next is not None and self._next[0] == _key(cells, limits, skip):
+            (_, loading), self._next = self._next, None
             with contextlib.suppress(SandboxFault, OSError):
                 child = loading.result()
                 if child.alive:  # and not gone with its server
@@ -40,28 +43,18 @@ class Ahead:
         self._core.bring(child)
         return child
 
-    def prepare(self, cells: Sequence[SourceCell], limits: Sequence[Limits], skip: frozenset[str]) -> None:
-        """Begin to load the children that will be asked for next, in this order; their times may be others then."""
-        wanted = []
-        for each in limits:
-            key = _key(cells, each, skip)
-            loading = self._take(key) or self._worker.submit(self._load, cells, each, skip)
-            wanted.append((key, loading))
-        self._discard()
-        self._loading = wanted
-
-    def _take(self, key: tuple) -> "Future[Submission] | None":
-        for place, (other, loading) in enumerate(self._loading):
-            if other == key:
-                del self._loading[place]
-                return loading
-        return None
+    def prepare(self, cells: Sequence[SourceCell], limits: Limits, skip: frozenset[str]) -> None:
+        """Begin to load the child that will be asked for next. Its limits on time may be others then."""
+        key = _key(cells, limits, skip)
+        if self._next is None or self._next[0] != key:
+            self._discard()
+            self._next = key, self._worker.submit(self._load, cells, limits, skip)
 
     def _discard(self) -> None:
-        for _, loading in self._loading:
+        if self._next is not None:
+            (_, loading), self._next = self._next, None
             if not loading.cancel():
                 self._ending.append(self._worker.submit(_close, loading))
-        self._loading = []
 
     def talk_to(self, child: Submission) -> None:
         """Make ready for a conversation with a child."""

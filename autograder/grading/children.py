@@ -14,7 +14,6 @@ from autograder.submission import CellError, SandboxFault, SourceCell, StudentTi
 SLOW_LOAD = 2.0  # seconds; cells that take longer are not run again for each exercise
 LOST = ("timeout", "memory", "crashed")  # what costs a child its life
 TIMEOUTS = 2  # after so many, the exercise's other tests are not waited for
-AHEAD = 2  # children that are loaded before they are needed
 PATIENCE = 4.0  # time limits stretch at most so far where the machine has more work than cores
 USED_UP = "not run: the time of this exercise is used up"
 
@@ -47,7 +46,8 @@ class Children:
         self.exercise, self.timeouts = None, 0
         self.child: Submission | None = None
         self.slow = False
-        ahead.prepare(self.cells, [limits], self.skip)
+        first = replace(limits, notebook_seconds=limits.notebook_seconds / max(exercises, 1))
+        ahead.prepare(self.cells, first, self.skip)
 
     def close(self) -> None:
         """End what still runs."""
@@ -101,16 +101,16 @@ class Children:
         )
 
     def _prepare(self, following: Sequence[Spec]) -> None:
-        """Begin to load the children that will be needed after this one."""
-        needed, exercise = [], self.exercise
+        """Begin to load the child that will be needed after this one.
+
+        For no longer than its exercise can have, or cells that hang only here would take the whole time over and over.
+        """
         for spec in following:
-            if own(spec) or (spec.exercise != exercise and not self.slow):
-                needed.append(self._limits(spec, self.left))
-            if not own(spec):
-                exercise = spec.exercise
-            if len(needed) == AHEAD:
-                break
-        self.ahead.prepare(self.cells, needed, self.skip)
+            here = spec.exercise == self.exercise
+            if own(spec) or not (here or self.slow):
+                seconds = self.share if here else self.left / max(self.waiting, 1)
+                self.ahead.prepare(self.cells, self._limits(spec, seconds), self.skip)
+                return
 
     def _load(self, spec: Spec) -> Submission:
         child = self.ahead.load(self.cells, self._limits(spec, self.share), self.skip)

@@ -5,7 +5,7 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -88,8 +88,17 @@ class Grader:
             self._box.close()
         self._open()
 
-    def grade(self, path: Path | str, expected_module: str | None = None, show: bool = False) -> Report:
-        """Grade one notebook. Whatever it holds, a Report comes back; `show` is for one's own work only."""
+    def grade(
+        self,
+        path: Path | str,
+        expected_module: str | None = None,
+        show: bool = False,
+        done: Sequence[ExerciseResult] = (),
+    ) -> Report:
+        """Grade one notebook. Whatever it holds, a Report comes back; `show` is for one's own work only.
+
+        `done`: results of an earlier Report of this notebook that still hold; those exercises are not run.
+        """
         started, self.trouble = time.perf_counter(), []
         name, module, exercises, notes = None, None, (), ()
         try:
@@ -100,7 +109,7 @@ class Grader:
             module = curriculum.load(name, self.root)
             rebuilt = rebuild(module, notebook)
             notes = rebuilt.notes
-            exercises = self.judge(module, rebuilt, show=show)
+            exercises = self.judge(module, rebuilt, show, {result.id: result for result in done})
         except Unreadable as refusal:
             known = expected_module or name
             points = curriculum.load(known, self.root).max_score if known else None
@@ -126,18 +135,21 @@ class Grader:
         )
 
     def judge(
-        self, module: Module, rebuilt: Rebuilt, only: Collection[str] | None = None, show: bool = False
+        self, module: Module, rebuilt: Rebuilt, show: bool, done: Mapping[str, ExerciseResult]
     ) -> tuple[ExerciseResult, ...]:
-        """The results of a rebuilt submission, an exercise each, in the module's order; `only` those that are named.
+        """The results of a rebuilt submission, an exercise each, in the module's order; some may be done already.
 
         BrokenTests, SandboxUnavailable and the like are ours; `grade` turns them into a grader fault.
         """
-        exercises = [e for e in module.exercises if only is None or e.name in only]
-        tested = [e.name for e in exercises if e.name not in rebuilt.unanswered and e.name not in rebuilt.forbidden]
-        outcomes, errors = self._outcomes(module, rebuilt, tested)
+        settled = {*done, *rebuilt.unanswered, *rebuilt.forbidden}
+        outcomes, errors = self._outcomes(
+            module, rebuilt, [exercise.name for exercise in module.exercises if exercise.name not in settled]
+        )
         results = []
-        for exercise in exercises:
-            if exercise.name in rebuilt.unanswered:
+        for exercise in module.exercises:
+            if exercise.name in done:
+                results.append(done[exercise.name])
+            elif exercise.name in rebuilt.unanswered:
                 results.append(_result(exercise, "unanswered", 0.0, message="Not answered yet."))
             elif exercise.name in rebuilt.forbidden:
                 used = ", ".join(f"`{safe(name, 100)}`" for name in rebuilt.forbidden[exercise.name])

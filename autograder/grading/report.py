@@ -1,5 +1,6 @@
 """What grading one notebook says, and the key under which it may be kept."""
 
+import ast
 import hashlib
 import importlib.metadata
 import sys
@@ -90,23 +91,63 @@ def report_key(path: Path, module: str, secret: str, limits: Any, root: Path = c
 
     The name and folder of the notebook are not part of it, so equal notebooks share one Report.
     """
-    try:
-        notebook = reading.read_bytes(path)
-    except reading.Unreadable as refusal:
-        notebook = str(refusal).encode()
-    return _digest([notebook, grading_key(module, secret, limits, root).encode()])
+    return _digest([_notebook(path), grading_key(module, secret, limits, root).encode()])
 
 
 def grading_key(module: str, secret: str, limits: Any, root: Path = curriculum.ROOT) -> str:
     """A SHA-256 (hex) of all that makes a Report but the notebook."""
+    return _digest([*_but_tests(module, secret, limits, root), _bytes(_tests(module, root))])
+
+
+def exercise_keys(path: Path, module: str, secret: str, limits: Any, root: Path = curriculum.ROOT) -> dict[str, str]:
+    """For each exercise a SHA-256 (hex) of what makes its part of a Report: of the tests its own and what all share.
+
+    The layout and the comments of the hidden tests make no difference. No keys where the file is not Python.
+    """
+    try:
+        shared, own = _split(_bytes(_tests(module, root)).decode())
+    except (SyntaxError, ValueError):
+        return {}
+    parts = [_notebook(path), *_but_tests(module, secret, limits, root), shared.encode()]
+    return {exercise: _digest([*parts, tests.encode()]) for exercise, tests in own.items()}
+
+
+def _but_tests(module: str, secret: str, limits: Any, root: Path) -> list[bytes]:
     parts = [module.encode(), secret.encode(), repr(limits).encode(), _versions(), _own_sources(root)]
-    for file in (
-        root / "solutions" / f"{module}.py",
-        root / "autograder" / "hidden_tests" / f"test_{module}.py",
-        calibration.path(module, root),
-    ):
-        parts.append(file.read_bytes() if file.is_file() else b"")
-    return _digest(parts)
+    return [*parts, _bytes(root / "solutions" / f"{module}.py"), _bytes(calibration.path(module, root))]
+
+
+def _tests(module: str, root: Path) -> Path:
+    return root / "autograder" / "hidden_tests" / f"test_{module}.py"
+
+
+def _bytes(file: Path) -> bytes:
+    return file.read_bytes() if file.is_file() else b""
+
+
+def _notebook(path: Path) -> bytes:
+    try:
+        return reading.read_bytes(path)
+    except reading.Unreadable as refusal:
+        return str(refusal).encode()
+
+
+@lru_cache(maxsize=4)
+def _split(tests: str) -> tuple[str, dict[str, str]]:
+    """What the hidden tests of a module share, and those of each exercise. SyntaxError."""
+    shared, own = [], {}
+    for statement in ast.parse(tests).body:
+        exercise = _judges(statement)
+        (shared if exercise is None else own.setdefault(exercise, [])).append(ast.unparse(statement))
+    return "\n".join(shared), {exercise: "\n".join(parts) for exercise, parts in own.items()}
+
+
+def _judges(statement: ast.stmt) -> str | None:
+    """The exercise that a function is marked to judge: `@pytest.mark.exercise("NAME", ...)`."""
+    for mark in getattr(statement, "decorator_list", ()):
+        if isinstance(mark, ast.Call) and ast.unparse(mark.func) == "pytest.mark.exercise" and mark.args:
+            return getattr(mark.args[0], "value", None)
+    return None
 
 
 def _digest(parts: list[bytes]) -> str:

@@ -69,6 +69,7 @@ class FakeEngine:
     def __init__(self, window: int = 4, stop_after: int | None = None):
         self.window, self.stop_after = window, stop_after
         self.graded: list[str] = []
+        self.jobs = []
         self.most = 0
         self._jobs = deque()
 
@@ -83,6 +84,7 @@ class FakeEngine:
         return len(self._jobs)
 
     def submit(self, job):
+        self.jobs.append(job)
         self._jobs.append(job)
         self.most = max(self.most, len(self._jobs))
 

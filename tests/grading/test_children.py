@@ -43,7 +43,7 @@ class StandInAhead:
         return of.Submission.load(None, cells, limits, skip)
 
     def prepare(self, cells, limits, skip):
-        self.wanted.append([each.memory_mb for each in limits])
+        self.wanted.append((limits.memory_mb, limits.notebook_seconds))
 
     def talk_to(self, submission):
         assert not submission.closed
@@ -146,25 +146,28 @@ def test_a_setup_that_fails_is_ours_unless_the_time_was_used_up(children, monkey
     assert all(child.closed for child in StandIn.loaded)
 
 
-def test_the_children_of_the_tests_to_come_are_prepared(children):
-    assert children.ahead.wanted == [[512]], "the first one, while the tests are collected"
+def test_the_child_of_the_tests_to_come_is_prepared(children):
+    wanted = children.ahead.wanted
+    assert wanted == [(512, 25.0)], "the first one, while the tests are collected"
 
-    def specs(*says):
-        return [Spec(exercise, memory_mb=memory) for exercise, memory in says]
+    def during(spec, following):
+        with children.open(Outcome(spec, "test", cause="passed"), following) as child:
+            child.seconds_left -= 5.0
 
-    following = specs(("a", None), ("a", 64), ("a", None), ("b", 32), ("b", None), ("c", None))
-    with children.open(Outcome(Spec("a"), "test", cause="passed"), following):
-        assert children.ahead.wanted[1:] == [[64, 32]], "as many as are made ahead, each for the test that needs it"
-    with children.open(Outcome(Spec("a"), "test", cause="passed"), following[1:]):
-        assert len(children.ahead.wanted) == 2, "nothing new is needed"
-    with children.open(Outcome(Spec("c"), "test", cause="passed"), []):
-        assert children.ahead.wanted[2:] == [[]]
+    during(Spec("a"), [Spec("a"), Spec("a", memory_mb=64), Spec("b")])
+    assert wanted[1:] == [(64, 25.0)], "for the next test that needs another, and no longer than it can have"
+    during(Spec("a"), [Spec("a", memory_mb=64), Spec("b")])
+    assert len(wanted) == 2, "nothing new is needed"
+    during(Spec("a", memory_mb=64), [Spec("b", memory_mb=32)])
+    assert wanted[2:] == [(32, 30.0)], "a third of the 90 seconds that are left to three exercises"
+    during(Spec("b"), [])
+    assert len(wanted) == 3
 
 
 def test_slow_cells_are_not_prepared_for_the_next_exercise(children, monkeypatch):
     monkeypatch.setattr(StandIn, "load_seconds", 5.0)
     with children.open(Outcome(Spec("a"), "test", cause="passed"), [Spec("b"), Spec("b", memory_mb=64), Spec("c")]):
-        assert children.ahead.wanted[1:] == [[64]]
+        assert [memory for memory, _ in children.ahead.wanted[1:]] == [64]
 
 
 @pytest.mark.parametrize(("load", "factor"), [(0.2, 1.0), (1.0, 1.0), (2.5, 2.5), (50.0, of.PATIENCE)])

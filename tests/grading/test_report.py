@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 from conftest import TOY, released
 
-from autograder.grading.report import ExerciseResult, Report, TestResult, report_key
+from autograder.grading import plugin
+from autograder.grading.report import ExerciseResult, Report, TestResult, exercise_keys, report_key
 from autograder.sandbox import Limits
 
 TESTS = (TestResult("t", True, "Right."), TestResult("u", False, "Wrong.\nIt raised.", "adds", "Read hint 1.", "x=1"))
@@ -75,3 +76,46 @@ def test_what_cannot_be_read_has_a_key_too(tmp_path, root):
     link.symlink_to(folder)
     keys = {report_key(path, "00_toy", "s", Limits(), root) for path in (folder, link, tmp_path / "none")}
     assert len(keys) == 3
+
+
+def test_what_the_keys_of_exercises_depend_on(module, write, root):
+    path, tests = write(released(module)), root / "autograder" / "hidden_tests" / "test_00_toy.py"
+    text = tests.read_text()
+
+    def changed(old, new, file=tests):
+        """The exercises whose keys are others after a change."""
+        before = exercise_keys(path, "00_toy", "secret", Limits(), root)
+        content = file.read_text()
+        assert old in content
+        file.write_text(content.replace(old, new, 1))
+        after = exercise_keys(path, "00_toy", "secret", Limits(), root)
+        file.write_text(content)
+        return {name for name in before if before[name] != after.get(name)}
+
+    everything = {exercise.name for exercise in module.exercises}
+    assert exercise_keys(path, "00_toy", "secret", Limits(), root).keys() == everything
+    assert changed("The mean of the squares is right", "The mean of the squares is as it should be") == {"mean_square"}
+    assert changed(text[:20], f"# more\n{text[:20]}") == set()
+    assert changed("import pytest", "import pytest\nTOLERANCE = 3") == everything
+    assert changed("import pytest", "import pytest (") == everything
+    assert changed("# %%", "# %%\n", root / "solutions" / "00_toy.py") == everything
+    keys = exercise_keys(path, "00_toy", "secret", Limits(), root)
+    for other in (
+        exercise_keys(write(released(module, "all"), "other.ipynb"), "00_toy", "secret", Limits(), root),
+        exercise_keys(path, "00_toy", "another", Limits(), root),
+        exercise_keys(path, "00_toy", "secret", Limits(call_seconds=1), root),
+    ):
+        assert not set(keys.values()) & set(other.values())
+
+
+def test_what_is_done_is_not_run_again(grader, module, write, monkeypatch):
+    path = write(released(module, "all"))
+    whole = grader.grade(path)
+    done = [replace(whole.exercises[0], message="as it was")]
+    ran, run = [], plugin.run
+    monkeypatch.setattr(plugin, "run", lambda *args, **more: (ran.append(more["exercises"]), run(*args, **more))[1])
+    again = grader.grade(path, done=done)
+    assert again.exercises == (*done, *whole.exercises[1:]) and again.score == whole.score
+    assert ran == [[exercise.id for exercise in whole.exercises[1:]]]
+    ran.clear()
+    assert grader.grade(path, done=whole.exercises).exercises == whole.exercises and not ran
