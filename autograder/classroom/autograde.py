@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 
 from autograder.classroom import bridge, present, record
-from autograder.classroom.folder import ClassFolder, write_atomically
+from autograder.classroom.folder import ClassFolder
 from autograder.classroom.reports import (
     Reports,
     Version,
@@ -19,6 +19,7 @@ from autograder.classroom.reports import (
     versions,
 )
 from autograder.errors import UserError
+from autograder.files import write_atomically
 from autograder.grading import reading
 from autograder.grading.report import Report
 

@@ -10,10 +10,11 @@ from nbformat import NotebookNode
 from autograder import calibration, curriculum
 from autograder.classroom import autograde, feedback, progress, roster, status
 from autograder.classroom.engine import DaskEngine
-from autograder.classroom.folder import ClassFolder, write_atomically
+from autograder.classroom.folder import ClassFolder
 from autograder.classroom.release import release
 from autograder.curriculum import Module
 from autograder.errors import UserError
+from autograder.files import write_atomically
 
 MODULE = "01_gradient_descent"
 HANDED_IN = "2026-01-12 09:30:00 UTC"

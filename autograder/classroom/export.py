@@ -15,7 +15,7 @@ from nbgrader.plugins import ExportPlugin
 from sqlalchemy import func
 from traitlets import Int
 
-from autograder.classroom.folder import write_atomically
+from autograder.files import write_atomically
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,10 @@ from nbgrader.api import MissingEntry
 
 from autograder.classroom import record
 from autograder.classroom.autograde import late_penalties
-from autograder.classroom.folder import ClassFolder, write_atomically
+from autograder.classroom.folder import ClassFolder
 from autograder.classroom.reports import extensions
 from autograder.errors import UserError
+from autograder.files import write_atomically
 
 
 def extend(folder: ClassFolder, module: str, student: str, days: float) -> str:

@@ -25,6 +25,7 @@ from pathlib import Path
 
 from autograder import curriculum
 from autograder.errors import UserError
+from autograder.files import write_atomically
 
 STUDENT_ID = re.compile(r"[\w@][\w@.+-]{0,127}")
 
@@ -45,19 +46,6 @@ c.CourseDirectory.course_id = {course!r}
 # Late work: "none" takes nothing off, "zero" takes everything; or a plugin of your own (see nbgrader's documentation).
 c.LateSubmissionPlugin.penalty_method = "none"
 '''
-
-
-def write_atomically(path: Path, data: bytes | str, mode: int = 0o644) -> None:
-    """Write a file so that a reader, or a crash, sees the old one or the new one and nothing between."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    try:
-        with open(scratch, "xb") as file:
-            file.write(data.encode() if isinstance(data, str) else data)
-            os.fchmod(file.fileno(), mode)
-        os.replace(scratch, path)
-    finally:
-        scratch.unlink(missing_ok=True)
 
 
 def printable(text: object) -> str:

@@ -6,9 +6,10 @@ from pathlib import Path
 import nbformat
 
 from autograder import curriculum
-from autograder.classroom.folder import ClassFolder, write_atomically
+from autograder.classroom.folder import ClassFolder
 from autograder.classroom.record import timestamp
 from autograder.errors import UserError
+from autograder.files import write_atomically
 
 
 def release(folder: ClassFolder, module: str, due: str | None = None) -> Path:

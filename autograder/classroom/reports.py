@@ -10,8 +10,9 @@ from pathlib import Path
 
 from autograder import curriculum
 from autograder.classroom.engine import Job, grade
-from autograder.classroom.folder import ClassFolder, printable, write_atomically
+from autograder.classroom.folder import ClassFolder, printable
 from autograder.errors import UserError
+from autograder.files import write_atomically
 from autograder.grading import reading
 from autograder.grading.report import ExerciseResult, Report, exercise_keys, report_key
 from autograder.sandbox import Limits

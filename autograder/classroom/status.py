@@ -10,9 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from autograder.classroom.export import all_scores
-from autograder.classroom.folder import ClassFolder, write_atomically
+from autograder.classroom.folder import ClassFolder
 from autograder.classroom.reports import ReportStore, recorded
 from autograder.errors import UserError
+from autograder.files import write_atomically
 from autograder.grading.report import VERDICTS, Report
 
 COLOURS = {"passed": "green", "partial": "yellow", "unanswered": "bright_black", "grader_fault": "magenta"}

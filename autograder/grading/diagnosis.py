@@ -6,8 +6,6 @@ for each class secret, and what it returned is kept. It happens on the grader's 
 
 import contextlib
 import hashlib
-import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,7 @@ import numpy as np
 import torch
 
 from autograder.calibration import Answer, Gallery
+from autograder.files import write_atomically
 from autograder.grading.plugin import Outcome
 from autograder.submission import Call, Remote, StudentError, wire
 
@@ -95,9 +94,7 @@ class Kept:
         values = {item: (run.cause, run.calls) for item, run in runs.items()}
         with contextlib.suppress(OSError, wire.WireError):
             frame = wire.frame({}, values, encoder=wire.Encoder(limits=wire.WireLimits(buffer_bytes=KEPT_BYTES)))
-            with tempfile.NamedTemporaryFile(dir=self._folder, delete=False) as file:
-                file.write(b"".join(frame))
-            os.replace(file.name, self._path(exercise, answer))
+            write_atomically(self._path(exercise, answer), b"".join(frame), mode=0o600)
 
 
 class Diagnosis:

@@ -1,6 +1,8 @@
 """What crosses the wire arrives as it was: values, layouts and nothing of the sender's own."""
 
+import concurrent.futures
 import math
+import time
 
 import numpy as np
 import pytest
@@ -234,3 +236,37 @@ def test_too_many_elements_and_too_many_bytes_are_refused():
         wire.Encoder(limits=small).encode(np.zeros(1000))
     with pytest.raises(wire.WireError, match="dimensions"):
         wire.Encoder().encode(np.zeros((1,) * 9))
+
+
+def raw(value):
+    return b"".join(bytes(part) for part in wire.frame({"of": "a test"}, value))
+
+
+@pytest.mark.parametrize("size", [1, 5, 2_000, 30_000, 10**6], ids="{} numbers".format)
+@pytest.mark.parametrize("piece", [1, 7, 4_096, 10**8], ids="{} bytes at a time".format)
+def test_frames_are_read_whole_however_their_bytes_arrive(size, piece):
+    # Small pieces of large frames would only take long.
+    values = [np.arange(min(size, 1_000 * piece), dtype=float), "text", np.arange(3)]
+    sent = b"".join(map(raw, values))
+    ours, theirs = wire.pair()
+    with ours, theirs, concurrent.futures.ThreadPoolExecutor(1) as sender:
+        sending = sender.submit(lambda: [theirs.sendall(sent[at : at + piece]) for at in range(0, len(sent), piece)])
+        stream = wire.Stream(ours)
+        for value in values:
+            message, (tree,), buffers = stream.receive(time.monotonic() + 10)
+            got = wire.Decoder(buffers).decode(tree)
+            assert message == {"of": "a test"} and np.array_equal(got, value), "bytes of a frame were lost or mixed"
+        sending.result()
+
+
+def test_half_a_frame_is_no_frame():
+    ours, theirs = wire.pair()
+    with ours, theirs:
+        theirs.sendall(raw("text") + raw("text")[:-3])
+        stream = wire.Stream(ours)
+        stream.receive(time.monotonic() + 10)
+        with pytest.raises(TimeoutError):
+            stream.receive(time.monotonic() + 0.1)
+        theirs.close()
+        with pytest.raises(EOFError):
+            stream.receive(time.monotonic() + 10)
