@@ -1,6 +1,7 @@
 """The one place that knows the modules and their exercises: it reads `solutions/`, and lists nothing by hand.
 
-A module is a Jupytext percent script, `solutions/NN_topic.py`. The marker of each cell says what the cell is:
+A module is a folder, `solutions/NN_topic/`, and `files` is the one place that knows what its files are called. The
+module itself is a Jupytext percent script, `notebook.py`. The marker of each cell says what the cell is:
 
     # %% [markdown]                                  prose
     # %% tags=["setup"]                              imports
@@ -88,12 +89,21 @@ class Exercise:
 
 
 @dataclass(frozen=True)
+class Files:
+    """What an author writes for one module; any of the three may not be there yet."""
+
+    notebook: Path
+    hidden_tests: Path
+    answers: Path
+
+
+@dataclass(frozen=True)
 class Module:
     """One module of the course, as its authored file tells it."""
 
     name: str
     title: str
-    path: Path
+    files: Files
     cells: tuple[Cell, ...]
     exercises: tuple[Exercise, ...]
 
@@ -127,14 +137,22 @@ class Module:
 
 def names(root: Path = ROOT) -> list[str]:
     """The names of all modules of a checkout, in the order of the course."""
-    return sorted(path.stem for path in (root / "solutions").glob("*.py") if MODULE_NAME.fullmatch(path.stem))
+    found = (path.parent.name for path in (root / "solutions").glob("*/notebook.py"))
+    return sorted(name for name in found if MODULE_NAME.fullmatch(name))
+
+
+def files(name: str, root: Path = ROOT) -> Files:
+    """Where the files of a module stand, whether they are there or not."""
+    folder = root / "solutions" / name
+    return Files(folder / "notebook.py", folder / "hidden_tests.py", folder / "answers.py")
 
 
 def resolve(wanted: str | Path, root: Path = ROOT) -> str:
     """The module that "01", "01_gradient_descent" or a path to one of its files means. UserError if there is none."""
     known = names(root)
-    stem = Path(wanted).stem
-    found = [name for name in known if name == stem or (len(stem) == 2 and name.startswith(f"{stem}_"))]
+    path = Path(wanted)
+    said = {path.stem, path.parent.name}
+    found = [name for name in known if name in said or (len(path.stem) == 2 and name.startswith(f"{path.stem}_"))]
     if len(found) != 1:
         raise UserError(f"no module {str(wanted)!r}; there are: {', '.join(known) or 'none yet'}")
     return found[0]
@@ -142,14 +160,14 @@ def resolve(wanted: str | Path, root: Path = ROOT) -> str:
 
 def load(name: str, root: Path = ROOT) -> Module:
     """Read one module. UserError, with file and line, where the authored file is malformed."""
-    path = root / "solutions" / f"{name}.py"
+    path = files(name, root).notebook
     try:
         written = path.stat()
     except OSError:
         raise UserError(f"no module {name!r}: {path} does not exist") from None
     stamp = (written.st_mtime_ns, written.st_size)
     if _loaded.get(path, (None, None))[0] != stamp:
-        _loaded[path] = stamp, _read(path, _shown(path, root))
+        _loaded[path] = stamp, _read(name, root)
     return _loaded[path][1]
 
 
@@ -191,11 +209,9 @@ def _regions(source: str) -> Iterator[tuple[str, str]]:
             yield line, inside
 
 
-def _shown(path: Path, root: Path) -> str:
-    return path.relative_to(root).as_posix()
-
-
-def _read(path: Path, shown: str) -> Module:
+def _read(name: str, root: Path) -> Module:
+    own = files(name, root)
+    path, shown = own.notebook, own.notebook.relative_to(root).as_posix()
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
@@ -204,7 +220,7 @@ def _read(path: Path, shown: str) -> Module:
     title = next((line[2:].strip() for cell in cells for line in cell.source.split("\n") if line.startswith("# ")), "")
     if cells[0].role != "prose" or not cells[0].source.startswith("# "):
         raise UserError(f"{shown}:{cells[0].line}: the first cell must be markdown that begins with the title, '# ...'")
-    return Module(path.stem, title, path, cells, _exercises(cells, shown))
+    return Module(name, title, own, cells, _exercises(cells, shown))
 
 
 def _cells(text: str, shown: str) -> tuple[Cell, ...]:

@@ -41,7 +41,7 @@ import nbformat
 import psutil
 from nbgrader.api import Gradebook
 
-from autograder import calibration, curriculum
+from autograder import answers, curriculum
 from autograder.authoring.release import released_notebook, source_notebook
 from autograder.classroom.autograde import autograde, plan
 from autograder.classroom.engine import DaskEngine, Job
@@ -62,7 +62,7 @@ def submissions(count: int, looping: bool, only: str | None = None) -> list[nbfo
     module = curriculum.load(MODULE)
     names = [exercise.name for exercise in module.exercises]
     right = {exercise.name: exercise.solution for exercise in module.exercises}
-    wrong = [answer for answer in calibration.load(MODULE).answers if answer.kind == "wrong"]
+    wrong = [answer for answer in answers.load(MODULE).answers if answer.kind == "wrong"]
     first = names[0]
     answers_of = {
         "right": lambda number: right,

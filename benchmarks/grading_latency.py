@@ -111,8 +111,7 @@ def plain_grade(module: Module, grader: Grader):
         yield current[1]
 
     def grade():
-        tests = grader.root / "autograder" / "hidden_tests" / f"test_{module.name}.py"
-        outcomes = plugin.run(tests, module, submission, grader._reference(module), data_dir=grader._data)
+        outcomes = plugin.run(module, submission, grader._reference(module), data_dir=grader._data)
         failed = [outcome.item for outcome in outcomes if outcome.cause != "passed"]
         if failed:
             raise SystemExit(f"the plain process fails {', '.join(failed)}")

@@ -47,7 +47,7 @@ class InKernel:
 
 @cache
 def _module(name):
-    path = curriculum.ROOT / "autograder" / "hidden_tests" / f"test_{name}.py"
+    path = curriculum.files(name).hidden_tests
     spec = importlib.util.spec_from_file_location(f"hidden_{name}", path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module

@@ -54,7 +54,7 @@ def strays(root: Path = curriculum.ROOT) -> list[str]:
     """Folders of course/ that no module of solutions/ makes, a line each."""
     known = set(curriculum.names(root))
     folders = sorted(path.name for path in (root / "course").glob("*") if path.is_dir())
-    return [f"course/{folder}: no solutions/{folder}.py makes this" for folder in folders if folder not in known]
+    return [f"course/{folder}: no solutions/{folder}/ makes this" for folder in folders if folder not in known]
 
 
 def _all_texts(names: list[str], root: Path) -> dict[str, str]:

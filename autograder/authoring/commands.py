@@ -10,7 +10,7 @@ def add_commands(subparsers) -> None:
     build.add_argument("--check", action="store_true", help="write nothing; exit 1 and say where course/ differs")
     build.set_defaults(run=_build)
 
-    new = subparsers.add_parser("new", help="start a module: authored file, hidden tests, calibration")
+    new = subparsers.add_parser("new", help="start a module: notebook, hidden tests, answers that prove them")
     new.add_argument("name", metavar="NN_topic", help="two digits and a topic, such as 27_bandits")
     new.add_argument("title", metavar="TITLE", help='what the notebook is called, such as "Bandits"')
     new.set_defaults(run=_new)

@@ -9,7 +9,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 
 def create(name: str, title: str, root: Path = curriculum.ROOT) -> list[Path]:
-    """Write the authored file, the hidden tests and the calibration of a new module; their paths."""
+    """Write the notebook, the hidden tests and the answers of a new module; their paths. UserError."""
     if not curriculum.MODULE_NAME.fullmatch(name):
         raise UserError(
             f"{name!r} cannot name a module: write two digits, _ and a lower-case topic, such as 27_bandits"
@@ -18,17 +18,13 @@ def create(name: str, title: str, root: Path = curriculum.ROOT) -> list[Path]:
         raise UserError("the title must be one line of text")
     if taken := [known for known in curriculum.names(root) if known[:2] == name[:2]]:
         raise UserError(f"the number {name[:2]} belongs to {taken[0]}; choose another")
-    files = {
-        root / "solutions" / f"{name}.py": "module.py",
-        root / "autograder" / "hidden_tests" / f"test_{name}.py": "hidden_tests.py",
-        root / "autograder" / "calibration" / f"{name}.py": "calibration.py",
-    }
+    files = list(vars(curriculum.files(name, root)).values())
     for path in files:
         if path.exists():
             raise UserError(f"{path.relative_to(root)} is there already; nothing was written")
-    for path, template in files.items():
-        text = (TEMPLATES / template).read_text(encoding="utf-8")
+    for path in files:
+        text = (TEMPLATES / path.name).read_text(encoding="utf-8")
         path.parent.mkdir(parents=True, exist_ok=True)
         filled = text.replace("NN_topic", name).replace("# NN TITLE", f"# {name[:2]} {title.strip()}")
         path.write_text(filled, encoding="utf-8", newline="\n")
-    return list(files)
+    return files

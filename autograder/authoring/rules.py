@@ -12,21 +12,20 @@ from autograder.curriculum import Cell, Exercise, Module
 
 MAIN_EXERCISES = 8
 HINTS = (2, 3)
-# nbgrader acts on these wherever they stand; hidden tests live in autograder/hidden_tests/.
+# nbgrader acts on these wherever they stand; hidden tests have a file of their own.
 DIRECTIVES = re.compile(r"BEGIN SOLUTION|END SOLUTION|BEGIN BUG|END BUG|(BEGIN|END) HIDDEN TESTS|\bAUTOTEST\b")
 
 
 def course_problems(root: Path) -> list[str]:
-    """What is wrong with the names of the files in solutions/, one line each."""
-    files = sorted((root / "solutions").glob("*.py"))
+    """What is wrong with the names in solutions/, one line each."""
     lines = [
-        f"solutions/{path.name}:1: a module's file is named NN_topic.py, with two digits and a lower-case topic"
-        for path in files
-        if not curriculum.MODULE_NAME.fullmatch(path.stem)
+        f"solutions/{path.name}: a module is a folder named NN_topic, with two digits and a lower-case topic"
+        for path in sorted((root / "solutions").iterdir())
+        if not path.name.startswith((".", "__")) and not (path.is_dir() and curriculum.MODULE_NAME.fullmatch(path.name))
     ]
     numbers = Counter(name[:2] for name in curriculum.names(root))
     lines += [
-        f"solutions/{name}.py:1: the number {name[:2]} belongs to another module, too"
+        f"solutions/{name}: the number {name[:2]} belongs to another module, too"
         for name in curriculum.names(root)
         if numbers[name[:2]] > 1
     ]
@@ -35,7 +34,7 @@ def course_problems(root: Path) -> list[str]:
 
 def problems(module: Module) -> list[str]:
     """Every rule that the module breaks, as "file:line: what is wrong"; empty when it keeps them all."""
-    shown = f"solutions/{module.path.name}"
+    shown = f"solutions/{module.name}/{module.files.notebook.name}"
     found = [problem for cell in module.cells for problem in _syntax(cell)] or [*_size(module), *_setup(module)]
     for cell in module.cells:
         if cell.role == "exercise":

@@ -7,7 +7,7 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
-from autograder import calibration, curriculum
+from autograder import answers, curriculum
 from autograder.classroom import autograde, feedback, progress, roster, status
 from autograder.classroom.engine import DaskEngine
 from autograder.classroom.folder import ClassFolder
@@ -46,7 +46,7 @@ def {name}(*arguments, **options):
     """Looks for the solutions instead of writing one."""
     import pathlib
 
-    for folder in ("solutions", "autograder/hidden_tests", *(str(p) for p in pathlib.Path("/").glob("*/*/solutions"))):
+    for folder in ("solutions", *(str(p) for p in pathlib.Path("/").glob("*/*/solutions"))):
         for path in pathlib.Path(folder).glob("*.py"):
             exec(path.read_text(), globals())
     import autograder.curriculum as course
@@ -103,7 +103,7 @@ def _folder(path: Path) -> ClassFolder:
         (folder.path / "roster.csv").write_text(PEOPLE, encoding="utf-8")
         roster.enter(folder, folder.path / "roster.csv")
     released = folder.path / "release" / MODULE / f"{MODULE}.ipynb"
-    authored = curriculum.load(MODULE).path
+    authored = curriculum.load(MODULE).files.notebook
     if not released.exists() or released.stat().st_mtime < authored.stat().st_mtime:
         try:
             release(folder, MODULE)
@@ -150,9 +150,9 @@ def _with(released: NotebookNode, answers: dict[str, str], written: str) -> Note
 
 
 def _misconceptions(module: Module) -> dict[str, str]:
-    """For two exercises, a wrong answer that learners really give, from the calibration gallery."""
+    """For two exercises, a wrong answer that learners really give, from the gallery."""
     found: dict[str, str] = {}
-    for answer in calibration.load(module.name).answers:
+    for answer in answers.load(module.name).answers:
         if answer.kind == "wrong" and answer.exercise not in found and len(found) < 2:
             stub, _, _ = module.exercise(answer.exercise).released.partition("    # YOUR CODE HERE")
             body = ast.parse(answer.source).body[-1].body

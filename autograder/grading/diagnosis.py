@@ -1,6 +1,6 @@
 """Names the misconception behind a wrong answer: the known wrong answer that did the same on every hidden input.
 
-Every known answer of `autograder/calibration` is run through the exercise's hidden tests as a student's would be, once
+Every known answer of a module's `answers.py` is run through the exercise's hidden tests as a student's would be, once
 for each class secret, and what it returned is kept. It happens on the grader's side, when there is something to name.
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from autograder.calibration import Answer, Gallery
+from autograder.answers import Answer, Gallery
 from autograder.files import write_atomically
 from autograder.grading.plugin import Outcome
 from autograder.submission import Call, Remote, StudentError, wire

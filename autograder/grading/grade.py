@@ -11,8 +11,8 @@ from pathlib import Path
 
 import torch
 
-from autograder import calibration, curriculum
-from autograder.calibration import Answer
+from autograder import answers, curriculum
+from autograder.answers import Answer
 from autograder.curriculum import Exercise, Module
 from autograder.errors import UserError
 from autograder.grading import plugin, reading
@@ -206,7 +206,6 @@ class Grader:
         children = Children(self._ahead, cells, limits or self.limits, len(names))
         with contextlib.closing(children):
             outcomes = plugin.run(
-                self.root / "autograder" / "hidden_tests" / f"test_{module.name}.py",
                 module,
                 children.open,
                 self._reference(module),
@@ -218,7 +217,7 @@ class Grader:
         return outcomes, children.errors
 
     def _reference(self, module: Module) -> LocalSubmission:
-        stamp = (module.path, module.path.stat().st_mtime_ns)
+        stamp = (module.files.notebook, module.files.notebook.stat().st_mtime_ns)
         if self._references.get(module.name, (None,))[0] != stamp:
             reference = LocalSubmission(reference_cells(module))
             for error in reference.cell_errors:
@@ -251,11 +250,7 @@ class Grader:
         return self._diagnosis(module, exercise.name).misconceptions(outcomes)
 
     def _diagnosis(self, module: Module, exercise: str) -> Diagnosis:
-        files = (
-            module.path,
-            calibration.path(module.name, self.root),
-            self.root / "autograder" / "hidden_tests" / f"test_{module.name}.py",
-        )
+        files = vars(module.files).values()
         key = (module.name, exercise, *(file.stat().st_mtime_ns if file.is_file() else 0 for file in files))
         if key not in self._diagnoses:
 
@@ -265,7 +260,7 @@ class Grader:
                 return self._run(module, reference_cells(module, answer), [exercise], limits=limits)[0]
 
             kept = Kept(self.kept, grading_key(module.name, self.secret, self.limits, self.root)) if self.kept else None
-            self._diagnoses[key] = Diagnosis(calibration.load(module.name, self.root), exercise, outcomes_of, kept)
+            self._diagnoses[key] = Diagnosis(answers.load(module.name, self.root), exercise, outcomes_of, kept)
         return self._diagnoses[key]
 
 

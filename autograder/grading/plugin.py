@@ -78,15 +78,14 @@ class BrokenTests(Exception):
     """The hidden tests of a module cannot be run: a mistake of their author, never of a student."""
 
 
-def specs(tests: Path, module: Module) -> list[Spec]:
+def specs(module: Module) -> list[Spec]:
     """Every hidden test of a module, in the file's order. BrokenTests where the file breaks a rule."""
     judge = _Judge(module)
-    _run(tests, judge, ["--collect-only"])
+    _run(module.files.hidden_tests, judge, ["--collect-only"])
     return judge.specs
 
 
 def run(
-    tests: Path,
     module: Module,
     open_submission: Callable[["Outcome", Sequence["Spec"]], contextlib.AbstractContextManager],
     reference: Any,
@@ -102,14 +101,15 @@ def run(
     yields the Submission. `following` are the specs of the runs after this one.
     """
     judge = _Judge(module, open_submission, reference, secret, data_dir, exercises, enough)
-    _run(tests, judge, [])
+    _run(module.files.hidden_tests, judge, [])
     return judge.outcomes
 
 
 def _run(tests: Path, judge: "_Judge", options: list[str]) -> None:
     if not tests.is_file():
-        raise BrokenTests(f"there are no hidden tests at {tests.name}")
-    arguments = ["-c", os.devnull, f"--rootdir={tests.parent}", "--noconftest", "--import-mode=importlib"]
+        raise BrokenTests(f"there are no hidden tests at {tests.parent.name}/{tests.name}")
+    # From the folder above the module's, so that pytest imports them under a name of this module's own.
+    arguments = ["-c", os.devnull, f"--rootdir={tests.parents[1]}", "--noconftest", "--import-mode=importlib"]
     arguments += ["--capture=no", *(part for name in _OFF.split() for part in ("-p", f"no:{name}"))]
     with _one_at_a_time, _quiet(), _only_our_pytest(tests):
         status = pytest.main([*arguments, *options, str(tests)], plugins=[judge])
@@ -140,11 +140,10 @@ def _only_our_pytest(tests: Path) -> Iterator[None]:
     before = {name: os.environ.get(name) for name in [*ours, "PYTEST_CURRENT_TEST", "PYTEST_VERSION"]}
     os.environ.update(ours)
     mask = os.umask(0o022)  # the student's process is another user, and reads what is put into data_dir
-    stamp = (str(tests), tests.stat().st_mtime_ns)
-    if _imported.get(tests.stem) != stamp:
-        for name in [name for name in sys.modules if name.split(".")[-1] == tests.stem]:
-            del sys.modules[name]
-        _imported[tests.stem] = stamp
+    name, stamp = f"{tests.parent.name}.{tests.stem}", (str(tests), tests.stat().st_mtime_ns)
+    if _imported.get(name) != stamp:
+        sys.modules.pop(name, None)
+        _imported[name] = stamp
     try:
         yield
     finally:

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from autograder import calibration, curriculum
+from autograder import curriculum
 from autograder.grading import reading
 
 VERDICTS = ("passed", "partial", "failed", "error", "timeout", "memory", "crashed", "unanswered", "grader_fault")
@@ -96,7 +96,7 @@ def report_key(path: Path, module: str, secret: str, limits: Any, root: Path = c
 
 def grading_key(module: str, secret: str, limits: Any, root: Path = curriculum.ROOT) -> str:
     """A SHA-256 (hex) of all that makes a Report but the notebook."""
-    return _digest([*_but_tests(module, secret, limits, root), _bytes(_tests(module, root))])
+    return _digest([*_but_tests(module, secret, limits, root), _bytes(curriculum.files(module, root).hidden_tests)])
 
 
 def exercise_keys(path: Path, module: str, secret: str, limits: Any, root: Path = curriculum.ROOT) -> dict[str, str]:
@@ -105,7 +105,7 @@ def exercise_keys(path: Path, module: str, secret: str, limits: Any, root: Path 
     The layout and the comments of the hidden tests make no difference. No keys where the file is not Python.
     """
     try:
-        shared, own = _split(_bytes(_tests(module, root)).decode())
+        shared, own = _split(_bytes(curriculum.files(module, root).hidden_tests).decode())
     except (SyntaxError, ValueError):
         return {}
     parts = [_notebook(path), *_but_tests(module, secret, limits, root), shared.encode()]
@@ -114,11 +114,8 @@ def exercise_keys(path: Path, module: str, secret: str, limits: Any, root: Path 
 
 def _but_tests(module: str, secret: str, limits: Any, root: Path) -> list[bytes]:
     parts = [module.encode(), secret.encode(), repr(limits).encode(), _versions(), _own_sources(root)]
-    return [*parts, _bytes(root / "solutions" / f"{module}.py"), _bytes(calibration.path(module, root))]
-
-
-def _tests(module: str, root: Path) -> Path:
-    return root / "autograder" / "hidden_tests" / f"test_{module}.py"
+    own = curriculum.files(module, root)
+    return [*parts, _bytes(own.notebook), _bytes(own.answers)]
 
 
 def _bytes(file: Path) -> bytes:

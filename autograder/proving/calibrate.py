@@ -6,7 +6,7 @@ Nothing runs here: `trials` says what is to be tried, `runs` tries it, and `row`
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from autograder.calibration import Gallery
+from autograder.answers import Gallery
 from autograder.curriculum import Cell, Exercise, Module
 from autograder.grading.plugin import Spec
 from autograder.proving import mutants, trivial
@@ -127,7 +127,7 @@ def row(
         mutants_in_all=in_all,
         seconds=sum(verdict.seconds for _, verdict in results),
         problems=tuple(problems),
-        survivors=tuple(f"{module.path.name}:{trial.line}\n{trial.name}" for trial in unexplained),
+        survivors=tuple(f"solutions/{module.name}/notebook.py:{trial.line}\n{trial.name}" for trial in unexplained),
     )
 
 

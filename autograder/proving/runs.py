@@ -16,7 +16,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
-from autograder import calibration, curriculum
+from autograder import answers, curriculum
 from autograder.curriculum import Module
 from autograder.errors import UserError
 from autograder.grading import plugin, syntax
@@ -50,7 +50,7 @@ def calibrate(
     `progress(done, total)` is told after each trial. UserError where a module's hidden tests cannot be collected.
     """
     modules = {name: curriculum.load(name, root) for name in names}
-    galleries = {name: calibration.load(name, root) for name in names}
+    galleries = {name: answers.load(name, root) for name in names}
     specs = {name: hidden_tests(module, root) for name, module in modules.items()}
     todo = [
         (name, trial)
@@ -107,7 +107,7 @@ def _patience(found: dict[Task, Verdict], group: list[Task]) -> float:
 def hidden_tests(module: Module, root: Path = curriculum.ROOT) -> list[Spec]:
     """A module's hidden tests, as their markers tell of them. UserError where they break a rule."""
     try:
-        return plugin.specs(root / "autograder" / "hidden_tests" / f"test_{module.name}.py", module)
+        return plugin.specs(module)
     except BrokenTests as error:
         raise UserError(str(error)) from None
 
@@ -183,10 +183,8 @@ class Bench:
         return replace(verdict, diagnosed=told, agrees=tuple(agrees), diagnosable=diagnosable)
 
     def _diagnosis(self, module: Module, exercise: str) -> Diagnosis:
-        gallery = calibration.load(module.name, self.root)
-        tests = self.root / "autograder" / "hidden_tests" / f"test_{module.name}.py"
-        files = (module.path, calibration.path(module.name, self.root), tests)
-        key = (exercise, *((file, file.stat().st_mtime_ns) for file in files))
+        gallery = answers.load(module.name, self.root)
+        key = (exercise, *((file, file.stat().st_mtime_ns) for file in vars(module.files).values()))
         if key not in self._diagnoses:
             self._diagnoses[key] = Diagnosis(
                 gallery, exercise, lambda a: self.grader.outcomes(module, reference_cells(module, a), exercise)

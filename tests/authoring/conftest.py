@@ -101,9 +101,9 @@ def checkout(tmp_path) -> Path:
 
 
 def with_module(root: Path, text: str, name: str = NAME) -> Path:
-    """Write a module's authored file into the checkout."""
-    path = root / "solutions" / f"{name}.py"
-    path.parent.mkdir(exist_ok=True)
+    """Write a module's notebook into the checkout."""
+    path = root / "solutions" / name / "notebook.py"
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     return root
 

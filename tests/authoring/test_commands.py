@@ -45,7 +45,7 @@ def test_check_fails_on_a_stray_folder(lsml, checkout, capsys):
     lsml("build")
     (checkout / "course" / "09_old").mkdir()
     assert lsml("build", "--check") == 1
-    assert "course/09_old: no solutions/09_old.py makes this" in capsys.readouterr().out
+    assert "course/09_old: no solutions/09_old/ makes this" in capsys.readouterr().out
     assert lsml("build", "--check", "01") == 0
 
 
@@ -53,7 +53,7 @@ def test_bad_input_is_one_line(lsml, checkout):
     with pytest.raises(curriculum.UserError, match="no module '7'; there are: 01_sums"):
         lsml("build", "7")
     with_module(checkout, TEXT.replace("points=2", "points=7"))
-    with pytest.raises(curriculum.UserError, match=r"^solutions/01_sums\.py:13: points must be"):
+    with pytest.raises(curriculum.UserError, match=r"^solutions/01_sums/notebook\.py:13: points must be"):
         lsml("build", "--check")
 
 
@@ -61,9 +61,9 @@ def test_new_says_what_it_wrote_and_what_comes_next(lsml, checkout, capsys):
     assert lsml("new", "27_bandits", "Bandits") == 0
     *files, after = capsys.readouterr().out.splitlines()
     assert files == [
-        "solutions/27_bandits.py",
-        "autograder/hidden_tests/test_27_bandits.py",
-        "autograder/calibration/27_bandits.py",
+        "solutions/27_bandits/notebook.py",
+        "solutions/27_bandits/hidden_tests.py",
+        "solutions/27_bandits/answers.py",
     ]
     assert all((checkout / file).is_file() for file in files)
     assert "lsml build 27_bandits" in after

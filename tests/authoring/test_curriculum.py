@@ -105,7 +105,7 @@ def test_loading_again_reads_again_only_after_a_change(checkout):
     first = curriculum.load(NAME, checkout)
     assert curriculum.load(NAME, checkout) is first
     with_module(checkout, TEXT.replace("points=2", "points=3"))
-    os.utime(first.path, ns=(1, 1))
+    os.utime(first.files.notebook, ns=(1, 1))
     assert curriculum.load(NAME, checkout).exercise("total").points == 3
 
 
@@ -113,7 +113,7 @@ def test_names_and_resolve(checkout):
     with_module(checkout, TEXT, "02_more")
     (checkout / "solutions" / "notes.py").write_text("")
     assert curriculum.names(checkout) == ["01_sums", "02_more"]
-    for wanted in ("01", "01_sums", "solutions/01_sums.py", checkout / "course" / "01_sums" / "01_sums.ipynb"):
+    for wanted in ("01", "01_sums", "solutions/01_sums/notebook.py", checkout / "course" / "01_sums" / "01_sums.ipynb"):
         assert curriculum.resolve(wanted, checkout) == "01_sums"
     for wanted in ("03", "sums", "0", "", "notes"):
         with pytest.raises(UserError, match=r"no module '.*'; there are: 01_sums, 02_more"):

@@ -248,7 +248,7 @@ def test_says_file_line_and_what_is_wrong(tmp_path, case):
     assert old in TEXT
     text = TEXT.replace(old, new, 1)
     said = complaint(tmp_path, text)
-    found = re.fullmatch(rf"solutions/{NAME}\.py:(\d+): (.*)", said)
+    found = re.fullmatch(rf"solutions/{NAME}/notebook\.py:(\d+): (.*)", said)
     assert found, said
     assert what in found[2]
     if pointed_at:
@@ -277,7 +277,7 @@ def test_more_than_eight_main_exercises(tmp_path):
     text = TEXT.replace("total=3", "total=11") + more
     line = next(number for number, line in enumerate(text.splitlines(), 1) if 'exercise="one_7"' in line)
     assert complaint(tmp_path, text) == (
-        f"solutions/{NAME}.py:{line}: 9 main exercises are more than 8; mark what goes beyond with extra=true"
+        f"solutions/{NAME}/notebook.py:{line}: 9 main exercises are more than 8; mark what goes beyond with extra=true"
     )
     extra = text.replace('"one_7" points=1', '"one_7" extra=true points=1')
     assert problems(load(NAME, with_module(tmp_path, extra))) == []
@@ -285,28 +285,30 @@ def test_more_than_eight_main_exercises(tmp_path):
 
 def test_a_file_that_is_not_text(tmp_path):
     with_module(tmp_path, "")
-    (tmp_path / "solutions" / f"{NAME}.py").write_bytes(b"# %% [markdown]\n# # T\xff\xfe\n")
-    with pytest.raises(UserError, match=r"solutions/01_sums\.py: is not UTF-8 text"):
+    (tmp_path / "solutions" / NAME / "notebook.py").write_bytes(b"# %% [markdown]\n# # T\xff\xfe\n")
+    with pytest.raises(UserError, match=r"solutions/01_sums/notebook\.py: is not UTF-8 text"):
         load(NAME, tmp_path)
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "x = 1\n"])
 def test_a_file_without_cells(tmp_path, text):
-    assert complaint(tmp_path, text).startswith(f"solutions/{NAME}.py:1: ")
+    assert complaint(tmp_path, text).startswith(f"solutions/{NAME}/notebook.py:1: ")
 
 
 def test_names_of_files(tmp_path):
     for name in ("notes", "1_sums", "03_Sums"):
         with_module(tmp_path, TEXT, name)
+    (tmp_path / "solutions" / "notes.py").write_text("")
     with_module(tmp_path, TEXT)
     with_module(tmp_path, TEXT.replace("01_sums", "01_other"), "01_other")
     with pytest.raises(UserError) as caught:
         build([NAME], tmp_path)
     assert [line.split(":")[0] for line in str(caught.value).split("\n")] == [
-        "solutions/03_Sums.py",
-        "solutions/1_sums.py",
+        "solutions/03_Sums",
+        "solutions/1_sums",
+        "solutions/notes",
         "solutions/notes.py",
-        "solutions/01_other.py",
-        "solutions/01_sums.py",
+        "solutions/01_other",
+        "solutions/01_sums",
     ]
     assert not (tmp_path / "course").exists()

@@ -39,12 +39,12 @@ def test_shows_every_role_and_a_bug(checkout):
     assert any(exercise.forbids for exercise in module.exercises)
 
 
-def test_every_exercise_has_hidden_tests_and_calibration(checkout):
+def test_every_exercise_has_hidden_tests_and_answers(checkout):
     names = {exercise.name for exercise in curriculum.load(NAME, checkout).exercises}
     for path, decorators in [
-        (checkout / "autograder/hidden_tests/test_27_bandits.py", {"exercise"}),
-        (checkout / "autograder/calibration/27_bandits.py", {"wrong"}),
-        (checkout / "autograder/calibration/27_bandits.py", {"right"}),
+        (checkout / "solutions/27_bandits/hidden_tests.py", {"exercise"}),
+        (checkout / "solutions/27_bandits/answers.py", {"wrong"}),
+        (checkout / "solutions/27_bandits/answers.py", {"right"}),
     ]:
         text = path.read_text(encoding="utf-8")
         assert "NN_topic" not in text
@@ -62,7 +62,7 @@ def test_its_notebook_runs(checkout, monkeypatch):
 
 def test_keeps_to_the_style_of_the_house(checkout):
     """An author starts from files that `ruff` leaves as they are."""
-    files = [checkout / "solutions", checkout / "autograder"]
+    files = [checkout / "solutions"]
     config = str(curriculum.ROOT / "pyproject.toml")
     for command in (["check"], ["format", "--check"]):
         run = [sys.executable, "-m", "ruff", *command, "--config", config, *map(str, files)]
@@ -86,9 +86,10 @@ def test_a_title_that_is_none(tmp_path, title):
 def test_never_over_what_is_there(checkout):
     with pytest.raises(UserError, match="the number 27 belongs to 27_bandits"):
         create("27_other", "Other", checkout)
-    left = checkout / "autograder" / "calibration" / "28_more.py"
+    left = checkout / "solutions" / "28_more" / "answers.py"
+    left.parent.mkdir()
     left.write_text("mine")
-    with pytest.raises(UserError, match=r"autograder/calibration/28_more\.py is there already"):
+    with pytest.raises(UserError, match=r"solutions/28_more/answers\.py is there already"):
         create("28_more", "More", checkout)
     assert left.read_text() == "mine"
     assert curriculum.names(checkout) == [NAME]

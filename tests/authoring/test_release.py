@@ -182,11 +182,11 @@ def test_check_sees_what_json_does_not(checkout):
 def test_check_names_folders_that_nothing_makes(checkout):
     build([NAME], checkout)
     (checkout / "course" / "09_old").mkdir()
-    assert strays(checkout) == ["course/09_old: no solutions/09_old.py makes this"]
+    assert strays(checkout) == ["course/09_old: no solutions/09_old/ makes this"]
 
 
 def test_one_malformed_module_keeps_all_from_being_written(checkout):
     with_module(checkout, TEXT.replace("points=2", "points=9"), "02_more")
-    with pytest.raises(curriculum.UserError, match=r"^solutions/02_more\.py:13: points must be"):
+    with pytest.raises(curriculum.UserError, match=r"^solutions/02_more/notebook\.py:13: points must be"):
         build([NAME, "02_more"], checkout)
     assert not (checkout / "course").exists()

@@ -41,7 +41,7 @@ def test_demo_class(tmp_path, capsys):
 
     # What nobody else may see is in nothing that the demo wrote for students.
     solutions = [exercise.solution for exercise in curriculum.load(demo.MODULE).exercises]
-    hidden = (curriculum.ROOT / "autograder" / "hidden_tests" / f"test_{demo.MODULE}.py").read_text()
+    hidden = curriculum.files(demo.MODULE).hidden_tests.read_text()
     secrets = [line for line in hidden.splitlines() if line.startswith("    assert")]
     assert solutions
     assert secrets

@@ -65,7 +65,7 @@ def test_untouched_it_runs_to_its_first_exercise_and_says_so(module, released, e
 
 
 def test_every_exercise_has_hidden_tests_that_point_at_hints_it_has(module):
-    path = curriculum.ROOT / "autograder" / "hidden_tests" / f"test_{module.name}.py"
+    path = module.files.hidden_tests
     marks = [
         node
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))

@@ -3,11 +3,11 @@
 import pytest
 from conftest import TOY, released
 
-from autograder import calibration
+from autograder import answers
 from autograder.grading import Grader, plugin
 from autograder.grading.diagnosis import agree
 
-WRONG = calibration.load("00_toy", TOY).answers
+WRONG = answers.load("00_toy", TOY).answers
 
 
 def told(report, exercise):

@@ -120,8 +120,8 @@ def changed(grader, tmp_path, monkeypatch):
     return changed
 
 
-TESTS = "autograder/hidden_tests/test_00_toy.py"
-REFERENCE = "solutions/00_toy.py"
+TESTS = "solutions/00_toy/hidden_tests.py"
+REFERENCE = "solutions/00_toy/notebook.py"
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_a_module_that_cannot_be_read(grader, full, changed):
     changed(REFERENCE, "# %% tags=", "# %% tag=")
     graded = grader.grade(full)
     assert (graded.status, graded.score, graded.module) == ("grader_fault", None, "00_toy")
-    assert "00_toy.py:6" in graded.notes[0]
+    assert "00_toy/notebook.py:6" in graded.notes[0]
 
 
 def test_a_bug_of_ours_stops_nobody_else(grader, full, monkeypatch, caplog):

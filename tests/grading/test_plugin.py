@@ -2,10 +2,11 @@
 
 import os
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import TOY, released
+from conftest import released
 
 from autograder.grading import plugin
 from autograder.grading.plugin import BrokenTests, cause_of, seed
@@ -20,11 +21,14 @@ from autograder.submission import (
     StudentTimeout,
 )
 
-TESTS = TOY / "autograder" / "hidden_tests" / "test_00_toy.py"
+
+def judged_by(module, path):
+    """The module with its hidden tests in another file."""
+    return replace(module, files=replace(module.files, hidden_tests=path))
 
 
 def test_specs(module):
-    found = {spec.name: spec for spec in plugin.specs(TESTS, module)}
+    found = {spec.name: spec for spec in plugin.specs(module)}
     assert len(found) == 10, "a parametrised function is one test"
     first = found["test_mean_of_squares"]
     assert (first.exercise, first.weight, first.core, first.hint) == ("mean_square", 3, True, 2)
@@ -66,13 +70,13 @@ def file_of(module, says=""):
     ],
 )
 def test_what_a_marker_may_say(module, tmp_path, says, why):
-    path = tmp_path / "test_00_toy.py"
+    path = tmp_path / "hidden_tests.py"
     path.write_text(file_of(module, says))
     if why:
         with pytest.raises(BrokenTests, match=why):
-            plugin.specs(path, module)
+            plugin.specs(judged_by(module, path))
     else:
-        assert plugin.specs(path, module)
+        assert plugin.specs(judged_by(module, path))
 
 
 @pytest.mark.parametrize(
@@ -87,20 +91,21 @@ def test_what_a_marker_may_say(module, tmp_path, says, why):
     ],
 )
 def test_what_a_file_must_hold(module, tmp_path, old, new, why):
-    path = tmp_path / "test_00_toy.py"
+    path = tmp_path / "00_toy" / "hidden_tests.py"
+    path.parent.mkdir()
     path.write_text(file_of(module).replace(old, new, 1))
     with pytest.raises(BrokenTests, match=why) as broken:
-        plugin.specs(path, module)
+        plugin.specs(judged_by(module, path))
     assert "00_toy" in str(broken.value) and "\n" not in str(broken.value)
 
 
 def test_no_file(module, tmp_path):
     with pytest.raises(BrokenTests, match="no hidden tests"):
-        plugin.specs(tmp_path / "test_00_toy.py", module)
+        plugin.specs(judged_by(module, tmp_path / "hidden_tests.py"))
 
 
 def test_nobody_elses_pytest(module, tmp_path, monkeypatch):
-    path = tmp_path / "test_00_toy.py"
+    path = tmp_path / "hidden_tests.py"
     path.write_text(file_of(module))
     planted = "raise SystemExit('planted')"
     (tmp_path / "conftest.py").write_text(planted)
@@ -111,26 +116,26 @@ def test_nobody_elses_pytest(module, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTEST_ADDOPTS", "--no-such-option")
     monkeypatch.setenv("PYTEST_PLUGINS", "planted_plugin")
-    assert len(plugin.specs(path, module)) == 6
+    assert len(plugin.specs(judged_by(module, path))) == 6
     assert os.environ["PYTEST_ADDOPTS"] == "--no-such-option" and "planted_plugin" not in sys.modules
     assert {file.name for file in tmp_path.iterdir()} - {"__pycache__"} == {
         "conftest.py",
         "test_more.py",
         "planted_plugin.py",
         "pytest.ini",
-        "test_00_toy.py",
+        "hidden_tests.py",
     }
 
 
 def test_an_edited_file_is_read_again(module, tmp_path):
     for folder, says in [("a", "weight=2"), ("b", "weight=3")]:
-        path = tmp_path / folder / "test_00_toy.py"
+        path = tmp_path / folder / "hidden_tests.py"
         path.parent.mkdir()
         path.write_text(file_of(module, f", {says}"))
-        assert plugin.specs(path, module)[0].weight == int(says[-1])
+        assert plugin.specs(judged_by(module, path))[0].weight == int(says[-1])
     path.write_text(file_of(module, ", weight=4"))
     os.utime(path, ns=(1, 1))
-    assert plugin.specs(path, module)[0].weight == 4
+    assert plugin.specs(judged_by(module, path))[0].weight == 4
 
 
 def test_inputs_are_fixed_by_secret_module_and_test():

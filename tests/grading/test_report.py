@@ -63,7 +63,7 @@ def test_what_the_key_depends_on(module, write, root):
         report_key(path, "00_toy", "another", Limits(), root),
         report_key(path, "00_toy", "secret", replace(Limits(), memory_mb=1), root),
     }
-    for file in ("solutions/00_toy.py", "autograder/hidden_tests/test_00_toy.py", "autograder/calibration/00_toy.py"):
+    for file in ("solutions/00_toy/notebook.py", "solutions/00_toy/hidden_tests.py", "solutions/00_toy/answers.py"):
         with (root / file).open("a") as opened:
             opened.write("\n# changed\n")
         others.add(report_key(path, "00_toy", "secret", Limits(), root))
@@ -79,7 +79,7 @@ def test_what_cannot_be_read_has_a_key_too(tmp_path, root):
 
 
 def test_what_the_keys_of_exercises_depend_on(module, write, root):
-    path, tests = write(released(module)), root / "autograder" / "hidden_tests" / "test_00_toy.py"
+    path, tests = write(released(module)), root / "solutions" / "00_toy" / "hidden_tests.py"
     text = tests.read_text()
 
     def changed(old, new, file=tests):
@@ -98,7 +98,7 @@ def test_what_the_keys_of_exercises_depend_on(module, write, root):
     assert changed(text[:20], f"# more\n{text[:20]}") == set()
     assert changed("import pytest", "import pytest\nTOLERANCE = 3") == everything
     assert changed("import pytest", "import pytest (") == everything
-    assert changed("# %%", "# %%\n", root / "solutions" / "00_toy.py") == everything
+    assert changed("# %%", "# %%\n", root / "solutions" / "00_toy" / "notebook.py") == everything
     keys = exercise_keys(path, "00_toy", "secret", Limits(), root)
     for other in (
         exercise_keys(write(released(module, "all"), "other.ipynb"), "00_toy", "secret", Limits(), root),

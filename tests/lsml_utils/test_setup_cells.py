@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-MODULES = sorted((Path(__file__).parents[2] / "solutions").glob("[0-9][0-9]_*.py"))
+MODULES = sorted((Path(__file__).parents[2] / "solutions").glob("*/notebook.py"))
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.parent.name)
 def test_the_setup_cell_says_how_to_install(path):
     after = path.read_text(encoding="utf-8").partition('# %% tags=["setup"]\n')[2]
     cell = after.partition("\n# %%")[0]

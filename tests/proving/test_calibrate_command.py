@@ -11,7 +11,7 @@ import time
 import psutil
 import pytest
 
-from autograder import calibration, cli, curriculum
+from autograder import answers, cli, curriculum
 from autograder.proving.calibrate import Row
 from autograder.proving.commands import run
 from autograder.proving.table import show
@@ -43,8 +43,8 @@ def weaken(file, test):
 
 
 def test_a_weakened_hidden_test_fails_the_command_which_names_what_slipped_through(copy):
-    weak = next(answer for answer in calibration.load("01_gradient_descent").answers if len(answer.fails) == 1)
-    weaken(copy / "autograder" / "hidden_tests" / "test_01_gradient_descent.py", weak.fails[0])
+    weak = next(answer for answer in answers.load("01_gradient_descent").answers if len(answer.fails) == 1)
+    weaken(copy / "solutions" / "01_gradient_descent" / "hidden_tests.py", weak.fails[0])
     done = calibrate(copy, "01", "--exercise", weak.exercise, "--sample", "1", "--jobs", "2")
     assert done.returncode == 1, done.stderr
     assert f"✗ {weak.exercise}: wrong answer {weak.name} " in done.stdout

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from autograder.calibration import Answer, Equivalent, Gallery
+from autograder.answers import Answer, Equivalent, Gallery
 from autograder.curriculum import Cell, Exercise, Module
 from autograder.grading.plugin import Spec
 from autograder.proving.calibrate import Trial, Verdict, row, trials
@@ -93,7 +93,7 @@ def test_a_survivor_counts_against_the_bar_unless_it_is_explained(module, exerci
     survived = {"-_return_x_+_x\n+_return_x": Verdict(1.0)}
     found = judged(module, exercise, **survived)
     assert found.problems == ("1 of 2 mutants are killed or explained; the bar is 95%",)
-    assert found.survivors == ("98_bars.py:12\n- return x + x\n+ return x",)
+    assert found.survivors == ("solutions/98_bars/notebook.py:12\n- return x + x\n+ return x",)
     gallery = replace(GALLERY, equivalents=(Equivalent("double", "- return x + x\n+ return x", "x is 0"),))
     found = judged(module, exercise, gallery, **survived)
     assert (found.problems, found.killed, found.explained) == ((), 1, 1)

@@ -1,15 +1,15 @@
-"""The calibration files: what an author writes is what an answer runs as."""
+"""The `answers.py` of modules: what an author writes is what an answer runs as."""
 
 import pytest
 
-from autograder import calibration
+from autograder import answers, curriculum
 from autograder.errors import UserError
 
 FILE = '''"""A gallery."""
 
 import math
 
-from autograder.calibration import equivalent, right, wrong
+from autograder.answers import equivalent, right, wrong
 
 
 @wrong("double", "squares instead", fails=["test_doubles"])
@@ -36,14 +36,14 @@ equivalent("double", diff="- 2 * x\\n+ x * 2", reason="products commute")
 
 
 def write(tmp_path, text, name="99_doubling"):
-    file = calibration.path(name, tmp_path)
+    file = curriculum.files(name, tmp_path).answers
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text)
     return name
 
 
 def test_answers_are_read_with_what_their_decorators_say(tmp_path):
-    gallery = calibration.load(write(tmp_path, FILE), tmp_path)
+    gallery = answers.load(write(tmp_path, FILE), tmp_path)
     squares, forgetful = gallery.wrong("double")
     assert (squares.name, squares.says, squares.fails) == ("squares", "squares instead", ("test_doubles",))
     assert forgetful.replaces == "Doubler"
@@ -53,7 +53,7 @@ def test_answers_are_read_with_what_their_decorators_say(tmp_path):
 
 
 def test_an_answer_runs_behind_the_reference_and_takes_its_name(tmp_path):
-    gallery = calibration.load(write(tmp_path, FILE), tmp_path)
+    gallery = answers.load(write(tmp_path, FILE), tmp_path)
     space = {}
     exec(gallery.wrong("double")[0].cell("def double(x):\n    return 2 * x\n"), space)
     assert space["double"](3) == 9
@@ -65,21 +65,21 @@ def test_an_answer_runs_behind_the_reference_and_takes_its_name(tmp_path):
 
 
 def test_comments_stay_and_the_graders_own_names_do_not_come_along(tmp_path):
-    source = calibration.load(write(tmp_path, FILE), tmp_path).wrong("double")[0].source
+    source = answers.load(write(tmp_path, FILE), tmp_path).wrong("double")[0].source
     assert "# a comment that stays" in source
     assert "import math" in source
     assert "autograder" not in source
 
 
 def test_a_module_without_a_file_has_an_empty_gallery(tmp_path):
-    assert calibration.load("99_doubling", tmp_path) == calibration.Gallery("99_doubling")
+    assert answers.load("99_doubling", tmp_path) == answers.Gallery("99_doubling")
 
 
 def test_a_changed_file_is_read_again(tmp_path):
     name = write(tmp_path, FILE)
-    assert len(calibration.load(name, tmp_path).answers) == 3
+    assert len(answers.load(name, tmp_path).answers) == 3
     write(tmp_path, FILE.replace('@right("double", "adds")\n', ""))
-    assert len(calibration.load(name, tmp_path).answers) == 2
+    assert len(answers.load(name, tmp_path).answers) == 2
 
 
 @pytest.mark.parametrize(
@@ -96,5 +96,5 @@ def test_a_changed_file_is_read_again(tmp_path):
 )
 def test_a_mistake_in_the_file_is_one_line(tmp_path, text, says):
     with pytest.raises(UserError, match=says) as caught:
-        calibration.load(write(tmp_path, text), tmp_path)
+        answers.load(write(tmp_path, text), tmp_path)
     assert "\n" not in str(caught.value)

@@ -16,7 +16,7 @@ class Tree:
 
     def __init__(self, root, bench):
         self.root, self.bench = root, bench
-        self.module_file, self.tests_file, self.calibration_file = create(NAME, "Proving", root)
+        self.module_file, self.tests_file, self.answers_file = create(NAME, "Proving", root)
 
     @property
     def module(self):
@@ -42,7 +42,7 @@ def bench(tmp_path_factory):
 def tree(bench):
     tree = Tree(bench.root, bench)
     yield tree
-    for file in (tree.module_file, tree.tests_file, tree.calibration_file):
+    for file in (tree.module_file, tree.tests_file, tree.answers_file):
         file.unlink()
 
 
@@ -66,7 +66,7 @@ def test_a_weak_hidden_test_is_told_by_the_wrong_answers_that_slip_through(tree)
 
 def test_a_wrong_answer_must_fail_the_test_that_it_names(tree):
     tree.change(
-        tree.calibration_file, 'fails=["test_refuses_weights', 'fails=["test_weighs_every_value", "test_refuses_weights'
+        tree.answers_file, 'fails=["test_refuses_weights', 'fails=["test_weighs_every_value", "test_refuses_weights'
     )
     row = tree.calibrate("weighted_mean")
     assert [
@@ -76,7 +76,7 @@ def test_a_wrong_answer_must_fail_the_test_that_it_names(tree):
 
 
 def test_a_right_answer_that_loses_points_is_named_with_the_test(tree):
-    tree.change(tree.calibration_file, "return above / below", "return above / below * (1 + 1e-6)")
+    tree.change(tree.answers_file, "return above / below", "return above / below * (1 + 1e-6)")
     (problem,) = tree.calibrate("weighted_mean").problems
     assert problem.startswith(
         "right answer with_a_loop loses points: test_weighs_every_value (failed: other values: off by"
@@ -97,26 +97,26 @@ def test_mutants_that_survive_are_listed_with_their_place_and_diff(tree):
     row = tree.calibrate("merge_means", sample=None)
     assert any("mutants are killed or explained; the bar is 95%" in problem for problem in row.problems)
     line = next(i for i, text in enumerate(tree.module_file.read_text().splitlines(), 1) if "n_a * mean_a" in text)
-    assert any(survivor.startswith(f"98_proving.py:{line}\n- return") for survivor in row.survivors)
+    assert any(survivor.startswith(f"solutions/98_proving/notebook.py:{line}\n- return") for survivor in row.survivors)
 
 
 def test_wrong_answers_that_no_input_tells_apart_may_stand_for_each_other(tree):
     twin = "\n\n@wrong('merge_means', 'also swaps them', fails=['test_agrees_with_the_mean_of_all_values'])\n"
     twin += "def twin(mean_a, n_a, mean_b, n_b):\n    return (n_b * mean_a + n_a * mean_b) / (n_a + n_b)\n"
-    tree.calibration_file.write_text(tree.calibration_file.read_text() + twin)
+    tree.answers_file.write_text(tree.answers_file.read_text() + twin)
     row = tree.calibrate("merge_means")
     assert row.problems == ()
     assert row.diagnosed == (3, 3)
 
 
 def test_a_slip_of_the_pen_is_no_wrong_answer(tree):
-    tree.change(tree.calibration_file, "return float(x.mean())", "return float(mean_of(x))")
+    tree.change(tree.answers_file, "return float(x.mean())", "return float(mean_of(x))")
     problems = tree.calibrate("weighted_mean").problems
     assert any(p.startswith("unweighted: cannot be run as it stands: NameError") for p in problems)
 
 
 def test_a_forbidden_name_makes_even_a_right_answer_lose_all(tree):
-    tree.change(tree.calibration_file, "return above / below", "return float(np.average(x, weights=w))")
+    tree.change(tree.answers_file, "return above / below", "return float(np.average(x, weights=w))")
     (problem,) = tree.calibrate("weighted_mean").problems
     assert problem.startswith("right answer with_a_loop loses points: the rule on names")
 

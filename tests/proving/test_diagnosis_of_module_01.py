@@ -5,20 +5,20 @@ from itertools import zip_longest
 
 import pytest
 
-from autograder import calibration, curriculum
+from autograder import answers, curriculum
 from autograder.grading import Grader
 from autograder.proving.calibrate import Trial
 from autograder.proving.runs import Bench
 
 NAME = "01_gradient_descent"
-MODULE, GALLERY = curriculum.load(NAME), calibration.load(NAME)
+MODULE, GALLERY = curriculum.load(NAME), answers.load(NAME)
 
 
 def notebooks():
     """The released notebook with a wrong answer in every exercise that still has one, until all were handed in."""
     released = (curriculum.ROOT / "course" / NAME / f"{NAME}.ipynb").read_text(encoding="utf-8")
-    for answers in zip_longest(*(GALLERY.wrong(exercise.name) for exercise in MODULE.exercises)):
-        given = {answer.exercise: answer for answer in answers if answer is not None}
+    for given_at_once in zip_longest(*(GALLERY.wrong(exercise.name) for exercise in MODULE.exercises)):
+        given = {answer.exercise: answer for answer in given_at_once if answer is not None}
         notebook = json.loads(released)
         for cell in notebook["cells"]:
             if cell["id"] in given:

@@ -47,8 +47,7 @@ def graded(tmp_path_factory):
     alice.cells.append(nbformat.v4.new_code_cell(f"note = '{CANARY}-alice'"))
     bob = copy.deepcopy(released_notebook(module))
     paths = [str(folder.path / "gradebook.db"), str(folder.submission("alice", MODULE)), str(folder.private / "secret")]
-    paths += [str(path) for path in (curriculum.ROOT / "solutions").glob("*.py")]
-    paths += [str(path) for path in (curriculum.ROOT / "autograder" / "hidden_tests").glob("*.py")]
+    paths += [str(path) for path in (curriculum.ROOT / "solutions").glob("*/*.py")]
     for cell in bob.cells:
         if cell.metadata.lsml.role == "exercise":
             name = cell.metadata.lsml.name
@@ -90,7 +89,7 @@ def test_the_attacker_gets_no_points_and_leaves_nothing(graded):
         assert book.find_submission(MODULE, "bob").score == 0
         assert book.find_submission(MODULE, "alice").score > 0
     assert list(graded.path.rglob("*.owned")) == []
-    assert list((curriculum.ROOT / "solutions").glob("*.owned")) == []
+    assert list((curriculum.ROOT / "solutions").rglob("*.owned")) == []
 
 
 def test_the_search_would_find_a_canary_where_one_belongs(graded):

@@ -150,9 +150,7 @@ def test_only_its_own_files_of_ours_are_there(attack):
     assert submission.attack() == (files, ["box", "lsml_utils"])
 
 
-@pytest.mark.parametrize(
-    "name", ["autograder", "autograder.judging", "solutions", "autograder.hidden_tests", "conftest"]
-)
+@pytest.mark.parametrize("name", ["autograder", "autograder.judging", "solutions", "autograder.answers", "conftest"])
 def test_the_grader_cannot_be_imported(attack, name):
     submission = attack(
         f"""

@@ -24,11 +24,11 @@ def root(tmp_path_factory):
     """The toy course with canaries in what a student must not see."""
     root = tmp_path_factory.mktemp("course")
     shutil.copytree(TOY, root, dirs_exist_ok=True)
-    tests = root / "autograder" / "hidden_tests" / "test_00_toy.py"
+    tests = root / "solutions" / "00_toy" / "hidden_tests.py"
     tests.write_text(
         f"SECRET = {CANARY!r}\n" + tests.read_text().replace("):\n    ", f", canary={CANARY!r}):\n    ", 0)
     )
-    solution = root / "solutions" / "00_toy.py"
+    solution = root / "solutions" / "00_toy" / "notebook.py"
     solution.write_text(
         solution.read_text().replace("### BEGIN SOLUTION", f"### BEGIN SOLUTION\n    canary = {CANARY!r}")
     )

@@ -10,7 +10,7 @@ import math
 import numpy as np
 import torch
 
-from autograder.calibration import equivalent, right, wrong
+from autograder.answers import equivalent, right, wrong
 
 # ------------------------------------------------------------------------------------------------------- mse_loss
 

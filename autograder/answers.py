@@ -1,4 +1,4 @@
-"""Wrong and right answers that prove the hidden tests, one file a module: `NN_topic.py` beside this one.
+"""The vocabulary of a module's `answers.py`: wrong and right answers that prove its hidden tests.
 
     @wrong("mse_gradient", "averages over the features instead of the rows", fails=["test_agrees_with_the_reference"])
     def averages_over_features(X, y, theta):
@@ -20,10 +20,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from autograder import curriculum
 from autograder.errors import UserError
-
-FOLDER = Path(__file__).parent
-ROOT = FOLDER.parents[1]
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,7 @@ class Equivalent:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Everything that a module's calibration file holds, in the file's order."""
+    """Everything that a module's `answers.py` holds, in the file's order."""
 
     module: str
     answers: tuple[Answer, ...] = ()
@@ -113,14 +111,9 @@ def equivalent(exercise: str, *, diff: str, reason: str) -> Equivalent:
     return Equivalent(exercise, diff, reason)
 
 
-def path(module: str, root: Path = ROOT) -> Path:
-    """Where the module's calibration file stands."""
-    return root / "autograder" / "calibration" / f"{module}.py"
-
-
-def load(module: str, root: Path = ROOT) -> Gallery:
-    """Read a module's gallery; an empty one where it has no calibration file yet."""
-    file = path(module, root)
+def load(module: str, root: Path = curriculum.ROOT) -> Gallery:
+    """Read a module's gallery; an empty one where it has no `answers.py` yet. UserError where that is malformed."""
+    file = curriculum.files(module, root).answers
     if not file.is_file():
         return Gallery(module)
     return _read(module, file, file.stat().st_mtime_ns)
@@ -132,7 +125,7 @@ def _read(module: str, file: Path, _mtime: int) -> Gallery:
     try:
         tree = ast.parse(text)
     except SyntaxError as error:
-        raise UserError(f"{file.name}, line {error.lineno}: {error.msg}") from None
+        raise UserError(f"{_shown(file)}, line {error.lineno}: {error.msg}") from None
     imports = "".join(f"{ast.unparse(node)}\n" for node in tree.body if _is_import_for_answers(node))
     answers, equivalents = [], []
     for node in tree.body:
@@ -150,9 +143,13 @@ def _read(module: str, file: Path, _mtime: int) -> Gallery:
     for answer in answers:
         if names.count(answer.name) > 1:
             raise UserError(
-                f"{file.name}, line {answer.line}: `{answer.name}` is defined twice; give each its own name"
+                f"{_shown(file)}, line {answer.line}: `{answer.name}` is defined twice; give each its own name"
             )
     return Gallery(module, tuple(answers), tuple(equivalents))
+
+
+def _shown(file: Path) -> str:
+    return "/".join(file.parts[-3:])
 
 
 def _is_import_for_answers(node: ast.stmt) -> bool:
@@ -170,7 +167,7 @@ def _evaluate(node: ast.expr, file: Path) -> Mark | Equivalent | None:
         keywords = {keyword.arg: ast.literal_eval(keyword.value) for keyword in node.keywords}
         return _SAYINGS[node.func.id](*arguments, **keywords)
     except (TypeError, ValueError) as error:
-        raise UserError(f"{file.name}, line {node.lineno}: {node.func.id}(...): {error}") from None
+        raise UserError(f"{_shown(file)}, line {node.lineno}: {node.func.id}(...): {error}") from None
 
 
 _SAYINGS = {"wrong": wrong, "right": right, "equivalent": equivalent}

@@ -5,7 +5,7 @@ The text of a wrong answer ends the sentence "It behaves like one that ...".
 
 import numpy as np
 
-from autograder.calibration import right, wrong
+from autograder.answers import right, wrong
 
 
 @wrong("weighted_mean", "leaves the weights out", fails=["test_weighs_every_value"])

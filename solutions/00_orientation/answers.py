@@ -9,7 +9,7 @@ import statistics
 import numpy as np
 import torch
 
-from autograder.calibration import right, wrong
+from autograder.answers import right, wrong
 
 # ---------------------------------------------------------------------------------------------------- standardize
 

@@ -1,6 +1,6 @@
 import numpy as np
 
-from autograder.calibration import right, wrong
+from autograder.answers import right, wrong
 
 
 @wrong("mean_square", "forgets to square", fails=["test_mean_of_squares"])

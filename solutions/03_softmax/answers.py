@@ -11,7 +11,7 @@ import math
 import numpy as np
 import torch
 
-from autograder.calibration import right, wrong
+from autograder.answers import right, wrong
 
 # ------------------------------------------------------------------------------------------- binary_cross_entropy
 
