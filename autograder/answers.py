@@ -1,13 +1,22 @@
 """The vocabulary of a module's `answers.py`: wrong and right answers that prove its hidden tests.
 
-    @wrong("mse_gradient", "averages over the features instead of the rows", fails=["test_agrees_with_the_reference"])
-    def averages_over_features(X, y, theta):
-        return X.T @ (X @ theta - y) / X.shape[1]
+    wrong(
+        "mse_gradient",
+        "averages over the features instead of the rows",
+        fails=["test_gradient_agrees_with_autograd"],
+        edit={"/ len(y)": "/ X.shape[1]"},
+    )
+
+    @wrong("mse_gradient", "takes central differences of the loss", fails=["test_gradient_of_a_huge_problem"])
+    def by_differences(X, y, theta): ...
 
     @right("mse_gradient", "explicit loops")
     def with_loops(X, y, theta): ...
 
     equivalent("mse_gradient", diff="- X.T @ r\n+ r @ X", reason="the same sum, r being one-dimensional")
+
+A wrong answer is an edit of the reference's own answer wherever it can be one: each text to be replaced stands in it
+exactly once, docstrings not counted. Where its structure differs it is a whole function.
 
 These files are read, never imported: an answer runs in a student's place, after the setup cells and the exercise's
 own reference cell, so it may use whatever stands there (a class may derive from the reference's). The file's own
@@ -15,7 +24,9 @@ imports come along; any other definition that stands undecorated in it does not 
 """
 
 import ast
-from dataclasses import dataclass
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -26,13 +37,14 @@ from autograder.errors import UserError
 
 @dataclass(frozen=True)
 class Mark:
-    """What a decorator says of the definition beneath it, which it leaves alone."""
+    """What `wrong` or `right` says of an answer. As a decorator it leaves the definition beneath it alone."""
 
     exercise: str
     kind: str
     says: str
     fails: tuple[str, ...]
     replaces: str
+    edit: dict[str, str] = field(default_factory=dict)
 
     def __call__(self, definition: Any) -> Any:
         return definition
@@ -43,7 +55,8 @@ class Answer:
     """A wrong or right answer of one exercise.
 
     `says` is the misconception ("It behaves like one that <says>.") or the style; `fails` names the hidden tests that
-    a wrong one must fail; `source` is its definition, behind the file's imports.
+    a wrong one must fail. It is either an `edit` of the reference's answer, or `source`: a definition of its own,
+    behind the file's imports.
     """
 
     exercise: str
@@ -54,9 +67,15 @@ class Answer:
     replaces: str
     source: str
     line: int
+    edit: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def cell(self, solution: str) -> str:
-        """The exercise cell that a student with this answer would hand in; `solution` is the reference's own cell."""
+        """The exercise cell that a student with this answer would hand in; `solution` is the reference's own cell.
+
+        ValueError where an edit does not fit the solution.
+        """
+        if self.edit:
+            return edited(solution, self.edit)
         binding = "" if self.name == self.replaces else f"\n\n{self.replaces} = {self.name}"
         return f"{solution.rstrip()}\n\n\n{self.source}{binding}\n"
 
@@ -91,14 +110,24 @@ class Gallery:
         return tuple(e for e in self.equivalents if e.exercise == exercise)
 
 
-def wrong(exercise: str, misconception: str, *, fails: list[str], replaces: str | None = None) -> Mark:
+def wrong(
+    exercise: str,
+    misconception: str,
+    *,
+    fails: list[str],
+    replaces: str | None = None,
+    edit: dict[str, str] | None = None,
+) -> Mark:
     """Mark a wrong answer. `misconception` completes "It behaves like one that ..."; `fails`: tests it must fail.
 
-    `replaces` is the name that the answer takes where the exercise's cell defines more than one.
+    `edit`: what is replaced in the reference's answer, by what; without it this decorates a whole definition, and
+    `replaces` is the name that this takes where the exercise's cell defines more than one.
     """
     if isinstance(fails, str) or not fails:
         raise TypeError("fails is a list that names at least one hidden test")
-    return Mark(exercise, "wrong", misconception, tuple(fails), replaces or exercise)
+    if edit is not None and replaces is not None:
+        raise TypeError("an edit replaces text, so replaces= has no meaning beside it")
+    return Mark(exercise, "wrong", misconception, tuple(fails), replaces or exercise, dict(edit or {}))
 
 
 def right(exercise: str, style: str, *, replaces: str | None = None) -> Mark:
@@ -111,12 +140,58 @@ def equivalent(exercise: str, *, diff: str, reason: str) -> Equivalent:
     return Equivalent(exercise, diff, reason)
 
 
+def edited(solution: str, edit: Mapping[str, str]) -> str:
+    """The solution with each text replaced. ValueError where one does not stand in it exactly once.
+
+    Docstrings do not count and are never changed.
+    """
+    code, spans = _without_docstrings(solution), []
+    for old, new in edit.items():
+        if (count := code.count(old)) != 1:
+            raise ValueError(f"{old!r} stands {count} times in the reference's answer, not once")
+        spans.append((code.index(old), code.index(old) + len(old), new))
+    spans.sort()
+    if any(one[1] > other[0] for one, other in itertools.pairwise(spans)):
+        raise ValueError("two of its texts overlap")
+    for start, end, new in reversed(spans):
+        solution = solution[:start] + new + solution[end:]
+    try:
+        ast.parse(solution)
+    except SyntaxError as error:
+        raise ValueError(f"what it makes is not valid Python: {error.msg}") from None
+    return solution
+
+
+def _without_docstrings(source: str) -> str:
+    """The source, the lines of its docstrings filled with a character that no source holds."""
+    lines = source.split("\n")
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and ast.get_docstring(node):
+            docstring = node.body[0]
+            for number in range(docstring.lineno - 1, docstring.end_lineno):
+                lines[number] = "\0" * len(lines[number])
+    return "\n".join(lines)
+
+
 def load(module: str, root: Path = curriculum.ROOT) -> Gallery:
     """Read a module's gallery; an empty one where it has no `answers.py` yet. UserError where that is malformed."""
     file = curriculum.files(module, root).answers
     if not file.is_file():
         return Gallery(module)
-    return _read(module, file, file.stat().st_mtime_ns)
+    gallery = _read(module, file, file.stat().st_mtime_ns)
+    for answer in gallery.answers:
+        if answer.edit:
+            _check_edit(answer, module, root, file)
+    return gallery
+
+
+def _check_edit(answer: Answer, module: str, root: Path, file: Path) -> None:
+    try:
+        answer.cell(curriculum.load(module, root).exercise(answer.exercise).solution)
+    except KeyError:
+        raise UserError(f"{_shown(file)}:{answer.line}: {module} has no exercise {answer.exercise!r}") from None
+    except ValueError as error:
+        raise UserError(f"{_shown(file)}:{answer.line}: edit: {error}") from None
 
 
 @lru_cache(maxsize=64)
@@ -125,7 +200,7 @@ def _read(module: str, file: Path, _mtime: int) -> Gallery:
     try:
         tree = ast.parse(text)
     except SyntaxError as error:
-        raise UserError(f"{_shown(file)}, line {error.lineno}: {error.msg}") from None
+        raise UserError(f"{_shown(file)}:{error.lineno}: {error.msg}") from None
     imports = "".join(f"{ast.unparse(node)}\n" for node in tree.body if _is_import_for_answers(node))
     answers, equivalents = [], []
     for node in tree.body:
@@ -133,18 +208,23 @@ def _read(module: str, file: Path, _mtime: int) -> Gallery:
             for decorator in node.decorator_list:
                 mark = _evaluate(decorator, file)
                 if isinstance(mark, Mark):
+                    if mark.edit:
+                        raise UserError(f"{_shown(file)}:{node.lineno}: an edit stands alone, above no definition")
                     source = imports + ("\n\n" if imports else "") + _undecorated(text, node)
                     answers.append(Answer(name=node.name, source=source, line=node.lineno, **vars(mark)))
         elif isinstance(node, ast.Expr):
             said = _evaluate(node.value, file)
             if isinstance(said, Equivalent):
                 equivalents.append(said)
+            elif isinstance(said, Mark):
+                if not said.edit:
+                    raise UserError(f"{_shown(file)}:{node.lineno}: say edit=, or write it above a definition")
+                name = f"{file.name}:{node.lineno}"
+                answers.append(Answer(name=name, source="", line=node.lineno, **vars(said)))
     names = [answer.name for answer in answers]
     for answer in answers:
         if names.count(answer.name) > 1:
-            raise UserError(
-                f"{_shown(file)}, line {answer.line}: `{answer.name}` is defined twice; give each its own name"
-            )
+            raise UserError(f"{_shown(file)}:{answer.line}: `{answer.name}` is defined twice; give each its own name")
     return Gallery(module, tuple(answers), tuple(equivalents))
 
 
@@ -167,7 +247,7 @@ def _evaluate(node: ast.expr, file: Path) -> Mark | Equivalent | None:
         keywords = {keyword.arg: ast.literal_eval(keyword.value) for keyword in node.keywords}
         return _SAYINGS[node.func.id](*arguments, **keywords)
     except (TypeError, ValueError) as error:
-        raise UserError(f"{_shown(file)}, line {node.lineno}: {node.func.id}(...): {error}") from None
+        raise UserError(f"{_shown(file)}:{node.lineno}: {node.func.id}(...): {error}") from None
 
 
 _SAYINGS = {"wrong": wrong, "right": right, "equivalent": equivalent}

@@ -1,6 +1,6 @@
-"""What a hidden test imports: how close an answer is, what runs on the student's side, what the student raised.
+"""What a hidden test imports: inputs of every kind, how close an answer is, what runs on the student's side.
 
-    from autograder.judging import close, student_side
+    from autograder.judging import close, kinds, student_side
 
 Everything here judges as `error <= tolerance`, never as `not error > tolerance`, so that NaN never passes.
 """
@@ -15,7 +15,23 @@ import torch
 
 from autograder.submission import StudentError
 
-__all__ = ["Comparison", "StudentError", "close", "is_array", "raises_student", "relative_error", "student_side"]
+__all__ = [
+    "EPS",
+    "Comparison",
+    "StudentError",
+    "close",
+    "fresh",
+    "frozen",
+    "is_array",
+    "kinds",
+    "raises_student",
+    "relative_error",
+    "student_side",
+    "sum_rounding",
+    "unchanged",
+]
+
+EPS = float(np.finfo(np.float64).eps)
 
 
 @dataclass(frozen=True)
@@ -92,6 +108,55 @@ def is_array(x: Any, shape: tuple[int | None, ...] | None = None, dtype: Any = N
     return x.dtype == np.dtype(dtype)
 
 
+def sum_rounding(n: int, size: float | np.ndarray, eps: float = EPS) -> float | np.ndarray:
+    """How far two sums of the same n products may lie apart, in whatever order each is taken: 4 n eps size.
+
+    `size` is the sum of the products' absolute values. One sum is off by at most n eps size (Higham 2002, section 3.1);
+    both sides err, and a right answer may round once or twice more than the reference.
+    """
+    return 4 * n * eps * size
+
+
+def frozen(array: Any) -> np.ndarray:
+    """A read-only copy."""
+    array = np.array(array)
+    array.flags.writeable = False
+    return array
+
+
+def kinds(rng: np.random.Generator, *shapes: tuple[int, ...]) -> dict[str, tuple[np.ndarray, ...]]:
+    """Arrays as they come in practice, name -> one array of each shape.
+
+    Standard normal in float64 (strided with a step of 2 along the first axis and of -3 along the last; in Fortran
+    order; read-only) and float32; whole numbers from -9 to 9 in int64 and int8, from 0 to 255 in uint8. No axis may
+    have length 0.
+    """
+    normal = [np.asarray(rng.standard_normal(shape)) for shape in shapes]
+    whole = [np.asarray(rng.integers(-9, 10, shape)) for shape in shapes]
+    return {
+        "strided": tuple(_strided(array) for array in normal),
+        "Fortran order": tuple(np.array(array, order="F") for array in normal),
+        "read-only": tuple(frozen(array) for array in normal),
+        "float32": tuple(array.astype(np.float32) for array in normal),
+        "int64": tuple(whole),
+        "int8": tuple(array.astype(np.int8) for array in whole),
+        "uint8": tuple(np.asarray(rng.integers(0, 256, shape, np.uint8)) for shape in shapes),
+    }
+
+
+def _strided(array: np.ndarray) -> np.ndarray:
+    """The same numbers, as every second entry along the first axis and every third, backwards, along the last."""
+    if array.ndim == 0:
+        return array
+    steps = [1] * array.ndim
+    steps[-1] = -3
+    steps[0] = 2 if array.ndim > 1 else -2
+    view = np.zeros([n * abs(step) for n, step in zip(array.shape, steps, strict=True)])
+    view = view[tuple(slice(None, None, step) for step in steps)]
+    view[...] = array
+    return view
+
+
 def student_side(function: Callable) -> Callable:
     """Mark a helper that runs in the student's process. Its source is sent there, so it may hold nothing secret.
 
@@ -100,6 +165,23 @@ def student_side(function: Callable) -> Callable:
     """
     function.__lsml_student_side__ = True
     return function
+
+
+@student_side
+def unchanged(name, arguments):
+    """Whether a call leaves its arguments as they are, dtypes included (runs over there)."""
+    before = [np.array(argument, copy=True) for argument in arguments]
+    getattr(student, name)(*arguments)  # noqa: F821
+    pairs = zip(before, arguments, strict=True)
+    return all(a.dtype == np.asarray(b).dtype and bool(np.array_equal(a, b)) for a, b in pairs)
+
+
+@student_side
+def fresh(name, arguments):
+    """Whether no array that a call returns shares memory with an argument (runs over there)."""
+    answer = getattr(student, name)(*arguments)  # noqa: F821
+    parts = answer if isinstance(answer, (list, tuple)) else [answer]
+    return not any(np.shares_memory(a, b) for a in parts for b in arguments if np.ndim(a) and np.ndim(b))
 
 
 @contextlib.contextmanager

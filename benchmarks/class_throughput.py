@@ -62,12 +62,12 @@ def submissions(count: int, looping: bool, only: str | None = None) -> list[nbfo
     module = curriculum.load(MODULE)
     names = [exercise.name for exercise in module.exercises]
     right = {exercise.name: exercise.solution for exercise in module.exercises}
-    wrong = [answer for answer in answers.load(MODULE).answers if answer.kind == "wrong"]
+    wrong = [answer for answer in answers.load(MODULE).answers if answer.edit]
     first = names[0]
     answers_of = {
         "right": lambda number: right,
         "half done": lambda number: {name: right[name] for name in names[: 2 + number % 4]},
-        "wrong": lambda number: right | _renamed(wrong[number % len(wrong)], right) if wrong else {},
+        "wrong": lambda number: right | _edited(wrong[number % len(wrong)], right),
         "slow": lambda number: right | {first: _before(right[first], "__import__('time').sleep(0.05)")},
         "crashing": lambda number: right | {first: _before(right[first], "__import__('os')._exit(3)")},
     }
@@ -95,9 +95,8 @@ def _released() -> nbformat.NotebookNode:
     return _cache[0]
 
 
-def _renamed(answer, right: dict[str, str]) -> dict[str, str]:
-    source = re.sub(rf"\b{answer.name}\b", answer.exercise, answer.source)
-    return {answer.exercise: f"{right[answer.exercise]}\n\n\n{source}"}
+def _edited(answer, right: dict[str, str]) -> dict[str, str]:
+    return {answer.exercise: answer.cell(right[answer.exercise])}
 
 
 def _before(source: str, line: str) -> str:

@@ -34,7 +34,8 @@ class Verdict:
 
     Of a wrong answer. `diagnosed`: for each failed test the misconception that its student is told, if any; `agrees`:
     the other misconceptions that no hidden input tells from this one; `diagnosable`: whether it returns something that
-    no right answer does. `fault`: why nothing can be said.
+    no right answer does. `mistakes`: sentences of the visible check (of the reference: all of them; of another answer:
+    those whose value it returns there). `fault`: why nothing can be said.
     """
 
     share: float
@@ -43,6 +44,7 @@ class Verdict:
     diagnosed: dict[str, str] = field(default_factory=dict)
     agrees: tuple[str, ...] = ()
     diagnosable: bool = True
+    mistakes: frozenset[str] = frozenset()
     seconds: float = 0.0
     fault: str = ""
 
@@ -111,6 +113,7 @@ def row(
         *_of_right(of["reference"] + of["right"]),
         *_of_wrong(of["wrong"], says),
         *_of_trivial(of["trivial"], exercise),
+        *_of_check(of["reference"], of["wrong"] + of["trivial"]),
         *_of_mutants(of["mutant"], unexplained, in_all, gallery, exercise),
     ]
     return Row(
@@ -187,6 +190,12 @@ def _of_trivial(results: list[tuple[Trial, Verdict]], exercise: Exercise) -> Ite
     for trial, verdict in results:
         if verdict.share > 0:
             yield f"an answer that {trial.name} scores {verdict.share * exercise.points:g} of {exercise.points}"
+
+
+def _of_check(reference: list[tuple[Trial, Verdict]], others: list[tuple[Trial, Verdict]]) -> Iterator[str]:
+    met = {sentence for _, verdict in others for sentence in verdict.mistakes}
+    for sentence in sorted({sentence for _, verdict in reference for sentence in verdict.mistakes} - met):
+        yield f'the visible check says "{sentence}" of a value that no wrong answer returns there'
 
 
 def _of_mutants(

@@ -23,9 +23,10 @@ from autograder.grading import plugin, syntax
 from autograder.grading.diagnosis import TOLERANCES, Diagnosis, alike
 from autograder.grading.grade import Grader, reference_cells
 from autograder.grading.plugin import BrokenTests, Outcome, Spec
+from autograder.proving import mistakes, trivial
 from autograder.proving.calibrate import Row, Trial, Verdict, row, trials
 from autograder.sandbox import Limits
-from autograder.submission import MissingName, SandboxFault, SourceCell, StudentError
+from autograder.submission import MissingName, SandboxFault, SourceCell, StudentError, Submission, SubmissionError
 
 # How long one call of a mutant may take: a second, and several times what all the reference's calls took together.
 LEAST_SECONDS, TIMES_REFERENCE = 1.0, 3.0
@@ -157,9 +158,25 @@ class Bench:
         ]
         self.grader.limits = Limits(call_seconds=patience) if trial.kind == "mutant" else Limits()
         if trial.kind == "wrong":
-            return self._diagnosed(module, trial, cells)
-        enough = {"mutant": _lost, "trivial": _lost_core}.get(trial.kind)
-        return _verdict(self.grader.outcomes(module, cells, trial.exercise, enough))
+            verdict = self._diagnosed(module, trial, cells)
+        else:
+            enough = {"mutant": _lost, "trivial": _lost_core}.get(trial.kind)
+            verdict = _verdict(self.grader.outcomes(module, cells, trial.exercise, enough))
+        if trial.kind in ("reference", "wrong") or trial.name == trivial.BUG:
+            verdict = replace(verdict, mistakes=self._mistakes(module, trial, cells))
+        return verdict
+
+    def _mistakes(self, module: Module, trial: Trial, cells: list[SourceCell]) -> frozenset[str]:
+        """Which sentences of the visible check an answer meets; of the reference: which there are."""
+        exercise = module.exercise(trial.exercise)
+        if "mistakes=" not in exercise.check:
+            return frozenset()
+        check = SourceCell("check", mistakes.recorder(exercise), "added")
+        with Submission.load(self.grader._sandbox, [*cells, check], Limits()) as submission:
+            try:
+                return frozenset(submission.value("_named" if trial.kind == "reference" else "_met"))
+            except SubmissionError:  # it does not end: nothing came
+                return frozenset()
 
     def _diagnosed(self, module: Module, trial: Trial, cells: list[SourceCell]) -> Verdict:
         """A wrong answer's verdict, with what its student would be told."""

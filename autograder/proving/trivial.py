@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from autograder.curriculum import Exercise
 
+BUG = "keeps the released bug"
+
 
 @dataclass(frozen=True)
 class Trivial:
@@ -73,7 +75,7 @@ def _of_class(exercise: Exercise, definition: ast.ClassDef) -> Iterator[tuple[st
 
 def _released_bug(exercise: Exercise) -> Iterator[Trivial]:
     if exercise.bug:
-        yield Trivial("keeps the released bug", f"{exercise.released}\n# looked at it\n")
+        yield Trivial(BUG, f"{exercise.released}\n# looked at it\n")
 
 
 def _forbidden(exercise: Exercise) -> Iterator[Trivial]:

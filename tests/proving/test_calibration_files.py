@@ -82,14 +82,62 @@ def test_a_changed_file_is_read_again(tmp_path):
     assert len(answers.load(name, tmp_path).answers) == 2
 
 
+MODULE = """# %% [markdown]
+# # 99 Doubling
+
+# %% exercise="double" points=1 minutes=5
+def double(x: float) -> float:
+    \"\"\"Twice x: return 2 * x.\"\"\"
+    ### BEGIN SOLUTION
+    y = 2 * x
+    return y
+    ### END SOLUTION
+
+
+# %% check="double"
+assert double(1) == 2
+"""
+EDIT = 'wrong("double", "adds", fails=["test_doubles"], edit={})\n'
+
+
+def test_an_edit_changes_the_reference(tmp_path):
+    name = write(tmp_path, EDIT.format('{"2 * x": "2 + x", "return y": "return -y"}'))
+    curriculum.files(name, tmp_path).notebook.write_text(MODULE)
+    (answer,) = answers.load(name, tmp_path).wrong("double")
+    cell = answer.cell(curriculum.load(name, tmp_path).exercise("double").solution)
+    assert "y = 2 + x\n    return -y" in cell
+    assert "Twice x: return 2 * x." in cell, "a docstring is not changed"
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("def f(:\n", "line 1"),
+        (EDIT.format('{"3 * x": "x"}'), r"answers\.py:1: edit: '3 \* x' stands 0 times"),
+        (EDIT.format('{"y": "x"}'), "stands 2 times"),
+        (EDIT.format('{"Twice": "Thrice"}'), "stands 0 times"),
+        (EDIT.format('{"2 * x": "x", "y = 2": "y = 3"}'), "overlap"),
+        (EDIT.format('{"2 * x": "2 *"}'), "not valid Python"),
+        (EDIT.format("{}"), "say edit="),
+        (EDIT.replace("double", "treble").format('{"y": "x"}'), "99_doubling has no exercise 'treble'"),
+        ("@" + EDIT.format('{"2 * x": "x"}') + "def f(x): ...\n", "an edit stands alone"),
+    ],
+    ids=["nowhere", "twice", "in the docstring", "overlapping", "no Python", "empty", "no exercise", "decorator"],
+)
+def test_an_edit_that_does_not_fit_is_told_with_its_line(tmp_path, text, says):
+    name = write(tmp_path, text)
+    curriculum.files(name, tmp_path).notebook.write_text(MODULE)
+    with pytest.raises(UserError, match=says):
+        answers.load(name, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("def f(:\n", ":1: "),
         ('@wrong("f", "does", fails=[])\ndef g(): ...\n', "at least one hidden test"),
         ('@wrong("f", "does", fails="test_x")\ndef g(): ...\n', "at least one hidden test"),
         ('@wrong("f", "does")\ndef g(): ...\n', "fails"),
-        ('@wrong("f", "does", fails=[name])\ndef g(): ...\n', "line 1"),
+        ('@wrong("f", "does", fails=[name])\ndef g(): ...\n', ":1: "),
         ('@right("f", "a")\ndef g(): ...\n\n\n@right("f", "b")\ndef g(): ...\n', "`g` is defined twice"),
     ],
     ids=["syntax", "no test", "a string", "fails missing", "not a literal", "twice"],

@@ -1,5 +1,7 @@
 """Calibration as a whole, on the skeleton of a new module: what it accepts, and what it names when it does not."""
 
+import re
+
 import pytest
 
 from autograder import curriculum
@@ -60,8 +62,10 @@ def test_the_skeleton_meets_every_bar(tree):
 def test_a_weak_hidden_test_is_told_by_the_wrong_answers_that_slip_through(tree):
     tree.change(tree.tests_file, EXACT, "assert close(submission.weighted_mean(x, w), x.mean(), rtol=1)")
     problems = tree.calibrate("weighted_mean").problems
-    assert "wrong answer unweighted gets all points; it leaves the weights out" in problems
-    assert not any("divides_by_zero" in problem for problem in problems)
+    assert any(
+        re.fullmatch(r"wrong answer answers\.py:\d+ gets all points; it leaves the weights out", p) for p in problems
+    )
+    assert not any("sum to zero" in problem for problem in problems)
 
 
 def test_a_wrong_answer_must_fail_the_test_that_it_names(tree):
@@ -70,7 +74,7 @@ def test_a_wrong_answer_must_fail_the_test_that_it_names(tree):
     )
     row = tree.calibrate("weighted_mean")
     assert [
-        p for p in row.problems if "passes test_weighs_every_value, which it must fail" in p and "divides_by_zero" in p
+        p for p in row.problems if "passes test_weighs_every_value, which it must fail" in p and "sum to zero pass" in p
     ]
     assert (row.wrong, row.intended) == ((3, 3), (2, 3))
 
@@ -110,9 +114,29 @@ def test_wrong_answers_that_no_input_tells_apart_may_stand_for_each_other(tree):
 
 
 def test_a_slip_of_the_pen_is_no_wrong_answer(tree):
-    tree.change(tree.answers_file, "return float(x.mean())", "return float(mean_of(x))")
-    problems = tree.calibrate("weighted_mean").problems
-    assert any(p.startswith("unweighted: cannot be run as it stands: NameError") for p in problems)
+    tree.change(tree.answers_file, "return (mean_a + mean_b) / 2", "return mean_of(mean_a, mean_b)")
+    problems = tree.calibrate("merge_means").problems
+    assert any(p.startswith("plain_average: cannot be run as it stands: NameError") for p in problems)
+
+
+def test_a_check_and_the_wrong_answers_cannot_disagree(tree):
+    """What the visible check calls a likely cause is what a wrong answer really returns there."""
+    tree.change(tree.module_file, '"You divided by the number of values.": 5.0', '"You divided by their number.": 5.1')
+    (problem,) = tree.calibrate("weighted_mean").problems
+    assert (
+        problem == 'the visible check says "You divided by their number." of a value that no wrong answer returns there'
+    )
+
+
+def test_a_check_is_compared_to_its_end_though_its_first_comparison_fails(tree):
+    more = """
+    assert got == 0, "never true"
+    expect_close(got / 2, 15 / 8, mistakes={"Half of a mean without weights.": 1.5, "Nobody's.": 9.0})
+    with expect_raises(ValueError, hint="Weights"""
+    tree.change(tree.module_file, '\n    with expect_raises(ValueError, hint="Weights', more)
+    assert [p for p in tree.calibrate("weighted_mean").problems if "check says" in p] == [
+        'the visible check says "Nobody\'s." of a value that no wrong answer returns there'
+    ]
 
 
 def test_a_forbidden_name_makes_even_a_right_answer_lose_all(tree):

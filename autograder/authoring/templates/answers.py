@@ -7,24 +7,24 @@ import numpy as np
 
 from autograder.answers import right, wrong
 
-
-@wrong("weighted_mean", "leaves the weights out", fails=["test_weighs_every_value"])
-def unweighted(x, w):
-    if w.sum() == 0:
-        raise ValueError("no weight")
-    return float(x.mean())
-
-
-@wrong("weighted_mean", "divides by the number of values", fails=["test_weighs_every_value"])
-def over_the_count(x, w):
-    if w.sum() == 0:
-        raise ValueError("no weight")
-    return float(w @ x / len(x))
-
-
-@wrong("weighted_mean", "lets weights that sum to zero pass", fails=["test_refuses_weights_that_sum_to_zero"])
-def divides_by_zero(x, w):
-    return float(w @ x / max(w.sum(), 1e-300))
+wrong(
+    "weighted_mean",
+    "leaves the weights out",
+    fails=["test_weighs_every_value"],
+    edit={"w @ x / total": "x.mean()"},
+)
+wrong(
+    "weighted_mean",
+    "divides by the number of values",
+    fails=["test_weighs_every_value"],
+    edit={"/ total": "/ len(x)"},
+)
+wrong(
+    "weighted_mean",
+    "lets weights that sum to zero pass",
+    fails=["test_refuses_weights_that_sum_to_zero"],
+    edit={"if total == 0:": "if total < 0:"},
+)
 
 
 @right("weighted_mean", "a loop in plain Python")
@@ -45,9 +45,12 @@ def normalised(x, w):
     return float(np.sum(x * (w / np.sum(w))))
 
 
-@wrong("merge_means", "weighs each part by the other's count", fails=["test_agrees_with_the_mean_of_all_values"])
-def crossed_counts(mean_a, n_a, mean_b, n_b):
-    return (n_b * mean_a + n_a * mean_b) / (n_a + n_b)
+wrong(
+    "merge_means",
+    "weighs each part by the other's count",
+    fails=["test_agrees_with_the_mean_of_all_values"],
+    edit={"n_a * mean_a + n_b * mean_b": "n_b * mean_a + n_a * mean_b"},
+)
 
 
 @wrong("merge_means", "averages the two means", fails=["test_agrees_with_the_mean_of_all_values"])
