@@ -11,8 +11,8 @@ def write_atomically(path: Path, data: bytes | str, mode: int = 0o644) -> None:
     scratch = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     try:
         with open(scratch, "xb") as file:
+            os.chmod(scratch, mode)
             file.write(data.encode() if isinstance(data, str) else data)
-            os.fchmod(file.fileno(), mode)
         os.replace(scratch, path)
     finally:
         scratch.unlink(missing_ok=True)

@@ -1,6 +1,7 @@
 """`lsml lab`: give people their own copy of the course, and open it."""
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -31,6 +32,8 @@ def open_lab(root: Path = curriculum.ROOT, browser: bool = True) -> None:
     command = [sys.executable, "-m", "jupyterlab", "--ServerApp.root_dir", str(root / "work")]
     if not browser:
         command.append("--no-browser")
-    if os.geteuid() == 0:  # a container's only user; Jupyter asks for its token all the same
+    if hasattr(os, "geteuid") and os.geteuid() == 0:  # a container's only user; Jupyter asks for its token all the same
         command.append("--allow-root")
+    if os.name == "nt":  # where a command that is replaced gives the terminal back at once
+        sys.exit(subprocess.call(command))
     os.execv(sys.executable, command)

@@ -36,6 +36,10 @@ class NotebookCell:
     number: int
 
 
+# As far as the system has them (Windows has O_BINARY only). Without O_NONBLOCK a named pipe would keep us waiting.
+FLAGS = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
+
+
 @dataclass(frozen=True)
 class Notebook:
     """A notebook's cells, in order, and its own metadata."""
@@ -52,8 +56,9 @@ def read(path: Path | str) -> Notebook:
 def read_bytes(path: Path | str) -> bytes:
     """The bytes of a regular file, never through a link in its last part; Unreadable where it is not one."""
     try:
-        # Without O_NONBLOCK a named pipe would keep us waiting.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        if not hasattr(os, "O_NOFOLLOW") and Path(path).is_symlink():
+            raise Unreadable("is a symbolic link, not a notebook")
+        descriptor = os.open(path, os.O_RDONLY | FLAGS)
     except OSError as error:
         if Path(path).is_symlink():
             raise Unreadable("is a symbolic link, not a notebook") from None

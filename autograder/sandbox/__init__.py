@@ -35,7 +35,7 @@ def open_sandbox(kind: str = "bubblewrap", limits: Limits = DEFAULT, data_dir: P
     if kind not in ("bubblewrap", "none"):
         raise ValueError(f"no sandbox of kind {kind!r}: bubblewrap or none")
     data_dir = Path(data_dir).resolve() if data_dir else None
-    if data_dir is not None and os.geteuid() == 0:
+    if kind == "bubblewrap" and data_dir is not None and os.geteuid() == 0:
         data_dir.chmod(data_dir.stat().st_mode | 0o055)  # the box reads it as another user
     forks = kind == "bubblewrap" or hasattr(os, "fork")
     box = Sandbox(kind, limits, data_dir) if forks else SpawnSandbox(limits, data_dir)

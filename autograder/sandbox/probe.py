@@ -8,10 +8,11 @@ import ctypes
 import json
 import mmap
 import os
-import resource
+import signal
 import socket
+import time
 
-libc = ctypes.CDLL(None, use_errno=True)
+libc = ctypes.CDLL(None, use_errno=True) if os.name == "posix" else None  # Windows runs `sleep` only
 FAMILIES = {"TCP": (2, 1), "UDP": (2, 2), "IPv6": (10, 1), "netlink": (16, 3), "vsock": (40, 1), "packet": (17, 3)}
 KNOWN = {"HOME", "LANG", "LOGNAME", "LSML_DEMO", "MPLBACKEND", "MPLCONFIGDIR", "PATH", "PWD", "PYTHONHASHSEED"}
 KNOWN |= {"OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "LC_CTYPE"}
@@ -90,6 +91,8 @@ def scratch(secrets):
 
 def limits(secrets):
     """limits on processes and memory"""
+    import resource  # there is none on Windows, where only `sleep` is asked for
+
     unlimited = [
         name
         for name in ("RLIMIT_NPROC", "RLIMIT_DATA", "RLIMIT_NOFILE", "RLIMIT_FSIZE")
@@ -102,7 +105,7 @@ def limits(secrets):
         while len(children) < resource.getrlimit(resource.RLIMIT_NPROC)[0] + 8:
             pid = os.fork()
             if pid == 0:
-                libc.pause()
+                signal.pause()
             children.append(pid)
         return f"{len(children)} processes started"
     except OSError:
@@ -159,4 +162,5 @@ def main(sock):
                 problem = f"{type(error).__name__}: {error}"
             found.append([layer.__doc__, problem and str(problem)])
         sock.sendall(json.dumps(found).encode() + b"\n")
-    libc.pause()
+    while True:
+        time.sleep(3600)

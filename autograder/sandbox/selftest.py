@@ -41,7 +41,7 @@ def self_test(kind: str = "bubblewrap", sandbox: Sandbox | SpawnSandbox | None =
             sandbox = own = Sandbox(kind, DEFAULT, preload=["numpy"]) if forks else SpawnSandbox(DEFAULT)
         started = LayerCheck("the sandbox starts", True, kind)
         boxed = _layers(sandbox) if sandbox.kind == "bubblewrap" else []
-        watched = [_memory(sandbox)] if sys.platform == "linux" else []
+        watched = [_memory(sandbox)] if sys.platform == "linux" and isinstance(sandbox, Sandbox) else []
         return [started, *boxed, *watched, _deadline(sandbox)]
     except SandboxUnavailable as error:
         return [LayerCheck("the sandbox starts", False, error.reason, error.remedy)]

@@ -13,7 +13,7 @@ from autograder.sandbox.box import Child, Ended, interpreter, plain_environment
 from autograder.sandbox.errors import SandboxFault
 from autograder.sandbox.limits import Limits
 
-START_SECONDS = 60.0
+START_SECONDS = 120.0  # for a child to import everything, on a cold and slow disk
 
 
 class SpawnSandbox:
