@@ -8,14 +8,14 @@ from autograder.proving.runs import Bench, calibrate
 EXERCISES = [(name, exercise.name) for name in curriculum.names() for exercise in curriculum.load(name).exercises]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def bench():
     with Bench() as bench:
         yield bench
 
 
 @pytest.mark.parametrize(
-    ("name", "exercise"), EXERCISES, ids=[f"{name[:2]}-{exercise}" for name, exercise in EXERCISES]
+    ("name", "exercise"), EXERCISES, ids=[f"{name}-{exercise}" for name, exercise in EXERCISES]
 )
 def test_every_bar_is_met(bench, name, exercise):
     (row,) = calibrate([name], only=[exercise], sample=3, bench=bench)
