@@ -144,6 +144,7 @@ class Grader:
 
         BrokenTests, SandboxUnavailable and the like are ours; `grade` turns them into a grader fault.
         """
+        self._stretch = max(self._stretch, patience())  # a second look: the first may have met a quiet moment
         settled = {*done, *rebuilt.unanswered, *rebuilt.forbidden}
         outcomes, errors = self._outcomes(
             module, rebuilt, [exercise.name for exercise in module.exercises if exercise.name not in settled]
