@@ -86,5 +86,5 @@ def _key(cells: Sequence[SourceCell], limits: Limits, skip: frozenset[str]) -> t
 
 
 def _close(loading: "Future[Submission]") -> None:
-    with contextlib.suppress(SandboxFault, OSError):  # nothing was loaded
+    with contextlib.suppress(Exception):  # nothing was loaded; whoever needs a child will meet the reason
         loading.result().close()

@@ -49,6 +49,7 @@ class Budget:
 
     def __init__(self, limits: Limits, exercises: Collection[str], stretch: float = 1.0):
         self.stretch = stretch
+        self.stopped: frozenset[str] = frozenset()  # labels of cells that had to be killed, and are not tried again
         self.limits = replace(limits, **{name: getattr(limits, name) * stretch for name in TIMES})
         self._waiting = len(exercises)  # that have not begun
         self._granted: dict[str, float] = {}

@@ -32,7 +32,6 @@ class Children:
     ):
         self.ahead, self.cells, self.budget, self.everything = ahead, tuple(cells), budget, everything
         self.errors: dict[str, CellError] = {}  # of the cells, by label
-        self.skip: frozenset[str] = frozenset()  # labels of cells that had to be killed
         self.without: dict[str, frozenset[str]] = {}  # labels of the cells that were left out, for each exercise
         self.exercise, self.timeouts = None, 0
         self.child: Submission | None = None
@@ -115,15 +114,16 @@ class Children:
         return self.budget.purse(exercise, self.everything)
 
     def _left_out(self, exercise: str) -> frozenset[str]:
-        return self.skip if self.everything else self.skip | self.budget.left_out(self.cells, exercise)
+        slow = frozenset() if self.everything else self.budget.left_out(self.cells, exercise)
+        return self.budget.stopped | slow
 
     def _load(self, spec: Spec) -> Submission:
         left_out = self._left_out(spec.exercise)
         child = self.ahead.load(self.cells, self._limits_of_cells(spec), left_out, self._purse(spec.exercise))
         self.budget.settle(child.purse)
         self.slow = sum(child.purse.took.values()) > SLOW
-        self.without[spec.exercise] = self.without.get(spec.exercise, frozenset()) | (left_out - self.skip)
-        self.skip |= child.skip - left_out
+        self.without[spec.exercise] = self.without.get(spec.exercise, frozenset()) | (left_out - self.budget.stopped)
+        self.budget.stopped |= child.skip - left_out
         self._note_errors(child, spec.exercise)
         if self.cells[0].kind == "setup" and any(e.label == self.cells[0].label for e in child.cell_errors):
             child.close()
@@ -134,5 +134,5 @@ class Children:
         """Keep what went wrong in cells; of another exercise's cell only that it had to be killed."""
         others = {cell.label for cell in self.cells if cell.kind == "exercise" and exercise not in cell.exercises}
         for error in child.cell_errors:
-            if error.label not in others or error.label in self.skip:
+            if error.label not in others or error.label in self.budget.stopped:
                 self.errors[error.label] = error

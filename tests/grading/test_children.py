@@ -134,6 +134,9 @@ def test_a_cell_that_had_to_be_killed_is_skipped_from_then_on(children):
     assert {label: error.kind for label, error in them.errors.items()} == {"cell [3]": "timeout"}
     assert them.budget._beside["added"] > 27, "paid once"
     assert not any(them.without.values()), "to try again with it would not help"
+    again = children(sleeping(60), everything=True, budget=them.budget)
+    assert run(again, "a", ask=has_y) is False
+    assert them.budget._beside["added"] > 27, "nor is it stopped once more in another try"
 
 
 def test_a_setup_that_fails_is_ours(sandbox):

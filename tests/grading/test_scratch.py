@@ -5,7 +5,8 @@ from conftest import code, index, released
 
 from autograder.submission import SourceCell, StudentMemory, Submission
 
-SUM = "def total(chunks):\n    return float(sum(np.sum(chunk) for chunk in chunks))"
+# It works in 36 of the 64 MB that it may use.
+SUM = "def total(chunks):\n    work = np.ones(36 << 17)\n    return float(sum(map(np.sum, chunks), 0 * work[0]))"
 HOARDS = "def total(chunks):\n    return float(np.sum(np.concatenate(list(chunks))))"
 SCRATCH = {
     "an array of 28 MB": "data = np.ones(28 << 17)",
@@ -40,7 +41,7 @@ def test_nor_for_an_instant(grader):
         "cell [1]", "import numpy as np\nheld = np.ones(40 << 17)\ndef f(mb): return len(np.empty(mb << 17))"
     )
     with Submission.load(grader._sandbox, [cell]) as child:
-        assert child.f(300) == 300 << 17
+        assert child.f(150) == 150 << 17
         child.grant(64)
         assert child.f(60) == 60 << 17
         with pytest.raises(StudentMemory):

@@ -1,17 +1,19 @@
 """Time that a student's own experiments take is not taken from the answers, and nothing stretches it."""
 
+import os
 from dataclasses import replace
 
 import pytest
 from conftest import code, index, released
 
-SLEEPS = "import time\ntime.sleep(4)"
+SLEEPS = "import time\ntime.sleep(6)"
 
 
 @pytest.fixture
 def hurried(grader, monkeypatch):
     """The same grader, with so little time that one slow cell takes more than an exercise's share."""
-    monkeypatch.setattr(grader, "limits", replace(grader.limits, cell_seconds=6.0, notebook_seconds=18.0))
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.0, 0.0, 0.0))
+    monkeypatch.setattr(grader, "limits", replace(grader.limits, cell_seconds=10.0, notebook_seconds=30.0))
     return grader
 
 
