@@ -17,6 +17,8 @@ from autograder.grading import reading
 from autograder.grading.report import ExerciseResult, Report, exercise_keys, report_key
 from autograder.sandbox import Limits
 
+FAULTS = 2  # runs in which the grader fails on a notebook before it is left to a person
+
 
 @dataclass(frozen=True)
 class Version:
@@ -36,33 +38,43 @@ class ReportStore:
         return self.folder / key[:2] / f"{key}.json"
 
     def get(self, key: str) -> Report | None:
-        """The Report of that key; None where it is not kept, is damaged or says that the grader failed."""
-        try:
-            report = Report.from_dict(json.loads(self._path(key).read_bytes()))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        """The Report of that key; None where it is not kept, is damaged, or says that the grader failed for once.
+
+        A fault that came twice is kept, so that a class does not pay for it at every run.
+        """
+        report, faults, _ = self._read(key)
+        if report is None or report.status != "grader_fault":
+            return report
+        if faults < FAULTS:
             return None
-        return None if report.status == "grader_fault" else report
+        return replace(report, notes=(*report.notes, f"It failed in {faults} runs; `lsml regrade` tries it again."))
 
     def put(self, key: str, report: Report, exercise_keys: Mapping[str, str] | None = None) -> None:
-        """Keep a Report. A grader fault is kept for the list of faults, and made again at the next run."""
+        """Keep a Report. A grader fault is kept for the list of faults, and made again at the next run, once."""
         values = replace(report, notebook=f"{report.module}.ipynb").to_dict()
         values["exercise_keys"] = dict(exercise_keys or {})
+        if report.status == "grader_fault":
+            values["faults"] = self._read(key)[1] + 1
         write_atomically(self._path(key), json.dumps(values, ensure_ascii=False), mode=0o600)
 
     def unchanged(self, key: str, exercise_keys: Mapping[str, str]) -> tuple[ExerciseResult, ...]:
         """The results of the Report of that key which a new one would repeat."""
-        report = self.get(key)
-        if report is None:
+        report, _, kept = self._read(key)
+        if report is None or report.status == "grader_fault":
             return ()
-        kept = json.loads(self._path(key).read_bytes()).get("exercise_keys", {})
         return tuple(result for result in report.exercises if kept.get(result.id) == exercise_keys.get(result.id, ""))
 
     def fault(self, key: str) -> Report | None:
         """The Report of a grader fault under that key, if that is what is kept."""
+        report, _, _ = self._read(key)
+        return report if report is not None and report.status == "grader_fault" else None
+
+    def _read(self, key: str) -> tuple[Report | None, int, dict[str, str]]:
+        """What is kept under a key: the Report, in how many runs the grader failed, and the exercises' keys."""
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
-            report = Report.from_dict(json.loads(self._path(key).read_bytes()))
-            return report if report.status == "grader_fault" else None
-        return None
+            values = json.loads(self._path(key).read_bytes())
+            return Report.from_dict(values), int(values.get("faults", 0)), dict(values.get("exercise_keys", {}))
+        return None, 0, {}
 
 
 class Reports:

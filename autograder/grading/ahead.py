@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 
+from autograder.grading.budget import TIMES, CellPurse
 from autograder.grading.cores import SameCore
 from autograder.sandbox import Limits, Sandbox
 from autograder.submission import SandboxFault, SourceCell, Submission
-
-TIMES = ("cell_seconds", "call_seconds", "notebook_seconds")  # limits that are kept on our side
 
 
 class Ahead:
@@ -26,29 +25,28 @@ class Ahead:
         self._ending: list[Future] = []
         self._partner: Submission | None = None
 
-    def load(self, cells: Sequence[SourceCell], limits: Limits, skip: frozenset[str]) -> Submission:
-        """A child in which the cells have been run, its time counted from when that began. Raises SandboxFault."""
+    def load(self, cells: Sequence[SourceCell], limits: Limits, skip: frozenset[str], purse: CellPurse) -> Submission:
+        """A child in which the cells have been run, within a purse that is in its `purse` then. Raises SandboxFault."""
         if self._next is not None and self._next[0] == _key(cells, limits, skip):
             (_, loading), self._next = self._next, None
             with contextlib.suppress(SandboxFault, OSError):
                 child = loading.result()
                 if child.alive:  # and not gone with its server
-                    child.limit(limits)
                     return child
                 child.close()
-        return self._load(cells, limits, skip)
+        return self._load(cells, limits, skip, purse)
 
-    def _load(self, cells: Sequence[SourceCell], limits: Limits, skip: frozenset[str]) -> Submission:
-        child = Submission.load(self.sandbox, cells, limits, skip)
+    def _load(self, cells: Sequence[SourceCell], limits: Limits, skip: frozenset[str], purse: CellPurse) -> Submission:
+        child = Submission.load(self.sandbox, cells, limits, skip, purse)
         self._core.bring(child)
         return child
 
-    def prepare(self, cells: Sequence[SourceCell], limits: Limits, skip: frozenset[str]) -> None:
+    def prepare(self, cells: Sequence[SourceCell], limits: Limits, skip: frozenset[str], purse: CellPurse) -> None:
         """Begin to load the child that will be asked for next. Its limits on time may be others then."""
         key = _key(cells, limits, skip)
         if self._next is None or self._next[0] != key:
             self._discard()
-            self._next = key, self._worker.submit(self._load, cells, limits, skip)
+            self._next = key, self._worker.submit(self._load, cells, limits, skip, purse)
 
     def _discard(self) -> None:
         if self._next is not None:
@@ -88,5 +86,5 @@ def _key(cells: Sequence[SourceCell], limits: Limits, skip: frozenset[str]) -> t
 
 
 def _close(loading: "Future[Submission]") -> None:
-    with contextlib.suppress(SandboxFault, OSError):  # nothing was loaded
+    with contextlib.suppress(Exception):  # nothing was loaded; whoever needs a child will meet the reason
         loading.result().close()

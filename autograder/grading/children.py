@@ -1,29 +1,19 @@
-"""The children that one submission's tests talk to, and the time that each exercise may take of the notebook's."""
+"""The children that one submission's tests talk to: a fresh one for each exercise, and another when one died."""
 
 import contextlib
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from autograder.grading import plugin
-from autograder.grading.ahead import TIMES, Ahead
+from autograder.grading.ahead import Ahead
+from autograder.grading.budget import LEAST, SLOW, Budget, CellPurse
 from autograder.grading.plugin import Outcome, Spec
 from autograder.sandbox import Limits
 from autograder.submission import CellError, SandboxFault, SourceCell, StudentTimeout, Submission
 
-SLOW_LOAD = 2.0  # seconds; cells that take longer are not run again for each exercise
-LOST = ("timeout", "memory", "crashed")  # what costs a child its life
+LOST = ("timeout", "memory", "crashed")  # a child whose test ends so is not used again
 TIMEOUTS = 2  # after so many, the exercise's other tests are not waited for
-PATIENCE = 4.0  # time limits stretch at most so far where the machine has more work than cores
 USED_UP = "not run: the time of this exercise is used up"
-
-
-def patience() -> float:
-    """What clocks are multiplied by, so that a busy machine takes no marks from honest work: 1 on a quiet one."""
-    if not hasattr(os, "getloadavg"):
-        return 1.0
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(max(os.getloadavg()[0] / cores, 1.0), PATIENCE)
 
 
 def own(spec: Spec) -> bool:
@@ -32,22 +22,21 @@ def own(spec: Spec) -> bool:
 
 
 class Children:
-    """The children that one submission's tests talk to: a fresh one for each exercise, and another when one died."""
+    """Gives each test of a submission its child, within the notebook's `budget`.
 
-    def __init__(self, ahead: Ahead, cells: Sequence[SourceCell], limits: Limits, exercises: int):
-        self.ahead, self.cells, self.patience = ahead, tuple(cells), patience()
-        limits = replace(limits, **{name: getattr(limits, name) * self.patience for name in TIMES})
-        self.limits = limits
-        self.left = limits.notebook_seconds  # of which `share` is for the exercise at hand
-        self.share = 0.0
-        self.waiting = exercises  # that have not begun
+    `everything`: slow cells are run for every exercise, not only for their own.
+    """
+
+    def __init__(
+        self, ahead: Ahead, cells: Sequence[SourceCell], budget: Budget, exercises: Sequence[str], everything=False
+    ):
+        self.ahead, self.cells, self.budget, self.everything = ahead, tuple(cells), budget, everything
         self.errors: dict[str, CellError] = {}  # of the cells, by label
-        self.skip: frozenset[str] = frozenset()  # labels of cells that had to be killed
+        self.without: dict[str, frozenset[str]] = {}  # labels of the cells that were left out, for each exercise
         self.exercise, self.timeouts = None, 0
         self.child: Submission | None = None
-        self.slow = False
-        first = replace(limits, notebook_seconds=limits.notebook_seconds / max(exercises, 1))
-        ahead.prepare(self.cells, first, self.skip)
+        self.slow = False  # whether the cells of the last child took long
+        self._prepare_for(exercises[0])
 
     def close(self) -> None:
         """End what still runs."""
@@ -61,30 +50,34 @@ class Children:
 
     @contextlib.contextmanager
     def open(self, outcome: Outcome, following: Sequence[Spec] = ()) -> Iterator[Submission]:
-        """The child that a test talks to, whose outcome is known when it is left. `following`: the tests after it."""
+        """The child that a test talks to, whose outcome is known when it is left. `following`: the tests after it.
+
+        StudentTimeout where the exercise has no time left; SandboxFault where there is no child to be had.
+        """
         spec = outcome.spec
         if spec.exercise != self.exercise:
-            # No exercise may use up the time of those behind it; what it leaves is theirs.
             self.exercise, self.timeouts = spec.exercise, 0
-            self.share = self.left / max(self.waiting, 1)
-            self.waiting -= 1
-            if self.child is not None and not (self.slow and self.child.seconds_left >= self.share / 2):
+            self.budget.begin(spec.exercise)
+            if not (self.everything and self.slow):
                 self._end_shared()
-        if self.timeouts >= TIMEOUTS or self.share <= 0:
+        if self.timeouts >= TIMEOUTS or self.budget.left(spec.exercise) < LEAST:
             raise StudentTimeout(USED_UP)
         if own(spec) or self.child is None:
-            child, before = self._load(spec), self.share
+            child = self._load(spec)
             self._prepare(following)
+            if spec.memory_mb is not None:
+                child.grant(spec.memory_mb)
         else:
-            child, before = self.child, self.child.seconds_left
+            child = self.child
         if not own(spec):
             self.child = child
+        child.limit(self._limits(spec))
         self.ahead.talk_to(child)
+        before = child.seconds_left
         try:
             yield child
         finally:
-            self.left -= before - child.seconds_left
-            self.share -= before - child.seconds_left
+            self.budget.spend(spec.exercise, before - child.seconds_left)
             causes = {outcome.cause, *(plugin.cause_of(call.error) for call in child.calls)}
             self.timeouts += "timeout" in causes
             if own(spec):
@@ -92,37 +85,54 @@ class Children:
             elif causes & {*LOST, "fault"}:
                 self._end_shared()
 
-    def _limits(self, spec: Spec, notebook_seconds: float) -> Limits:
+    def _limits(self, spec: Spec) -> Limits:
+        """What holds while a test runs."""
+        limits = self.budget.limits
         return replace(
-            self.limits,
-            notebook_seconds=notebook_seconds,
-            memory_mb=spec.memory_mb or self.limits.memory_mb,
-            call_seconds=spec.seconds * self.patience if spec.seconds else self.limits.call_seconds,
+            limits,
+            notebook_seconds=self.budget.left(spec.exercise),
+            memory_mb=spec.memory_mb or limits.memory_mb,
+            call_seconds=spec.seconds * self.budget.stretch if spec.seconds else limits.call_seconds,
         )
 
-    def _prepare(self, following: Sequence[Spec]) -> None:
-        """Begin to load the child that will be needed after this one.
+    def _limits_of_cells(self, spec: Spec | None = None) -> Limits:
+        """What holds while the cells are run: a test's limit on memory is for what the test asks for."""
+        limits = self.budget.limits
+        return replace(limits, memory_mb=max(limits.memory_mb, (spec and spec.memory_mb) or 0))
 
-        For no longer than its exercise can have, or cells that hang only here would take the whole time over and over.
-        """
+    def _prepare(self, following: Sequence[Spec]) -> None:
+        """Begin to load the child that will be needed after this one."""
         for spec in following:
-            here = spec.exercise == self.exercise
-            if own(spec) or not (here or self.slow):
-                seconds = self.share if here else self.left / max(self.waiting, 1)
-                self.ahead.prepare(self.cells, self._limits(spec, seconds), self.skip)
+            if own(spec) or (spec.exercise != self.exercise and not (self.everything and self.slow)):
+                self._prepare_for(spec.exercise, spec)
                 return
 
+    def _prepare_for(self, exercise: str, spec: Spec | None = None) -> None:
+        self.ahead.prepare(self.cells, self._limits_of_cells(spec), self._left_out(exercise), self._purse(exercise))
+
+    def _purse(self, exercise: str) -> CellPurse:
+        return self.budget.purse(exercise, self.everything)
+
+    def _left_out(self, exercise: str) -> frozenset[str]:
+        slow = frozenset() if self.everything else self.budget.left_out(self.cells, exercise)
+        return self.budget.stopped | slow
+
     def _load(self, spec: Spec) -> Submission:
-        child = self.ahead.load(self.cells, self._limits(spec, self.share), self.skip)
-        # Not slow because of a cell that had to be killed: that one is not tried again.
-        self.slow = self.share - child.seconds_left > SLOW_LOAD and child.skip == self.skip
-        self.skip |= child.skip
-        for error in child.cell_errors:
-            self.errors[error.label] = error
-        setup = self.errors.get(self.cells[0].label) if self.cells[0].kind == "setup" else None
-        if setup is not None:
+        left_out = self._left_out(spec.exercise)
+        child = self.ahead.load(self.cells, self._limits_of_cells(spec), left_out, self._purse(spec.exercise))
+        self.budget.settle(child.purse)
+        self.slow = sum(child.purse.took.values()) > SLOW
+        self.without[spec.exercise] = self.without.get(spec.exercise, frozenset()) | (left_out - self.budget.stopped)
+        self.budget.stopped |= child.skip - left_out
+        self._note_errors(child, spec.exercise)
+        if self.cells[0].kind == "setup" and any(e.label == self.cells[0].label for e in child.cell_errors):
             child.close()
-            if setup.kind == "timeout" and self.left < self.limits.notebook_seconds:
-                raise StudentTimeout(USED_UP)
-            raise SandboxFault(f"the setup cell cannot be run: {setup.reason}")
+            raise SandboxFault(f"the setup cell cannot be run: {self.errors[self.cells[0].label].reason}")
         return child
+
+    def _note_errors(self, child: Submission, exercise: str) -> None:
+        """Keep what went wrong in cells; of another exercise's cell only that it had to be killed."""
+        others = {cell.label for cell in self.cells if cell.kind == "exercise" and exercise not in cell.exercises}
+        for error in child.cell_errors:
+            if error.label not in others or error.label in self.budget.stopped:
+                self.errors[error.label] = error

@@ -125,6 +125,10 @@ class Diagnosis:
                 self._kept.put(self.exercise, name, known.runs)
         return known
 
+    def forget(self, answer: Answer | None) -> None:
+        """Have a known answer run again when it is asked for next."""
+        self._known.pop(answer.name if answer is not None else None, None)
+
     def misconceptions(self, outcomes: Sequence[Outcome]) -> dict[str, str]:
         """For each failed run that can be explained, by its name: the misconception of the wrong answer like it."""
         failed = [outcome for outcome in outcomes if outcome.cause != "passed" and outcome.cause not in _LIMITS]

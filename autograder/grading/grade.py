@@ -15,25 +15,25 @@ from autograder import answers, curriculum
 from autograder.answers import Answer
 from autograder.curriculum import Exercise, Module
 from autograder.errors import UserError
-from autograder.grading import plugin, reading
-from autograder.grading.children import Ahead, Children
+from autograder.grading import plugin, reading, verdicts
+from autograder.grading.ahead import Ahead
+from autograder.grading.budget import Budget, patience
+from autograder.grading.children import Children
 from autograder.grading.diagnosis import Diagnosis, Kept
-from autograder.grading.messages import safe, shown, what_happened
+from autograder.grading.messages import safe
 from autograder.grading.plugin import BrokenTests, Outcome
 from autograder.grading.reading import Unreadable
 from autograder.grading.rebuild import Rebuilt, module_of, rebuild
-from autograder.grading.report import ExerciseResult, Report, TestResult, grading_key
+from autograder.grading.report import ExerciseResult, Report, grading_key
 from autograder.sandbox import Limits, SandboxUnavailable, open_sandbox
 from autograder.submission import (
     CellError,
     LocalSubmission,
-    MissingName,
     SandboxFault,
     SourceCell,
 )
 
 KNOWN_SECONDS = 3.0  # for one call of a known wrong answer, some of which loop
-OUR_FAULT = "The grader failed here, not you. A person will look at it."
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +58,7 @@ class Grader:
         self._stack = contextlib.ExitStack()
         self._references: dict[str, tuple[tuple, LocalSubmission]] = {}
         self._diagnoses: dict[tuple, Diagnosis] = {}
+        self._stretch = 1.0  # of the clocks, for the notebook at hand
         self.trouble: list[str] = []  # what went wrong on our side with the notebook graded last, for a person
 
     def __enter__(self) -> "Grader":
@@ -99,7 +100,7 @@ class Grader:
 
         `done`: results of an earlier Report of this notebook that still hold; those exercises are not run.
         """
-        started, self.trouble = time.perf_counter(), []
+        started, self.trouble, self._stretch = time.perf_counter(), [], patience()
         name, module, exercises, notes = None, None, (), ()
         try:
             notebook = reading.read(path)
@@ -120,7 +121,9 @@ class Grader:
                 log.exception("grading %s failed", path)
             self.trouble.append(f"the grader failed: {safe(str(error), 500) or type(error).__name__}")
             all_of = module.exercises if module is not None else ()
-            exercises = tuple(_result(e, "grader_fault", None, message=OUR_FAULT) for e in all_of)
+            exercises = tuple(
+                verdicts.exercise_result(e, "grader_fault", None, message=verdicts.OUR_FAULT) for e in all_of
+            )
         faulty = not exercises or any(exercise.score is None for exercise in exercises)
         score = None if faulty else round(sum(e.score for e in exercises if not e.extra), 4)
         return Report(
@@ -141,6 +144,7 @@ class Grader:
 
         BrokenTests, SandboxUnavailable and the like are ours; `grade` turns them into a grader fault.
         """
+        self._stretch = max(self._stretch, patience())  # a second look: the first may have met a quiet moment
         settled = {*done, *rebuilt.unanswered, *rebuilt.forbidden}
         outcomes, errors = self._outcomes(
             module, rebuilt, [exercise.name for exercise in module.exercises if exercise.name not in settled]
@@ -150,16 +154,16 @@ class Grader:
             if exercise.name in done:
                 results.append(done[exercise.name])
             elif exercise.name in rebuilt.unanswered:
-                results.append(_result(exercise, "unanswered", 0.0, message="Not answered yet."))
+                results.append(verdicts.exercise_result(exercise, "unanswered", 0.0, message="Not answered yet."))
             elif exercise.name in rebuilt.forbidden:
                 used = ", ".join(f"`{safe(name, 100)}`" for name in rebuilt.forbidden[exercise.name])
                 message = f"It uses {used}, which this exercise does not allow."
-                results.append(_result(exercise, "failed", 0.0, message=message))
+                results.append(verdicts.exercise_result(exercise, "failed", 0.0, message=message))
             else:
                 own = outcomes[exercise.name]
                 misconceptions = self._diagnose(module, exercise, own)
-                results.append(_judged(exercise, own, errors, rebuilt, misconceptions, show))
-        return _with_dependencies(results, outcomes)
+                results.append(verdicts.judged(exercise, own, errors, rebuilt, misconceptions, show))
+        return verdicts.with_dependencies(results, outcomes)
 
     def outcomes(
         self,
@@ -172,38 +176,57 @@ class Grader:
 
         It is what calibration and diagnosis compare. Nothing is tried again, and "broken" is not yet blamed on anyone.
         """
-        return self._run(module, cells, [exercise], enough)[0]
+        return self._run(module, cells, [exercise], Budget(self.limits, [exercise], patience()), enough=enough)[0]
 
     # ------------------------------------------------------------------------------------------------- running
 
     def _outcomes(self, module: Module, rebuilt: Rebuilt, names: list[str]):
-        """The outcomes of each exercise's tests, and the errors of the cells. Our own failures are tried once more."""
+        """The outcomes of each exercise's tests, and the errors of the cells. Our own failures are tried once more.
+
+        Within one budget: who brings a failure about gains no time by it.
+        """
         outcomes: dict[str, list[Outcome]] = {name: [] for name in names}
         errors: dict[str, CellError] = {}
+        budget = Budget(self.limits, names, self._stretch)
         pending = list(names)
         for last in (False, True):
             if not pending:
                 break
             try:
-                found, cell_errors = self._run(module, rebuilt.cells, pending)
-                errors |= cell_errors
+                found = self._tested(module, rebuilt.cells, pending, budget, errors)
                 for name in pending:
-                    outcomes[name] = [outcome for outcome in found if outcome.spec.exercise == name]
+                    outcomes[name] = found[name]
                     self._blame(module, name, outcomes[name])
             except (SandboxFault, OSError) as error:
                 self.trouble.append(f"the grader failed: {safe(str(error), 500)}")
                 outcomes |= {name: [] for name in pending}
-            pending = [name for name in pending if _is_faulty(outcomes[name])]
+            pending = [name for name in pending if verdicts.is_faulty(outcomes[name])]
             for outcome in (outcome for name in pending for outcome in outcomes[name] if outcome.cause == "fault"):
                 self.trouble.append(f"the grader failed in {outcome.item}: {_why(outcome)}")
             if not last and any(_is_sandbox_fault(outcomes[name]) for name in pending):
                 self._reopen()
         return outcomes, errors
 
-    def _run(self, module: Module, cells: Sequence[SourceCell], names: list[str], enough=None, limits=None):
-        if not names:
-            return [], {}
-        children = Children(self._ahead, cells, limits or self.limits, len(names))
+    def _tested(self, module, cells, names: list[str], budget: Budget, errors) -> dict[str, list[Outcome]]:
+        """The outcomes of each exercise: judged without cells that are slow, and again with them where it failed so."""
+        found, children = self._run(module, cells, names, budget)
+        errors |= children.errors
+        by_name = {name: [outcome for outcome in found if outcome.spec.exercise == name] for name in names}
+        again = [
+            name
+            for name, own in by_name.items()
+            if children.without.get(name) and any(outcome.cause != "passed" for outcome in own)
+        ]
+        if again:
+            found, children = self._run(module, cells, again, budget, everything=True)
+            errors |= children.errors
+            by_name |= {name: [outcome for outcome in found if outcome.spec.exercise == name] for name in again}
+        return by_name
+
+    def _run(
+        self, module: Module, cells: Sequence[SourceCell], names: list[str], budget, everything=False, enough=None
+    ):
+        children = Children(self._ahead, cells, budget, names, everything)
         with contextlib.closing(children):
             outcomes = plugin.run(
                 module,
@@ -214,7 +237,7 @@ class Grader:
                 exercises=names,
                 enough=enough,
             )
-        return outcomes, children.errors
+        return outcomes, children
 
     def _reference(self, module: Module) -> LocalSubmission:
         stamp = (module.files.notebook, module.files.notebook.stat().st_mtime_ns)
@@ -231,12 +254,16 @@ class Grader:
     def _blame(self, module: Module, exercise: str, outcomes: list[Outcome]) -> None:
         """Tell what the student's code brought about from what is wrong with a test, its reference or this machine.
 
-        The second happens to the reference too, in the student's place.
+        The second happens to the reference too, in the student's place. Where a test itself broke, that is tried now:
+        what the reference did before says nothing of a disk that is full by now.
         """
         suspects = [outcome for outcome in outcomes if outcome.cause not in ("passed", "fault")]
         if not suspects:
             return
-        sound = self._diagnosis(module, exercise).known(None).runs
+        diagnosis = self._diagnosis(module, exercise)
+        if any(outcome.cause == "broken" for outcome in suspects):
+            diagnosis.forget(None)
+        sound = diagnosis.known(None).runs
         for outcome in suspects:
             reference = sound.get(outcome.item)
             if reference is None or reference.cause != "passed":
@@ -245,9 +272,13 @@ class Grader:
                 outcome.cause = "failed"
 
     def _diagnose(self, module: Module, exercise: Exercise, outcomes: list[Outcome]) -> dict[str, str]:
-        if _is_faulty(outcomes):
+        if verdicts.is_faulty(outcomes):
             return {}
-        return self._diagnosis(module, exercise.name).misconceptions(outcomes)
+        try:
+            return self._diagnosis(module, exercise.name).misconceptions(outcomes)
+        except Exception:  # what a student's answer does to it must not cost anybody a grade
+            log.exception("diagnosing %s failed", exercise.name)
+            return {}
 
     def _diagnosis(self, module: Module, exercise: str) -> Diagnosis:
         files = vars(module.files).values()
@@ -257,15 +288,13 @@ class Grader:
             def outcomes_of(answer: Answer | None) -> list[Outcome]:
                 seconds = min(self.limits.call_seconds, KNOWN_SECONDS) if answer else self.limits.call_seconds
                 limits = replace(self.limits, call_seconds=seconds)
-                return self._run(module, reference_cells(module, answer), [exercise], limits=limits)[0]
+                return self._run(
+                    module, reference_cells(module, answer), [exercise], Budget(limits, [exercise], self._stretch)
+                )[0]
 
             kept = Kept(self.kept, grading_key(module.name, self.secret, self.limits, self.root)) if self.kept else None
             self._diagnoses[key] = Diagnosis(answers.load(module.name, self.root), exercise, outcomes_of, kept)
         return self._diagnoses[key]
-
-
-def _is_faulty(outcomes: list[Outcome]) -> bool:
-    return not outcomes or any(outcome.cause == "fault" for outcome in outcomes)
 
 
 def _why(outcome: Outcome) -> str:
@@ -286,98 +315,9 @@ def reference_cells(module: Module, answer: Answer | None = None) -> list[Source
         source = cell.source
         if answer is not None and cell.name == answer.exercise:
             source = answer.cell(source)
-        cells.append(SourceCell(cell.name or cell.id, source, cell.role))
+        cells.append(SourceCell(cell.name or cell.id, source, cell.role, (cell.name,) if cell.name else ()))
     return cells
 
 
 def _since(started: float) -> float:
     return round(time.perf_counter() - started, 3)
-
-
-def _result(exercise: Exercise, verdict: str, score: float | None, tests=(), message: str = "") -> ExerciseResult:
-    return ExerciseResult(exercise.name, verdict, score, exercise.points, exercise.extra, tuple(tests), message)
-
-
-def _judged(exercise, outcomes, errors, rebuilt, misconceptions, show) -> ExerciseResult:
-    """Points, verdict and sentences of an exercise whose tests were run."""
-    runs: dict[str, list[Outcome]] = {}
-    for outcome in outcomes:
-        runs.setdefault(outcome.spec.name, []).append(outcome)
-    if _is_faulty(outcomes):
-        return _result(exercise, "grader_fault", None, message=OUR_FAULT)
-    own_error = _own_cell_error(exercise, outcomes, errors)
-    tests, failures = [], []
-    passed = total = 0.0
-    core = True
-    for own in runs.values():
-        spec = own[0].spec
-        failure = next((outcome for outcome in own if outcome.cause != "passed"), None)
-        total += spec.weight
-        if failure is None:
-            passed += spec.weight
-            tests.append(TestResult(spec.name, True, spec.sentence))
-            continue
-        failures.append(failure)
-        core = core and not spec.core
-        tests.append(_failed(failure, own_error, rebuilt, misconceptions.get(failure.item), show))
-    score = round(exercise.points * passed / total, 4) if core else 0.0
-    if not failures:
-        return _result(exercise, "passed", float(exercise.points), tests)
-    if score > 0:
-        verdict, message = "partial", f"{len(tests) - len(failures)} of {len(tests)} tests passed."
-    else:
-        decisive = next((failure for failure in failures if failure.spec.core), failures[0])
-        verdict = decisive.cause
-        message = "" if passed == 0 else "No points yet: a test of what matters most failed."
-    if own_error is not None:
-        verdict, message = own_error.kind, _cell_message(own_error, rebuilt)
-    return _result(exercise, verdict, score, tests, message)
-
-
-def _own_cell_error(exercise: Exercise, outcomes: list[Outcome], errors: dict[str, CellError]):
-    """The error of the exercise's own cell, where that is why its function does not exist."""
-    missing = any(isinstance(outcome.error, MissingName) for outcome in outcomes)
-    own = [error for label, error in errors.items() if label.endswith(f"({exercise.name})")]
-    return own[0] if missing and own else None
-
-
-def _cell_message(error, rebuilt: Rebuilt) -> str:
-    detail = what_happened(error.error, rebuilt) if error.error is not None else ""
-    reason = {
-        "error": "The cell could not be run:",
-        "timeout": f"The cell took too long and was stopped: {safe(error.reason, 300)}.",
-        "memory": f"The cell used too much memory and was stopped: {safe(error.reason, 300)}.",
-        "crashed": f"The cell ended its own process: {safe(error.reason, 300)}.",
-    }[error.kind]
-    return f"{reason}\n{detail}" if detail else reason
-
-
-def _failed(outcome: Outcome, own_error, rebuilt: Rebuilt, misconception: str | None, show: bool) -> TestResult:
-    spec = outcome.spec
-    lines = [spec.sentence]
-    if own_error is not None and isinstance(outcome.error, MissingName):
-        lines.append("Its cell could not be run, so there is nothing to test.")
-    elif outcome.error is not None:
-        lines += filter(None, [what_happened(outcome.error, rebuilt, outcome.comparison)])
-    hint = f"Read hint {spec.hint} of {spec.exercise}." if spec.hint else None
-    return TestResult(spec.name, False, "\n".join(lines), misconception, hint, shown(outcome) if show else None)
-
-
-def _with_dependencies(results: list[ExerciseResult], outcomes: dict[str, list[Outcome]]) -> tuple[ExerciseResult, ...]:
-    """Say of a failed test that it depends on another exercise, where that one is not right itself."""
-    wrong = {result.id for result in results if result.verdict != "passed"}
-    depends = {
-        outcome.spec.name: [name for name in outcome.spec.depends if name in wrong]
-        for own in outcomes.values()
-        for outcome in own
-    }
-    changed = []
-    for result in results:
-        tests = [
-            replace(test, message=f"{test.message}\n" + " ".join(f"It depends on `{n}`, which fails." for n in names))
-            if not test.passed and (names := depends.get(test.name))
-            else test
-            for test in result.tests
-        ]
-        changed.append(replace(result, tests=tuple(tests)))
-    return tuple(changed)

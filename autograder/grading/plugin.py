@@ -33,7 +33,8 @@ from autograder.submission import (
     SubmissionError,
 )
 
-# What a test may end in; "broken" is an error of the test itself, which may be the student's doing or ours.
+# What a test may end in; "broken" is an error of the test itself, which may be the student's doing (an answer so large
+# that the test has no memory for it) or ours (a full disk). A "fault" is the sandbox's.
 CAUSES = ("passed", "failed", "error", "timeout", "memory", "crashed", "broken", "fault")
 FORGEABLE_SHARE = 0.2
 
@@ -41,7 +42,6 @@ _OFF = (
     "cacheprovider debugging doctest faulthandler junitxml legacypath logging monkeypatch pastebin pytester recwarn "
     "setuponly setupplan stepwise subtests terminal threadexception tmpdir unittest unraisableexception warnings"
 )
-_OURS = (OSError, MemoryError, SandboxFault)
 _one_at_a_time = threading.Lock()  # pytest keeps its state in the process
 
 
@@ -229,9 +229,16 @@ class _Judge:
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         parameters = dict(getattr(item, "callspec", None).params) if hasattr(item, "callspec") else {}
         self.outcomes.append(Outcome(self._spec_of[item.nodeid], item.name, parameters=parameters))
-        judging.failed.clear()
         self._submission = None
         self._reference.calls.clear()
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self) -> Iterator[None]:
+        with judging.failures() as failed:
+            try:
+                return (yield)
+            finally:
+                self.outcomes[-1].comparison = failed[-1] if failed else None
 
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo) -> None:
         outcome = self.outcomes[-1]
@@ -243,7 +250,6 @@ class _Judge:
             return
         outcome.error = call.excinfo.value if call.excinfo is not None else None
         outcome.calls = tuple(self._submission.calls) if self._submission is not None else ()
-        outcome.comparison = judging.failed[-1] if judging.failed else None
         outcome.cause = cause_of(outcome.error, self._reference.calls)
         if self.enough is not None and self.enough(outcome):
             item.session.shouldfail = "what is wanted is known"
@@ -267,9 +273,7 @@ def cause_of(error: BaseException | None, reference_calls: Sequence = ()) -> str
         return next((cause for kind, cause in kinds.items() if isinstance(error, kind)), "fault")
     if isinstance(error, AssertionError | pytest.fail.Exception):
         return "failed"
-    if isinstance(error, (pytest.skip.Exception, *_OURS)) or not isinstance(error, Exception):
-        return "fault"
-    return "broken"
+    return "fault" if isinstance(error, SandboxFault) else "broken"
 
 
 def seed(secret: str, module: str, test: str) -> int:

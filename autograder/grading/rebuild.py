@@ -5,7 +5,7 @@ is lost or gained where cells were deleted, moved, pasted twice, split, retyped 
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -100,12 +100,13 @@ class _Sorter:
             if cell.source.strip():
                 where = f"cell [{cell.number}]" if cell.cell_type == "code" else f"part {len(self.parts[name]) + 1}"
                 label = f"{where} ({name})"
-                self.parts[name].append(SourceCell(label, syntax.unwrapped(cell.source), "exercise"))
+                self.parts[name].append(SourceCell(label, syntax.unwrapped(cell.source), "exercise", (name,)))
             self.last_part = name
         elif role is not None:
             self._note_changes(cell, position, role)
         elif cell.cell_type == "code" and cell.source.strip():
-            added = SourceCell(f"cell [{cell.number}]", syntax.unwrapped(cell.source), "added")
+            answers = tuple(name for name in syntax.defined(cell.source) if name in self.parts)
+            added = SourceCell(f"cell [{cell.number}]", syntax.unwrapped(cell.source), "added", answers)
             if before is not None and self._completes(before, added):
                 self.parts[before].append(added)
                 self.last_part = before
@@ -154,7 +155,7 @@ class _Sorter:
     def rebuilt(self) -> Rebuilt:
         added = [cell for cells in self.added.values() for cell in cells]
         definers = {
-            exercise.name: [cell for cell in added if exercise.name in syntax.defined(cell.source)]
+            exercise.name: [cell for cell in added if exercise.name in cell.exercises]
             for exercise in self.module.exercises
         }
         answers, unanswered, forbidden, lines = {}, set(), {}, {}
@@ -245,7 +246,7 @@ def _grouped(parts: Iterable[SourceCell], lines: dict[str, tuple[tuple[int, str]
         if broken and syntax.tree(together) is not None:
             first = before.source.count("\n") + 2
             lines[before.label] = (*lines.get(before.label, ((1, before.label),)), (first, part.label))
-            groups[-1] = SourceCell(before.label, together, before.kind)
+            groups[-1] = replace(before, source=together)
         else:
             groups.append(part)
     return groups

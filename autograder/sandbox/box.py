@@ -70,8 +70,13 @@ class Child:
                 self.ended = Ended("lost", 0)
         return self.ended
 
+    def grant(self, memory_mb: int) -> None:
+        """From now on allow it so much memory beyond what it holds now. Raises SandboxFault."""
+        if self.ended is None:
+            self.sandbox._grant(self, memory_mb)
+
     def peak_mb(self) -> float:
-        """The most memory so far, above the fresh child."""
+        """The most memory so far, above the fresh child, or above what it held when `grant` was called."""
         return self.ended.peak_mb if self.ended else self.sandbox._peak_mb(self)
 
     def __enter__(self):
@@ -253,6 +258,9 @@ class Sandbox:
     def _end(self, child, patience):
         reply = self._request("end", child=child, id=child.number, patience=patience)
         return Ended(reply["reason"], reply["status"], reply["peak_mb"], reply["cpu_seconds"])
+
+    def _grant(self, child, memory_mb):
+        self._request("grant", child=child, id=child.number, memory_mb=memory_mb)
 
     def _peak_mb(self, child):
         return self._request("usage", child=child, id=child.number)["peak_mb"]

@@ -4,6 +4,7 @@ Nothing here is undone: a child that has been through `confine` has its own user
 namespaces, a sized scratch folder, no capabilities, no way to gain any, limits and a seccomp filter.
 """
 
+import contextlib
 import ctypes
 import os
 import resource
@@ -132,7 +133,14 @@ def set_limits(limits):
             resource.setrlimit(kind, (value, value))
 
 
-def status_kb(name):
-    """A size of this process, in KiB: VmSize is what RLIMIT_AS counts, VmData what RLIMIT_DATA counts."""
-    with open("/proc/self/status") as file:
+def limit_data(pid, most_kb, more_kb):
+    """Let another process of ours take `more_kb` beyond the private memory that it has now, or beyond `most_kb`."""
+    with contextlib.suppress(OSError, StopIteration):  # it is gone
+        value = (min(status_kb("VmData:", pid), most_kb) + more_kb) * 1024
+        resource.prlimit(pid, resource.RLIMIT_DATA, (value, value))
+
+
+def status_kb(name, pid="self"):
+    """A size of a process, in KiB: VmSize is what RLIMIT_AS counts, VmData what RLIMIT_DATA counts."""
+    with open(f"/proc/{pid}/status") as file:
         return next(int(line.split()[1]) for line in file if line.startswith(name))

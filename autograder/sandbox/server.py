@@ -29,6 +29,7 @@ PRELOAD = tuple(
 )
 SCAN_SECONDS = 0.02
 EXACT_SECONDS = 0.25
+STOOD_MB = 96  # of what a submission holds before it is asked for something, so much is not held against the answer
 
 
 def preload(names):
@@ -41,10 +42,12 @@ def preload(names):
 class Child:
     """A forked child: its pid here, its memory limit, and how it ended."""
 
-    def __init__(self, pid, limits, baseline_kb):
+    def __init__(self, pid, limits, baseline_kb, data_kb):
         self.pid, self.limits, self.baseline_kb = pid, limits, baseline_kb
+        self.data_kb = data_kb  # of private memory, touched or not, when it was forked
         self.limit_kb = limits["memory_mb"] * 1024
         self.peak_kb = 0
+        self.stood_kb = 0  # what it held when its memory was granted
         self.looked = 0.0, 0, 0  # when its memory was last measured exactly; by the cheap counters, and exactly
         self.ended = None  # {"reason": "exit" | "signal" | "memory" | "killed", "status": int}
 
@@ -63,6 +66,10 @@ class Child:
                 raise RuntimeError("a killed child does not end")
             else:
                 time.sleep(0.0005)
+
+    def used_mb(self):
+        """Its memory at its highest, without what stood before."""
+        return max(0, self.peak_kb - self.stood_kb) / 1024
 
     def kill(self, reason):
         """End it and everything it started."""
@@ -111,7 +118,7 @@ class Server:
         if pid == 0:
             self.become_child(sock, limits, self.programs[program])
         os.close(sock)
-        self.children[id] = Child(pid, limits, baseline)
+        self.children[id] = Child(pid, limits, baseline, confine.status_kb("VmData:") if self.boxed else 0)
         return {"pid": pid}
 
     def become_child(self, sock, limits, program):
@@ -146,13 +153,28 @@ class Server:
             time.sleep(0.0005)
             child.reap()
         child.kill("killed")
-        return {**child.ended, "peak_mb": child.peak_kb / 1024}
+        return {**child.ended, "peak_mb": child.used_mb()}
 
     def usage(self, id, descriptors):
-        """Memory above the fresh child now and at its highest so far."""
+        """Memory above the fresh child (or what it held when it was granted more) at its highest so far."""
         child = self.children[id]
         self.watch([child])
-        return {"peak_mb": child.peak_kb / 1024, "ended": child.ended}
+        return {"peak_mb": child.used_mb(), "ended": child.ended}
+
+    def grant(self, id, memory_mb, descriptors):
+        """Limit a child to `memory_mb` beyond what it holds now, as far as that is no more than STOOD_MB."""
+        child = self.children[id]
+        child.reap()
+        if child.ended is not None or not self.scannable:
+            return {}
+        child.peak_kb, families = 0, processes()
+        self.watch([child])
+        child.stood_kb = min(child.peak_kb, STOOD_MB << 10)
+        child.limit_kb = child.stood_kb + (memory_mb << 10)
+        if self.boxed:
+            for pid in descendants(child.pid, families):
+                confine.limit_data(pid, child.data_kb + (STOOD_MB << 10), memory_mb << 10)
+        return {}
 
     def ping(self, descriptors):
         return {"pid": os.getpid()}

@@ -70,6 +70,9 @@ class SpawnSandbox:
             status, reason = process.wait(10), "killed"
         return Ended("signal" if status < 0 and reason == "exit" else reason, status)
 
+    def _grant(self, child, memory_mb):
+        """Memory is not limited here."""
+
     def _peak_mb(self, child):
         return 0.0
 

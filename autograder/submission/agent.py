@@ -7,6 +7,7 @@ nothing, because what comes back is parsed as hostile and judged elsewhere. Only
 import ast
 import asyncio
 import builtins
+import contextlib
 import inspect
 import itertools
 import linecache
@@ -15,6 +16,7 @@ import sys
 import textwrap
 import threading
 import types
+import warnings
 
 import numpy as np
 
@@ -106,7 +108,8 @@ class Agent:
             return wire.frame({"n": number, "kind": "error", **self.describe(error)})
 
     def op_exec(self, message):
-        self.run_cell(message["label"], message["source"])
+        with settings_kept() if message["kind"] == "added" else contextlib.nullcontext():
+            self.run_cell(message["label"], message["source"])
 
     def op_call(self, message, target, args, kwargs):
         return target(*args, **kwargs)
@@ -266,6 +269,15 @@ class Stream:
 
     def __next__(self):
         return self._step()
+
+
+@contextlib.contextmanager
+def settings_kept():
+    """Undo what an experiment sets for all that follows and an answer does not expect: numpy's error handling, which
+    makes an exception of a harmless underflow, the filters of warnings, torch's gradients switched off."""
+    torch = sys.modules.get("torch")
+    with np.errstate(), warnings.catch_warnings(), torch.enable_grad() if torch else contextlib.nullcontext():
+        yield
 
 
 def compiled(source, label):

@@ -79,10 +79,7 @@ class Peer:
         if reply.get("n") != number:
             raise self._misbehaved("it answered out of turn")
         if kind == "value" and len(trees) == 1:
-            try:
-                return self._decode(trees[0], buffers)
-            except wire.WireError as error:
-                raise self._misbehaved(str(error)) from None
+            return self._decoded(trees, buffers)[0]
         if kind == "missing":
             raise MissingName(escape(reply.get("name"), 200))
         if kind == "unsendable":
@@ -135,8 +132,14 @@ class Peer:
             return {"t": "callback", "id": len(self.callbacks) - 1}
         raise wire.WireError(f"a {type(value).__name__} cannot cross the wire")
 
-    def _decode(self, tree, buffers):
-        return wire.Decoder(buffers, self._incoming).decode(tree)
+    def _decoded(self, trees, buffers):
+        """The values that came. Whatever a library of ours says to them, it is the sender who is to blame."""
+        try:
+            return [wire.Decoder(buffers, self._incoming).decode(tree) for tree in trees]
+        except wire.WireError as error:
+            raise self._misbehaved(str(error)) from None
+        except Exception as error:
+            raise self._misbehaved(f"a value that cannot be read ({type(error).__name__})") from None
 
     def _incoming(self, node):
         number, kind = node.get("id"), node.get("type")
@@ -159,10 +162,7 @@ class Peer:
             raise self._misbehaved("malformed callback")
         if self.calls_back > self.limits.callback_calls or self.bytes_back > self.limits.callback_mb << 20:
             raise StudentMisbehaved("it called a function that it was given too many times, or with too much data")
-        try:
-            args, kwargs = (self._decode(tree, buffers) for tree in trees)
-        except wire.WireError as error:
-            raise self._misbehaved(str(error)) from None
+        args, kwargs = self._decoded(trees, buffers)
         if not isinstance(args, list) or not isinstance(kwargs, dict) or not all(type(k) is str for k in kwargs):
             raise self._misbehaved("malformed callback")
         try:

@@ -26,11 +26,15 @@ TRACE_BYTES = 16 << 20
 
 @dataclass(frozen=True)
 class SourceCell:
-    """One code cell to execute. `label` names it to people ("cell 7") and is unique in its notebook."""
+    """One code cell to execute. `label` names it to people ("cell 7") and is unique in its notebook.
+
+    `kind` is setup, exercise or added; `exercises` are those that it defines.
+    """
 
     label: str
     source: str
     kind: str = "exercise"
+    exercises: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,21 @@ class Call:
     kwargs: dict = field(default_factory=dict)
     result: Any = None
     error: SubmissionError | None = None
+
+
+class Purse:
+    """The time that the cells of one load may take: here, all of them together."""
+
+    def __init__(self, seconds: float):
+        self.seconds = seconds
+
+    def left(self, cell: SourceCell) -> float:
+        """How long a cell may run now."""
+        return self.seconds
+
+    def spend(self, cell: SourceCell, seconds: float) -> None:
+        """Take note that a cell ran for so long."""
+        self.seconds -= seconds
 
 
 class Answers:
@@ -155,13 +174,17 @@ class Submission(Answers):
         self._sandbox = sandbox
         self._death: SubmissionError | None = None
         self.skip: frozenset[str] = frozenset()  # labels of cells that no later child needs to try
+        self.purse: Purse | None = None  # out of which its cells were paid
         self.core: int | None = None  # the one that it was asked to run on
 
     def limit(self, limits: Limits) -> None:
-        """Keep to other limits on time from now on; what was used so far counts."""
-        used = self._limits.notebook_seconds - self._left
+        """Keep to other limits on time from now on."""
         self._limits = self._peer.limits = limits
-        self._left = max(0.0, limits.notebook_seconds - used)
+        self._left = max(0.0, limits.notebook_seconds)
+
+    def grant(self, memory_mb: int) -> None:
+        """From now on allow so much memory beyond what the cells left behind. Raises SandboxFault."""
+        self._peer.child.grant(memory_mb)
 
     @property
     def alive(self) -> bool:
@@ -175,30 +198,39 @@ class Submission(Answers):
 
     @classmethod
     def load(
-        cls, sandbox: Sandbox, cells: Sequence[SourceCell], limits: Limits | None = None, skip: Iterable[str] = ()
+        cls,
+        sandbox: Sandbox,
+        cells: Sequence[SourceCell],
+        limits: Limits | None = None,
+        skip: Iterable[str] = (),
+        purse: Purse | None = None,
     ) -> "Submission":
         """Execute the cells one by one in a fresh child; one that fails or is slow does not stop the next.
 
         A cell that kills its process (or had to be killed) is left out and the cells before it run again in another
         child; its label is in `.skip`, to be passed to the next load of the same notebook. Errors are in
-        `.cell_errors`, those of skipped labels are not repeated. Raises SandboxFault only.
+        `.cell_errors`, those of skipped labels are not repeated. Their time is taken out of `purse`; without one it
+        counts like that of calls. Raises SandboxFault only.
         """
         submission = cls(sandbox, limits or sandbox.limits)
         try:
-            submission._load(cells, frozenset(skip))
+            own = Purse(submission._left)
+            submission.purse = own if purse is None else purse
+            submission._load(cells, frozenset(skip), submission.purse)
+            submission._left = max(0.0, own.seconds)
         except BaseException:
             submission.close()
             raise
         return submission
 
-    def _load(self, cells, skip):
+    def _load(self, cells, skip, purse):
         deadly: dict[str, CellError] = {}
         while True:
             errors: dict[str, CellError] = {}
             for cell in cells:
                 if cell.label in skip or cell.label in deadly:
                     continue
-                error = self._execute(cell)
+                error = self._execute(cell, purse)
                 if error is not None:
                     errors[cell.label] = error
                 if self._death is not None:
@@ -212,19 +244,23 @@ class Submission(Answers):
         self.cell_errors = sorted({**errors, **deadly}.values(), key=lambda error: order[error.label])
         self.skip = skip | frozenset(deadly)
 
-    def _execute(self, cell):
+    def _execute(self, cell, purse):
         """The CellError of one cell, or None."""
-        message = {"op": "exec", "label": cell.label, "source": cell.source}
-        if self._left <= 0:
-            return CellError(cell.label, "timeout", None, "the notebook's time was used up before this cell")
+        message = {"op": "exec", "label": cell.label, "source": cell.source, "kind": cell.kind}
+        seconds = min(self._limits.cell_seconds, purse.left(cell))
+        if seconds <= 0:
+            return CellError(cell.label, "timeout", None, "the time for it was used up before it began")
+        started, self._left = time.monotonic(), seconds
         try:
-            self._request(message, seconds=self._limits.cell_seconds)
+            self._request(message, seconds=seconds)
             return None
         except StudentError as error:
             return CellError(cell.label, "error", error, str(error))
         except SubmissionError as error:
             kinds = {StudentTimeout: "timeout", StudentMemory: "memory"}
             return CellError(cell.label, kinds.get(type(error), "crashed"), getattr(error, "error", None), str(error))
+        finally:
+            purse.spend(cell, time.monotonic() - started)
 
     def _request(self, message, *values, seconds):
         if self._death is not None:
@@ -251,7 +287,7 @@ class LocalSubmission(Answers):
         super().__init__(LocalPeer(limits), limits)
         for cell in cells:
             try:
-                self._request({"op": "exec", "label": cell.label, "source": cell.source}, seconds=0)
+                self._request({"op": "exec", "label": cell.label, "source": cell.source, "kind": cell.kind}, seconds=0)
             except SubmissionError as error:
                 student = error if isinstance(error, StudentError) else None
                 self.cell_errors.append(CellError(cell.label, "error", student, str(error)))

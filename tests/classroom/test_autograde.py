@@ -278,3 +278,17 @@ def test_report_store_keeps_a_report_exactly(tmp_path, answer):
         report.to_dict() | {"notebook": ""}
     )
     assert store.get("cd" * 32) is None
+
+
+def test_fault_that_repeats_is_kept(folder, answer, hand_in, grade):
+    hand_in("ada", answer(mse_loss="grader_fault"))
+    hand_in("ben", answer("passed"))
+    assert len(grade()[1].graded) == 2
+    assert len(grade()[1].graded) == 1, "a fault may pass"
+    summary, engine = grade()
+    assert engine.graded == [] and summary.faults == 1
+    assert "lsml regrade" in summary.people[0][2], "a person is told how it is tried again"
+    assert len(grade(force=True)[1].graded) == 2
+    hand_in("ada", answer("passed", mse_loss="partial"))
+    summary, engine = grade()
+    assert len(engine.graded) == 1 and summary.faults == 0

@@ -8,12 +8,17 @@ from dataclasses import replace
 import pytest
 
 from autograder.grading.ahead import Ahead
+from autograder.grading.budget import Budget
 from autograder.sandbox import open_sandbox
 from autograder.submission import Limits, SandboxFault, SourceCell, StudentTimeout
 
 CELLS = (SourceCell("cell 1", "import os\ndef who(): return os.getpid()\ndef cores(): return os.sched_getaffinity(0)"),)
 SLOW = (SourceCell("cell 1", "import time\ntime.sleep(0.3)\ndef f(): return 1"),)
 LIMITS = Limits(call_seconds=5, notebook_seconds=20)
+
+
+def purse():
+    return Budget(LIMITS, ["f"]).purse("f")
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +49,8 @@ def started(sandbox, monkeypatch):
 def test_what_was_prepared_is_given_to_the_test_that_it_fits(ahead, sandbox, monkeypatch):
     made = started(sandbox, monkeypatch)
     small = replace(LIMITS, memory_mb=64)
-    ahead.prepare(CELLS, small, frozenset())
-    first, second = ahead.load(CELLS, LIMITS, frozenset()), ahead.load(CELLS, small, frozenset())
+    ahead.prepare(CELLS, small, frozenset(), purse())
+    first, second = ahead.load(CELLS, LIMITS, frozenset(), purse()), ahead.load(CELLS, small, frozenset(), purse())
     assert sorted(made, key=lambda limits: limits.memory_mb) == [small, LIMITS] and first.who() != second.who()
     for child in (first, second):
         ahead.end(child)
@@ -53,27 +58,27 @@ def test_what_was_prepared_is_given_to_the_test_that_it_fits(ahead, sandbox, mon
     assert not first.alive and not second.alive
 
 
-def test_a_prepared_child_keeps_to_the_limits_of_the_test_that_gets_it(ahead, sandbox, monkeypatch):
+def test_what_the_cells_took_is_in_the_purse(ahead, sandbox, monkeypatch):
     made = started(sandbox, monkeypatch)
-    ahead.prepare(SLOW, LIMITS, frozenset())
-    child = ahead.load(SLOW, replace(LIMITS, notebook_seconds=10, call_seconds=1), frozenset())
-    assert made == [LIMITS] and 9 < child.seconds_left < 9.75, "what the cells took counts"
-    hasty = replace(LIMITS, notebook_seconds=0.1)
-    ahead.prepare(SLOW, LIMITS, frozenset())
-    late = ahead.load(SLOW, hasty, frozenset())
+    given = purse()
+    ahead.prepare(SLOW, LIMITS, frozenset(), given)
+    child = ahead.load(SLOW, replace(LIMITS, notebook_seconds=10, call_seconds=1), frozenset(), purse())
+    assert made == [LIMITS] and child.purse is given and child.seconds_left == 20
+    assert given.took["cell 1"] == given.beside["exercise"] > 0.29
+    child.limit(replace(LIMITS, notebook_seconds=0.0))
     with pytest.raises(StudentTimeout):
-        late.f()
+        child.f()
     ahead.end(child)
 
 
 @pytest.mark.skipif(not os.path.exists("/proc"), reason="Linux only")
 def test_what_is_no_longer_wanted_is_ended(ahead, sandbox, monkeypatch):
     made = started(sandbox, monkeypatch)
-    ahead.prepare(SLOW, LIMITS, frozenset())
-    ahead.prepare(CELLS, LIMITS, frozenset())
+    ahead.prepare(SLOW, LIMITS, frozenset(), purse())
+    ahead.prepare(CELLS, LIMITS, frozenset(), purse())
     ahead.settle()
     assert len(made) <= 2 and not sandbox_children(sandbox)
-    child = ahead.load(CELLS, LIMITS, frozenset())
+    child = ahead.load(CELLS, LIMITS, frozenset(), purse())
     assert child.who()
     ahead.end(child)
 
@@ -87,9 +92,9 @@ def sandbox_children(sandbox):
 def test_a_child_that_died_waiting_is_not_given_away(ahead):
     source = "import os, threading\nthreading.Timer(0.2, os._exit, [3]).start()\ndef f(): return 1"
     dying = (SourceCell("cell 1", source),)
-    ahead.prepare(dying, LIMITS, frozenset())
+    ahead.prepare(dying, LIMITS, frozenset(), purse())
     time.sleep(0.6)
-    child = ahead.load(dying, LIMITS, frozenset())
+    child = ahead.load(dying, LIMITS, frozenset(), purse())
     assert child.f() == 1
     ahead.end(child)
 
@@ -98,7 +103,7 @@ def test_what_goes_wrong_in_ending_a_child_is_told(ahead, monkeypatch):
     def broken():
         raise SandboxFault("gone")
 
-    child = ahead.load(CELLS, LIMITS, frozenset())
+    child = ahead.load(CELLS, LIMITS, frozenset(), purse())
     close = child.close
     monkeypatch.setattr(child, "close", broken)
     ahead.end(child)
@@ -112,8 +117,8 @@ def test_what_goes_wrong_in_ending_a_child_is_told(ahead, monkeypatch):
 def test_both_sides_of_a_conversation_share_a_core_while_it_lasts(ahead):
     before = os.sched_getaffinity(0)
     for _ in range(2):
-        ahead.prepare(CELLS, LIMITS, frozenset())
-        child = ahead.load(CELLS, LIMITS, frozenset())
+        ahead.prepare(CELLS, LIMITS, frozenset(), purse())
+        child = ahead.load(CELLS, LIMITS, frozenset(), purse())
         ahead.talk_to(child)
         assert child.cores() == os.sched_getaffinity(0) and len(child.cores()) == 1
         ahead.end(child)
@@ -124,7 +129,7 @@ def test_both_sides_of_a_conversation_share_a_core_while_it_lasts(ahead):
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="Linux only")
 def test_a_submission_may_refuse_to_move(ahead):
     stubborn = SourceCell("cell 0", "import os\ndef no(*args): raise OSError\nos.sched_setaffinity = no")
-    child = ahead.load((stubborn, *CELLS), LIMITS, frozenset())
+    child = ahead.load((stubborn, *CELLS), LIMITS, frozenset(), purse())
     ahead.talk_to(child)
     assert child.who()
     ahead.end(child)

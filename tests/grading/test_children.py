@@ -1,188 +1,147 @@
-"""Which child a test talks to, and how a notebook's time is shared out; with a stand-in for the children."""
+"""Which child a test talks to, in real processes without isolation."""
 
+import contextlib
 import os
 
 import pytest
 
-from autograder.grading import children as of
+from autograder.grading.ahead import Ahead
+from autograder.grading.budget import Budget
 from autograder.grading.children import Children
 from autograder.grading.plugin import Outcome, Spec
-from autograder.submission import Call, CellError, Limits, SandboxFault, SourceCell, StudentCrashed, StudentTimeout
+from autograder.sandbox import open_sandbox
+from autograder.submission import Limits, SandboxFault, SourceCell, StudentCrashed, StudentTimeout
 
-CELLS = [SourceCell("setup-1", "import numpy as np", "setup"), SourceCell("cell [2] (a)", "x = 1")]
-
-
-class StandIn:
-    """A child as far as `_Children` looks at one. `load_seconds`: what running the cells takes."""
-
-    load_seconds, errors, deadly = 0.0, (), ()
-    loaded: list["StandIn"]
-
-    def __init__(self, limits, skip):
-        self.limits, self.calls, self.closed = limits, [], False
-        self.seconds_left = limits.notebook_seconds - type(self).load_seconds
-        self.cell_errors = list(type(self).errors)
-        self.skip = frozenset(skip) | frozenset(type(self).deadly)
-
-    @classmethod
-    def load(cls, sandbox, cells, limits, skip):
-        cls.loaded.append(cls(limits, skip))
-        return cls.loaded[-1]
-
-    def close(self):
-        self.closed = True
+LIMITS = Limits(notebook_seconds=60.0, call_seconds=10.0, memory_mb=512)
+SETUP = SourceCell("setup-1", "import os, time", "setup")
+WHO = SourceCell("cell [2] (a)", "def who(): return os.getpid()\ndef die(): os._exit(3)", "exercise", ("a",))
 
 
-class StandInAhead:
-    """Loads children when they are asked for, and ends them at once. `wanted`: what was to be prepared."""
+def sleeping(seconds, label="cell [3]", defines="y"):
+    return SourceCell(label, f"time.sleep({seconds})\n{defines} = 1", "added")
 
-    def __init__(self):
-        self.wanted = []
 
-    def load(self, cells, limits, skip):
-        return of.Submission.load(None, cells, limits, skip)
-
-    def prepare(self, cells, limits, skip):
-        self.wanted.append((limits.memory_mb, limits.notebook_seconds))
-
-    def talk_to(self, submission):
-        assert not submission.closed
-
-    def end(self, submission):
-        submission.close()
-
-    def settle(self):
-        pass
+@pytest.fixture(scope="module")
+def sandbox():
+    with open_sandbox("none") as sandbox:
+        yield sandbox
 
 
 @pytest.fixture
-def children(monkeypatch):
-    for name, value in [("loaded", []), ("load_seconds", 0.0), ("errors", ()), ("deadly", ())]:
-        monkeypatch.setattr(StandIn, name, value, raising=False)
-    monkeypatch.setattr(of, "Submission", StandIn)
-    monkeypatch.setattr(os, "getloadavg", lambda: (0.0, 0.0, 0.0), raising=False)
-    return Children(
-        StandInAhead(), CELLS, Limits(notebook_seconds=100.0, call_seconds=10.0, memory_mb=512), exercises=4
-    )
+def children(sandbox):
+    with contextlib.ExitStack() as stack:
+        ahead = stack.enter_context(contextlib.closing(Ahead(sandbox)))
+
+        def children(*cells, everything=False, limits=LIMITS, budget=None):
+            budget = budget or Budget(limits, "abcd")
+            made = Children(ahead, [SETUP, WHO, *cells], budget, "abcd", everything)
+            return stack.enter_context(contextlib.closing(made))
+
+        yield children
 
 
-def run(children, exercise, spends=0.0, error=None, **says):
-    with children.open(Outcome(Spec(exercise, **says), "test", cause="passed")) as child:
-        child.seconds_left -= spends
-        if error is not None:
-            child.calls.append(Call("f", error=error))
-    return child
+def run(children, exercise, following=(), ask=lambda child: child.who(), **says):
+    """What a test of that exercise gets when it asks the child for something; by default which process it is."""
+    outcome = Outcome(Spec(exercise, **says), "test", cause="passed")
+    with children.open(outcome, following) as child:
+        child.calls.clear()
+        return ask(child)
 
 
 def test_one_child_for_each_exercise(children):
-    a, again, b = run(children, "a"), run(children, "a"), run(children, "b")
-    assert a is again and a is not b and a.closed and not b.closed
-    children.close()
-    assert b.closed
+    them = children()
+    a, again, b = run(them, "a"), run(them, "a"), run(them, "b")
+    assert a == again != b
+    with pytest.raises(ProcessLookupError):
+        them._end_shared()
+        them.ahead.settle()
+        os.kill(b, 0)
 
 
 def test_another_when_one_died(children):
-    first = run(children, "a", error=StudentCrashed())
-    assert first.closed and run(children, "a") is not first
+    them = children()
+    first = run(them, "a")
+    with pytest.raises(StudentCrashed):
+        run(them, "a", ask=lambda child: child.die())
+    assert run(them, "a") not in (first, None)
 
 
 def test_a_test_with_limits_of_its_own_has_its_own_child(children):
-    shared, own, after = run(children, "a"), run(children, "a", memory_mb=64, seconds=3), run(children, "a")
-    assert shared is after and own is not shared and own.closed
-    assert (own.limits.memory_mb, own.limits.call_seconds) == (64, 3)
-    assert (shared.limits.memory_mb, shared.limits.call_seconds) == (512, 10.0)
+    them = children()
+    shared, own, after = run(them, "a"), run(them, "a", memory_mb=64, seconds=3), run(them, "a")
+    assert shared == after != own
+    limits = run(them, "a", ask=lambda child: child._limits, memory_mb=64, seconds=3)
+    assert (limits.memory_mb, limits.call_seconds) == (64, 3)
+    limits = run(them, "a", ask=lambda child: child._limits)
+    assert (limits.memory_mb, limits.call_seconds) == (512, 10)
 
 
-def test_no_exercise_uses_up_the_time_of_those_behind_it(children):
-    assert run(children, "a", spends=25.0).limits.notebook_seconds == 25.0
-    with pytest.raises(StudentTimeout, match="not run"):
-        run(children, "a")
-    assert run(children, "b", spends=5.0).limits.notebook_seconds == 25.0
-    assert run(children, "b", memory_mb=1, spends=10).limits.notebook_seconds == 20.0
+def test_a_child_is_loaded_before_it_is_needed(children):
+    them = children()
+    run(them, "a", [Spec("a"), Spec("a", memory_mb=64), Spec("b")])
+    _, loading = them.ahead._next
+    own = run(them, "a", [Spec("b")], memory_mb=64)
+    assert loading.result().calls is not None and own == run_pid(loading)
 
 
-def test_what_one_exercise_leaves_is_for_the_others(children):
-    run(children, "a", spends=10.0)
-    assert run(children, "b").limits.notebook_seconds == pytest.approx(30.0)
+def run_pid(loading):
+    return loading.result().calls[-1].result
 
 
 def test_after_two_time_outs_the_others_are_not_waited_for(children):
+    them = children(SourceCell("cell [4] (b)", "def loop():\n    while True: pass", "exercise", ("b",)))
     for _ in range(2):
-        run(children, "a", error=StudentTimeout())
+        with pytest.raises(StudentTimeout, match="longer"):
+            run(them, "a", ask=lambda child: child.loop(), seconds=0.3)
     with pytest.raises(StudentTimeout, match="not run"):
-        run(children, "a")
-    assert run(children, "b")
+        run(them, "a")
+    assert run(them, "b")
 
 
-def test_slow_cells_are_not_run_for_each_exercise(children, monkeypatch):
-    monkeypatch.setattr(StandIn, "load_seconds", 5.0)
-    assert run(children, "a") is run(children, "b")
+def test_an_exercise_without_time_is_not_run(children):
+    them = children()
+    run(them, "a")
+    them.budget.spend("a", 15.0)
+    with pytest.raises(StudentTimeout, match="not run"):
+        run(them, "a")
+    assert run(them, "b")
 
 
-def test_slow_cells_are_run_again_where_the_child_has_no_time_left(children, monkeypatch):
-    monkeypatch.setattr(StandIn, "load_seconds", 5.0)
-    assert run(children, "a", spends=15.0) is not run(children, "b")
+def has_y(child):
+    return "y" in child.names
 
 
-def test_a_cell_that_had_to_be_killed_is_skipped_from_then_on(children, monkeypatch):
-    monkeypatch.setattr(StandIn, "load_seconds", 5.0)
-    monkeypatch.setattr(StandIn, "deadly", ("cell [2] (a)",))
-    error = CellError("cell [2] (a)", "timeout", None, "too long")
-    monkeypatch.setattr(StandIn, "errors", (error,))
-    first = run(children, "a")
-    monkeypatch.setattr(StandIn, "errors", ())
-    second = run(children, "b")
-    assert second is not first and second.skip == {"cell [2] (a)"}
-    assert children.errors == {"cell [2] (a)": error}
+def test_slow_cells_are_run_once(children):
+    them = children(sleeping(1.2))
+    assert run(them, "a", ask=has_y) is True, "nobody knew yet"
+    assert run(them, "b", ask=has_y) is False
+    assert run(them, "b", ask=has_y, memory_mb=64) is False
+    assert them.without == {"a": frozenset(), "b": {"cell [3]"}}
+    assert them.budget.left("a") > 14, "and at nobody's expense"
 
 
-def test_a_setup_that_fails_is_ours_unless_the_time_was_used_up(children, monkeypatch):
-    monkeypatch.setattr(StandIn, "errors", (CellError("setup-1", "timeout", None, "too long"),))
-    with pytest.raises(SandboxFault, match="setup"):
-        run(children, "a")
-    children.left -= 50
-    with pytest.raises(StudentTimeout):
-        run(children, "b")
-    assert all(child.closed for child in StandIn.loaded)
+def test_or_for_all_together_where_exercises_need_them(children):
+    them = children(sleeping(1.2), everything=True)
+    a, b, own = run(them, "a"), run(them, "b"), run(them, "b", memory_mb=64)
+    assert a == b != own
+    assert run(them, "c", ask=has_y) and run(them, "c", ask=has_y, memory_mb=64)
+    assert them.without == {"a": frozenset(), "b": frozenset(), "c": frozenset()}
 
 
-def test_the_child_of_the_tests_to_come_is_prepared(children):
-    wanted = children.ahead.wanted
-    assert wanted == [(512, 25.0)], "the first one, while the tests are collected"
-
-    def during(spec, following):
-        with children.open(Outcome(spec, "test", cause="passed"), following) as child:
-            child.seconds_left -= 5.0
-
-    during(Spec("a"), [Spec("a"), Spec("a", memory_mb=64), Spec("b")])
-    assert wanted[1:] == [(64, 25.0)], "for the next test that needs another, and no longer than it can have"
-    during(Spec("a"), [Spec("a", memory_mb=64), Spec("b")])
-    assert len(wanted) == 2, "nothing new is needed"
-    during(Spec("a", memory_mb=64), [Spec("b", memory_mb=32)])
-    assert wanted[2:] == [(32, 30.0)], "a third of the 90 seconds that are left to three exercises"
-    during(Spec("b"), [])
-    assert len(wanted) == 3
+def test_a_cell_that_had_to_be_killed_is_skipped_from_then_on(children):
+    them = children(sleeping(60), limits=Limits(cell_seconds=1.0, notebook_seconds=60.0))
+    assert run(them, "a", ask=has_y) is False and run(them, "b", ask=has_y) is False
+    assert {label: error.kind for label, error in them.errors.items()} == {"cell [3]": "timeout"}
+    assert them.budget._beside["added"] > 27, "paid once"
+    assert not any(them.without.values()), "to try again with it would not help"
+    again = children(sleeping(60), everything=True, budget=them.budget)
+    assert run(again, "a", ask=has_y) is False
+    assert them.budget._beside["added"] > 27, "nor is it stopped once more in another try"
 
 
-def test_slow_cells_are_not_prepared_for_the_next_exercise(children, monkeypatch):
-    monkeypatch.setattr(StandIn, "load_seconds", 5.0)
-    with children.open(Outcome(Spec("a"), "test", cause="passed"), [Spec("b"), Spec("b", memory_mb=64), Spec("c")]):
-        assert [memory for memory, _ in children.ahead.wanted[1:]] == [64]
-
-
-@pytest.mark.parametrize(("load", "factor"), [(0.2, 1.0), (1.0, 1.0), (2.5, 2.5), (50.0, of.PATIENCE)])
-def test_clocks_stretch_with_the_load_of_the_machine(monkeypatch, load, factor):
-    cores = len(os.sched_getaffinity(0))
-    monkeypatch.setattr(os, "getloadavg", lambda: (load * cores, 0.0, 0.0))
-    monkeypatch.setattr(StandIn, "loaded", [], raising=False)
-    monkeypatch.setattr(of, "Submission", StandIn)
-    limits = Limits(notebook_seconds=100.0, call_seconds=10.0, cell_seconds=20.0, memory_mb=512)
-    run(Children(StandInAhead(), CELLS, limits, exercises=1), "mean", seconds=3.0)
-    given = StandIn.loaded[0].limits
-    assert (given.notebook_seconds, given.call_seconds, given.cell_seconds) == (100 * factor, 3 * factor, 20 * factor)
-    assert given.memory_mb == 512
-
-
-def test_a_machine_that_knows_no_load_has_no_patience(monkeypatch):
-    monkeypatch.delattr(os, "getloadavg", raising=False)
-    assert of.patience() == 1.0
+def test_a_setup_that_fails_is_ours(sandbox):
+    cells = [SourceCell("setup-1", "import no_such_module", "setup"), WHO]
+    with contextlib.closing(Ahead(sandbox)) as ahead:
+        them = Children(ahead, cells, Budget(LIMITS, "a"), "a")
+        with contextlib.closing(them), pytest.raises(SandboxFault, match=r"setup.*no_such_module"):
+            run(them, "a")

@@ -8,7 +8,7 @@ import pytest
 from conftest import as_notebook, released
 
 from autograder.cli import main
-from autograder.grading import doctor, grade
+from autograder.grading import doctor, grade, verdicts
 from autograder.sandbox import SandboxUnavailable
 
 
@@ -105,7 +105,7 @@ def test_usage(lsml):
 
 
 def test_a_grader_fault_is_status_1_and_no_score(lsml, module, write, monkeypatch):
-    monkeypatch.setattr(grade, "_judged", lambda *args: {}["bug"])
+    monkeypatch.setattr(verdicts, "judged", lambda *args: {}["bug"])
     status, out, _ = lsml("grade", "--json", write(released(module, HALF)))
     assert status == 1 and json.loads(out)["score"] is None and json.loads(out)["status"] == "grader_fault"
     status, out, _ = lsml("grade", write(released(module, HALF)))

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from conftest import TOY, as_notebook, released
 
-from autograder.grading import grade
+from autograder.grading import budget, grade, verdicts
 from autograder.submission import SandboxFault, Submission
 
 EXERCISES = ["mean_square", "last", "root_mean_square", "solve", "total", "Counter"]
@@ -178,7 +178,7 @@ def test_a_module_that_cannot_be_read(grader, full, changed):
 
 def test_a_bug_of_ours_stops_nobody_else(grader, full, monkeypatch, caplog):
     with monkeypatch.context() as patch:
-        patch.setattr(grade, "_judged", lambda *args: {}["bug"])
+        patch.setattr(verdicts, "judged", lambda *args: {}["bug"])
         assert_flagged(grader.grade(full), EXERCISES)
     assert "Traceback" in caplog.text
     assert_unharmed(grader, full)
@@ -193,3 +193,102 @@ def test_an_interrupt_is_an_interrupt(grader, full, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             grader.grade(full)
     assert_unharmed(grader, full)
+
+
+# ------------------------------------------------------------------------------------ faults that a student would like
+
+LIES = """
+import sys
+agent = next(m for name, m in sys.modules.items() if name.endswith(".agent"))
+frame = agent.wire.frame
+def lie(message, *values, encoder=None):
+    parts = frame(message, *values, encoder=encoder)
+    if message.get("kind") != "value":
+        return parts
+    tree = {"t": "tensor", "dtype": "float32", "shape": [1], "strides": ["a"], "b": 0}
+    text = agent.wire.TEXT.encode({"m": message, "v": [tree], "b": [4]}).encode()
+    return [agent.wire.PREFIX.pack(agent.wire.MAGIC, len(text), 4), text, bytes(4)]
+agent.wire.frame = lie
+"""
+
+
+def test_malformed_replies_are_the_students_own(grader, module, write, full):
+    cells = released(module, "all")
+    cells.insert(2, {"cell_type": "code", "metadata": {}, "source": LIES, "outputs": [], "execution_count": None})
+    graded = grader.grade(write(cells, name="00_toy_lies.ipynb"))
+    assert graded.status == "graded" and graded.score == 0
+    assert {e.verdict for e in graded.exercises} == {"crashed"}
+    assert_unharmed(grader, full)
+
+
+@pytest.mark.parametrize("digits", [4_000, 100_000])
+def test_an_integer_that_python_does_not_write(grader, module, write, digits):
+    answers = {e.name: e.solution for e in module.exercises} | {
+        "last": f"k = 0x{'f' * digits}\ndef last(x): return x[-1]"
+    }
+    cells = released(module, answers)
+    cells.append({"cell_type": "code", "metadata": {}, "source": f"k = 0x{'f' * digits}", "outputs": []})
+    graded = grader.grade(write(cells))
+    assert graded.status == "graded" and graded.score == 9
+
+
+def test_an_answer_that_a_test_has_no_memory_for(grader, module, full, write, changed):
+    changed(TESTS, "assert abs(submission.solve(a, b) * a - b) <= 1e-12", BINS)
+    answers = {e.name: e.solution for e in module.exercises}
+    graded = grader.grade(write(released(module, answers)))
+    assert graded.score == 9
+    graded = grader.grade(write(released(module, answers | {"solve": "def solve(a, b): return 10**12"})))
+    assert graded.status == "graded" and graded.exercises[3].verdict == "failed"
+
+
+BINS = "assert np.bincount([int(submission.solve(a, b))]).sum() == 1"
+
+
+def test_a_skip_that_an_answer_brings_about(grader, module, full, write, changed):
+    changed(TESTS, "assert abs(submission.solve(a, b) * a - b) <= 1e-12", SKIPS)
+    answers = {e.name: e.solution for e in module.exercises} | {"solve": "def solve(a, b): return 7.0"}
+    graded = grader.grade(write(released(module, answers)))
+    assert graded.status == "graded" and graded.exercises[3].verdict == "failed"
+
+
+SKIPS = "if submission.solve(a, b) == 7.0: pytest.skip('lucky')"
+
+
+def test_a_disk_that_is_full_by_now(grader, full, monkeypatch):
+    assert_unharmed(grader, full)
+    full.write_text(full.read_text().replace("float(sum(np.sum(chunk) for chunk in chunks))", "-1.0"))
+    assert grader.grade(full).status == "graded"  # so the reference has been run, and passed
+
+    def full_disk(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "save", full_disk)
+        assert_flagged(grader.grade(full), ["total"])
+
+
+def test_a_fault_gains_no_time(impatient, module, write, monkeypatch):
+    """The second try goes on where the first stopped, and its clock is the same whatever the load is by then."""
+    real, loads, given = Submission.load, [], []
+
+    def load(sandbox, cells, limits, *args):
+        given.append(limits.call_seconds)
+        child = real(sandbox, cells, limits, *args)
+        loads.append(child)
+        if len(loads) == 3:
+            monkeypatch.setattr(os, "getloadavg", lambda: (1e3, 0, 0))
+            monkeypatch.setattr(budget, "running", lambda: 1e3)
+            raise SandboxFault("the student's process was killed from outside")
+        return child
+
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.0, 0.0, 0.0))
+    monkeypatch.setattr(Submission, "load", load)
+    budgets, made = [], budget.Budget
+    monkeypatch.setattr(grade, "Budget", lambda *args: budgets.append(made(*args)) or budgets[-1])
+    slow = "import time\ndef mean_square(x):\n    time.sleep(0.3)\n    return np.mean(np.square(x, dtype=float))"
+    answers = {e.name: e.solution for e in module.exercises} | {"mean_square": slow}
+    graded = impatient.grade(write(released(module, answers)))
+    assert graded.status == "graded"
+    assert set(given) == {impatient.limits.call_seconds}
+    assert len({budget.left("mean_square") for budget in budgets if len(budget._granted) > 1}) == 1
+    assert budgets[0]._spent["mean_square"] > 1.2

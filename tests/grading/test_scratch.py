@@ -1,0 +1,87 @@
+"""What a student's experiments leave behind is not held against their answers."""
+
+import pytest
+from conftest import code, index, released
+
+from autograder.submission import SourceCell, StudentMemory, Submission
+
+# It works in 36 of the 64 MB that it may use.
+SUM = "def total(chunks):\n    work = np.ones(36 << 17)\n    return float(sum(map(np.sum, chunks), 0 * work[0]))"
+HOARDS = "def total(chunks):\n    return float(np.sum(np.concatenate(list(chunks))))"
+SCRATCH = {
+    "an array of 28 MB": "data = np.ones(28 << 17)",
+    "an array of 90 MB": "data = np.ones(90 << 17)",
+    "many small ones": "data = [np.ones(1 << 10) for _ in range(10_000)]",
+    "freed before": "data = np.ones(90 << 17)\ndel data",
+    "torch": "import torch\ndata = torch.ones(60 << 18)",
+}
+
+
+def graded(grader, module, write, total, scratch):
+    answers = {e.name: e.solution for e in module.exercises} | {"total": total}
+    cells = released(module, answers)
+    cells.insert(index(cells, "last"), code(scratch))
+    report = grader.grade(write(cells))
+    return next(result for result in report.exercises if result.id == "total")
+
+
+@pytest.mark.parametrize("scratch", SCRATCH.values(), ids=SCRATCH)
+def test_what_stood_before_a_call_is_not_counted_into_its_memory(grader, module, write, scratch):
+    assert graded(grader, module, write, SUM, scratch).verdict == "passed"
+
+
+def test_an_array_in_the_answers_own_cell(grader, module, write):
+    assert graded(grader, module, write, f"{SUM}\ntrial = total([np.ones(80 << 17)])", "").verdict == "passed"
+    assert graded(grader, module, write, f"trial = np.ones(80 << 17)\n{SUM}", "").verdict == "passed"
+
+
+def test_nor_for_an_instant(grader):
+    """What is allocated and freed again between two looks is stopped by the process's own limit."""
+    cell = SourceCell(
+        "cell [1]", "import numpy as np\nheld = np.ones(40 << 17)\ndef f(mb): return len(np.empty(mb << 17))"
+    )
+    with Submission.load(grader._sandbox, [cell]) as child:
+        assert child.f(150) == 150 << 17
+        child.grant(64)
+        assert child.f(60) == 60 << 17
+        with pytest.raises(StudentMemory):
+            child.f(110)
+
+
+@pytest.mark.parametrize("scratch", ["", SCRATCH["freed before"], "import gc", "pool = np.empty(300 << 17)"])
+def test_the_call_itself_has_no_more(grader, module, write, scratch):
+    result = graded(grader, module, write, HOARDS, scratch)
+    assert (result.verdict, result.score) == ("memory", 0.0)
+    assert "more memory than it may" in result.tests[0].message
+
+
+def test_what_is_held_in_advance_is_counted_beyond_a_bound(grader, module, write):
+    pooled = (
+        "pool = np.ones(200 << 17)\ndef total(chunks):\n    pool[:1] = 0\n    return float(sum(map(np.sum, chunks)))"
+    )
+    assert graded(grader, module, write, pooled, "").verdict == "memory"
+
+
+SETTINGS = {
+    "np.seterr": "np.seterr(all='raise')",
+    "warnings made errors": "import warnings\nwarnings.simplefilter('error')",
+    "no gradients": "import torch\ntorch.set_grad_enabled(False)",
+}
+SENSITIVE = """
+import torch, warnings
+def mean_square(x):
+    weights = np.exp(np.array([0.0, -1000.0, -np.inf]))
+    warnings.warn("slow")
+    one = torch.ones(1, requires_grad=True)
+    (one * 2).sum().backward()
+    return float(np.mean(np.square(x, dtype=float))) * float(one.grad) / 2
+"""
+
+
+@pytest.mark.parametrize("setting", SETTINGS.values(), ids=SETTINGS)
+def test_what_is_set_for_an_experiment_ends_with_it(grader, module, write, setting):
+    answers = {e.name: e.solution for e in module.exercises} | {"mean_square": SENSITIVE}
+    cells = released(module, answers)
+    cells.insert(index(cells, "mean_square"), code(setting))
+    report = grader.grade(write(cells))
+    assert report.score == 9, report.exercises

@@ -1,0 +1,64 @@
+"""Time that a student's own experiments take is not taken from the answers, and nothing stretches it."""
+
+import os
+from dataclasses import replace
+
+import pytest
+from conftest import code, index, released
+
+SLEEPS = "import time\ntime.sleep(6)"
+
+
+@pytest.fixture
+def hurried(grader, monkeypatch):
+    """The same grader, with so little time that one slow cell takes more than an exercise's share."""
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.0, 0.0, 0.0))
+    monkeypatch.setattr(grader, "limits", replace(grader.limits, cell_seconds=10.0, notebook_seconds=30.0))
+    return grader
+
+
+def verdicts(report):
+    return {result.id: result.verdict for result in report.exercises}
+
+
+@pytest.mark.parametrize("place", ["mean_square", "Counter"])
+def test_a_slow_added_cell_takes_nothing_from_any_exercise(hurried, module, write, place):
+    cells = released(module, "all")
+    cells.insert(index(cells, place) + 1, code(SLEEPS))
+    report = hurried.grade(write(cells))
+    assert set(verdicts(report).values()) == {"passed"}, report.exercises
+    assert report.score == 9
+
+
+def test_neither_do_many(hurried, module, write):
+    cells = [cell for made in released(module, "all") for cell in (made, code(SLEEPS))]
+    report = hurried.grade(write(cells))
+    assert set(verdicts(report).values()) == {"passed"}, report.exercises
+
+
+def test_a_slow_answers_cell_takes_nothing_from_the_others(hurried, module, write):
+    answers = {e.name: e.solution for e in module.exercises}
+    answers["last"] += f"\n{SLEEPS}\n"
+    found = verdicts(hurried.grade(write(released(module, answers))))
+    assert {name for name, verdict in found.items() if verdict != "passed"} <= {"last"}
+    answers["last"] = "while True: pass"
+    report = hurried.grade(write(released(module, answers)))
+    assert {name for name, verdict in verdicts(report).items() if verdict != "passed"} == {"last"}
+    assert verdicts(report)["last"] == "timeout" and report.status == "graded"
+
+
+def test_an_exercise_that_needs_a_slow_cell_has_it(hurried, module, write):
+    cells = released(module, {e.name: e.solution for e in module.exercises} | {"last": "def last(x): return mine(x)"})
+    cells.insert(index(cells, "last"), code("import time\ntime.sleep(1.5)\ndef mine(x): return x[-1]"))
+    report = hurried.grade(write(cells))
+    assert set(verdicts(report).values()) == {"passed"}, report.exercises
+
+
+def test_what_a_stopped_cell_would_have_defined_is_told_of(hurried, module, write):
+    cells = released(module, {e.name: e.solution for e in module.exercises} | {"last": "def last(x): return mine(x)"})
+    cells.insert(index(cells, "last"), code("while True: pass\ndef mine(x): return x[-1]"))
+    report = hurried.grade(write(cells))
+    assert report.status == "graded"
+    assert verdicts(report) == dict.fromkeys(verdicts(report), "passed") | {"last": "error"}
+    last = next(result for result in report.exercises if result.id == "last")
+    assert "you added" in last.message and "took too long" in last.message
