@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 
 INTERRUPTED = 130  # the exit status that shells give for it
+SHOW_CURSOR = b"\x1b[?25h"
 MESSAGE = "lsml: interrupted; run the same command again to go on\n"
 
 
@@ -27,5 +28,7 @@ def at_once() -> Iterator[None]:
 
 
 def _leave(number: int, frame: object) -> None:
+    if os.isatty(2):
+        os.write(2, SHOW_CURSOR)  # which lines that change on a terminal hide
     os.write(2, MESSAGE.encode())
     os._exit(INTERRUPTED)

@@ -11,6 +11,7 @@ from autograder import interrupts
 from autograder.errors import UserError
 
 if TYPE_CHECKING:
+    from autograder.grading.grade import Grader
     from autograder.grading.report import Report
 
 
@@ -57,6 +58,7 @@ def run_grade(arguments: argparse.Namespace) -> int:
 
 def _reports(paths: list[str], refusals: dict[str, str], arguments: argparse.Namespace) -> Iterator["Report"]:
     """A Report for each path, in order. The sandbox is started before the first that can be graded."""
+    from autograder.grading.live import Live
     from autograder.grading.report import Report
 
     with contextlib.ExitStack() as stack:
@@ -65,23 +67,29 @@ def _reports(paths: list[str], refusals: dict[str, str], arguments: argparse.Nam
             if path in refusals:
                 yield Report(path, None, "unreadable", 0.0, None, 0.0, notes=(refusals[path],))
                 continue
-            with interrupts.at_once():
-                from autograder.grading.grade import Grader
-                from autograder.grading.live import Live
-                from autograder.sandbox import SandboxUnavailable
             with Live(show=not arguments.json) as live:
                 if grader is None:
                     live.begin("starting the sandbox")
-                    try:
-                        grader = stack.enter_context(Grader(sandbox=arguments.sandbox))
-                    except SandboxUnavailable as refusal:
-                        raise UserError(
-                            f"cannot run a notebook safely here: {refusal}. "
-                            "For your own notebook you may do without protection: add --sandbox none"
-                        ) from None
+                    grader = stack.enter_context(_grader(arguments.sandbox))
                 grader.begun = live.begin
                 report = grader.grade(path, show=arguments.show)
             yield report
+
+
+@contextlib.contextmanager
+def _grader(sandbox: str) -> Iterator["Grader"]:
+    with interrupts.at_once():
+        from autograder.grading.grade import Grader
+        from autograder.sandbox import SandboxUnavailable
+    with contextlib.ExitStack() as stack:
+        try:
+            grader = stack.enter_context(Grader(sandbox=sandbox))
+        except SandboxUnavailable as refusal:
+            raise UserError(
+                f"cannot run a notebook safely here: {refusal}. "
+                "For your own notebook you may do without protection: add --sandbox none"
+            ) from None
+        yield grader
 
 
 def _print(report: "Report", as_json: bool, several: bool) -> None:
