@@ -81,6 +81,8 @@ def mathml(tex: str, block: bool) -> str | None:
             # The library writes entities, and escapes nothing.
             element.text = unescape(element.text) if element.text else None
             element.attrib = {name: value for name, value in element.attrib.items() if _harmless(name, value)}
+            if element.tag == "mo" and element.text in ("‖", "|", "∥"):
+                element.attrib.setdefault("stretchy", "false")  # or a lone bar grows and sinks below its line
             if element.tag == "mi" and (element.text or "").startswith("\\"):  # a command that it does not know
                 element.text = element.text[1:]
         return ElementTree.tostring(top, encoding="unicode", short_empty_elements=False)

@@ -2,15 +2,24 @@
 
 import html
 import os
+import time
 from dataclasses import dataclass
 from urllib.parse import quote
 
 from lsml_utils.display import in_ipython
 
+# "Run All" leaves the view where it was, or at the end, far from the cell that stopped it. Not when the notebook is
+# opened again later, though.
+COME_HERE = """<script>(() => {{
+  const here = document.currentScript?.parentElement;
+  if (here && Date.now() < {until}) setTimeout(() => here.scrollIntoView({{block: "center"}}), 300);
+}})();</script>"""
+FRESH = 10  # seconds
+
 
 @dataclass(frozen=True)
 class CellLink:
-    """A link to an exercise's cell, which has the exercise's name for an id. JupyterLab scrolls there."""
+    """A link to an exercise's cell, which has the exercise's name for an id. JupyterLab brings both into view."""
 
     exercise: str
     notebook: str
@@ -20,7 +29,8 @@ class CellLink:
 
     def _repr_html_(self) -> str:
         target = html.escape(f"{quote(self.notebook)}#cell-id={quote(self.exercise)}")
-        return f'<a href="{target}">→ Go to {html.escape(self.exercise)}</a>'
+        come_here = COME_HERE.format(until=int((time.time() + FRESH) * 1000))
+        return f'<a href="{target}">→ Go to {html.escape(self.exercise)}</a>{come_here}'
 
 
 def show_link(exercise: str) -> None:
