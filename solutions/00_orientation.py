@@ -75,7 +75,7 @@ checking.start("00_orientation", total=3)
 #    of the line below that, and run the cell. The text in triple quotes says exactly what your function must do. Any
 #    library of the course may be used, except where that text forbids one.
 # 2. **Check.** The cell after it tries small cases worked by hand, and prints one line if they come out right. Run it
-#    as often as you like. Its code is folded; click the three dots to read it.
+#    as often as you like. Its code is folded to one line; click that line to read it.
 # 3. **Hints.** They are folded; click to open one. The first is a nudge, the last nearly the answer. They cost nothing.
 # 4. **Restart and run all**, in the menu *Kernel*. A notebook remembers what you ran, even from cells that you have
 #    changed or deleted since. Starting afresh shows whether it works without that memory. It stops at the first
