@@ -36,6 +36,8 @@ def _meant(one: str, root: Path) -> str:
             raise UserError(f"{path} does not exist; `make lab` copies module {module} there")
         return path
     if not os.path.lexists(one):
+        if one.isdigit():
+            curriculum.resolve(one, root)  # says which modules there are
         raise UserError(f"no such file: {one}")
     return one
 

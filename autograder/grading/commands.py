@@ -93,15 +93,15 @@ def _grader(sandbox: str) -> Iterator["Grader"]:
 
 
 def _print(report: "Report", as_json: bool, several: bool) -> None:
+    if as_json:
+        print(json.dumps(report.to_dict(), allow_nan=False), flush=True)
+        return
     from rich.console import Console
 
     from autograder.grading.table import print_report
 
-    if as_json:
-        print(json.dumps(report.to_dict(), allow_nan=False), flush=True)
-    else:
-        # What is piped is searched, or read in a window of another width: no line of it is broken.
-        print_report(Console(highlight=False, width=None if sys.stdout.isatty() else 10_000), report, several)
+    # What is piped is searched, or read in a window of another width: no line of it is broken.
+    print_report(Console(highlight=False, width=None if sys.stdout.isatty() else 10_000), report, several)
 
 
 def run_doctor(arguments: argparse.Namespace) -> int:

@@ -40,6 +40,8 @@ def test_a_path_is_a_path_and_must_exist(root, monkeypatch):
     assert notebooks([path, path], root) == [path, path]
     with pytest.raises(UserError, match=r"no such file: 1\.ipynb"):
         notebooks([path, "1.ipynb"], root)
+    with pytest.raises(UserError, match=f"no module '99'; there are: .*{MODULE}"):
+        notebooks(["99"], root)
 
 
 def test_without_an_argument_it_is_the_notebook_of_this_folder(root, monkeypatch):
