@@ -1,17 +1,21 @@
 """The `lsml` command. Each part of the autograder brings its own commands; this file only collects them."""
 
-import argparse
-import importlib
 import sys
 
-from autograder.errors import UserError
+from autograder import interrupts
 
 PARTS = ("authoring", "proving", "grading", "classroom")
 
 
-def parser() -> argparse.ArgumentParser:
-    """The whole command line, one subcommand a feature."""
+def parser():
+    """The whole command line, an argparse.ArgumentParser with one subcommand a feature."""
+    import argparse
+    import importlib
+
+    import lsml_utils
+
     top = argparse.ArgumentParser(prog="lsml", description="Build, take and grade the large-scale ML course.")
+    top.add_argument("--version", action="version", version=f"lsml {lsml_utils.__version__}")
     subparsers = top.add_subparsers(metavar="COMMAND", required=True)
     for part in PARTS:
         importlib.import_module(f"autograder.{part}.commands").add_commands(subparsers)
@@ -20,18 +24,27 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command. Exit status: 0 done, 1 we failed, 2 bad usage or bad input, 130 interrupted."""
-    arguments = parser().parse_args(argv)
+    try:
+        with interrupts.at_once():
+            arguments = parser().parse_args(argv)
+        return _run(arguments)
+    except KeyboardInterrupt:
+        print(interrupts.MESSAGE, end="", file=sys.stderr)
+        return interrupts.INTERRUPTED
+
+
+def _run(arguments) -> int:
+    from autograder.errors import UserError
+    from autograder.printing import printable
+
     try:
         return arguments.run(arguments) or 0
     except UserError as error:
-        print(f"lsml: {error}", file=sys.stderr)
+        print("lsml:", "\n".join(map(printable, str(error).splitlines())), file=sys.stderr)
         return 2
     except BrokenPipeError:
         sys.stderr.close()
         return 0
-    except KeyboardInterrupt:
-        print("lsml: interrupted; run the same command again to go on", file=sys.stderr)
-        return 130
 
 
 if __name__ == "__main__":

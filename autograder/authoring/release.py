@@ -56,6 +56,8 @@ def _notebook_cell(cell: Cell, module: Module) -> NotebookNode:
     metadata = {"lsml": {"role": cell.role, "name": cell.name or cell.id}}
     if cell.metadata.get("tags"):
         metadata["tags"] = cell.metadata["tags"]
+    if cell.role == "check":
+        metadata["jupyter"] = {"source_hidden": True}  # what a check says stands below the exercise, not below its code
     if nbgrader := _nbgrader(cell, module):
         metadata["nbgrader"] = {"schema_version": 3, "grade_id": cell.id, "task": False, **nbgrader}
     return new_cell(source=cell.source, id=cell.id, metadata=metadata)

@@ -28,12 +28,24 @@ def copy_missing(root: Path = curriculum.ROOT) -> list[Path]:
 
 
 def open_lab(root: Path = curriculum.ROOT, browser: bool = True) -> None:
-    """Become JupyterLab in work/. Does not return."""
+    """Become JupyterLab in work/, without what nbgrader has for instructors. Does not return."""
     command = [sys.executable, "-m", "jupyterlab", "--ServerApp.root_dir", str(root / "work")]
+    # JupyterLab would start its terminals as login shells, whose profile sets PATH anew: `lsml` could not be found.
+    command.append(f"--ServerApp.terminado_settings=shell_command={os.environ.get('SHELL') or 'sh'}")
     if not browser:
         command.append("--no-browser")
     if hasattr(os, "geteuid") and os.geteuid() == 0:  # a container's only user; Jupyter asks for its token all the same
         command.append("--allow-root")
+    environment = {**os.environ, **_environment()}
     if os.name == "nt":  # where a command that is replaced gives the terminal back at once
-        sys.exit(subprocess.call(command))
-    os.execv(sys.executable, command)
+        sys.exit(subprocess.call(command, env=environment))
+    os.execve(sys.executable, command, environment)
+
+
+def _environment() -> dict[str, str]:
+    """`lsml` on the PATH of JupyterLab's terminals, and this course's settings of JupyterLab before anybody else's."""
+    first = {"PATH": str(Path(sys.executable).parent), "JUPYTER_CONFIG_PATH": str(Path(__file__).with_name("lab"))}
+    after = {"PATH": os.defpath, "JUPYTER_CONFIG_PATH": ""}
+    return {
+        name: os.pathsep.join(filter(None, [value, os.environ.get(name, after[name])])) for name, value in first.items()
+    }

@@ -18,9 +18,10 @@ from nbgrader.preprocessors import NbGraderPreprocessor
 
 from autograder import curriculum
 from autograder.classroom import present, record
-from autograder.classroom.folder import ClassFolder, printable
+from autograder.classroom.folder import ClassFolder
 from autograder.classroom.reports import Reports, best, extensions, note_recorded, record_of, versions
 from autograder.grading import reading
+from autograder.printing import printable
 
 KEPT = ("timestamp.txt", "submission_secret.txt")  # nbgrader's own; feedback is released with them
 MAX_EXTRA = 32 * 2**20  # bytes of any file besides the notebook

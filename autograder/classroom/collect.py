@@ -19,9 +19,10 @@ from pathlib import Path, PurePosixPath
 from nbgrader.exchange.default import ExchangeCollect
 from nbgrader.plugins.zipcollect import ExtractorPlugin, FileNameCollectorPlugin
 
-from autograder.classroom.folder import STUDENT_ID, ClassFolder, printable
+from autograder.classroom.folder import STUDENT_ID, ClassFolder
 from autograder.errors import UserError
 from autograder.grading import reading
+from autograder.printing import printable
 
 MAX_FILE = reading.MAX_BYTES
 MAX_ARCHIVE = 4 * 2**30  # bytes that one archive may unpack to

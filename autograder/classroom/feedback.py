@@ -30,7 +30,7 @@ from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
-from autograder.classroom import sanitize
+from autograder.classroom import formulas, sanitize
 from autograder.classroom.folder import ClassFolder
 from autograder.classroom.record import auto_comment
 from autograder.classroom.release import why
@@ -160,6 +160,7 @@ def page(notebook: Mapping[str, Any], where: Mapping[str, Any]) -> str:
         notes=() if report.status == "grader_fault" else report.notes,
         graded=report.status == "graded",
         code_style=Markup(_formatter().get_style_defs(".code")),
+        dark_code_style=Markup(HtmlFormatter(style="github-dark").get_style_defs(".code")),
     )
 
 
@@ -180,8 +181,8 @@ def _exercise(result, grade, comment: str, code: Mapping[str, str], hints: Mappi
         "by_hand": bool(grade and grade["manual"]),
         "message": result.message,
         "tests": tests,
-        "hints": Markup(hints[result.id]) if failed and result.id in hints else "",
-        "comment": comment if comment and comment != auto_comment(result) else "",
+        "hints": hints[result.id] if failed and result.id in hints else "",
+        "comment": _markdown(comment) if comment != auto_comment(result) else "",
         "code": Markup(highlight(code[result.id], PythonLexer(), _formatter())) if result.id in code else "",
         "open": result.verdict not in ("passed", "unanswered"),
     }
@@ -202,10 +203,10 @@ def _written(cell, grades, comments) -> dict[str, Any]:
     return {
         "name": name,
         "answered": bool(cell["metadata"]["lsml"].get("answered")),
-        "answer": Markup(sanitize.html(cell["source"])),
+        "answer": _markdown(cell["source"]),
         "score": None if grade["needs"] and not grade["manual"] else grade["score"],
         "points": cell["metadata"]["nbgrader"]["points"],
-        "comment": comments.get(name, ""),
+        "comment": _markdown(comments.get(name, "")),
     }
 
 
@@ -220,7 +221,11 @@ def _sources(cells) -> dict[str, str]:
 
 def _hints(cells) -> dict[str, str]:
     roles = [(cell["metadata"].get("lsml", {}), cell) for cell in cells]
-    return {lsml["name"]: sanitize.html(cell["source"]) for lsml, cell in roles if lsml.get("role") == "hints"}
+    return {lsml["name"]: _markdown(cell["source"]) for lsml, cell in roles if lsml.get("role") == "hints"}
+
+
+def _markdown(source: str) -> Markup:
+    return Markup(formulas.typeset(sanitize.html(source))) if source.strip() else Markup("")
 
 
 def _title(cells) -> str:

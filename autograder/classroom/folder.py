@@ -26,6 +26,7 @@ from pathlib import Path
 from autograder import curriculum
 from autograder.errors import UserError
 from autograder.files import write_atomically
+from autograder.printing import printable
 
 STUDENT_ID = re.compile(r"[\w@][\w@.+-]{0,127}")
 
@@ -46,15 +47,6 @@ c.CourseDirectory.course_id = {course!r}
 # Late work: "none" takes nothing off, "zero" takes everything; or a plugin of your own (see nbgrader's documentation).
 c.LateSubmissionPlugin.penalty_method = "none"
 '''
-
-
-def printable(text: object) -> str:
-    """A file's name for a terminal: what could move the cursor or hide is written out."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in _encodable(str(text)))
-
-
-def _encodable(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 class ClassFolder:

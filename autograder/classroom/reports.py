@@ -10,11 +10,12 @@ from pathlib import Path
 
 from autograder import curriculum
 from autograder.classroom.engine import Job, grade
-from autograder.classroom.folder import ClassFolder, printable
+from autograder.classroom.folder import ClassFolder
 from autograder.errors import UserError
 from autograder.files import write_atomically
 from autograder.grading import reading
 from autograder.grading.report import ExerciseResult, Report, exercise_keys, report_key
+from autograder.printing import printable
 from autograder.sandbox import Limits
 
 FAULTS = 2  # runs in which the grader fails on a notebook before it is left to a person

@@ -5,7 +5,7 @@ from html import escape
 
 import bleach
 from bs4 import BeautifulSoup
-from nbconvert.filters import markdown2html
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
 TAGS = frozenset(
     re.findall(
@@ -40,7 +40,8 @@ def html(source: str) -> str:
     if len(source) > LONGEST:
         source = source[:LONGEST] + "\n\n[cut here: the text is longer than this]"
     try:
-        rendered = markdown2html(_TEX.sub("", source))
+        renderer = IPythonRenderer(escape=False, exclude_anchor_links=True)  # or a ¶ would stand behind every heading
+        rendered = MarkdownWithMath(renderer=renderer).render(_TEX.sub("", source))
     except Exception:  # whatever a renderer does with hostile text, the text can be shown as it is
         rendered = f"<pre>{escape(source)}</pre>"
     attributes = {**ATTRIBUTES, "a": _of_a_link}

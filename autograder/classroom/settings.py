@@ -27,6 +27,9 @@ def configure(c: Config, folder: Path) -> None:
     c.GenerateFeedback.exporter_class = "autograder.classroom.feedback.FeedbackExporter"
     c.GenerateFeedback.preprocessors = ["autograder.classroom.feedback.ReadGrades"]
 
+    # formgrader shows notebooks with formulas that need no MathJax, which its page would fetch from the network.
+    c.HTMLExporter.filters = {"markdown2html": "autograder.classroom.formulas.markdown2html"}
+
     c.ExchangeFactory.collect = "autograder.classroom.collect.CarefulCollect"
     c.ZipCollectApp.extractor_plugin = "autograder.classroom.collect.CarefulExtractor"
     c.ZipCollectApp.collector_plugin = "autograder.classroom.collect.PlatformCollector"

@@ -1,17 +1,29 @@
 """`lsml grade` and `lsml doctor`."""
 
 import argparse
+import contextlib
 import json
-import os
 import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
+from autograder import interrupts
 from autograder.errors import UserError
+
+if TYPE_CHECKING:
+    from autograder.grading.grade import Grader
+    from autograder.grading.report import Report
 
 
 def add_commands(subparsers) -> None:
     """Add `grade` and `doctor` to the command line."""
     grade = subparsers.add_parser("grade", help="grade your own notebooks with the hidden tests")
-    grade.add_argument("notebooks", nargs="+", metavar="NOTEBOOK", help="a notebook of one of the modules")
+    grade.add_argument(
+        "notebooks",
+        nargs="*",
+        metavar="NOTEBOOK",
+        help="a notebook, or a module such as 01 for its notebook in work/; without any, the notebook of this folder",
+    )
     grade.add_argument("--show", action="store_true", help="add input, result and expected value to each failed test")
     grade.add_argument("--json", action="store_true", help="print one JSON object a notebook, a line each")
     grade.add_argument(
@@ -26,47 +38,79 @@ def add_commands(subparsers) -> None:
 
 
 def run_grade(arguments: argparse.Namespace) -> int:
-    """Grade each notebook. 0: all have a report; 1: the grader failed on one; UserError before anything is graded."""
-    for notebook in arguments.notebooks:
-        if not os.path.lexists(notebook):
-            raise UserError(f"no such file: {notebook}")
+    """Grade each notebook. 0: all have a report; 1: the grader failed on one; UserError before anything is graded.
 
-    from autograder.grading.grade import Grader
-    from autograder.sandbox import SandboxUnavailable
+    With --json a file that is no notebook gets its line, so that a program may hand over a folder full of anything.
+    """
+    with interrupts.at_once():
+        from autograder.grading import chosen
 
-    try:
-        with Grader(sandbox=arguments.sandbox) as grader:
-            reports = (grader.grade(notebook, show=arguments.show) for notebook in arguments.notebooks)
-            return _print_all(reports, arguments.json)
-    except SandboxUnavailable as refusal:
-        raise UserError(
-            f"cannot run a notebook safely here: {refusal}. "
-            "For your own notebook you may do without protection: add --sandbox none"
-        ) from None
+        paths = chosen.notebooks(arguments.notebooks)
+        refusals = {path: why for path in paths if (why := chosen.unreadable(path)) is not None}
+    if refusals and not arguments.json:
+        raise UserError("\n".join(f"{path} {why}" for path, why in refusals.items()))
+    failed = False
+    for report in _reports(paths, refusals, arguments):
+        failed |= report.status == "grader_fault"
+        _print(report, arguments.json, several=len(paths) > 1)
+    return int(failed)
 
 
-def _print_all(reports, as_json: bool) -> int:
+def _reports(paths: list[str], refusals: dict[str, str], arguments: argparse.Namespace) -> Iterator["Report"]:
+    """A Report for each path, in order. The sandbox is started before the first that can be graded."""
+    from autograder.grading.live import Live
+    from autograder.grading.report import Report
+
+    with contextlib.ExitStack() as stack:
+        grader = None
+        for path in paths:
+            if path in refusals:
+                yield Report(path, None, "unreadable", 0.0, None, 0.0, notes=(refusals[path],))
+                continue
+            with Live(show=not arguments.json) as live:
+                if grader is None:
+                    live.begin("starting the sandbox")
+                    grader = stack.enter_context(_grader(arguments.sandbox))
+                grader.begun = live.begin
+                report = grader.grade(path, show=arguments.show)
+            yield report
+
+
+@contextlib.contextmanager
+def _grader(sandbox: str) -> Iterator["Grader"]:
+    with interrupts.at_once():
+        from autograder.grading.grade import Grader
+        from autograder.sandbox import SandboxUnavailable
+    with contextlib.ExitStack() as stack:
+        try:
+            grader = stack.enter_context(Grader(sandbox=sandbox))
+        except SandboxUnavailable as refusal:
+            raise UserError(
+                f"cannot run a notebook safely here: {refusal}. "
+                "For your own notebook you may do without protection: add --sandbox none"
+            ) from None
+        yield grader
+
+
+def _print(report: "Report", as_json: bool, several: bool) -> None:
+    if as_json:
+        print(json.dumps(report.to_dict(), allow_nan=False), flush=True)
+        return
     from rich.console import Console
 
     from autograder.grading.table import print_report
 
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
-    failed = False
-    for report in reports:
-        failed |= report.status == "grader_fault"
-        if as_json:
-            print(json.dumps(report.to_dict(), allow_nan=False), flush=True)
-        else:
-            print_report(console, report)
-    return int(failed)
+    # What is piped is searched, or read in a window of another width: no line of it is broken.
+    print_report(Console(highlight=False, width=None if sys.stdout.isatty() else 10_000), report, several)
 
 
 def run_doctor(arguments: argparse.Namespace) -> int:
     """Say of each part of this machine whether it will do. 0: all that is needed is there; 1: something is missing."""
-    from rich.console import Console
-    from rich.text import Text
+    with interrupts.at_once():
+        from rich.console import Console
+        from rich.text import Text
 
-    from autograder.grading.doctor import checks
+        from autograder.grading.doctor import checks
 
     console, missing = Console(highlight=False), False
     for check in checks():

@@ -12,6 +12,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+from autograder import interrupts
 from autograder.curriculum import ROOT
 
 
@@ -63,7 +64,8 @@ def package_check(requirement: Requirement) -> Check:
 def gpu_check() -> Check:
     """Which accelerator torch sees; the course needs none."""
     try:
-        import torch
+        with interrupts.at_once():
+            import torch
     except ImportError:
         return Check("GPU", None, "unknown without torch")
     if torch.cuda.is_available():

@@ -21,7 +21,7 @@ from autograder.grading.budget import Budget, patience
 from autograder.grading.children import Children
 from autograder.grading.diagnosis import Diagnosis, Kept
 from autograder.grading.messages import safe
-from autograder.grading.plugin import BrokenTests, Outcome
+from autograder.grading.plugin import BrokenTests, Outcome, Spec
 from autograder.grading.reading import Unreadable
 from autograder.grading.rebuild import Rebuilt, module_of, rebuild
 from autograder.grading.report import ExerciseResult, Report, grading_key
@@ -42,7 +42,8 @@ class Grader:
     """Grades notebooks, one after the other, in one warm sandbox. A context manager; not for several threads.
 
     `secret` fixes the hidden inputs of a class. `kept`: a private folder, where there is one, for what known wrong
-    answers do on them, so that it is found out once. SandboxUnavailable where the sandbox asked for cannot be had.
+    answers do on them, so that it is found out once. `begun` is told the exercise before each of its tests.
+    SandboxUnavailable where the sandbox asked for cannot be had.
     """
 
     def __init__(
@@ -52,9 +53,11 @@ class Grader:
         limits: Limits | None = None,
         root: Path = curriculum.ROOT,
         kept: Path | None = None,
+        begun: Callable[[str], None] = lambda exercise: None,
     ):
         self.kind, self.secret, self.limits, self.root = sandbox, secret, limits or Limits(), root
         self.kept = kept if kept is not None and kept.is_dir() else None
+        self.begun = begun
         self._stack = contextlib.ExitStack()
         self._references: dict[str, tuple[tuple, LocalSubmission]] = {}
         self._diagnoses: dict[tuple, Diagnosis] = {}
@@ -227,10 +230,15 @@ class Grader:
         self, module: Module, cells: Sequence[SourceCell], names: list[str], budget, everything=False, enough=None
     ):
         children = Children(self._ahead, cells, budget, names, everything)
+
+        def opened(outcome: Outcome, following: Sequence[Spec]) -> contextlib.AbstractContextManager:
+            self.begun(outcome.spec.exercise)
+            return children.open(outcome, following)
+
         with contextlib.closing(children):
             outcomes = plugin.run(
                 module,
-                children.open,
+                opened,
                 self._reference(module),
                 secret=self.secret,
                 data_dir=self._data,

@@ -1,5 +1,7 @@
 """A Report as a person reads it in a terminal."""
 
+from collections.abc import Iterable
+
 from rich.console import Console, Group
 from rich.padding import Padding
 from rich.table import Table
@@ -21,31 +23,40 @@ WORDS = {
 }
 
 
-def print_report(console: Console, report: Report) -> None:
-    """Print what a student needs to know: how far they are, then each test that failed and what to read next."""
-    console.print(Text(safe(report.notebook), style="bold"))
+SAYS_WHAT_CAME = ("What came has", "It raised nothing")  # of one test's own input, so each test keeps its own
+
+
+def print_report(console: Console, report: Report, several: bool = False) -> None:
+    """Print what a student needs to know: what to mend, the first thing first, and at the end how far they are.
+
+    `several`: other notebooks' reports stand above and below, so that each begins with its name.
+    """
+    name = Text(safe(report.notebook), style="bold")
     if report.status == "unreadable":
-        console.print(Text(f"  {safe(' '.join(report.notes))}", style="red"))
-        console.print()
+        console.print(name + Text(f" {safe(' '.join(report.notes))}", style="red"))
         return
-    console.print(_overview(report))
+    if several:
+        console.print(name)
+    for note in report.notes:
+        console.print(Text(f"Note: {safe(note)}\n", style="yellow"))
     for exercise in report.exercises:
         if exercise.verdict not in ("passed", "unanswered"):
             console.print(_details(exercise))
-    for note in report.notes:
-        console.print(Text(f"Note: {safe(note)}", style="yellow"))
+    if not several:
+        console.print(name)
+    console.print(_overview(report))
     console.print(_closing(report))
-    console.print()
 
 
 def _overview(report: Report) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
-    table.add_column("Exercise")
+    """At most 80 columns wide."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("Exercise", max_width=38, overflow="fold")
     table.add_column("Points", justify="right")
     table.add_column("")
     for exercise in report.exercises:
         words, style = WORDS[exercise.verdict]
-        name = Text(exercise.id) + Text("  (extra)" if exercise.extra else "", style="dim")
+        name = Text(exercise.id) + Text(" (extra)" if exercise.extra else "", style="dim")
         table.add_row(name, _points(exercise), Text(words, style=style))
     return table
 
@@ -60,36 +71,51 @@ def _number(points: float) -> str:
 
 def _details(exercise: ExerciseResult) -> Group:
     words, style = WORDS[exercise.verdict]
-    parts = [Text(""), Text(exercise.id, style="bold") + Text(f": {words}", style=style)]
+    parts = [Text(exercise.id, style="bold") + Text(f": {words}", style=style)]
     parts += [_indented(line, 2) for line in exercise.message.splitlines()]
-    for test in exercise.tests:
-        parts += _test(test)
-    return Group(*parts)
+    said: set[str] = set()
+    for test, others in _told_once(exercise.tests):
+        parts += _test(test, others, said)
+    return Group(*parts, Text(""))
 
 
-def _test(test: TestResult) -> list[Padding]:
+def _told_once(tests: Iterable[TestResult]) -> list[tuple[TestResult, int]]:
+    """The tests to tell of, each with the number of those that ended like it: one exception, one time that ran out."""
+    told: dict[str, list[TestResult]] = {}
+    for test in tests:
+        detail = test.message.partition("\n")[2]
+        own = test.passed or test.shown or not detail or detail.startswith(SAYS_WHAT_CAME)
+        told.setdefault(test.name if own else detail, []).append(test)
+    return [(alike[0], len(alike) - 1) for alike in told.values()]
+
+
+def _test(test: TestResult, others: int, said: set[str]) -> list[Padding]:
+    """The lines of one test. `said`: what need not be said again, such as one hint of several tests."""
     sentence, *more = test.message.splitlines() or [test.name]
     if test.passed:
         return [_indented(f"✓ {sentence}", 2, "green")]
     lines = [_indented(f"✗ {sentence}", 2, "red"), *(_indented(line, 4) for line in more)]
-    if test.misconception:
+    if others:
+        lines.append(_indented(f"The same holds for {others} more test{'s' if others > 1 else ''}.", 4))
+    if test.misconception and test.misconception not in said:
         lines.append(_indented(f"It behaves like one that {test.misconception}.", 4, "yellow"))
     if test.shown:
         lines += [_indented(line, 6, "dim") for line in test.shown.splitlines()]
-    if test.hint:
+    if test.hint and test.hint not in said:
         lines.append(_indented(f"→ {test.hint}", 4, "cyan"))
+    said |= {test.misconception or "", test.hint or ""}
     return lines
 
 
 def _indented(line: str, by: int, style: str = "") -> Padding:
     text = line.lstrip(" ")
-    return Padding(Text(text, style=style), (0, 0, 0, by + len(line) - len(text)))
+    return Padding(Text(text, style=style), (0, 0, 0, by + len(line) - len(text)), expand=False)
 
 
 def _closing(report: Report) -> Text:
     if report.score is None:
-        return Text("\nNo score: the grader itself failed. Nothing is lost; run it again, or tell us.", style="magenta")
-    score = f"\n{_number(report.score)} of {_number(report.max_score)} points"
+        return Text("No score: the grader itself failed. Nothing is lost; run it again, or tell us.", style="magenta")
+    score = f"{_number(report.score)} of {_number(report.max_score)} points"
     if report.score == report.max_score:
         return Text(f"{score}: all right. Well done.", style="bold green")
     waiting = sum(exercise.verdict == "unanswered" for exercise in report.exercises)

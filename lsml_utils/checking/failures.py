@@ -66,7 +66,11 @@ class CheckFailed(OneLineError, AssertionError):
 
 
 class Unanswered(CheckFailed):
-    """The exercise still holds its stub."""
+    """The exercise still holds its stub. `exercise`: the one to be written first."""
+
+    def __init__(self, message: str, exercise: str):
+        super().__init__(message)
+        self.exercise = exercise
 
 
 def show(card: Card) -> None:

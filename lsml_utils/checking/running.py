@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from lsml_utils.checking import rules, sources
 from lsml_utils.checking.failures import Card, CheckFailed, Unanswered, show
+from lsml_utils.checking.links import show_link
 from lsml_utils.checking.values import describe
 from lsml_utils.display import say
 
@@ -67,6 +68,8 @@ class check:
         if failure.card is not None:
             show(failure.card)
             failure.card_was_shown = True
+        if isinstance(failure, Unanswered):
+            show_link(failure.exercise)
         # The student's own frames stay at the end of the traceback, where %debug looks.
         raise failure.with_traceback(traceback) from (None if isinstance(error, CheckFailed) else error)
 
@@ -74,9 +77,9 @@ class check:
         title = f"{self.name} does not pass its check yet"
         done = f" ({progress()} done)" if _total else ""
         if _is_stub(error, traceback):
-            return Unanswered(self._unanswered(error) + done)
+            return self._unanswered(error, done)
         if isinstance(error, NameError) and error.name == self.name:
-            return Unanswered(f"{self.name} is not defined: run the cell above this check first{done}")
+            return Unanswered(f"{self.name} is not defined: run the cell above this check first{done}", self.name)
         if isinstance(error, CheckFailed):
             card, reason = error.card, str(error)
             card.title = title
@@ -96,11 +99,12 @@ class check:
         card = Card("").add("Uses", names, True).add("Expected", "the same result without it: that is the exercise")
         return CheckFailed(f"the answer is right, but may not use {names}", card)
 
-    def _unanswered(self, error: NotImplementedError) -> str:
+    def _unanswered(self, error: NotImplementedError, done: str) -> Unanswered:
         other = str(error).partition(":")[0].strip()
         if other.isidentifier() and other != self.name:
-            return f"{self.name} needs {other}, which has no answer yet"
-        return f"{self.name} has no answer yet: write it in the cell above, run that cell, then this one"
+            return Unanswered(f"{self.name} needs {other}, which has no answer yet{done}", other)
+        how = "write it in the cell above, run that cell, then this one"
+        return Unanswered(f"{self.name} has no answer yet: {how}{done}", self.name)
 
 
 def _is_stub(error: Exception, traceback) -> bool:

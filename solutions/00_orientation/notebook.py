@@ -39,11 +39,18 @@
 # | $n$, $S$ | `n`, `M2` | $S$: $(d,)$ | rows in a chunk, and the sum of their squared distances from the chunk's mean |
 
 # %% tags=["setup"]
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+if find_spec("lsml_utils") is None:  # not installed: look for its folder above this notebook's
+    sys.path += [str(folder) for folder in Path.cwd().parents if (folder / "lsml_utils").is_dir()]
 try:
     from lsml_utils import checking, datasets, demo_size, device, plotting, scaling
     from lsml_utils.checking import check, expect_close, expect_dtype, expect_finite, expect_shape, expect_unchanged
 except ModuleNotFoundError as missing:
-    raise SystemExit(f"{missing.name} is missing: run `make setup` in the course's folder, then `make lab`.") from None
+    remedy = "lsml_utils/ belongs in a folder above this notebook; install anything else with pip"
+    raise SystemExit(f"{missing.name} is missing: {remedy}") from None
 
 import os
 import statistics
@@ -68,13 +75,13 @@ checking.start("00_orientation", total=3)
 #    of the line below that, and run the cell. The text in triple quotes says exactly what your function must do. Any
 #    library of the course may be used, except where that text forbids one.
 # 2. **Check.** The cell after it tries small cases worked by hand, and prints one line if they come out right. Run it
-#    as often as you like.
+#    as often as you like. Its code is folded to one line; click that line to read it.
 # 3. **Hints.** They are folded; click to open one. The first is a nudge, the last nearly the answer. They cost nothing.
 # 4. **Restart and run all**, in the menu *Kernel*. A notebook remembers what you ran, even from cells that you have
 #    changed or deleted since. Starting afresh shows whether it works without that memory. It stops at the first
 #    exercise that has no answer, and one line says which.
-# 5. **Grade.** Save, and type `lsml grade` with the notebook's path in a terminal. Hidden tests try your functions on
-#    other inputs: larger, stranger, many more. These give the points.
+# 5. **Grade.** Save, open a terminal (the `+` above the list of files, then *Terminal*) and type `lsml grade`. Hidden
+#    tests try your functions on other inputs: larger, stranger, many more. These give the points.
 # 6. **Hand in** the notebook file. Leave an exercise as it is and it counts as *unanswered*: no points, no harm to the
 #    others.
 #

@@ -39,10 +39,17 @@
 # | $\varepsilon$, $\lambda$ | `label_smoothing`, `l2` | | how much a label is smoothed; how much large weights cost |
 
 # %% tags=["setup"]
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+if find_spec("lsml_utils") is None:  # not installed: look for its folder above this notebook's
+    sys.path += [str(folder) for folder in Path.cwd().parents if (folder / "lsml_utils").is_dir()]
 try:
     import lsml_utils  # noqa: F401
-except ModuleNotFoundError:
-    raise ModuleNotFoundError("lsml_utils is not installed here: run `make lab` in the course's folder") from None
+except ModuleNotFoundError as missing:
+    remedy = "lsml_utils/ belongs in a folder above this notebook; install anything else with pip"
+    raise SystemExit(f"{missing.name} is missing: {remedy}") from None
 
 import time
 import tracemalloc

@@ -42,11 +42,18 @@
 # | $C$, $N$ | `classes`, `counts` | $N$: $(C, C)$ | classes; $N_{ij}$ rows of class $i$ were called $j$ |
 
 # %% tags=["setup"]
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+if find_spec("lsml_utils") is None:  # not installed: look for its folder above this notebook's
+    sys.path += [str(folder) for folder in Path.cwd().parents if (folder / "lsml_utils").is_dir()]
 try:
     from lsml_utils import checking, datasets, demo_size, plotting, scaling
     from lsml_utils.checking import check, expect_close, expect_dtype, expect_raises, expect_shape, expect_unchanged
 except ModuleNotFoundError as missing:
-    raise SystemExit(f"{missing.name} is missing: run `make setup` in the course's folder, then `make lab`.") from None
+    remedy = "lsml_utils/ belongs in a folder above this notebook; install anything else with pip"
+    raise SystemExit(f"{missing.name} is missing: {remedy}") from None
 
 import time
 from collections.abc import Callable, Iterable, Iterator

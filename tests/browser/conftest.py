@@ -1,5 +1,6 @@
 """A JupyterLab server on a temporary folder, and headless Chromium in front of it."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -10,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from autograder import curriculum
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 QUIET = ["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
@@ -30,14 +33,14 @@ class Lab:
         return f"{self.url}lab/workspaces/{notebook.parent.name}/tree/{path}?token={self.token}"
 
 
-@pytest.fixture(scope="session")
-def lab(tmp_path_factory):
-    folder, private = tmp_path_factory.mktemp("work"), tmp_path_factory.mktemp("jupyter")
+@contextlib.contextmanager
+def served(command: list[str], folder: Path, private: Path, windowing: str = "none", **environment: str):
+    """A Lab: what `command` starts on `folder`, without a terminal, with settings and state of its own in `private`."""
     settings = private / "settings"
-    # No question about news, and every cell in the page even when it is scrolled out of sight.
+    # No question about news; by default every cell in the page even when it is scrolled out of sight.
     for plugin, values in {
         "apputils-extension/notification": {"fetchNews": "false"},
-        "notebook-extension/tracker": {"windowingMode": "none"},
+        "notebook-extension/tracker": {"windowingMode": windowing},
     }.items():
         path = settings / "@jupyterlab" / f"{plugin}.jupyterlab-settings"
         path.parent.mkdir(parents=True)
@@ -49,10 +52,9 @@ def lab(tmp_path_factory):
         "JUPYTERLAB_SETTINGS_DIR": str(settings),
         "JUPYTERLAB_WORKSPACES_DIR": str(private / "workspaces"),
         "LSML_DEMO": "small",
+        **environment,
     }
     environment.pop("MPLBACKEND", None)  # other tests of this process want none of the kernel's pictures
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1"]
-    command += ["--ServerApp.root_dir", str(folder), "--ServerApp.port_retries=200"]
     with (private / "log").open("w") as log:
         server = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
     try:
@@ -60,7 +62,31 @@ def lab(tmp_path_factory):
         yield Lab(folder, info["url"], info["token"])
     finally:
         server.terminate()
-        server.wait(30)
+        server.wait(60)
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory):
+    folder, private = tmp_path_factory.mktemp("work"), tmp_path_factory.mktemp("jupyter")
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1"]
+    command += ["--ServerApp.root_dir", str(folder), "--ServerApp.port_retries=200"]
+    with served(command, folder, private) as lab:
+        yield lab
+
+
+@pytest.fixture
+def students_lab(tmp_path, tmp_path_factory):
+    """What `make lab` opens, in a checkout that is elsewhere; its own PATH has no `lsml`."""
+    private = tmp_path_factory.mktemp("jupyter")
+    (tmp_path / "course").symlink_to(curriculum.ROOT / "course")
+    code = "import sys, pathlib; from autograder.authoring.work import copy_missing, open_lab; "
+    code += "root = pathlib.Path(sys.argv[1]); copy_missing(root); open_lab(root, browser=False)"
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    path = os.pathsep.join(
+        part for part in os.environ["PATH"].split(os.pathsep) if not os.path.exists(os.path.join(part, "lsml"))
+    )
+    with served(command, tmp_path / "work", private, "contentVisibility", PATH=path) as lab:
+        yield lab
 
 
 def _wait_for(path: Path, server: subprocess.Popen, log: Path) -> dict:

@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -99,6 +101,17 @@ def page():
         browser.close()
 
 
+def brightness(colour: str) -> float:
+    """Of "rgb(20, 23, 28)"; the mean of the three."""
+    return sum(float(part) for part in re.findall(r"[\d.]+", colour)[:3]) / 3
+
+
+def keep_picture(page, around, name: str) -> None:
+    if pictures := os.environ.get("LSML_SCREENSHOTS"):
+        around.scroll_into_view_if_needed()
+        page.screenshot(path=Path(pictures) / f"{name}.png")
+
+
 def test_button_grades_and_nothing_runs(folder, answer, hand_in, server, page):
     hand_in("mallory", hostile(answer))
     keep_reports(folder)
@@ -128,6 +141,10 @@ def test_button_grades_and_nothing_runs(folder, answer, hand_in, server, page):
     )
     assert handlers == []
     assert "partial: 0.5 of 1" in notebook.inner_text()
+    # Formulas are set although nothing can be fetched, and no anchor stands behind a heading.
+    assert notebook.locator("math msub").count() > 5 and "$\\theta" not in notebook.inner_text()
+    assert "¶" not in notebook.inner_text()
+    keep_picture(page, notebook.locator("math[display=block]").first, "formgrader")
     assert not dialogs
 
     page.goto(f"{url}formgrader/manage_assignments")
@@ -138,8 +155,23 @@ def test_button_grades_and_nothing_runs(folder, answer, hand_in, server, page):
         assert page.request.get(f"{url}formgrader/submissions/{submission}/{name}").status in (403, 404)
     from autograder.classroom import feedback
 
+    with folder.gradebook() as book:
+        for comment in book.find_submission_notebook(MODULE, MODULE, "mallory").comments:
+            comment.manual_comment = (
+                "**Nearly**: $\\theta_k < 1$\nholds too.\n\n<script>window.pwned='comment'</script>"
+            )
+        book.db.commit()
     (written,) = feedback.generate(folder, MODULE)
     page.goto(f"file://{written}")
+    comment = page.locator(".comment").first
+    assert comment.locator("strong").inner_text() == "Nearly" and comment.locator("math msub").count() == 1
+    assert "$" not in comment.inner_text() and "**" not in comment.inner_text()
+    assert "¶" not in page.content()
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        keep_picture(page, comment, f"feedback-{scheme}")
+        boxes = page.locator("pre").evaluate_all("all => all.map(box => getComputedStyle(box).backgroundColor)")
+        assert boxes and all((brightness(box) < 100) == (scheme == "dark") for box in boxes), boxes
     assert page.evaluate("window.pwned") is None
     assert page.locator("script, iframe, svg, form, img, object, embed").count() == 0
     assert page.get_by_text("THE ANSWER ITSELF").count() >= 1

@@ -1,14 +1,16 @@
 """`lsml grade` and `lsml doctor` as a person or a script meets them."""
 
 import contextlib
+import functools
 import json
 import os
+import re
 
 import pytest
-from conftest import as_notebook, released
+from conftest import TOY, as_notebook, released
 
 from autograder.cli import main
-from autograder.grading import doctor, grade, verdicts
+from autograder.grading import chosen, doctor, grade, verdicts
 from autograder.sandbox import SandboxUnavailable
 
 
@@ -22,6 +24,7 @@ def lsml(grader, monkeypatch, capsys):
         return contextlib.nullcontext(grader)
 
     monkeypatch.setattr(grade, "Grader", make)
+    monkeypatch.setattr(chosen, "unreadable", functools.partial(chosen.unreadable, root=TOY))
 
     def lsml(*arguments):
         status = main([str(argument) for argument in arguments])
@@ -86,10 +89,28 @@ def test_json_has_a_line_for_every_file(lsml, module, write, tmp_path):
     assert first["tests"][0]["misconception"] == "forgets to square"
 
 
-def test_unreadable_in_the_table_is_one_line(lsml, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "content", "why"),
+    [
+        ("empty.ipynb", b"", "is empty"),
+        ("essay.ipynb", json.dumps(as_notebook([], module=None)).encode(), "is not one of the modules (00_toy)"),
+        ("photo.ipynb", b"\x89PNG\r\n\xff", "is not a notebook"),
+        ("folder", None, "is a folder, not a notebook"),
+    ],
+)
+def test_what_is_no_notebook_ends_it_before_anything_is_graded(lsml, module, write, tmp_path, name, content, why):
+    path = tmp_path / name
+    path.mkdir() if content is None else path.write_bytes(content)
+    status, out, err = lsml("grade", write(released(module, "all")), path)
+    assert (status, out) == (2, "") and err.count("\n") == 1 and name in err and why in err
+    assert lsml.asked == {}, "no sandbox was started"
+
+
+def test_json_of_nothing_that_can_be_graded_starts_no_sandbox(lsml, tmp_path):
     (tmp_path / "empty.ipynb").write_bytes(b"")
-    status, out, _ = lsml("grade", tmp_path / "empty.ipynb")
-    assert status == 0 and out.strip().splitlines()[1:] == ["  is empty"]
+    status, out, err = lsml("grade", "--json", tmp_path / "empty.ipynb", tmp_path)
+    assert (status, err) == (0, "") and [json.loads(line)["status"] for line in out.splitlines()] == ["unreadable"] * 2
+    assert lsml.asked == {}
 
 
 def test_a_path_that_does_not_exist_ends_it_before_anything_is_graded(lsml, module, write, tmp_path):
@@ -100,8 +121,53 @@ def test_a_path_that_does_not_exist_ends_it_before_anything_is_graded(lsml, modu
 
 def test_usage(lsml):
     with pytest.raises(SystemExit) as usage:
-        lsml("grade")
+        lsml("grade", "--sandbox", "paper", "x.ipynb")
     assert usage.value.code == 2
+
+
+def test_the_first_line_says_what_to_mend_first_and_the_table_comes_last(lsml, module, write):
+    _, out, _ = lsml("grade", write(released(module, HALF)))
+    lines = out.splitlines()
+    assert lines[0] == "mean_square: not right yet" and lines[-1].startswith("0 of 9 points")
+    table = lines[lines.index(next(line for line in lines if line.startswith("Exercise"))) :]
+    assert len(table) == len(module.exercises) + 2 and max(map(len, table)) <= 80
+    assert not any(line != line.rstrip() for line in lines[: -len(table)]), "nothing is padded"
+
+
+def test_a_table_of_long_names_fits_80_columns(capsys):
+    from rich.console import Console
+
+    from autograder.grading.report import ExerciseResult, Report
+    from autograder.grading.table import print_report
+
+    exercises = (ExerciseResult("n" * 50, "grader_fault", 12.75, 100, True),)
+    print_report(Console(width=10_000), Report("x.ipynb", "00_toy", "graded", 1.0, 2.0, 0.0, exercises))
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines[lines.index("x.ipynb") :])) <= 80
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("def mean_square(x):\n    return foo(x)", "NameError: name 'foo' is not defined"),
+        ("def mean_square(x):\n    return = 1", "SyntaxError: invalid syntax"),
+    ],
+)
+def test_one_mistake_is_said_once(lsml, module, write, source, said):
+    _, out, _ = lsml("grade", write(released(module, {"mean_square": source})))
+    assert out.count(said) == 1 and out.count("line 2: return") == 1
+    assert re.search(r"The same holds for \d more test", out)
+
+
+def test_tests_that_were_not_run_are_not_listed(lsml, impatient, module, write):
+    _, out, _ = lsml("grade", write(released(module, {"mean_square": "def mean_square(x):\n    while True: pass"})))
+    assert out.count("was stopped") + out.count("Not run") <= 2 and out.startswith("mean_square: took too long")
+
+
+def test_two_failures_of_different_inputs_are_two(lsml, module, write):
+    _, out, _ = lsml("grade", write(released(module, {"mean_square": HALF["mean_square"]})))
+    report = json.loads(lsml("grade", "--json", write(released(module, HALF)))[1])
+    assert out.count("✗") == sum(not test["passed"] for test in report["exercises"][0]["tests"]) > 1
 
 
 def test_a_grader_fault_is_status_1_and_no_score(lsml, module, write, monkeypatch):
@@ -140,8 +206,8 @@ def test_without_bubblewrap_nothing_is_graded(module, write, tmp_path, monkeypat
 def test_escape_sequences_in_a_name_do_not_reach_the_terminal(lsml, tmp_path):
     path = tmp_path / "\x1b[2J\u202e.ipynb"
     path.write_text("")
-    _, out, _ = lsml("grade", path)
-    assert "\x1b[2J" not in out and "\u202e" not in out
+    _, _, err = lsml("grade", path)
+    assert "is empty" in err and "\x1b[2J" not in err and "\u202e" not in err
 
 
 def test_doctor_names_what_is_missing(monkeypatch, capsys):

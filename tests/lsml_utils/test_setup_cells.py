@@ -1,18 +1,40 @@
-"""Every module's setup cell, where lsml_utils is missing (Colab, a bare laptop), says in one line what to do."""
+"""Every module's setup cell finds an lsml_utils that is not installed, and without any says in one line what to do."""
 
+import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-MODULES = sorted((Path(__file__).parents[2] / "solutions").glob("*/notebook.py"))
+from autograder import curriculum
+
+NOT_INSTALLED = (
+    "import sys; sys.meta_path = [finder for finder in sys.meta_path if 'editable' not in repr(finder).lower()];"
+    "sys.path_hooks = [hook for hook in sys.path_hooks if 'editable' not in repr(hook).lower()]\n"
+)
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.parent.name)
-def test_the_setup_cell_says_how_to_install(path):
-    after = path.read_text(encoding="utf-8").partition('# %% tags=["setup"]\n')[2]
-    cell = after.partition("\n# %%")[0]
+@pytest.mark.parametrize("module", curriculum.names())
+def test_with_course_and_lsml_utils_alone_it_finds_lsml_utils(module, tmp_path):
+    shutil.copytree(curriculum.ROOT / "lsml_utils", tmp_path / "given" / "lsml_utils")
+    folder = tmp_path / "given" / "course" / module
+    folder.mkdir(parents=True)
+    cell = f"{NOT_INSTALLED}{setup(module)}\nimport lsml_utils; print(lsml_utils.__file__)"
+    command = [sys.executable, "-P", "-c", cell]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(tmp_path / "given" / "lsml_utils" / "__init__.py")
+    elsewhere = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=tmp_path)
+    assert elsewhere.returncode == 1 and "lsml_utils/ belongs in a folder above this notebook" in elsewhere.stderr
+
+
+def setup(module: str) -> str:
+    return "\n".join(curriculum.load(module).setup)
+
+
+@pytest.mark.parametrize("module", curriculum.names())
+def test_the_setup_cell_says_how_to_install(module):
+    cell = setup(module)
     missing = "import sys; sys.modules['lsml_utils'] = None\n"
     done = subprocess.run([sys.executable, "-c", missing + cell], capture_output=True, text=True, timeout=60)
     *_, message = done.stderr.splitlines()
