@@ -6,6 +6,7 @@ Besides being stopped, each attack must leave an honest submission that runs at 
 import contextlib
 import time
 
+import numpy as np
 import pytest
 
 from autograder.submission import (
@@ -428,9 +429,42 @@ def test_enormous_answers_are_refused(attack, what):
         submission.attack()
 
 
+def test_an_answer_is_bounded_by_what_its_request_could_need(attack):
+    submission = attack(
+        """
+        import numpy as np
+        def make(items, *given): return np.zeros(items, np.int8)
+        """,
+        memory_mb=1024,
+        call_seconds=30.0,
+        notebook_seconds=90.0,
+    )
+    assert submission.make(1 << 20).shape == (1 << 20,)
+    with pytest.raises(StudentMisbehaved, match="larger than 128 MiB, counted as float64"):
+        submission.make(20 << 20)
+    assert submission.make(20 << 20, np.zeros(3 << 20)).shape == (20 << 20,)
+    with pytest.raises(StudentMisbehaved, match="larger than 192 MiB"):
+        submission.make(30 << 20)
+
+
+def test_an_agent_that_does_not_keep_to_the_bound_is_stopped(attack):
+    submission = attack(
+        """
+        import sys, numpy as np
+        wire = sys.modules["lsml_box.wire"]
+        honest = wire.Encoder
+        wire.Encoder = lambda opaque=None, limits=None: honest(opaque)
+        def attack(): return np.zeros(20 << 20, np.int8)
+        """,
+        memory_mb=1024,
+    )
+    with pytest.raises(StudentMisbehaved, match=r"broke the rules.*counted as float64"):
+        submission.attack()
+
+
 def test_large_answers_again_and_again_are_bounded_together(attack):
     submission = attack(
-        "import numpy as np\nblock = np.zeros(100 << 20, np.uint8)\ndef attack(): return block",
+        "import numpy as np\nblock = np.zeros(12 << 20)\ndef attack(): return block",
         memory_mb=1024,
         answer_mb=300,
         call_seconds=60.0,
