@@ -1,0 +1,63 @@
+"""What `make test` promises of itself: a hang ends, and only the project's own files are looked at."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+HANG = """
+import threading
+
+def test_that_never_ends():
+    threading.Event().wait()
+
+def test_that_ends():
+    pass
+"""
+
+
+@pytest.mark.parametrize("workers", [[], ["-n", "1"]])
+def test_a_hang_ends_with_the_stacks_of_all_threads(tmp_path, workers):
+    (tmp_path / "test_hang.py").write_text(HANG)
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    options = ["-o", "faulthandler_timeout=2", "-p", "no:cacheprovider", *workers, "test_hang.py"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *options],
+        cwd=tmp_path,
+        env={name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "in test_that_never_ends" in done.stderr
+    if workers:
+        assert "1 failed, 1 passed" in done.stdout, "another worker goes on"
+
+
+def test_ruff_looks_at_the_projects_own_files_only(tmp_path):
+    """A class folder or a solved notebook in the checkout must not turn `make test` red."""
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    for name in ("autograder/ours.py", "myclass/submitted/ada/theirs.py", "mine.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("import os, sys\n")
+    cell = '{"cell_type": "code", "metadata": {}, "outputs": [], "execution_count": null, "source": ["import os"]}'
+    for name in ("solved.ipynb", "myclass/release/01.ipynb"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(f'{{"cells": [{cell}], "metadata": {{}}, "nbformat": 4, "nbformat_minor": 5}}')
+    ruff = [sys.executable, "-m", "ruff", "check", ".", "--no-cache", "--output-format=concise"]
+    done = subprocess.run(ruff, cwd=tmp_path, capture_output=True, text=True, check=False)
+    complaints = {line.split(":")[0] for line in done.stdout.splitlines() if ".py:" in line or ".ipynb:" in line}
+    assert complaints == {str(Path("autograder/ours.py"))}
+
+
+def test_ruff_looks_at_every_file_of_the_project():
+    ruff = [sys.executable, "-m", "ruff", "check", ".", "--show-files"]
+    seen = subprocess.run(ruff, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    files = subprocess.run(["git", "ls-files", "*.py"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert {str(ROOT / name) for name in files.split() if (ROOT / name).exists()} <= set(seen)
