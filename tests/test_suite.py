@@ -61,3 +61,47 @@ def test_ruff_looks_at_every_file_of_the_project():
     seen = subprocess.run(ruff, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
     files = subprocess.run(["git", "ls-files", "*.py"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert {str(ROOT / name) for name in files.split() if (ROOT / name).exists()} <= set(seen)
+
+
+PYTHON = """#!/bin/bash
+[ "$1" != --version ] || { echo Python 3.99; exit; }
+mkdir -p .venv/bin
+printf '#!/bin/bash\necho "Collecting torch ($*)"\n' > .venv/bin/pip
+chmod +x .venv/bin/pip
+"""
+
+
+def test_set_up_shows_what_is_being_done(tmp_path):
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "scripts").mkdir()
+    for name, text in {"python": PYTHON, "scripts/system_packages.sh": "#!/bin/bash\n"}.items():
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    done = subprocess.run(
+        ["make", "setup", "PYTHON=./python"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    lines = done.stdout.splitlines()
+    assert done.returncode == 0 and lines[0] == "making .venv with Python 3.99", done.stderr
+    assert lines[2].startswith("Collecting torch") and "-q" not in lines[2].split()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it installs on Linux only")
+@pytest.mark.parametrize("status", [0, 100])
+def test_installing_a_system_package_shows_what_is_being_done(tmp_path, status):
+    says = "Reading package lists...\nGet:1 bubblewrap\nUnpacking bubblewrap\nE: at the end\n"
+    (tmp_path / "apt-get").write_text(f"#!/bin/bash\nprintf '{says}'\nexit {status}\n")
+    (tmp_path / "sudo").write_text('#!/bin/bash\n[ "$1" != -n ] || shift\n"$@"\n')
+    for name in ("apt-get", "sudo"):
+        (tmp_path / name).chmod(0o755)
+    for name in ("bash", "id", "uname", "mktemp", "tee", "grep", "tail", "rm"):
+        (tmp_path / name).symlink_to(shutil.which(name))
+    script = ROOT / "scripts" / "system_packages.sh"
+    done = subprocess.run(
+        [script, "bwrap"], env={"PATH": str(tmp_path)}, capture_output=True, text=True, timeout=60, check=False
+    )
+    shown = done.stdout.splitlines()
+    assert done.returncode == 0 and shown[0] == "installing bubblewrap with apt-get"
+    assert "Unpacking bubblewrap" in shown and "Reading package lists..." not in shown
+    assert any("could not install bubblewrap; run: " in line for line in shown) == (status != 0)
+    assert ("E: at the end" in shown) == (status != 0)
