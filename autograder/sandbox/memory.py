@@ -13,7 +13,7 @@ from typing import NamedTuple
 EXACT_SECONDS = 0.25  # between two exact looks, and at least REST times as long as the last one took
 REST = 4
 LOOK_SECONDS = 2.0  # of this process's time, for one exact look
-MAPPING_KB = 0.3  # what the kernel keeps for one mapping
+MAPPING_KB = 0.5  # what the kernel keeps for one mapping
 MAPPINGS_KB = int(MAPPING_KB * 65_530)  # for the most that one process may have (vm.max_map_count)
 
 
@@ -49,33 +49,32 @@ class Meter:
     def __init__(self, pid, fresh, limit_kb, boxed):
         self.pid, self.fresh, self.limit_kb, self.boxed = pid, fresh, limit_kb, boxed
         self.next_look = 0.0
-        self.rough = self.exact = 0  # at the last exact look, by the cheap counters and exactly
+        self.rough = self.exact = 0  # by the cheap counters, the least since the last exact look; and that look's
 
     def kb(self, families):
         """What the box holds, in KiB: roughly where that is little enough, else exactly. `families`: processes()."""
         family = descendants(self.pid, families)
         files = _scratch_kb(self.pid) if self.boxed else 0
         rough = self._sum(map(cheap, family), self.fresh.private, files)
-        if len(family) == 1:  # its mappings take 20 MB at most
+        most = rough + len(family) * MAPPINGS_KB
+        if most <= self.limit_kb or len(family) == 1:
             return rough
-        rough += len(family) * MAPPINGS_KB
-        if rough <= self.limit_kb:
-            return rough
+        self.rough = min(self.rough, rough)  # processes that end take their shares away, and hide what the others add
         if time.monotonic() >= self.next_look or rough - self.rough >= self.limit_kb - self.exact:
             started = time.monotonic()
             with frozen(self.pid) as family:
-                self.rough, self.exact = rough, self._look(family, files, rough)
+                self.rough, self.exact = rough, self._look(family, files, most)
             took = time.monotonic() - started
             self.next_look = time.monotonic() + max(EXACT_SECONDS, REST * took)
         return self.exact
 
-    def _look(self, family, files, rough):
-        """An exact look. A box in so many pieces that it takes too long counts as `rough`, which is too much."""
+    def _look(self, family, files, most):
+        """An exact look. A box in so many pieces that it takes too long counts as `most`, which is too much."""
         found, until = [], time.process_time() + LOOK_SECONDS
         for pid in family:
             found.append(exact(pid))
             if time.process_time() > until:
-                return rough
+                return most
         # Pages of the fresh child that nobody wrote to are shared by all processes here, this one included.
         fresh = self.fresh.private * len(family) // len(descendants(os.getpid(), processes()))
         return self._sum(found, fresh, files)

@@ -30,6 +30,7 @@ PRELOAD = tuple(
     """.split()  # noqa: SIM905
 )
 SCAN_SECONDS = 0.02
+REAP_SECONDS = 20.0  # for a killed child, which may have millions of mappings to give back
 
 
 def preload(names):
@@ -50,7 +51,7 @@ class Child:
 
     def reap(self, reason=None, wait=False):
         """Note how it ended, if it has. Process 1 of a pid namespace is reaped only after all others in it."""
-        until = time.monotonic() + 10
+        until = time.monotonic() + REAP_SECONDS
         while self.ended is None:
             pid, status, usage = os.wait4(self.pid, os.WNOHANG)
             if pid:
