@@ -18,9 +18,10 @@ setup: .venv/.ready  ## set up .venv with everything that the course and the gra
 
 .venv/.ready: pyproject.toml constraints.txt
 	@[ -n "$(PYTHON)" ] || { echo "lsml needs Python 3.11 or newer; install it, or say: make PYTHON=/path/to/python3"; exit 2; }
+	@echo "making .venv with $$($(PYTHON) --version)"
 	@$(PYTHON) -m venv .venv || { echo "$(PYTHON) cannot make virtual environments; on Debian or Ubuntu run: sudo apt-get install python3-venv"; exit 2; }
-	@echo "installing the dependencies into .venv (a minute or two)"
-	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test]" 2> >(grep -v "is ignored: it is neither" >&2)
+	@echo "downloading the dependencies and installing them into .venv: a few minutes, the last of them without a word"
+	@$(BIN)/pip install --disable-pip-version-check -c constraints.txt -e ".[test]" 2> >(grep -v "is ignored: it is neither" >&2)
 	@touch $@
 
 demo: setup  ## make a small class, grade it, write feedback, print its gradebook
@@ -41,7 +42,7 @@ test: setup  ## the suite, demos at reduced size
 test-full: setup  ## the suite, everything at full size
 	@scripts/system_packages.sh chromium postgres
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
-	$(BIN)/pytest -n auto --dist loadscope
+	$(BIN)/pytest -n auto --dist loadscope -o faulthandler_timeout=7200
 
 clean:  ## remove what was made, but never work/ (yours)
 	rm -rf .venv demo build *.egg-info .pytest_cache .ruff_cache

@@ -51,7 +51,10 @@ fi
 log=$(mktemp)
 export DEBIAN_FRONTEND=noninteractive
 echo "installing ${packages[*]} with $manager"
-{ [ "$manager" != apt-get ] || $sudo apt-get update; $sudo $install "${packages[@]}"; } </dev/null >"$log" 2>&1 ||
+set -o pipefail
+# A line for each package, as a sign of life; the rest is for the log.
+{ [ "$manager" != apt-get ] || $sudo apt-get update; $sudo $install "${packages[@]}"; } </dev/null 2>&1 | tee "$log" |
+    { grep --line-buffered -iE 'get:|unpacking|setting up|installing|downloading' || true; } ||
     { tail -n 3 "$log"; echo "could not install ${packages[*]}; run: sudo $install ${packages[*]}"; }
 rm -f "$log"
 exit 0

@@ -156,7 +156,7 @@ class DaskEngine:
 
     def _connect(self, stack: contextlib.ExitStack) -> Any:
         import dask
-        from distributed import Client, LocalCluster
+        from distributed import LocalCluster
         from distributed.security import Security
 
         stack.enter_context(dask.config.set(CONFIG))
@@ -173,7 +173,7 @@ class DaskEngine:
                         silence_logs="CRITICAL",
                     )
                 )
-                return Client(cluster)
+                return _client(cluster)
             except (OSError, RuntimeError, TimeoutError) as error:
                 why = type(error).__name__
                 raise UserError(f"the workers did not start ({why}); `--workers 1` needs none") from error
@@ -182,8 +182,12 @@ class DaskEngine:
         if address.startswith("tls://"):
             security = Security(require_encryption=True, **self._tls)
         try:
-            client = Client(address, security=security, timeout=CONNECT_SECONDS)
-            client.wait_for_workers(1, timeout=CONNECT_SECONDS)
+            client = _client(address, security=security, timeout=CONNECT_SECONDS)
+            try:
+                client.wait_for_workers(1, timeout=CONNECT_SECONDS)
+            except BaseException:
+                client.close()
+                raise
             return client
         except (OSError, TimeoutError, ValueError, TypeError) as error:
             why = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -197,6 +201,25 @@ class DaskEngine:
         for worker, there in self._client.run(fingerprint).items():
             if there != here:
                 raise UserError(f"the Dask worker {worker} has another version of the course or its packages than this")
+
+
+def _client(address: Any, **options: Any) -> Any:
+    """A Dask client, closed at once if it cannot connect.
+
+    Otherwise it closes itself when it is collected as garbage, and takes a lock for that. Where this happens while
+    another client starts, which holds the lock, neither goes on.
+    """
+    from distributed import Client
+
+    class ClosedOnFailure(Client):
+        def start(self, **more: Any) -> None:
+            try:
+                super().start(**more)
+            except BaseException:
+                self.close()
+                raise
+
+    return ClosedOnFailure(address, **options)
 
 
 @contextlib.contextmanager

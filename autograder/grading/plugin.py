@@ -22,6 +22,7 @@ import pytest
 
 from autograder import judging
 from autograder.curriculum import Module
+from autograder.grading import own_memory
 from autograder.submission import (
     MissingName,
     SandboxFault,
@@ -111,7 +112,7 @@ def _run(tests: Path, judge: "_Judge", options: list[str]) -> None:
     # From the folder above the module's, so that pytest imports them under a name of this module's own.
     arguments = ["-c", os.devnull, f"--rootdir={tests.parents[1]}", "--noconftest", "--import-mode=importlib"]
     arguments += ["--capture=no", *(part for name in _OFF.split() for part in ("-p", f"no:{name}"))]
-    with _one_at_a_time, _quiet(), _only_our_pytest(tests):
+    with _one_at_a_time, own_memory.bounded(), _quiet(), _only_our_pytest(tests):
         status = pytest.main([*arguments, *options, str(tests)], plugins=[judge])
     if judge.broken:
         raise BrokenTests(judge.broken)

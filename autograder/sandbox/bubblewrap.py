@@ -14,7 +14,7 @@ ROOT = PACKAGE.parent
 FILES = {  # what of ours goes in: single files, so that nothing beside them comes along
     name: PACKAGE / folder / name
     for folder, names in {
-        "sandbox": ("server.py", "confine.py", "seccomp.py", "probe.py"),
+        "sandbox": ("server.py", "memory.py", "confine.py", "seccomp.py", "probe.py"),
         "submission": ("agent.py", "wire.py"),
     }.items()
     for name in names
@@ -23,7 +23,12 @@ INSIDE = "/lsml"
 SYSTEM = ("/usr/lib", "/usr/lib64", "/usr/lib32", "/usr/local/lib", "/usr/share/zoneinfo", "/etc/ld.so.cache")
 SYSTEM += ("/etc/alternatives", "/etc/localtime", "/lib", "/lib64", "/lib32")
 SECRET = ("autograder", "solutions", "course", "tests", "work", ".git")  # masked where a bound folder would hold them
-DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
+DEVICES = (
+    "/dev/null",
+    "/dev/full",
+    "/dev/random",
+    "/dev/urandom",
+)  # /dev/zero, mapped, is shared memory without a file
 FIRST_UID, UIDS = 61_184, 4_000  # for a caller who is root; the range that systemd uses for passing users as well
 ENVIRONMENT = {
     "HOME": "/tmp",

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+REPLY_FACTOR = 8
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -17,6 +19,7 @@ class Limits:
     callback_calls: int = 1_000_000  # calls back into the grader, all together
     callback_kb: int = 256  # bytes of arguments of one such call, or twice what the request carried if that is more
     callback_mb: int = 2048  # bytes that cross in them, all together
+    reply_mb: int = 128  # one answer, counted as float64, or REPLY_FACTOR times what the submission was sent
     answer_mb: int = 2048  # bytes that one Submission's answers may have, all together
     handles: int = 100_000  # objects that the grader may hold there
 

@@ -46,6 +46,13 @@ DENIED = {
     "semget": (64, 190),
     "msgget": (68, 186),
     "mq_open": (240, 180),
+    # kernel memory that belongs to no process
+    "inotify_init": (253, None),
+    "inotify_init1": (294, 26),
+    "inotify_add_watch": (254, 27),
+    "landlock_create_ruleset": (444, 444),
+    "landlock_add_rule": (445, 445),
+    "landlock_restrict_self": (446, 446),
     # large kernel surfaces that no exercise needs
     "bpf": (321, 280),
     "perf_event_open": (298, 241),
@@ -93,6 +100,10 @@ DENIED = {
 }
 # A process that limits itself below what it uses is killed by the kernel, which would look like our doing.
 SETRLIMIT, PRLIMIT = (160, 164), (302, 261)
+# Shared memory without a file stays allocated while any process maps it, and counts for none that does not touch it.
+MMAP, SHARED_ANONYMOUS = (9, 222), 0x01 | 0x20
+# Locks of byte ranges take kernel memory, one each, and no limit counts them. flock, one for each open file, is enough.
+FCNTL, RANGE_LOCKS = (72, 25), (6, 7, 37, 38)  # F_SETLK, F_SETLKW, F_OFD_SETLK, F_OFD_SETLKW
 CLONE, CLONE3, SOCKET, SOCKETPAIR, IOCTL = (56, 220), (435, 435), (41, 198), (53, 199), (16, 29)
 NEWEST = 462  # mseal; newer calls did not exist when this was written
 NAMESPACE_FLAGS = 0x00000080 | 0x00020000 | 0x02000000 | 0x04000000 | 0x08000000 | 0x10000000 | 0x20000000 | 0x40000000
@@ -100,15 +111,10 @@ AF_UNIX = 1
 TERMINAL = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX
 
 ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
-LOAD, JUMP_EQ, JUMP_GE, JUMP_SET, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+LOAD, AND, JUMP_EQ, JUMP_GE, JUMP_SET, RETURN = 0x20, 0x54, 0x15, 0x35, 0x45, 0x06
 ALLOW, KILL, FAIL = 0x7FFF0000, 0x80000000, 0x00050000
-NUMBER, ARCHITECTURE, ARGUMENT0, ARGUMENT1, ARGUMENT2 = (
-    0,
-    4,
-    16,
-    24,
-    32,
-)  # offsets into struct seccomp_data (little-endian)
+# offsets into struct seccomp_data (little-endian)
+NUMBER, ARCHITECTURE, ARGUMENT0, ARGUMENT1, ARGUMENT2, ARGUMENT3 = 0, 4, 16, 24, 32, 40
 
 
 def program(machine: str) -> bytes:
@@ -145,6 +151,12 @@ def program(machine: str) -> bytes:
     # prlimit may ask, with no new limit: its third argument, a pointer, is null
     body = ((LOAD, 0, 0, ARGUMENT2), (JUMP_EQ, 0, 3, 0), (LOAD, 0, 0, ARGUMENT2 + 4), (JUMP_EQ, 0, 1, 0), allow, deny)
     on(PRLIMIT[column], *body)
+    on(
+        MMAP[column],
+        *((LOAD, 0, 0, ARGUMENT3), (AND, 0, 0, SHARED_ANONYMOUS), (JUMP_EQ, 0, 1, SHARED_ANONYMOUS), deny, allow),
+    )
+    locks = [(JUMP_EQ, len(RANGE_LOCKS) - place, 0, command) for place, command in enumerate(RANGE_LOCKS)]
+    on(FCNTL[column], (LOAD, 0, 0, ARGUMENT1), *locks, allow, fail(errno.ENOLCK))
     on(IOCTL[column], (LOAD, 0, 0, ARGUMENT1), (JUMP_EQ, 1, 0, TERMINAL[0]), (JUMP_EQ, 0, 1, TERMINAL[1]), deny, allow)
     for numbers in DENIED.values():
         if numbers[column] is not None:

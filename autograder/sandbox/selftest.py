@@ -72,7 +72,7 @@ def _layers(sandbox):
 def _memory(sandbox):
     limits = dataclasses.replace(sandbox.limits, memory_mb=32)
     with sandbox.start(limits, program="probe") as child:
-        _ask(child, do="memory", megabytes=256)  # comes back empty once it has been killed
+        _ask(child, do="memory", processes=16, megabytes=16)  # comes back empty once it has been killed
         ended = child.end()
     ok = ended.reason == "memory"
     return LayerCheck("memory of the whole box is watched", ok, f"ended by {ended.reason}", "" if ok else REMEDY)

@@ -18,6 +18,8 @@ import sys
 import time
 import traceback
 
+from . import memory
+
 PRELOAD = tuple(
     """
     numpy scipy.sparse scipy.sparse.linalg scipy.linalg scipy.special scipy.stats scipy.optimize scipy.signal pandas
@@ -28,8 +30,8 @@ PRELOAD = tuple(
     """.split()  # noqa: SIM905
 )
 SCAN_SECONDS = 0.02
-EXACT_SECONDS = 0.25
 STOOD_MB = 96  # of what a submission holds before it is asked for something, so much is not held against the answer
+REAP_SECONDS = 20.0  # for a killed child, which may have millions of mappings to give back
 
 
 def preload(names):
@@ -40,20 +42,18 @@ def preload(names):
 
 
 class Child:
-    """A forked child: its pid here, its memory limit, and how it ended."""
+    """A forked child: its pid here, what measures its memory, and how it ended."""
 
-    def __init__(self, pid, limits, baseline_kb, data_kb):
-        self.pid, self.limits, self.baseline_kb = pid, limits, baseline_kb
-        self.data_kb = data_kb  # of private memory, touched or not, when it was forked
-        self.limit_kb = limits["memory_mb"] * 1024
+    def __init__(self, pid, limits, fresh, boxed, data_kb):
+        self.pid, self.data_kb = pid, data_kb  # of private memory, touched or not, when it was forked
+        self.meter = memory.Meter(pid, fresh, limits["memory_mb"] * 1024, boxed)
         self.peak_kb = 0
         self.stood_kb = 0  # what it held when its memory was granted
-        self.looked = 0.0, 0, 0  # when its memory was last measured exactly; by the cheap counters, and exactly
         self.ended = None  # {"reason": "exit" | "signal" | "memory" | "killed", "status": int}
 
     def reap(self, reason=None, wait=False):
         """Note how it ended, if it has. Process 1 of a pid namespace is reaped only after all others in it."""
-        until = time.monotonic() + 10
+        until = time.monotonic() + REAP_SECONDS
         while self.ended is None:
             pid, status, usage = os.wait4(self.pid, os.WNOHANG)
             if pid:
@@ -113,12 +113,13 @@ class Server:
     def start(self, id, limits, program, descriptors):
         """Fork a child in which `program` (agent or probe) serves the socket that came along."""
         sock = descriptors[0]
-        baseline = memory_kb("self")[0] if self.scannable else 0
+        fresh = memory.cheap("self")
         pid = confine.fork_into_new_pids() if self.boxed else os.fork()
         if pid == 0:
             self.become_child(sock, limits, self.programs[program])
         os.close(sock)
-        self.children[id] = Child(pid, limits, baseline, confine.status_kb("VmData:") if self.boxed else 0)
+        data = confine.status_kb("VmData:") if self.boxed else 0
+        self.children[id] = Child(pid, limits, fresh, self.boxed, data)
         return {"pid": pid}
 
     def become_child(self, sock, limits, program):
@@ -167,12 +168,12 @@ class Server:
         child.reap()
         if child.ended is not None or not self.scannable:
             return {}
-        child.peak_kb, families = 0, processes()
+        child.peak_kb, families = 0, memory.processes()
         self.watch([child])
         child.stood_kb = min(child.peak_kb, STOOD_MB << 10)
-        child.limit_kb = child.stood_kb + (memory_mb << 10)
+        child.meter.limit_kb = child.stood_kb + (memory_mb << 10)
         if self.boxed:
-            for pid in descendants(child.pid, families):
+            for pid in memory.descendants(child.pid, families):
                 confine.limit_data(pid, child.data_kb + (STOOD_MB << 10), memory_mb << 10)
         return {}
 
@@ -183,98 +184,13 @@ class Server:
         """Kill each child whose box holds more memory than it may."""
         for child in children:
             child.reap()
-        families = processes() if self.scannable else {}
+        families = memory.processes() if self.scannable else {}
         for child in children:
             if child.ended is None and child.pid in families:
-                used = box_kb(child, families, self.boxed)
+                used = child.meter.kb(families)
                 child.peak_kb = max(child.peak_kb, used)
-                if used > child.limit_kb:
+                if used > child.meter.limit_kb:
                     child.kill("memory")
-
-
-# --------------------------------------------------------------------------------------------------- memory of a box
-
-
-def processes():
-    """{pid: pids of its children} of every process that this one can see."""
-    families = {}
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            with contextlib.suppress(OSError), open(f"/proc/{name}/stat") as file:
-                parent = int(file.read().rpartition(")")[2].split()[1])
-                families.setdefault(parent, []).append(int(name))
-                families.setdefault(int(name), [])
-    return families
-
-
-def box_kb(child, families, boxed):
-    """Memory of all processes under `child` beyond the baseline, with files in its scratch folder, in KiB.
-
-    First by the cheap counters, which count memory that forked processes share once for each; only if that is too
-    much, by proportional shares, which take long enough not to be taken at every look.
-    """
-    family = descendants(child.pid, families)
-    files = scratch_kb(child.pid) if boxed else 0
-    anonymous, shared = map(sum, zip(*map(memory_kb, family), strict=True))
-    rough = max(0, anonymous + max(shared, files) - child.baseline_kb)
-    if rough <= child.limit_kb or len(family) == 1:
-        return rough
-    at, then, exact = child.looked
-    if time.monotonic() - at > EXACT_SECONDS or rough - then >= child.limit_kb - exact:
-        anonymous, shared = map(sum, zip(*map(proportional_kb, family), strict=True))
-        # Pages of the baseline that nobody wrote to are shared by all processes here, this one included.
-        baseline = child.baseline_kb * len(family) // len(descendants(os.getpid(), families))
-        exact = max(0, anonymous + max(shared, files) - baseline)
-        child.looked = time.monotonic(), rough, exact
-    return exact
-
-
-def descendants(pid, families):
-    """A process and all below it."""
-    family, at = [pid], 0
-    while at < len(family):
-        family.extend(families.get(family[at], ()))
-        at += 1
-    return family
-
-
-def scratch_kb(pid):
-    """What the files in a child's scratch folder take, in KiB."""
-    try:
-        disk = os.statvfs(f"/proc/{pid}/root/tmp")
-    except OSError:
-        return 0
-    return (disk.f_blocks - disk.f_bfree) * disk.f_frsize // 1024
-
-
-def memory_kb(pid):
-    """(private, shared) memory of a process, in KiB; zeros when it is gone.
-
-    Private is what is anonymous, in RAM or swapped out, and the page tables: reading a page in every 2 MiB of an empty
-    mapping costs 4 KiB of them each, and no other counter sees it.
-    """
-    found = _fields(f"/proc/{pid}/status")
-    private = sum(found.get(name, 0) for name in ("RssAnon:", "VmSwap:", "VmPTE:", "HugetlbPages:"))
-    return private, found.get("RssShmem:", 0)
-
-
-def proportional_kb(pid):
-    """The same, with pages that several processes share divided among them."""
-    found, tables = _fields(f"/proc/{pid}/smaps_rollup"), _fields(f"/proc/{pid}/status")
-    private = found.get("Pss_Anon:", 0) + found.get("SwapPss:", 0)
-    private += tables.get("VmPTE:", 0) + tables.get("HugetlbPages:", 0)
-    return private, found.get("Pss_Shmem:", 0)
-
-
-def _fields(path):
-    """The lines `Name: 123 kB` of a file in /proc."""
-    found = {}
-    with contextlib.suppress(OSError, ValueError), open(path) as file:
-        for line in file:
-            if line.endswith(" kB\n"):
-                name, value, _ = line.split()
-                found[name] = int(value)
-    return found
 
 
 LARGE = 2 << 20

@@ -95,7 +95,8 @@ class Agent:
         try:
             values = [self._decoder(buffers).decode(tree) for tree in trees]
             result = getattr(self, "op_" + message["op"])(message, *values)
-            return wire.frame({"n": number, "kind": "value"}, result, encoder=wire.Encoder(self._keep))
+            limits = wire.WireLimits(wide_bytes=message["most"])
+            return wire.frame({"n": number, "kind": "value"}, result, encoder=wire.Encoder(self._keep, limits=limits))
         except Missing as error:
             return wire.frame({"n": number, "kind": "missing", "name": str(error)[:200]})
         except wire.WireError as error:
@@ -191,7 +192,7 @@ class Agent:
     # --------------------------------------------------------------------------------------------------- values
 
     def _decoder(self, buffers):
-        return wire.Decoder(buffers, self._resolve)
+        return wire.Decoder(buffers, self._resolve, layout=True)
 
     def _keep(self, value):
         number = next(self.numbers)

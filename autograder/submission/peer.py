@@ -8,8 +8,10 @@ import socket
 import textwrap
 import time
 import unicodedata
+from dataclasses import replace
 
 from autograder.sandbox import SandboxFault
+from autograder.sandbox.limits import REPLY_FACTOR
 from autograder.submission import wire
 from autograder.submission.agent import NO_MEMORY, Agent
 from autograder.submission.errors import (
@@ -50,6 +52,8 @@ class Peer:
         self.ask = None  # whoever owns the conversation: ask(title, args, kwargs, message, *values)
         self.callbacks = []  # callables of ours that were passed in; the student's side knows them by number
         self.calls_back = self.bytes_back = self.bytes_read = self.held = 0
+        self.sent = 0  # bytes of arrays that have gone out, counted as float64
+        self.reply = wire.WireLimits()  # what the running request may bring back
         self.dropped = []  # numbers of handles that nobody holds any more
         self.numbers = itertools.count(1)
 
@@ -60,7 +64,10 @@ class Peer:
         self.held -= len(message["drop"])
         encoder = wire.Encoder(self._outgoing, layout=True)
         try:
-            parts = wire.frame({**message, "n": number}, *values, encoder=encoder)
+            trees = [encoder.encode(value) for value in values]
+            self._allow(encoder)
+            message = {**message, "n": number, "most": self.reply.wide_bytes}
+            parts = wire.assemble(message, trees, encoder)
         except wire.WireError as error:
             raise TypeError(f"cannot send that to the submission: {error}") from None
         if self.busy:
@@ -87,6 +94,13 @@ class Peer:
         if kind == "error":
             raise self._raised(reply, started)
         raise self._misbehaved("it sent a malformed answer")
+
+    def _allow(self, encoder):
+        """An answer may be larger than what the submission has been sent, within reason."""
+        self.sent += encoder.wide
+        most = max(self.limits.reply_mb << 20, REPLY_FACTOR * self.sent)
+        default = wire.WireLimits()
+        self.reply = replace(default, wide_bytes=most, buffer_bytes=min(default.buffer_bytes, most))
 
     def _raised(self, reply, started):
         bases, frames = reply.get("bases"), reply.get("frames")
@@ -135,9 +149,11 @@ class Peer:
     def _decoded(self, trees, buffers):
         """The values that came. Whatever a library of ours says to them, it is the sender who is to blame."""
         try:
-            return [wire.Decoder(buffers, self._incoming).decode(tree) for tree in trees]
+            return [wire.Decoder(buffers, self._incoming, self.reply).decode(tree) for tree in trees]
         except wire.WireError as error:
             raise self._misbehaved(str(error)) from None
+        except MemoryError:
+            raise self._misbehaved("there is not enough memory for the value") from None
         except Exception as error:
             raise self._misbehaved(f"a value that cannot be read ({type(error).__name__})") from None
 
@@ -173,6 +189,7 @@ class Peer:
             return wire.frame({"kind": "raise", "type": name, "text": "raised by the function that was passed in"})
         encoder = wire.Encoder(self._outgoing, layout=True)
         parts = wire.frame({"kind": "value"}, result, encoder=encoder)
+        self._allow(encoder)
         self.bytes_back += encoder.bytes
         return parts
 
@@ -212,12 +229,12 @@ class ChildPeer(Peer):
 
     def _receive(self, deadline, started):
         try:
-            return self.stream.receive(deadline)
+            return self.stream.receive(deadline, self.reply)
         except (TimeoutError, EOFError) as error:
             raise self._gone(error, started) from None
-        except wire.WireError as error:
-            self.child.end()
-            raise self._misbehaved(str(error)) from None
+        except (wire.WireError, MemoryError) as error:
+            self.child.end()  # what is left of its frame cannot be told from the next one
+            raise self._misbehaved(str(error) or "there is not enough memory for its answer") from None
 
     def _gone(self, error, started):
         """End the child, and what that means."""

@@ -30,11 +30,13 @@ STRING_ITEM = 4096  # bytes of one element of a string array
 SIDE = 1 << 31  # longest dimension
 EMPTY_SIDE = 1 << 20  # longest dimension of an empty array, which has no bytes to speak for it
 CELLS = 1 << 34  # rows times columns of a sparse matrix
-RANGE = 10_000_000  # length of a range
+SPARSE_SIDE = 1 << 24  # its rows or columns: each may cost an index when it is converted
+RANGE = 1_000_000  # length of a range
 KEYS = 20_000  # keys of one value that are not strings: their hashes can be made to collide
 INTEGER_DIGITS = 3_500  # hexadecimal digits of one integer; Python refuses to print much longer ones
 JSON_INTEGER = 1 << 63
 CHUNK = 1 << 16  # bytes that are read or written at once where there are no more
+WIDE = 8  # bytes that an element takes at least once it is compared: as float64
 SPREAD = 16  # a strided array may span this many times its own bytes, and is made contiguous beyond
 TORCH_ITEMSIZE = {"bool": 1, "uint8": 1, "int8": 1, "int16": 2, "int32": 4, "int64": 8}
 TORCH_ITEMSIZE |= {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8, "complex64": 8, "complex128": 16}
@@ -50,6 +52,7 @@ class WireLimits:
 
     header_bytes: int = 8 << 20
     buffer_bytes: int = 256 << 20
+    wide_bytes: int = 2 << 30  # of the buffers, with at least WIDE bytes for each element
     depth: int = 64
     nodes: int = 2_000_000
 
@@ -67,7 +70,7 @@ class Encoder:
     def __init__(self, opaque=None, layout=False, limits=WireLimits()):
         self.opaque, self.layout, self.limits = opaque, layout, limits
         self.buffers = []
-        self.bytes = 0
+        self.bytes = self.wide = 0
         self.nodes = 0
 
     def encode(self, value, depth=0):
@@ -146,8 +149,11 @@ class Encoder:
             return self._library(value, 0)
         return {"t": "scalar", "dtype": value.dtype.str, "v": value.tobytes().hex()}
 
-    def _buffer(self, array):
+    def _buffer(self, array, items=0):
         self.bytes += array.nbytes
+        self.wide += max(array.nbytes, items * WIDE)
+        if self.wide > self.limits.wide_bytes:
+            raise WireError(f"the value is larger than {self.limits.wide_bytes >> 20} MiB, counted as float64")
         if self.bytes > self.limits.buffer_bytes:
             raise WireError(f"the value is larger than {self.limits.buffer_bytes >> 20} MiB")
         self.buffers.append(array.reshape(-1).view(np.uint8).data if array.nbytes else b"")
@@ -167,7 +173,7 @@ class Encoder:
                 node["strides"] = list(array.strides)
             if not array.flags.writeable:
                 node["frozen"] = True
-        node["b"] = self._buffer(np.ascontiguousarray(array))
+        node["b"] = self._buffer(np.ascontiguousarray(array), array.size)
         return node
 
     def _tensor(self, torch, value):
@@ -186,7 +192,8 @@ class Encoder:
             if value.requires_grad:
                 node["grad"] = True
         flat = plain.contiguous().reshape(-1)
-        node["b"] = self._buffer(flat.view(torch.uint8).numpy() if flat.numel() else np.empty(0, np.uint8))
+        raw = flat.view(torch.uint8).numpy() if flat.numel() else np.empty(0, np.uint8)
+        node["b"] = self._buffer(raw, flat.numel())
         return node
 
     def _sparse(self, value, depth):
@@ -206,11 +213,15 @@ class Encoder:
 
 
 class Decoder:
-    """Turns a tree and its buffers back into values, trusting neither. `resolve(node)` reads nodes that refer."""
+    """Turns a tree and its buffers back into values, trusting neither. `resolve(node)` reads nodes that refer.
 
-    def __init__(self, buffers, resolve=None, limits=WireLimits()):
-        self.buffers, self.resolve, self.limits = buffers, resolve, limits
-        self.nodes = self.keys = 0
+    `layout`: take strides, writability and requires_grad from the sender. A hostile one could have a few bytes spread
+    over gigabytes, so only the student's process does.
+    """
+
+    def __init__(self, buffers, resolve=None, limits=WireLimits(), layout=False):
+        self.buffers, self.resolve, self.limits, self.layout = buffers, resolve, limits, layout
+        self.nodes = self.keys = self.wide = 0
 
     def decode(self, node, depth=0):
         """The value of a node. Raises WireError for anything malformed."""
@@ -339,6 +350,11 @@ class Decoder:
         data = self._take(node)
         if math.prod(shape) * itemsize != data.nbytes or (not data.nbytes and max(shape) > EMPTY_SIDE):
             raise WireError("the shape does not fit the bytes")
+        self.wide += math.prod(shape) * max(itemsize, WIDE)
+        if self.wide > self.limits.wide_bytes:
+            raise WireError(f"the value is larger than {self.limits.wide_bytes >> 20} MiB, counted as float64")
+        if not self.layout and not LAYOUT.isdisjoint(node):
+            raise WireError("malformed array")
         return shape, data
 
     def _take(self, node):
@@ -376,7 +392,9 @@ class Decoder:
         from scipy import sparse
 
         kind, parts, shape = node.get("format"), self._list(node, depth, 3), node.get("shape")
-        sizes = isinstance(shape, list) and len(shape) == 2 and all(type(n) is int and 0 <= n < 1 << 31 for n in shape)
+        sizes = (
+            isinstance(shape, list) and len(shape) == 2 and all(type(n) is int and 0 <= n <= SPARSE_SIDE for n in shape)
+        )
         arrays = all(type(part) is np.ndarray and part.ndim == 1 for part in parts)
         sizes = sizes and shape[0] * shape[1] <= CELLS
         if kind not in ("csr", "csc", "coo") or not sizes or not arrays or parts[0].dtype.kind not in "biufc":
@@ -397,6 +415,7 @@ class Decoder:
 
 TAGS = ("tuple", "set", "dict", "int", "complex", "range", "slice", "ellipsis", "bytes", "dtype", "torch.dtype")
 TAGS += ("scalar", "array", "tensor", "sparse")
+LAYOUT = frozenset(("strides", "frozen", "grad"))
 
 
 def sanitize(array):
@@ -430,8 +449,12 @@ def _strided(array, strides):
 def frame(message, *values, encoder=None):
     """One frame as a list of byte strings: a flat `message` (plain JSON) and `values`, which arrive as a list."""
     encoder = encoder or Encoder()
-    tree = [encoder.encode(value) for value in values]
-    header = {"m": message, "v": tree, "b": [len(part) for part in encoder.buffers]}
+    return assemble(message, [encoder.encode(value) for value in values], encoder)
+
+
+def assemble(message, trees, encoder):
+    """The frame of trees that `encoder` has made."""
+    header = {"m": message, "v": trees, "b": [len(part) for part in encoder.buffers]}
     text = TEXT.encode(header).encode("ascii")
     if len(text) > encoder.limits.header_bytes:
         raise WireError("the value is too large outside arrays; an array would fit")
@@ -472,10 +495,11 @@ class Stream:
         except (BrokenPipeError, ConnectionResetError):
             raise EOFError("the other side is gone") from None
 
-    def receive(self, deadline=None):
+    def receive(self, deadline=None, limits=None):
         """Read one frame: (message, trees, buffers as uint8 arrays)."""
+        limits = limits or self.limits
         magic, header_bytes, buffer_bytes = PREFIX.unpack(self._text(PREFIX.size, deadline))
-        if magic != MAGIC or header_bytes > self.limits.header_bytes or buffer_bytes > self.limits.buffer_bytes:
+        if magic != MAGIC or header_bytes > limits.header_bytes or buffer_bytes > limits.buffer_bytes:
             raise WireError("not a frame, or one that is too large")
         message, trees, sizes = parse(self._text(header_bytes, deadline), buffer_bytes)
         return message, trees, [self._read(size, deadline) for size in sizes]

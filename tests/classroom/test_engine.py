@@ -1,6 +1,7 @@
 """The Dask engine: closed to strangers, and a worker's death costs no more than its notebook."""
 
 import contextlib
+import gc
 import json
 import os
 import signal
@@ -127,6 +128,18 @@ def test_scheduler_that_is_not_there_is_one_line():
     with pytest.raises(UserError, match=r"the Dask scheduler tls://127.0.0.1:9 cannot be used") as caught:
         DaskEngine(scheduler="127.0.0.1:9").__enter__()
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:9", "tcp://127.0.0.1:9"])
+def test_refused_connection_leaves_no_client_behind(address, monkeypatch):
+    """One that is left closes itself as garbage, under a lock that the next client holds while it starts."""
+    from distributed import Client
+
+    monkeypatch.setattr("autograder.classroom.engine.CONNECT_SECONDS", 1.0)
+    with pytest.raises(UserError):
+        DaskEngine(scheduler=address).__enter__()
+    left = [one.status for one in gc.get_objects() if isinstance(one, Client)]
+    assert set(left) <= {"closed", "running"}, "the one that runs is the module's engine"
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import nbclient
 import nbformat
 import pytest
 
-from autograder import curriculum
 from autograder.authoring.build import course_path, differences, strays
 
 

@@ -124,22 +124,32 @@ with Sandbox("bubblewrap", Limits(processes=20), preload=["numpy"]) as box:
 """
 
 
+def behind_closed_folders(*paths):
+    """{folder that other users may not enter: those of the paths that lie in it}, outermost folders only."""
+    found = {}
+    for path in paths:
+        closed = [f for f in path.parents if f != Path("/") and not f.stat().st_mode & 0o001]
+        if closed:
+            found.setdefault(closed[-1], set()).add(path)
+    return found
+
+
 def run_as(uid, script, tmp_path):
-    """Run the script as another user, who may not enter root's home: a mount namespace shows the interpreter there."""
+    """Run the script as another user. A mount namespace shows it checkout and interpreter, wherever they lie."""
     path = tmp_path / "script.py"
     path.write_text(textwrap.dedent(script))
     path.chmod(0o644)
     for folder in (tmp_path, *tmp_path.parents):
         if folder != Path("/tmp") and str(folder).startswith("/tmp/"):
             folder.chmod(0o755)
-    closed = [f for f in Path(sys.base_prefix).parents if f != Path("/") and not f.stat().st_mode & 0o001]
     arguments = ["bwrap", "--dev-bind", "/", "/", "--cap-add", "ALL"]
-    for folder in closed[-1:]:
+    for folder, seen in behind_closed_folders(ROOT, Path(sys.prefix), Path(sys.base_prefix)).items():
         arguments += ["--perms", "0755", "--tmpfs", str(folder)]
-        between = [f for f in reversed(Path(sys.base_prefix).parents) if folder in f.parents]
-        for part in between:
+        between = {part for place in seen for part in place.parents if folder in part.parents}
+        for part in sorted(between):
             arguments += ["--perms", "0755", "--dir", str(part)]
-        arguments += ["--ro-bind", sys.base_prefix, sys.base_prefix]
+        for place in sorted(seen):
+            arguments += ["--ro-bind", str(place), str(place)]
     arguments += ["--", "setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--inh-caps=-all"]
     arguments += ["--bounding-set=-all", sys.executable, "-B", str(path)]
     return subprocess.run(

@@ -19,6 +19,8 @@ def judge(machine, number, arguments=(), audit=None):
         at += 1
         if operation == 0x20:
             (accumulator,) = struct.unpack_from("<I", data, value)
+        elif operation == 0x54:
+            accumulator &= value
         elif operation == 0x15:
             at += true if accumulator == value else false
         elif operation == 0x35:
@@ -105,6 +107,25 @@ def test_limits_may_be_read_and_not_set(machine):
     assert judge(machine, seccomp.PRLIMIT[column], [0, 7, 0, 0x7FFF12345678]) == "allow"
     for pointer in (1, 0x1000, 1 << 32, 0x7FFF00000000, 0x7FFF12345678):
         assert judge(machine, seccomp.PRLIMIT[column], [0, 7, pointer, 0]) == errno.EPERM
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_memory_may_be_shared_by_a_file_only(machine):
+    number = seccomp.MMAP[MACHINES.index(machine)]
+    private, shared, anonymous, reserve = 0x02, 0x01, 0x20, 0x4000
+    assert judge(machine, number, [0, 4096, 3, private | anonymous | reserve]) == "allow"
+    assert judge(machine, number, [0, 4096, 3, shared]) == "allow"
+    for flags in (shared | anonymous, shared | anonymous | reserve, 0x03 | anonymous):
+        assert judge(machine, number, [0, 4096, 3, flags]) == errno.EPERM
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_ranges_of_a_file_cannot_be_locked(machine):
+    number = seccomp.FCNTL[MACHINES.index(machine)]
+    for command in seccomp.RANGE_LOCKS:
+        assert judge(machine, number, [3, command]) == errno.ENOLCK
+    for command in (0, 1, 2, 3, 4, 5, 8, 1030, 1031):  # F_DUPFD to F_GETLK, F_SETOWN, F_DUPFD_CLOEXEC, F_SETPIPE_SZ
+        assert judge(machine, number, [3, command]) == "allow"
 
 
 def test_the_x32_calls_are_denied():

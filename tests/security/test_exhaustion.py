@@ -6,6 +6,7 @@ Besides being stopped, each attack must leave an honest submission that runs at 
 import contextlib
 import time
 
+import numpy as np
 import pytest
 
 from autograder.submission import (
@@ -157,6 +158,8 @@ HOARDS = {
     "shared memory of many": ("[os.fork() or share(60) for _ in range(20)]; time.sleep(100)"),
     "page tables": "touch_sparsely()",
     "page tables of many": "[os.fork() or touch_sparsely() for _ in range(20)]; time.sleep(100)",
+    "shared memory out of sight": "share(1024, out_of_sight=True)",
+    "a device of zeros": "mmap.mmap(os.open('/dev/zero', os.O_RDWR), 1 << 30)",
     "a file in memory": "os.memfd_create('x')",
     "multiprocessing's shared memory": "SharedMemory(create=True, size=1 << 30).buf[:] = bytes(1 << 30)",
     "pipes full of data": "fill_pipes()",
@@ -177,9 +180,11 @@ def test_memory_is_bounded_however_it_is_taken(attack, honest, how):
         def hoard(megabytes):
             keep = [bytearray(1 << 20) for _ in range(megabytes)]
             while True: time.sleep(0.1)
-        def share(megabytes):
+        def share(megabytes, out_of_sight=False):
             keep = mmap.mmap(-1, megabytes << 20)
-            for i in range(0, megabytes << 20, 4096): keep[i] = 1
+            for i in range(0, megabytes << 20, 4096):
+                keep[i] = 1
+                if out_of_sight: keep.madvise(mmap.MADV_DONTNEED, i, 4096)  # allocated, and counted for no process
             while True: time.sleep(0.1)
         def touch_sparsely():
             libc = ctypes.CDLL(None)
@@ -210,12 +215,11 @@ def test_memory_is_bounded_however_it_is_taken(attack, honest, how):
 def test_the_watch_sees_the_sum_of_the_box_and_not_one_process(attack):
     submission = attack(
         """
-        import mmap, os, time
+        import os, time
         def attack():
             for _ in range(10):
                 if os.fork() == 0:
-                    keep = mmap.mmap(-1, 30 << 20)
-                    for i in range(0, 30 << 20, 4096): keep[i] = 1
+                    keep = bytearray(b"x") * (30 << 20)
                     time.sleep(100)
             time.sleep(100)
         """,
@@ -224,6 +228,65 @@ def test_the_watch_sees_the_sum_of_the_box_and_not_one_process(attack):
     with pytest.raises(StudentMemory) as raised:
         submission.attack()
     assert raised.value.usage.memory_mb > LIMITS.memory_mb
+
+
+@pytest.mark.parametrize("mappings", [8_000, 62_000])
+def test_the_watch_is_not_blinded_by_many_mappings_of_many_processes(attack, honest, mappings):
+    """62,000 mappings in each of many busy processes once made one look take 22 s, in which memory grew unseen."""
+    submission = attack(
+        """
+        import ctypes, itertools, mmap, os, time
+        libc = ctypes.CDLL(None)
+        libc.mmap.restype = ctypes.c_void_p
+        libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t] + [ctypes.c_int] * 4
+        libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+        def splinter(count):
+            start = libc.mmap(None, 8192 * count, 3, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1, 0)
+            for i in range(count):
+                if libc.mprotect(start + 8192 * i, 4096, 1): break
+        def grow():
+            while not os.path.exists("/tmp/go"): time.sleep(0.1)
+            keep, grown = [], os.open("/tmp/grown", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+            while True:
+                keep.append(bytearray(b"x") * (1 << 20))
+                os.write(grown, b"x")
+        def attack(mappings, told):
+            splinter(mappings // 2)
+            for _ in range(20):
+                if os.fork() == 0: grow()
+            open("/tmp/go", "w").close()
+            while True:
+                told(os.path.getsize("/tmp/grown") if os.path.exists("/tmp/grown") else 0)
+        """,
+        memory_mb=256,
+        call_seconds=60.0,
+        notebook_seconds=90.0,
+    )
+    megabytes = [0]
+    with pytest.raises(StudentMemory):
+        submission.attack(mappings, megabytes.append)
+    assert megabytes[-1] < 2 * 256
+    assert honest()
+
+
+def test_locks_take_no_kernel_memory(attack):
+    """Each locked range of a file takes kernel memory that belongs to no process: 230,000 of them passed unseen."""
+    submission = attack(
+        """
+        import fcntl, os
+        def attack():
+            with open("/tmp/file", "wb") as file:
+                file.truncate(1 << 20)
+                for place in range(0, 20_000, 2): fcntl.lockf(file, fcntl.LOCK_EX, 1, place)
+        def work():
+            with open("/tmp/file", "wb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                return "done"
+        """
+    )
+    with pytest.raises(StudentError, match="No locks available"):
+        submission.attack()
+    assert submission.work() == "done"
 
 
 def test_forking_does_not_count_what_is_shared_twice(attack):
@@ -366,9 +429,42 @@ def test_enormous_answers_are_refused(attack, what):
         submission.attack()
 
 
+def test_an_answer_is_bounded_by_what_its_request_could_need(attack):
+    submission = attack(
+        """
+        import numpy as np
+        def make(items, *given): return np.zeros(items, np.int8)
+        """,
+        memory_mb=1024,
+        call_seconds=30.0,
+        notebook_seconds=90.0,
+    )
+    assert submission.make(1 << 20).shape == (1 << 20,)
+    with pytest.raises(StudentMisbehaved, match="larger than 128 MiB, counted as float64"):
+        submission.make(20 << 20)
+    assert submission.make(20 << 20, np.zeros(3 << 20)).shape == (20 << 20,)
+    with pytest.raises(StudentMisbehaved, match="larger than 192 MiB"):
+        submission.make(30 << 20)
+
+
+def test_an_agent_that_does_not_keep_to_the_bound_is_stopped(attack):
+    submission = attack(
+        """
+        import sys, numpy as np
+        wire = sys.modules["lsml_box.wire"]
+        honest = wire.Encoder
+        wire.Encoder = lambda opaque=None, limits=None: honest(opaque)
+        def attack(): return np.zeros(20 << 20, np.int8)
+        """,
+        memory_mb=1024,
+    )
+    with pytest.raises(StudentMisbehaved, match=r"broke the rules.*counted as float64"):
+        submission.attack()
+
+
 def test_large_answers_again_and_again_are_bounded_together(attack):
     submission = attack(
-        "import numpy as np\nblock = np.zeros(100 << 20, np.uint8)\ndef attack(): return block",
+        "import numpy as np\nblock = np.zeros(12 << 20)\ndef attack(): return block",
         memory_mb=1024,
         answer_mb=300,
         call_seconds=60.0,

@@ -10,7 +10,7 @@ import pytest
 
 from autograder.sandbox import SandboxFault, bubblewrap
 from autograder.sandbox.box import Sandbox
-from autograder.submission import SourceCell, StudentMemory, Submission, SubmissionError
+from autograder.submission import SourceCell, StudentError, StudentMemory, Submission, SubmissionError
 
 from .conftest import LIMITS
 
@@ -92,18 +92,40 @@ def test_without_the_layer_the_attack_succeeds(without, layer):
 
 
 HOARD = """
-import mmap
+import os, time
 def attack():
-    keep = mmap.mmap(-1, 400 << 20)
-    for i in range(0, 400 << 20, 4096): keep[i] = 1
+    for _ in range(10):
+        if os.fork() == 0:
+            keep = bytearray(b"x") * (40 << 20)
+            open(f"/tmp/{os.getpid()}", "w").close()
+            time.sleep(60)
+    while len(os.listdir("/tmp")) < 10: time.sleep(0.01)
     return True
 """
 
 
-def test_without_the_watch_shared_memory_is_unbounded(without, sandbox):
+def test_without_the_watch_the_memory_of_many_is_unbounded(without, sandbox):
     with pytest.raises(StudentMemory):
         carry_out(sandbox, HOARD)
     assert carry_out(without("server.py", "if used > child.limit_kb:", "if False:"), HOARD) is True
+
+
+HIDING = """
+import mmap
+def attack():
+    keep = mmap.mmap(-1, 400 << 20)
+    for at in range(0, len(keep), 1 << 20):
+        keep[at : at + (1 << 20)] = bytes(1 << 20)
+        keep.madvise(mmap.MADV_DONTNEED, at, 1 << 20)
+    return True
+"""
+
+
+def test_without_the_rule_for_shared_memory_it_grows_where_the_watch_cannot_see_it(without, sandbox):
+    with pytest.raises(StudentError, match="not permitted"):
+        carry_out(sandbox, HIDING)
+    rule = "MMAP, SHARED_ANONYMOUS = (9, 222), 0x01 | 0x20"
+    assert carry_out(without("seccomp.py", rule, "MMAP, SHARED_ANONYMOUS = (9, 222), 1 << 31"), HIDING) is True
 
 
 KILL = "import os, signal\ndef attack():\n    os.kill(0, signal.SIGKILL)\n    return True"

@@ -146,7 +146,7 @@ def test_the_whole_disk_holds_no_canary_and_nothing_of_ours(attack, sandbox):
 
 def test_only_its_own_files_of_ours_are_there(attack):
     submission = attack("import os\ndef attack(): return sorted(os.listdir('/lsml/box')), sorted(os.listdir('/lsml'))")
-    files = ["agent.py", "confine.py", "probe.py", "seccomp.py", "server.py", "wire.py"]
+    files = ["agent.py", "confine.py", "memory.py", "probe.py", "seccomp.py", "server.py", "wire.py"]
     assert submission.attack() == (files, ["box", "lsml_utils"])
 
 

@@ -57,6 +57,17 @@ LIES = {
     "buffer with a negative number": (array(b=-1), EIGHT),
     "buffer named by a string": (array(b="0"), EIGHT),
     "buffer used twice": ([array(), array()], EIGHT),
+    "strides that spread it": (array(shape=[2], strides=[64]), [16]),
+    "a tensor's strides that spread 40 KB over 1.6 GB": (
+        {"t": "tensor", "dtype": "float64", "shape": [5000], "strides": [40_000], "b": 0},
+        [40_000],
+    ),
+    "an array that is frozen": (array(frozen=True), EIGHT),
+    "a tensor with a gradient": ({"t": "tensor", "dtype": "float64", "shape": [1], "grad": True, "b": 0}, EIGHT),
+    "sparse with a side of 2^31": (
+        SPARSE | {"format": "csc", "shape": [2**31 - 1, 1], "v": [part(0, shape=[0]), part(1, shape=[0]), part(2)]},
+        [0, 0, 8],
+    ),
     "strides that reach outside": (array(strides=[2**40, 8]), EIGHT),
     "strides that are strings": (array(strides=["8"]), EIGHT),
     "code points past Unicode": (array(dtype="<U2"), EIGHT),
@@ -107,6 +118,22 @@ def test_a_lying_value_is_refused_before_it_is_made(lie):
         assert tracemalloc.get_traced_memory()[1] < 40 << 20
     finally:
         tracemalloc.stop()
+
+
+def test_small_elements_count_as_what_they_become_when_they_are_compared():
+    limits = wire.WireLimits(wide_bytes=8000)
+    for items, fits in ((1000, True), (1001, False)):
+        for node in (array(dtype="|i1", shape=[items]), {"t": "tensor", "dtype": "int8", "shape": [items], "b": 0}):
+            with contextlib.nullcontext() if fits else pytest.raises(wire.WireError, match="counted as float64"):
+                wire.Decoder([np.zeros(items, np.uint8)], limits=limits).decode(node)
+
+
+def test_a_frame_larger_than_its_request_allows_is_refused_at_its_prefix():
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(wire.PREFIX.pack(wire.MAGIC, 2, 1001))
+        with pytest.raises(wire.WireError):
+            wire.Stream(ours).receive(time.monotonic() + 30, wire.WireLimits(buffer_bytes=1000))
 
 
 def test_booleans_with_other_bytes_become_ordinary_ones():

@@ -18,7 +18,7 @@ def across(value, layout=True):
     """The value as the other side would have it."""
     encoder = wire.Encoder(layout=layout)
     _, trees, buffers = wire.memory_frame(wire.frame({}, value, encoder=encoder))
-    return wire.Decoder(buffers).decode(trees[0])
+    return wire.Decoder(buffers, layout=layout).decode(trees[0])
 
 
 plain = st.recursive(
