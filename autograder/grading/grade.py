@@ -152,9 +152,7 @@ class Grader:
             elif exercise.name in rebuilt.unanswered:
                 results.append(_result(exercise, "unanswered", 0.0, message="Not answered yet."))
             elif exercise.name in rebuilt.forbidden:
-                used = ", ".join(f"`{safe(name, 100)}`" for name in rebuilt.forbidden[exercise.name])
-                message = f"It uses {used}, which this exercise does not allow."
-                results.append(_result(exercise, "failed", 0.0, message=message))
+                results.append(_result(exercise, "failed", 0.0, message=rebuilt.objection(exercise.name)))
             else:
                 own = outcomes[exercise.name]
                 misconceptions = self._diagnose(module, exercise, own)
@@ -291,7 +289,7 @@ def reference_cells(module: Module, answer: Answer | None = None) -> list[Source
         source = cell.source
         if answer is not None and cell.name == answer.exercise:
             source = answer.cell(source)
-        cells.append(SourceCell(cell.name or cell.id, source, cell.role))
+        cells.append(SourceCell(cell.name or cell.id, source, cell.role, cell.name))
     return cells
 
 
@@ -310,7 +308,7 @@ def _judged(exercise, outcomes, errors, rebuilt, misconceptions, show) -> Exerci
         runs.setdefault(outcome.spec.name, []).append(outcome)
     if _is_faulty(outcomes):
         return _result(exercise, "grader_fault", None, message=OUR_FAULT)
-    own_error = _own_cell_error(exercise, outcomes, errors)
+    own_error = _own_cell_error(exercise, outcomes, errors, rebuilt)
     tests, failures = [], []
     passed = total = 0.0
     core = True
@@ -339,10 +337,10 @@ def _judged(exercise, outcomes, errors, rebuilt, misconceptions, show) -> Exerci
     return _result(exercise, verdict, score, tests, message)
 
 
-def _own_cell_error(exercise: Exercise, outcomes: list[Outcome], errors: dict[str, CellError]):
+def _own_cell_error(exercise: Exercise, outcomes: list[Outcome], errors: dict[str, CellError], rebuilt: Rebuilt):
     """The error of the exercise's own cell, where that is why its function does not exist."""
     missing = any(isinstance(outcome.error, MissingName) for outcome in outcomes)
-    own = [error for label, error in errors.items() if label.endswith(f"({exercise.name})")]
+    own = [errors[cell.label] for cell in rebuilt.cells if cell.exercise == exercise.name and cell.label in errors]
     return own[0] if missing and own else None
 
 

@@ -26,11 +26,15 @@ TRACE_BYTES = 16 << 20
 
 @dataclass(frozen=True)
 class SourceCell:
-    """One code cell to execute. `label` names it to people ("cell 7") and is unique in its notebook."""
+    """One code cell to execute, plain Python. `label` names it to people ("cell 7") and is unique in its notebook.
+
+    `kind`: setup, exercise or added. `exercise`: whose cell it is.
+    """
 
     label: str
     source: str
     kind: str = "exercise"
+    exercise: str | None = None
 
 
 @dataclass(frozen=True)
