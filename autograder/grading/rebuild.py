@@ -219,9 +219,10 @@ class _Sorter:
     def rebuilt(self) -> Rebuilt:
         added = [cell for cells in self.added.values() for cell in cells]
         definers: dict[str, list[SourceCell]] = {exercise.name: [] for exercise in self.module.exercises}
-        for cell in added:
+        # Some write an answer into a cell of their own, or into another exercise's.
+        for cell in [*added, *(part for parts in self.parts.values() for part in parts)]:
             for name in syntax.defined(syntax.plain(cell.source)):
-                if name in definers:
+                if name in definers and name != cell.exercise:
                     definers[name].append(cell)
         answers, unanswered, lines = {}, set(), {}
         groups: dict[str, list[SourceCell]] = {}
