@@ -11,17 +11,17 @@ from pathlib import Path
 
 import torch
 
-from autograder import calibration, curriculum
+from autograder import apart, calibration, curriculum
 from autograder.calibration import Answer
 from autograder.curriculum import Exercise, Module
 from autograder.errors import UserError
-from autograder.grading import plugin, reading
+from autograder.grading import plugin, rebuild
 from autograder.grading.children import Ahead, Children
 from autograder.grading.diagnosis import Diagnosis, Kept
 from autograder.grading.messages import safe, shown, what_happened
 from autograder.grading.plugin import BrokenTests, Outcome
 from autograder.grading.reading import Unreadable
-from autograder.grading.rebuild import Rebuilt, module_of, rebuild
+from autograder.grading.rebuild import Rebuilt
 from autograder.grading.report import ExerciseResult, Report, TestResult, grading_key
 from autograder.sandbox import Limits, SandboxUnavailable, open_sandbox
 from autograder.submission import (
@@ -61,6 +61,7 @@ class Grader:
         self.trouble: list[str] = []  # what went wrong on our side with the notebook graded last, for a person
 
     def __enter__(self) -> "Grader":
+        apart.start()  # both take a second
         if "MPLBACKEND" not in os.environ:  # the reference's setup cells run here
             os.environ["MPLBACKEND"] = "Agg"
             self._stack.callback(os.environ.pop, "MPLBACKEND", None)
@@ -102,15 +103,12 @@ class Grader:
         started, self.trouble = time.perf_counter(), []
         name, module, exercises, notes = None, None, (), ()
         try:
-            notebook = reading.read(path)
-            name = module_of(notebook, path, self.root)
-            if expected_module is not None and name != expected_module:
-                raise Unreadable(f"is a notebook of {name}, not of {expected_module}")
+            name, rebuilt = rebuild.read(path, self.root, expected_module)
             module = curriculum.load(name, self.root)
-            rebuilt = rebuild(module, notebook)
             notes = rebuilt.notes
             exercises = self.judge(module, rebuilt, show, {result.id: result for result in done})
         except Unreadable as refusal:
+            name = refusal.module
             known = expected_module or name
             points = curriculum.load(known, self.root).max_score if known else None
             return Report(str(path), known, "unreadable", 0.0, points, _since(started), (), (str(refusal),))

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
-from autograder import curriculum
+from autograder import apart, curriculum
+from autograder.apart import TooCostly
 from autograder.curriculum import Module
 from autograder.errors import UserError
-from autograder.grading import magics, syntax
+from autograder.grading import magics, reading, syntax
 from autograder.grading.reading import Notebook, NotebookCell, Unreadable
 from autograder.submission import SourceCell
 
@@ -67,6 +68,30 @@ class Rebuilt:
             return "What it uses cannot be told, because its names are too intricate. Write it more simply."
         listed = ", ".join(f"`{name}`" for name in used)
         return f"It uses {listed}, which this exercise does not allow."
+
+
+def read(path: Path | str, root: Path = curriculum.ROOT, expected: str | None = None) -> tuple[str, Rebuilt]:
+    """The module that a notebook file is of, and what is run of it. Unreadable, also where another was `expected`.
+
+    What the file holds is looked at in a process of its own.
+    """
+    content = reading.read_bytes(path)
+    try:
+        return apart.call(_read, content, Path(path).name, root, expected)
+    except TooCostly as refusal:
+        raise Unreadable(str(refusal)) from None
+
+
+def _read(content: bytes, file_name: str, root: Path, expected: str | None) -> tuple[str, Rebuilt]:
+    notebook = reading.parse(content)
+    name = module_of(notebook, file_name, root)
+    try:
+        if expected is not None and name != expected:
+            raise Unreadable(f"is a notebook of {name}, not of {expected}")
+        return name, replace(rebuild(curriculum.load(name, root), notebook), placed=())
+    except Unreadable as refusal:
+        refusal.module = name
+        raise
 
 
 def module_of(notebook: Notebook, path: Path | str, root: Path = curriculum.ROOT) -> str:
