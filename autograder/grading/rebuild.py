@@ -222,7 +222,7 @@ class _Sorter:
         return (
             before is not None
             and len(self.parts[name]) < MOST_PARTS
-            and not _stands_alone(source)
+            and not _stands_alone(source, name)
             and _is_python(f"{before}\n{source}")
         )
 
@@ -408,9 +408,9 @@ def _is_python(source: str) -> bool:
     return syntax.tree(syntax.plain(source)) is not None
 
 
-def _stands_alone(source: str) -> bool:
-    """Whether a part of a cell can be run alone. An indented one is rather the rest of the one before."""
-    if source.lstrip("\n")[:1].isspace():
+def _stands_alone(source: str, name: str) -> bool:
+    """Whether a part of an exercise's cell can be run alone. An indented one is rather the rest of the one before."""
+    if source.lstrip("\n")[:1].isspace() and name not in syntax.defined(syntax.plain(source)):
         return syntax.tree(source) is not None
     return _is_python(source)
 
@@ -422,7 +422,7 @@ def _grouped(parts: Iterable[SourceCell], lines: dict[str, tuple[tuple[int, str]
         before = groups[-1] if groups else None
         if before is not None and number < MOST_PARTS:
             together = f"{before.source}\n{part.source}"
-            broken = not (_stands_alone(part.source) and _stands_alone(before.source))
+            broken = not all(_stands_alone(cell.source, part.exercise) for cell in (part, before))
             if broken and _is_python(together):
                 first = before.source.count("\n") + 2
                 lines[before.label] = (*lines.get(before.label, ((1, before.label),)), (first, part.label))
