@@ -20,7 +20,6 @@ from autograder.classroom.reports import (
 )
 from autograder.errors import UserError
 from autograder.files import write_atomically
-from autograder.grading import reading
 from autograder.grading.report import Report
 
 BATCH = 100  # submissions in one transaction
@@ -256,11 +255,7 @@ class _Writer:
         )
 
     def _notebook(self, version: Version, report: Report, key: str) -> dict:
-        try:
-            submitted = reading.read(version.path)
-        except reading.Unreadable:
-            submitted = None
-        notebook = present.present(self.released, submitted)
+        notebook = present.present_file(self.released, version.path, self.module)
         present.annotate(notebook, report, key)
         return notebook
 

@@ -20,7 +20,6 @@ from autograder import curriculum
 from autograder.classroom import present, record
 from autograder.classroom.folder import ClassFolder
 from autograder.classroom.reports import Reports, best, extensions, note_recorded, record_of, versions
-from autograder.grading import reading
 from autograder.printing import printable
 
 KEPT = ("timestamp.txt", "submission_secret.txt")  # nbgrader's own; feedback is released with them
@@ -77,11 +76,8 @@ class Present(NbGraderPreprocessor):
         version, *others = versions(folder, where["student"], where["assignment"])
         if others:
             version, _, _ = choose(folder, Reports(folder), where["student"], where["assignment"])
-        try:
-            submitted = reading.read(version.path)
-        except reading.Unreadable:
-            submitted = None
-        return from_dict(present.present(released(folder, where["assignment"]), submitted)), resources
+        module = where["assignment"]
+        return from_dict(present.present_file(released(folder, module), version.path, module)), resources
 
 
 class SaveReport(NbGraderPreprocessor):

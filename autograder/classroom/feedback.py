@@ -6,7 +6,7 @@ student's own exception and code. Inputs and expected values are in neither.
 """
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -26,11 +26,10 @@ from nbgrader.api import (
     TaskCell,
 )
 from nbgrader.preprocessors import NbGraderPreprocessor
-from pygments import highlight
-from pygments.formatters import HtmlFormatter
-from pygments.lexers import PythonLexer
 
-from autograder.classroom import formulas, sanitize
+from autograder import apart
+from autograder.apart import TooCostly
+from autograder.classroom import formulas, highlighting, present
 from autograder.classroom.folder import ClassFolder
 from autograder.classroom.record import auto_comment
 from autograder.classroom.release import why
@@ -159,8 +158,8 @@ def page(notebook: Mapping[str, Any], where: Mapping[str, Any]) -> str:
         # Where the grader failed, its notes are for the person who looks into it.
         notes=() if report.status == "grader_fault" else report.notes,
         graded=report.status == "graded",
-        code_style=Markup(_formatter().get_style_defs(".code")),
-        dark_code_style=Markup(HtmlFormatter(style="github-dark").get_style_defs(".code")),
+        code_style=Markup(highlighting.style()),
+        dark_code_style=Markup(highlighting.style("github-dark")),
     )
 
 
@@ -183,7 +182,7 @@ def _exercise(result, grade, comment: str, code: Mapping[str, str], hints: Mappi
         "tests": tests,
         "hints": hints[result.id] if failed and result.id in hints else "",
         "comment": _markdown(comment) if comment != auto_comment(result) else "",
-        "code": Markup(highlight(code[result.id], PythonLexer(), _formatter())) if result.id in code else "",
+        "code": _rendered(highlighting.code, code[result.id]) if result.id in code else "",
         "open": result.verdict not in ("passed", "unanswered"),
     }
 
@@ -225,7 +224,7 @@ def _hints(cells) -> dict[str, str]:
 
 
 def _markdown(source: str) -> Markup:
-    return Markup(formulas.typeset(sanitize.html(source))) if source.strip() else Markup("")
+    return _rendered(formulas.html, source) if source.strip() else Markup("")
 
 
 def _title(cells) -> str:
@@ -233,9 +232,12 @@ def _title(cells) -> str:
     return next((line[2:].strip() for line in lines if line.startswith("# ")), "")
 
 
-@lru_cache(maxsize=1)
-def _formatter() -> HtmlFormatter:
-    return HtmlFormatter(cssclass="code", style="friendly")
+def _rendered(render: Callable[[str], str], text: str) -> Markup:
+    """A student's text as HTML, or as it stands where that takes too long."""
+    try:
+        return Markup(apart.call(render, text))
+    except TooCostly:
+        return Markup("<pre>{}</pre>").format(text[: present.LONGEST])
 
 
 @lru_cache(maxsize=1)

@@ -6,31 +6,74 @@ Outputs of the student are dropped, their markdown is made harmless: formgrader 
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from autograder import apart, curriculum
+from autograder.apart import TooCostly
 from autograder.classroom import sanitize
-from autograder.grading.reading import Notebook, NotebookCell
+from autograder.grading import reading
+from autograder.grading.reading import Unreadable
+from autograder.grading.rebuild import Rebuilt, rebuild
 from autograder.grading.report import ExerciseResult, Report
 
 LONGEST = 100_000  # characters of code in one cell
+MOST_MARKDOWN = 200_000  # characters of text in one notebook: ten cells of the longest
 MARKS = {True: "✓", False: "✗"}
 
 
-def present(released: Mapping[str, Any], submitted: Notebook | None) -> dict[str, Any]:
+def present_file(released: Mapping[str, Any], path: Path, module: str) -> dict[str, Any]:
+    """`present` of a submission's file, read in a process of its own; all released where it cannot be read."""
+    try:
+        return apart.call(_presented, released, reading.read_bytes(path), module)
+    except (Unreadable, TooCostly):
+        return present(released, None)
+
+
+def _presented(released: Mapping[str, Any], content: bytes, module: str) -> dict[str, Any]:
+    return present(released, rebuild(curriculum.load(module), reading.parse(content)))
+
+
+def present(released: Mapping[str, Any], rebuilt: Rebuilt | None) -> dict[str, Any]:
     """The released notebook with the submission's exercise, written and added cells. All released where it is None."""
-    answers, added = _sorted_out(released["cells"], submitted.cells if submitted else ())
+    known = {cell["id"] for cell in released["cells"]}
+    written: dict[str | None, list[str]] = {}
+    added: dict[str | None, list[dict[str, Any]]] = {}
+    render = _Renderer()
+    last = None
+    for number, placed in enumerate(rebuilt.placed if rebuilt else ()):
+        last = placed.authored if placed.authored in known else last
+        if placed.role == "written":
+            written.setdefault(placed.authored, []).append(placed.cell.source)
+        elif placed.role == "added":
+            code = placed.cell.cell_type == "code"
+            source = placed.cell.source[:LONGEST] if code else render.markdown(placed.cell.source)
+            added.setdefault(last, []).append(_cell(placed.cell.cell_type, source, f"added-{number}"))
     cells = list(added.get(None, ()))
     for authored in released["cells"]:
         cell = dict(authored)  # what changes is replaced, never changed: the released notebook serves the whole class
-        role = cell["metadata"].get("lsml", {}).get("role")
-        text = "\n\n".join(answers.get(cell["id"], ()))
-        if role == "exercise" and text:
+        lsml = cell["metadata"].get("lsml", {})
+        if lsml.get("role") == "exercise" and rebuilt and (text := rebuilt.answers.get(lsml.get("name"))):
             cell["source"] = text[:LONGEST]
-        elif role == "written" and text and text.strip() != cell["source"].strip():
-            cell["source"] = sanitize.markdown(text)
-            cell["metadata"] = {**cell["metadata"], "lsml": {**cell["metadata"]["lsml"], "answered": True}}
+        elif lsml.get("role") == "written":
+            text = "\n\n".join(written.get(cell["id"], ()))
+            if text and text.strip() != cell["source"].strip():
+                cell["source"] = render.markdown(text)
+                cell["metadata"] = {**cell["metadata"], "lsml": {**lsml, "answered": True}}
         cells += [cell, *added.get(cell["id"], ())]
     return {**released, "cells": cells, "metadata": dict(released["metadata"])}
+
+
+class _Renderer:
+    """Makes a submission's markdown harmless, as long as there is not more of it than anybody would read."""
+
+    def __init__(self):
+        self.left = MOST_MARKDOWN
+
+    def markdown(self, source: str) -> str:
+        """A cell's text to show."""
+        self.left -= len(source)
+        return sanitize.markdown(source) if self.left >= 0 else "[left out: this notebook holds too much text]"
 
 
 def answered(notebook: Mapping[str, Any]) -> set[str]:
@@ -80,44 +123,6 @@ def summary(result: ExerciseResult) -> str:
 def dumps(notebook: Mapping[str, Any]) -> str:
     """The notebook as text. Without indentation, for with it json takes ten times as long."""
     return json.dumps(notebook, ensure_ascii=False, sort_keys=True) + "\n"
-
-
-def _sorted_out(
-    released: list[dict[str, Any]], submitted: tuple[NotebookCell, ...]
-) -> tuple[dict[str, list[str]], dict[str | None, list[dict[str, Any]]]]:
-    """Each authored cell's submitted sources by id, and the added cells by the authored cell they followed."""
-    known = {cell["id"]: cell for cell in released}
-    by_name = {}
-    for cell in released:
-        lsml = cell["metadata"].get("lsml", {})
-        by_name[lsml.get("role"), lsml.get("name")] = cell["id"]
-    by_source = {cell["source"].strip(): cell["id"] for cell in released}
-    answers: dict[str, list[str]] = {}
-    added: dict[str | None, list[dict[str, Any]]] = {}
-    last = None
-    for number, cell in enumerate(submitted):
-        found = _identity(cell, known, by_name) or by_source.get(cell.source.strip())
-        if found is not None:
-            last = found
-            answers.setdefault(found, []).append(cell.source)
-        elif cell.source.strip():
-            code = cell.cell_type == "code"
-            source = cell.source[:LONGEST] if code else sanitize.markdown(cell.source)
-            added.setdefault(last, []).append(_cell(cell.cell_type, source, f"added-{number}"))
-    return answers, added
-
-
-def _identity(cell: NotebookCell, known: Mapping[str, Any], by_name: Mapping[tuple, str]) -> str | None:
-    """The authored cell that a submitted one was, by any of the marks that an editor may have left on it."""
-    lsml, nbgrader = cell.metadata.get("lsml"), cell.metadata.get("nbgrader")
-    if isinstance(lsml, dict):
-        mark = lsml.get("role"), lsml.get("name")
-        if all(isinstance(part, str) for part in mark) and mark in by_name:
-            return by_name[mark]
-    for mark in (nbgrader.get("grade_id") if isinstance(nbgrader, dict) else None, cell.id):
-        if isinstance(mark, str) and mark in known:
-            return mark
-    return None
 
 
 def _cell(cell_type: str, source: str, cell_id: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ TAGS = frozenset(
 ATTRIBUTES = {"abbr": ["title"], "td": ["align"], "th": ["align"]}
 LONGEST = 20_000  # characters of one cell: a long essay, and no hostile text of that length takes a second
 
-_ANY_SYNTAX = re.compile(r"[<>&`*_\[\]!|~\\]|^\s*(?:#|>|[-+]\s|\d+[.)]\s)", re.MULTILINE)
+_ANY_SYNTAX = re.compile(r"[<>&`*_\[\]!|~\\]|^[^\S\n]*+(?:#|>|[-+]\s|\d++[.)]\s)", re.MULTILINE)
 # TeX that does more than typeset: MathJax would make links, ids and styles of it.
 _TEX = re.compile(r"\\(?=(?:href|url|require|class|style|cssId|unicode|html\w*|data|bbox)\b)", re.IGNORECASE)
 # Read as entities these are text; read as characters, the next Markdown renderer would see syntax in them.
@@ -30,7 +30,7 @@ def markdown(source: str) -> str:
     It is rendered once here, cleaned by bleach, and comes out as one line of HTML: Markdown of which no part is left
     for another renderer to interpret. Images are dropped: a remote one tells its server who reads it.
     """
-    if not _ANY_SYNTAX.search(source) and len(source) <= LONGEST:
+    if len(source) <= LONGEST and not _ANY_SYNTAX.search(source):
         return source  # plain words stay as they were written
     return f"<div>{_one_line(html(source))}</div>"
 

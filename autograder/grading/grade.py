@@ -11,11 +11,11 @@ from pathlib import Path
 
 import torch
 
-from autograder import answers, curriculum
+from autograder import answers, apart, curriculum
 from autograder.answers import Answer
 from autograder.curriculum import Exercise, Module
 from autograder.errors import UserError
-from autograder.grading import plugin, reading, verdicts
+from autograder.grading import plugin, rebuild, verdicts
 from autograder.grading.ahead import Ahead
 from autograder.grading.budget import Budget, patience
 from autograder.grading.children import Children
@@ -23,7 +23,7 @@ from autograder.grading.diagnosis import Diagnosis, Kept
 from autograder.grading.messages import safe
 from autograder.grading.plugin import BrokenTests, Outcome, Spec
 from autograder.grading.reading import Unreadable
-from autograder.grading.rebuild import Rebuilt, module_of, rebuild
+from autograder.grading.rebuild import Rebuilt
 from autograder.grading.report import ExerciseResult, Report, grading_key
 from autograder.sandbox import Limits, SandboxUnavailable, open_sandbox
 from autograder.submission import (
@@ -65,6 +65,7 @@ class Grader:
         self.trouble: list[str] = []  # what went wrong on our side with the notebook graded last, for a person
 
     def __enter__(self) -> "Grader":
+        apart.start()  # both take a second
         if "MPLBACKEND" not in os.environ:  # the reference's setup cells run here
             os.environ["MPLBACKEND"] = "Agg"
             self._stack.callback(os.environ.pop, "MPLBACKEND", None)
@@ -106,15 +107,12 @@ class Grader:
         started, self.trouble, self._stretch = time.perf_counter(), [], patience()
         name, module, exercises, notes = None, None, (), ()
         try:
-            notebook = reading.read(path)
-            name = module_of(notebook, path, self.root)
-            if expected_module is not None and name != expected_module:
-                raise Unreadable(f"is a notebook of {name}, not of {expected_module}")
+            name, rebuilt = rebuild.read(path, self.root, expected_module)
             module = curriculum.load(name, self.root)
-            rebuilt = rebuild(module, notebook)
             notes = rebuilt.notes
             exercises = self.judge(module, rebuilt, show, {result.id: result for result in done})
         except Unreadable as refusal:
+            name = refusal.module
             known = expected_module or name
             points = curriculum.load(known, self.root).max_score if known else None
             return Report(str(path), known, "unreadable", 0.0, points, _since(started), (), (str(refusal),))
@@ -159,8 +157,7 @@ class Grader:
             elif exercise.name in rebuilt.unanswered:
                 results.append(verdicts.exercise_result(exercise, "unanswered", 0.0, message="Not answered yet."))
             elif exercise.name in rebuilt.forbidden:
-                used = ", ".join(f"`{safe(name, 100)}`" for name in rebuilt.forbidden[exercise.name])
-                message = f"It uses {used}, which this exercise does not allow."
+                message = rebuilt.objection(exercise.name)
                 results.append(verdicts.exercise_result(exercise, "failed", 0.0, message=message))
             else:
                 own = outcomes[exercise.name]

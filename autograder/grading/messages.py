@@ -67,7 +67,8 @@ def _sentence(text: str) -> str:
 def _exception(error: StudentError, rebuilt: Rebuilt) -> str:
     text = " ".join(safe(error.message).split("\n"))
     lines = [f"{safe(error.type_name, 100)}: {text}" if text else safe(error.type_name, 100)]
-    frames = [frame for frame in error.frames if not frame[0].startswith("setup-")]
+    authored = {cell.label for cell in rebuilt.cells if cell.kind == "setup"}
+    frames = [frame for frame in error.frames if frame[0] not in authored]
     for label, line, source in frames[-FRAMES:]:
         own, number = rebuilt.place(label, line)
         lines.append(f"  {safe(own, 100)}, line {number}: {safe(source.strip(), 200)}".rstrip(": "))

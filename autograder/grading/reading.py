@@ -22,7 +22,9 @@ _NOT_BRACKETS = re.compile(r"[^\[\]{}]++")
 
 
 class Unreadable(Exception):
-    """Not a notebook that can be graded. `str(error)` is one line that says why."""
+    """Not a notebook that can be graded. `str(error)` is one line that says why; `module` what it is of, if known."""
+
+    module: str | None = None
 
 
 @dataclass(frozen=True)

@@ -1,36 +1,61 @@
-"""What can be told of a student's cell from its syntax, without running any of it. No input makes this raise."""
+"""What can be told of a student's cell from its syntax, without running any of it. No input makes this raise.
+
+What cannot be read is not run either, so that nothing is run that was not looked through.
+"""
 
 import ast
-import re
-import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 
-MAX_SOURCE = 200_000  # characters; a longer cell is run, but not looked into
+from autograder.grading import magics
+from lsml_utils.checking import names
 
-_MAGIC_LINE = re.compile(r"^([ \t]*)(?:[%!?].*|[^#'\"\n]*\?[ \t]*)$", re.MULTILINE)
-_TRANSPARENT_MAGIC = re.compile(r"\A\s*%%(?:time|timeit|capture|prun)\b.*")
+MAX_SOURCE = 200_000  # characters; a longer cell is not run
+MOST_CHUNKS = 64  # that a cell is run in
 
-
-def unwrapped(source: str) -> str:
-    """The cell without a leading `%%time` or the like, whose body is meant to run; the lines keep their numbers."""
-    return _TRANSPARENT_MAGIC.sub(lambda found: "\n" * found[0].count("\n"), source)
+# What has a name of its own, and must not be lost to what stands before it.
+_NAMED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom)
+_SIMPLE = (ast.Lambda, ast.Constant, ast.Name, ast.Attribute)
 
 
 def tree(source: str) -> ast.Module | None:
-    """The syntax tree of a cell, its magics left out; None where it has none."""
+    """The syntax tree of plain Python; None where it has none. It is kept for the next who asks: do not change it."""
+    found = _tree(source) if len(source) <= MAX_SOURCE else None
+    return found if isinstance(found, ast.Module) else None
+
+
+def plain(source: str) -> str:
+    """A cell as plain Python, its magics left out."""
+    if len(source) > MAX_SOURCE or _tree(source) is not None:
+        return source
+    return _rewritten(source)
+
+
+def too_hard(source: str) -> str:
+    """Why plain Python is not for us to read, and so not run: a reason, or "" (it may have a syntax error)."""
     if len(source) > MAX_SOURCE:
-        return None
-    parsed = _parsed(source)
-    return parsed if parsed is not None else _parsed(_MAGIC_LINE.sub(r"\1pass", source))
+        return f"it is longer than {MAX_SOURCE:,} characters"
+    found = _tree(source)
+    return found if isinstance(found, str) else ""
 
 
-def _parsed(source: str) -> ast.Module | None:
+@lru_cache(maxsize=512)
+def _tree(source: str) -> ast.Module | str | None:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # an invalid escape in a student's string is not ours to report
-            return ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError):
-        return None
+        return magics.parsed(source)
+    except magics.TooHard as error:
+        return str(error)
+
+
+@lru_cache(maxsize=512)
+def _rewritten(source: str) -> str:
+    return magics.rewritten(source)
+
+
+def forget() -> None:
+    """Give back the memory of what was asked for."""
+    _tree.cache_clear()
+    _rewritten.cache_clear()
 
 
 def normal(source: str) -> str:
@@ -38,13 +63,31 @@ def normal(source: str) -> str:
     parsed = tree(source)
     if parsed is None:
         return " ".join(source.split())
-    for node in ast.walk(parsed):
-        if isinstance(node, ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and _docstring(node):
-            del node.body[0]
+    skipped = {
+        id(node.body[0])
+        for node in ast.walk(parsed)
+        if isinstance(node, ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and _docstring(node)
+    }
     try:
-        return "\n".join(ast.dump(statement) for statement in parsed.body)
-    except (RecursionError, ValueError):  # Python writes no integer of more than 4,300 digits
+        # Without its docstring a function is dumped as a copy of it would be that never had one.
+        return "\n".join(_dump(statement, skipped) for statement in parsed.body if id(statement) not in skipped)
+    except (RecursionError, ValueError):  # ValueError: an integer of more digits than Python writes out
         return " ".join(source.split())
+
+
+def _dump(node: ast.AST, skipped: set[int]) -> str:
+    if not skipped:
+        return ast.dump(node)
+    taken = []
+    for inner in ast.walk(node):
+        body = getattr(inner, "body", None)
+        if isinstance(body, list) and body and id(body[0]) in skipped:
+            taken.append((body, body.pop(0)))
+    try:
+        return ast.dump(node)
+    finally:
+        for body, first in taken:
+            body.insert(0, first)
 
 
 def _docstring(node: ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> bool:
@@ -60,18 +103,64 @@ def defined(source: str) -> list[str]:
 
 def newly_defined(source: str, authored: str) -> list[str]:
     """The names bound by those statements of a cell that the authored cell does not have."""
+    return list(dict.fromkeys(_bound(_new_statements(source, authored))))
+
+
+def definitions(source: str, authored: str) -> str:
+    """Those statements of a cell that the authored cell does not have and that only name something, on their lines.
+
+    That is functions, classes, imports and simple values; no loop, no call, nothing that takes time.
+    """
+    kept = [
+        node
+        for node in _new_statements(source, authored)
+        if isinstance(node, _NAMED) or (isinstance(node, ast.Assign) and isinstance(node.value, _SIMPLE))
+    ]
+    lines, found = source.split("\n"), {number for node in kept for number in range(_first(node), node.end_lineno + 1)}
+    return "\n".join(line if number in found else "" for number, line in enumerate(lines, 1)).rstrip()
+
+
+def _new_statements(source: str, authored: str) -> list[ast.stmt]:
     parsed, known = tree(source), tree(authored)
     if parsed is None or known is None:
         return []
     try:
         old = {ast.dump(statement) for statement in known.body}
-        return list(dict.fromkeys(_bound(statement for statement in parsed.body if ast.dump(statement) not in old)))
+        return [statement for statement in parsed.body if ast.dump(statement) not in old]
     except (RecursionError, ValueError):
         return []
 
 
+def _first(node: ast.stmt) -> int:
+    """The first line of a statement, with its decorators."""
+    return min([node.lineno, *(mark.lineno for mark in getattr(node, "decorator_list", ()))])
+
+
+def chunks(source: str) -> list[str]:
+    """A cell in the parts in which it is run, each on its own lines of the cell.
+
+    A definition or an import is a part; so is what stands between two of them. So a call that fails or never ends
+    takes no definition with it.
+    """
+    parsed = tree(source)
+    starts: list[int] = []
+    end, loose = 0, False
+    for node in parsed.body if parsed is not None else ():
+        named = isinstance(node, _NAMED)
+        if _first(node) > end and (named or not loose) and len(starts) < MOST_CHUNKS:
+            starts.append(end + 1)
+        end, loose = node.end_lineno, not named
+    if len(starts) < 2:
+        return [source]
+    lines = source.split("\n")
+    ends = [start - 1 for start in starts[1:]] + [len(lines)]
+    return ["\n" * (start - 1) + "\n".join(lines[start - 1 : end]) for start, end in zip(starts, ends, strict=True)]
+
+
 def _bound(statements: Iterable[ast.stmt]) -> Iterator[str]:
-    for statement in statements:
+    waiting = [*statements][::-1]
+    while waiting:
+        statement = waiting.pop()
         if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             yield statement.name
         elif isinstance(statement, ast.Import | ast.ImportFrom):
@@ -80,109 +169,37 @@ def _bound(statements: Iterable[ast.stmt]) -> Iterator[str]:
             targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
             yield from (node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name))
         elif isinstance(statement, ast.If | ast.For | ast.While | ast.With | ast.Try):
-            yield from _bound(child for child in ast.iter_child_nodes(statement) if isinstance(child, ast.stmt))
+            waiting += [child for child in ast.iter_child_nodes(statement) if isinstance(child, ast.stmt)][::-1]
 
 
-def imports(source: str) -> str:
-    """Only the import statements of a cell."""
-    parsed = tree(source)
-    statements = [] if parsed is None else parsed.body
-    return "\n".join(ast.unparse(node) for node in statements if isinstance(node, ast.Import | ast.ImportFrom))
+def forbidden(
+    rules: Mapping[str, Iterable[str]], cells: Iterable[str], written: Iterable[str] = ()
+) -> dict[str, tuple[str, ...] | None]:
+    """Of each answer's `rules` those that it breaks, by itself or by all that it uses in these cells.
 
-
-def forbidden(answer: str, around: Iterable[str], forbids: Iterable[str]) -> list[str]:
-    """Which of the `forbids` an answer uses, itself or by a helper that stands in one of the cells `around` it.
-
-    A forbidden name is dotted as an import would write it ("torch.nn.functional", "numpy.linalg"), or as the setup
-    cell calls it ("np.linalg"), and covers everything beneath it; one with a leading dot (".backward") is a method
-    of whatever object. Aliases are seen through; a name put together at run time is not: this is a rule of the
-    game, no wall.
+    A rule is a forbidden name, dotted as an import would write it ("torch.nn.functional", "numpy.linalg"), or as the
+    setup cell calls it ("np.linalg"), and covers everything beneath it; one with a leading dot (".backward") is a
+    method of whatever object. `written`: modules whose source is among the cells. A name put together at run time is
+    not seen: this is a rule of the game, no wall. None for an answer of which it cannot be told.
     """
-    forbids = list(forbids)
-    own = tree(answer)
-    if not forbids or own is None:
-        return []
-    helpers = [parsed for parsed in map(tree, around) if parsed is not None]
-    scanned = [own, *_helpers_of(own, helpers)]
-    aliases, starred = _aliases([*helpers, own])
-    used, methods = set(), set()
-    for part in scanned:
-        arguments = {node.arg for node in ast.walk(part) if isinstance(node, ast.arg)}
-        assigned = {
-            node.id for node in ast.walk(part) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
-        }
-        for node in ast.walk(part):
-            if isinstance(node, ast.Attribute):
-                methods.add(f".{node.attr}")
-            if isinstance(node, ast.Import):
-                used |= {alias.name for alias in node.names}
-            if isinstance(node, ast.ImportFrom):
-                used |= {f"{node.module}.{alias.name}" for alias in node.names}
-            name = _dotted(node)
-            if name is None:
-                continue
-            root, _, rest = name.partition(".")
-            if root in arguments:
-                continue
-            if root in aliases:
-                used.add(_joined(aliases[root], rest))
-            elif root not in assigned:
-                used |= {name, *(f"{module}.{name}" for module in starred)}
-
-    def breaks(rule: str) -> bool:
-        root, _, rest = rule.partition(".")
-        full = _joined(aliases.get(root, root), rest)
-        return rule in methods or any(name == full or name.startswith(f"{full}.") for name in used)
-
-    return [rule for rule in forbids if breaks(rule)]
+    code = names.Code()
+    code.written |= set(written)
+    trees = [parsed for parsed in map(tree, cells) if parsed is not None]
+    for parsed in trees:
+        code.add(parsed)
+    found: dict[str, tuple[str, ...] | None] = {}
+    for name, forbids in rules.items():
+        try:
+            # Where it is bound in a way that syntax does not tell, all counts that may have bound it.
+            unknown = [] if name in code.globals.bound else [parsed for parsed in trees if _binds_unseen(parsed)]
+            found[name] = tuple(names.broken(code.used([name], unknown), forbids, code.meaning))
+        except names.TooComplex:
+            found[name] = None
+    return {name: broken for name, broken in found.items() if broken != ()}
 
 
-def _joined(root: str, rest: str) -> str:
-    return f"{root}.{rest}" if rest else root
-
-
-def _dotted(node: ast.AST) -> str | None:
-    names = []
-    while isinstance(node, ast.Attribute):
-        names.append(node.attr)
-        node = node.value
-    return ".".join([node.id, *reversed(names)]) if isinstance(node, ast.Name) else None
-
-
-def _aliases(trees: list[ast.Module]) -> tuple[dict[str, str], set[str]]:
-    """What each imported name stands for in full, and the modules imported with a star."""
-    aliases, starred = {}, set()
-    for node in (node for parsed in trees for node in ast.walk(parsed)):
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                if alias.asname:
-                    aliases[alias.asname] = alias.name
-                else:
-                    aliases[alias.name.split(".")[0]] = alias.name.split(".")[0]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            for alias in node.names:
-                if alias.name == "*":
-                    starred.add(node.module)
-                else:
-                    aliases[alias.asname or alias.name] = f"{node.module}.{alias.name}"
-        elif isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
-            root, _, rest = (_dotted(node.value) or "").partition(".")
-            if root in aliases:
-                aliases[node.targets[0].id] = _joined(aliases[root], rest)
-    return aliases, starred
-
-
-def _helpers_of(own: ast.Module, around: list[ast.Module]) -> list[ast.stmt]:
-    """The definitions in the cells around that an answer uses, and those that these use in turn."""
-    definitions = {name: node for parsed in around for node in parsed.body for name in _bound([node])}
-    definitions = {
-        name: node for name, node in definitions.items() if not isinstance(node, ast.Import | ast.ImportFrom)
-    }
-    found: dict[str, ast.stmt] = {}
-    waiting: list[ast.AST] = [own]
-    while waiting:
-        for node in ast.walk(waiting.pop()):
-            if isinstance(node, ast.Name) and node.id in definitions and node.id not in found:
-                found[node.id] = definitions[node.id]
-                waiting.append(definitions[node.id])
-    return list(found.values())
+def _binds_unseen(parsed: ast.Module) -> bool:
+    used = {getattr(node, "id", getattr(node, "attr", None)) for node in ast.walk(parsed)}
+    return not used.isdisjoint(
+        {"exec", "eval", "globals", "locals", "vars", "setattr", "modules", "user_ns", "__dict__"}
+    )

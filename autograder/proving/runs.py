@@ -150,7 +150,7 @@ class Bench:
 
     def _judged(self, module: Module, trial: Trial, patience: float) -> Verdict:
         forbids = module.exercise(trial.exercise).forbids
-        if syntax.forbidden(trial.cell, module.setup, forbids):
+        if forbids and syntax.forbidden({trial.exercise: forbids}, [*module.setup, trial.cell]):
             return Verdict(0.0, failed={"the rule on names that may not be used": "failed"})
         cells = [
             replace(cell, source=trial.cell) if cell.label == trial.exercise else cell

@@ -83,14 +83,17 @@ def _forbidden(exercise: Exercise) -> Iterator[Trivial]:
 
     The use is never run: the name need not exist on this machine.
     """
+    own = f"_{exercise.name}"
     for name in exercise.forbids:
         package, _, last = name.rpartition(".")
         method = name.startswith(".")  # of whatever object: nothing to import
-        uses = {f"calls {name}": f"self{name}()" if method else f"{name}()"}
+        uses = {f"calls {name}": f"arguments{name}()" if method else f"{name}()"}
         if package and not method and importlib.util.find_spec(package.split(".")[0]):
-            uses[f"imports {last} from {package}"] = f"from {package} import {last}\n    {last}()"
+            uses[f"imports {last} from {package}"] = f"from {package} import {last}\n        {last}()"
         for what, use in uses.items():
-            yield Trivial(what, f"{exercise.solution}\n\n\ndef _with_peer(self):\n    {use}\n")
+            peer = f"def {exercise.name}(*arguments, **named):\n    if arguments is None:\n        {use}\n"
+            peer += f"    return {own}(*arguments, **named)\n"
+            yield Trivial(what, f"{exercise.solution}\n\n\n{own} = {exercise.name}\n\n\n{peer}")
 
 
 def _parameters(definition: ast.FunctionDef) -> list[str]:

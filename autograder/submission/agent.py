@@ -4,16 +4,20 @@ Nothing in here is secret and nothing in here is trusted: the student's code can
 nothing, because what comes back is parsed as hostile and judged elsewhere. Only this file and wire.py go into the box.
 """
 
+import __future__
+
 import ast
 import asyncio
 import builtins
 import contextlib
+import functools
+import importlib
 import inspect
 import itertools
 import linecache
 import os
 import sys
-import textwrap
+import tempfile
 import threading
 import types
 import warnings
@@ -27,7 +31,7 @@ NAMES = 2_000  # names of a namespace that are reported
 NO_MEMORY = 77  # exit status of an agent that cannot answer for want of memory
 RESERVE = 4 << 20  # bytes set aside for telling of a MemoryError
 FRAMES = 12  # frames of a traceback that are reported
-RUNS_BODY = {"time", "timeit", "capture", "prun"}  # cell magics whose body is Python that the student meant to run
+RUNS_BODY = {"time", "timeit", "capture", "prun", "memit"}  # cell magics whose body the student meant to run
 
 
 class Notebook:
@@ -35,13 +39,22 @@ class Notebook:
 
     def __init__(self, agent):
         self._agent = agent
+        self.config = Nothing()
+
+    @property
+    def user_ns(self):
+        return self._agent.space
+
+    user_global_ns = user_ns
 
     def run_cell_magic(self, name, line, cell):
         if name in RUNS_BODY:
             self._agent.run_source(cell)
+        elif name in ("writefile", "file") and line.strip():
+            self._agent.write_file(line.split()[-1], cell, append="-a" in line.split())
 
     def run_line_magic(self, name, line, _stack_depth=1):
-        if name in ("time", "timeit") and line.strip():
+        if name == "time" and line.strip():
             self._agent.run_source(line)
 
     def getoutput(self, *args, **kwargs):
@@ -52,10 +65,25 @@ class Notebook:
 
 
 class Nothing:
-    """Can be called, and has every attribute; nothing comes of it (matplotlib registers with `events`)."""
+    """Can be called, and has every attribute and item; nothing comes of it (matplotlib registers with `events`)."""
 
     def __call__(self, *args, **kwargs):
         return None
+
+    def __getitem__(self, key):
+        return self
+
+    def __setitem__(self, key, value):
+        pass
+
+    def __contains__(self, key):
+        return False
+
+    def __iter__(self):
+        return iter(())
+
+    def __bool__(self):
+        return False
 
     def __getattr__(self, name):
         if name.startswith("__"):
@@ -77,6 +105,8 @@ class Agent:
         self.handles = {}
         self.numbers = itertools.count(1)
         self.labels = []
+        self.flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+        self.written = None  # the folder that %%writefile writes to
         self.reserve = np.empty(RESERVE, np.uint8)  # counted, not touched
         self.space["get_ipython"] = lambda: Notebook(self)
         self.space["display"] = lambda *args, **kwargs: None
@@ -152,15 +182,25 @@ class Agent:
         """Execute one cell; its tracebacks and inspect.getsource show `label` and its own lines."""
         label = label if self.alone else f"{label} ({self.module.__name__})"  # others here have such a cell too
         self.labels.append(label)
-        code, source = compiled(source, label)
         linecache.cache[label] = (len(source), None, source.splitlines(keepends=True), label)
-        self._execute(code)
+        self._execute(source, label)
 
     def run_source(self, source):
         """Execute what stands behind a magic."""
-        self._execute(compiled(source, self.labels[-1] if self.labels else "cell")[0])
+        self._execute(source, self.labels[-1] if self.labels else "cell")
 
-    def _execute(self, code):
+    def write_file(self, name, text, append=False):
+        """Write a module that later cells may import; in the scratch folder, whatever folder its name tells."""
+        if self.written is None:
+            self.written = os.getcwd() if os.getcwd() == tempfile.gettempdir() else tempfile.mkdtemp()
+            sys.path.insert(0, self.written)
+        with open(os.path.join(self.written, os.path.basename(name)), "a" if append else "w") as file:
+            file.write(text)
+        importlib.invalidate_caches()
+
+    def _execute(self, source, label):
+        code = compile(source, label, "exec", flags=self.flags, dont_inherit=True)
+        self.flags |= code.co_flags & __future__.annotations.compiler_flag  # holds for later cells, as in Jupyter
         result = eval(code, self.space)
         if code.co_flags & inspect.CO_COROUTINE:  # Jupyter's cells may await
             asyncio.run(result)
@@ -281,30 +321,6 @@ def settings_kept():
         yield
 
 
-def compiled(source, label):
-    """The code of a cell, and its source as plain Python. Raises what `compile` raises."""
-    source = source.replace("\r\n", "\n").replace("\r", "\n")
-    flags = {"flags": ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, "dont_inherit": True}
-    try:
-        return compile(source, label, "exec", **flags), source
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        source = plain_python(source)
-        return compile(source, label, "exec", **flags), source
-
-
-def plain_python(source):
-    """The cell as plain Python: IPython's magics and `!` lines become calls to the harmless `get_ipython()`."""
-    try:
-        from IPython.core.inputtransformer2 import TransformerManager
-
-        return TransformerManager().transform_cell(source)
-    except ImportError:
-        lines = (line if not line.lstrip().startswith(("%", "!")) else "pass" for line in source.split("\n"))
-        return textwrap.dedent("\n".join(lines))
-    except SyntaxError:
-        return source
-
-
 def _install_get_ipython(get_ipython):
     """`from IPython import get_ipython` gives the harmless one as well."""
     for name in ("IPython", "IPython.core.getipython"):
@@ -312,8 +328,20 @@ def _install_get_ipython(get_ipython):
             sys.modules[name].get_ipython = get_ipython
 
 
+def _do_without_a_desktop():
+    """What an honest notebook may ask for and a grading machine lacks is taken as done: a window, a C++ compiler."""
+    if "matplotlib" in sys.modules:
+        sys.modules["matplotlib"].use = lambda *args, **kwargs: None
+    if "matplotlib.pyplot" in sys.modules:
+        pyplot = sys.modules["matplotlib.pyplot"]
+        pyplot.switch_backend = functools.partial(lambda switch, *args, **kwargs: switch("agg"), pyplot.switch_backend)
+    if "torch" in sys.modules:
+        sys.modules["torch"].compile = lambda model=None, **kwargs: (lambda given: given) if model is None else model
+
+
 def main(sock):
     """Serve requests over `sock` until the other side closes it."""
+    _do_without_a_desktop()
     stream = wire.Stream(sock, wire.WireLimits(header_bytes=1 << 30, buffer_bytes=1 << 32))
     lock = threading.Lock()  # a student's threads may call back too
 

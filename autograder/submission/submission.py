@@ -26,15 +26,20 @@ TRACE_BYTES = 16 << 20
 
 @dataclass(frozen=True)
 class SourceCell:
-    """One code cell to execute. `label` names it to people ("cell 7") and is unique in its notebook.
+    """One code cell to execute, plain Python. `label` names it to people ("cell 7") and is unique in its notebook.
 
-    `kind` is setup, exercise or added; `exercises` are those that it defines.
+    `kind` is setup, exercise or added; `exercises` are those that it defines, first the one whose cell it is.
     """
 
     label: str
     source: str
     kind: str = "exercise"
     exercises: tuple[str, ...] = ()
+
+    @property
+    def exercise(self) -> str | None:
+        """The exercise whose cell it is; None for a cell of another kind."""
+        return self.exercises[0] if self.kind == "exercise" and self.exercises else None
 
 
 @dataclass(frozen=True)

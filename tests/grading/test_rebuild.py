@@ -1,6 +1,7 @@
 """What is run of a submission, whatever happened to its cells."""
 
 import json
+import sys
 
 import pytest
 from conftest import TOY, as_notebook, code, index, released
@@ -198,21 +199,104 @@ def test_checks_demos_and_setup_are_the_authors(module):
     assert all("\n" not in note for note in rebuilt.notes)
 
 
-def test_a_demo_cell_copied_by_the_student_is_still_a_demo(module):
+def test_of_a_copied_demo_what_is_defined_is_the_students(module):
     cells = released(module, "all")
     demo = next(cell for cell in cells if cell["metadata"]["lsml"]["role"] == "demo")
-    cells.append({**demo, "id": "new", "metadata": {"lsml": {"role": "demo", "name": None}}, "source": "mine = 1"})
+    mine = "mine = 1\ndef helper(x):\n    return x\nslow = [helper(i) for i in range(10 ** 9)]"
+    cells.append({**demo, "id": "new", "metadata": {"lsml": {"role": "demo", "name": None}}, "source": mine})
+    assert sources(run(module, cells))[-2:] == ["mine = 1", "\ndef helper(x):\n    return x"]
+
+
+@pytest.mark.parametrize("role", ["setup", "check", "demo"])
+@pytest.mark.parametrize("place", ["before", "behind"])
+def test_a_helper_in_a_copy_of_an_authors_cell_is_run(module, role, place):
+    cells = released(module, "all")
+    position = next(i for i, cell in enumerate(cells) if cell["metadata"]["lsml"]["role"] == role)
+    copied = {**cells[position], "id": "0f3a", "source": cells[position]["source"] + "\ndef helper(x): return x"}
+    cells.insert(position + (place == "behind"), copied)
     rebuilt = run(module, cells)
-    assert "mine = 1" not in sources(rebuilt) and "`mine`" in rebuilt.notes[0]
+    assert [s.strip() for s in sources(rebuilt, "added")] == ["def helper(x): return x"] and rebuilt.notes == ()
+    assert sources(rebuilt, "setup") == list(module.setup)
+
+
+def test_a_copy_that_says_nothing_new_is_nothing(module):
+    cells = released(module, "all")
+    assert sources(run(module, [cell for cell in cells for _ in range(2)]), "added") == []
 
 
 def test_forbidden_names_are_found_in_answers_and_their_helpers(module):
     direct = run(module, released(module, {"solve": "def solve(a, b): return np.linalg.solve([[a]], [b])[0]"}))
     assert direct.forbidden == {"solve": ("np.linalg",)}
+    assert direct.objection("solve") == "It uses `np.linalg`, which this exercise does not allow."
     cells = released(module, {"solve": "def solve(a, b): return by_numpy(a, b)", "last": "import numpy.linalg as la"})
     cells.append(code("def by_numpy(a, b): return la.solve([[a]], [b])[0]"))
     assert run(module, cells).forbidden == {"solve": ("np.linalg",)}
     assert run(module, released(module)).forbidden == {}
+
+
+SOLVES = "def solve(a, b): return np.linalg.solve([[a]], [b])[0]"
+UNSEEN = {
+    "a shell line before it": ({"solve": f"x = !ls\n{SOLVES}"}, ""),
+    "indented": ({"solve": "    " + SOLVES}, ""),
+    "prompts": ({"solve": ">>> " + SOLVES}, ""),
+    "a helper in another exercise's cell": (
+        {
+            "solve": "def solve(a, b): return by_numpy(a, b)",
+            "last": f"def last(x): return x[1]\n{SOLVES}\nby_numpy = solve",
+        },
+        "",
+    ),
+    "the definition in another exercise's cell": ({"last": f"def last(x): return x[1]\n{SOLVES}"}, ""),
+    "the definition in a cell of its own": ({}, SOLVES),
+    "the definition made with exec": ({"solve": f"exec({SOLVES!r})\nnp.linalg"}, ""),
+    "a written module": ({"solve": "from tool import solve"}, f"%%writefile tool.py\nimport numpy as np\n{SOLVES}"),
+    "a written helper": (
+        {"solve": "import tool\ndef solve(a, b): return tool.solve(a, b)"},
+        f"%%writefile tool.py\nimport numpy as np\n{SOLVES}",
+    ),
+}
+
+
+@pytest.mark.parametrize(("answers", "more"), UNSEEN.values(), ids=UNSEEN)
+def test_a_rule_holds_wherever_the_definition_stands(module, answers, more):
+    cells = released(module, answers)
+    if more:
+        cells.insert(2, code(more))
+    assert run(module, cells).forbidden == {"solve": ("np.linalg",)}
+
+
+@pytest.mark.parametrize("where", ["solve", "added"])
+def test_a_cell_that_is_too_long_to_look_through_is_not_run_and_says_so(module, where):
+    long = f"{SOLVES}  #" + "x" * 200_000
+    cells = released(module, {"solve": long} if where == "solve" else {"solve": "def solve(a, b): return mine(a, b)"})
+    if where == "added":
+        cells.append(code(long.replace("def solve", "def mine")))
+    rebuilt = run(module, cells)
+    assert "longer than 200,000 characters" in rebuilt.notes[0]
+    assert not any("np.linalg" in source for source in sources(rebuilt))
+    assert any(source.startswith("raise ValueError('this cell was not run") for source in sources(rebuilt))
+
+
+def test_an_experiment_beside_the_answer_may_compare_with_the_library(module):
+    answer = "def solve(a, b): return b / a\nassert np.isclose(solve(2, 3), np.linalg.solve([[2]], [3])[0])"
+    assert run(module, released(module, {"solve": answer})).forbidden == {}
+
+
+def test_cells_know_their_exercise_and_parts_their_lines(module):
+    answer = "1 / 0\n\ndef mean_square(x):\n    return 0\n\nmean_square(1)"
+    rebuilt = run(module, released(module, {"mean_square": answer}))
+    own = [cell for cell in rebuilt.cells if cell.exercise == "mean_square"]
+    assert len(own) == 3 and {cell.kind for cell in own} == {"exercise"}
+    assert rebuilt.place(own[1].label, 4) == ("cell [2] (mean_square)", 4)
+    assert len({cell.label for cell in rebuilt.cells}) == len(rebuilt.cells)
+
+
+def test_what_an_older_grader_cannot_read_names_the_version(module):
+    cells = released(module, {"last": "def last[T](x: list[T]) -> T: return x[-1]"})
+    newer = {"metadata": {"lsml": {"module": "00_toy"}, "language_info": {"name": "python", "version": "3.99.1"}}}
+    (note,) = rebuild(module, reading.parse(json.dumps({**as_notebook(cells), **newer}).encode())).notes
+    here = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    assert f"is not valid in Python {here}" in note and "3.99" in note if sys.version_info < (3, 12) else note
 
 
 def test_odd_metadata_is_no_ones_problem(module):

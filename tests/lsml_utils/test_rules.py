@@ -48,6 +48,65 @@ def harmless(x):
 """
 
 
+# What stands in a cell of its own, before `answer`; what `answer` does; whether it uses numpy.linalg.svd.
+EVASIONS = {
+    "another's parameter": ("def _unused(np): pass", "np.linalg.svd(x)", True),
+    "a parameter of a function beside it": ("", "(lambda numpy: 0)(np.linalg.svd(x))", True),
+    "a walrus": ("", "[(T := np), T.linalg.svd(x)][1]", True),
+    "a walrus in a comprehension": ("", "[[(T := np) for _ in [0]], T.linalg.svd(x)][1]", True),
+    "a walrus outside": ("(T := np)", "T.linalg.svd(x)", True),
+    "a loop": ("for la in [np.linalg]: pass", "la.svd(x)", True),
+    "a comprehension": ("", "[la.svd(x) for la in (np.linalg,)]", True),
+    "a with": ("import contextlib\nwith contextlib.nullcontext(np.linalg) as la: pass", "la.svd(x)", True),
+    "an alias": ("la = np.linalg", "la.svd(x)", True),
+    "an alias of an alias": ("mine = np\nla = mine.linalg\nf = la.svd", "f(x)", True),
+    "aliases in a circle": ("a = np.linalg\nb = a\na = b", "b.svd(x)", True),
+    "unpacking": ("one, (two, three) = 1, (2, np.linalg)", "three.svd(x)", True),
+    "a list": ("tools = [np.linalg.svd]", "tools[0](x)", True),
+    "a dictionary": ("tools = {'svd': np.linalg.svd}", "tools['svd'](x)", True),
+    "put into a dictionary": ("tools = {}\ntools['svd'] = np.linalg.svd", "tools['svd'](x)", True),
+    "a partial": ("import functools\nf = functools.partial(np.linalg.svd)", "f(x)", True),
+    "a default": ("def helper_of_mine(x, la=np.linalg): return la.svd(x)", "helper_of_mine(x)", True),
+    "a class": ("class Tool:\n    def run(self, x): return np.linalg.svd(x)", "Tool().run(x)", True),
+    "getattr": ("", "getattr(np.linalg, 'svd')(x)", True),
+    "getattr twice": ("", "getattr(getattr(np, 'linalg'), 'svd')(x)", True),
+    "globals": ("", "globals()['np'].linalg.svd(x)", True),
+    "globals().get": ("", "globals().get('np').linalg.svd(x)", True),
+    "vars": ("", "vars(np.linalg)['svd'](x)", True),
+    "__dict__": ("", "np.linalg.__dict__['svd'](x)", True),
+    "sys.modules": ("import sys", "sys.modules['numpy.linalg'].svd(x)", True),
+    "__import__": ("", "__import__('numpy').linalg.svd(x)", True),
+    "import_module": ("import importlib", "importlib.import_module('numpy.linalg').svd(x)", True),
+    "global": ("def bind():\n    global la\n    la = np.linalg\nbind()", "la.svd(x)", True),
+    "a local name": ("import numpy.linalg as p", "(lambda p: p.svd)(x)", False),
+    "a local variable": ("import numpy.linalg as F", "[F.svd for F in [x]]", False),
+    "another function of the module": ("la = np.linalg", "la.norm(x)", False),
+    "an unused helper": ("def unused(x): return np.linalg.svd(x)", "np.sum(x)", False),
+    "a method of that name": ("", "x.linalg.svd()", False),
+    "a text": ("", "'np.linalg.svd'", False),
+}
+
+
+@pytest.mark.parametrize(("before", "code", "broken"), EVASIONS.values(), ids=EVASIONS)
+def test_names_are_resolved_by_scope_in_both(notebook, before, code, broken):
+    answer = f"{before}\n\n{inside(f'return {code}')}"
+    wanted = ["np.linalg.svd"] if broken else []
+    assert by_syntax(answer, ["np.linalg.svd"]) == wanted
+    assert rules.broken(notebook(answer)["answer"], ["np.linalg.svd"]) == wanted
+
+
+def test_a_local_variable_beside_a_scratch_cell_that_imports_under_its_name(notebook):
+    answer = "import scipy.special as p\nimport scipy.stats as F\n" + inside(
+        "p = x\nF = p + 1\nreturn F.sum() + p.sum()"
+    )
+    assert by_syntax(answer, ["scipy"]) == rules.broken(notebook(answer)["answer"], ["scipy"]) == []
+
+
+def by_syntax(answer: str, forbids: list[str]) -> list[str]:
+    """What the grader finds in a notebook of these cells."""
+    return list(syntax.forbidden({"answer": forbids}, [SETUP, HELPERS, answer]).get("answer", ()))
+
+
 def inside(code: str) -> str:
     return f"def answer(x):\n{textwrap.indent(code.strip(), '    ')}\n"
 
@@ -59,7 +118,7 @@ def notebook(tmp_path, monkeypatch):
     def run(answer: str) -> dict:
         path = tmp_path / "cells.py"
         path.write_text(SETUP + HELPERS + answer)
-        scope = {"__name__": "cells"}
+        scope = {"__name__": "cells"}  # as in a kernel, `globals()` is what the cells see
         exec(compile(path.read_text(), str(path), "exec"), scope)
         return scope
 
@@ -70,7 +129,7 @@ def notebook(tmp_path, monkeypatch):
 def test_the_check_and_the_grader_agree(notebook, code, forbids, broken):
     answer = inside(f"return {code}")
     assert bool(rules.broken(notebook(answer)["answer"], forbids)) == broken
-    assert bool(syntax.forbidden(answer, [SETUP, HELPERS], forbids)) == broken
+    assert bool(by_syntax(answer, forbids)) == broken
 
 
 @pytest.mark.parametrize(
@@ -79,7 +138,7 @@ def test_the_check_and_the_grader_agree(notebook, code, forbids, broken):
 def test_an_import_inside_the_function_counts(notebook, code):
     answer = inside(code)
     assert rules.broken(notebook(answer)["answer"], ["scipy.special"]) == ["scipy.special"]
-    assert syntax.forbidden(answer, [SETUP, HELPERS], ["scipy.special"]) == ["scipy.special"]
+    assert by_syntax(answer, ["scipy.special"]) == ["scipy.special"]
 
 
 def test_functions_that_call_each_other_end():

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from autograder.grading import syntax
 from autograder.sandbox import Limits
 from autograder.sandbox import bubblewrap as box
 from autograder.submission import MissingName, SourceCell, Submission
@@ -56,7 +57,7 @@ FINE = {
 @pytest.mark.parametrize("name", FINE)
 def test_what_people_write_in_notebooks_runs(bubblewrap, name):
     limits = replace(LIMITS, cell_seconds=20)
-    with Submission.load(bubblewrap, [SourceCell("cell 1", FINE[name])], limits) as submission:
+    with Submission.load(bubblewrap, [SourceCell("cell 1", syntax.plain(FINE[name]))], limits) as submission:
         assert submission.cell_errors == []
         assert submission.value("x") == 1
 
