@@ -292,3 +292,18 @@ def test_a_fault_gains_no_time(impatient, module, write, monkeypatch):
     assert set(given) == {impatient.limits.call_seconds}
     assert len({budget.left("mean_square") for budget in budgets if len(budget._granted) > 1}) == 1
     assert budgets[0]._spent["mean_square"] > 1.2
+
+
+def test_a_long_text_is_not_explained_for_hours(grader, module, full, write, changed, monkeypatch):
+    monkeypatch.setenv("CI", "true")
+    changed(TESTS, "assert abs(submission.solve(a, b) * a - b) <= 1e-12", "assert submission.solve(a, b) == TEXT")
+    (grader.root / TESTS).write_text((grader.root / TESTS).read_text() + LINES)
+    random = "import random\ndef solve(a, b): return '\\n'.join(str(random.random()) for _ in range(3000))"
+    graded = grader.grade(write(released(module, {"solve": random})))
+    assert graded.seconds < 60 and graded.exercises[3].verdict == "grader_fault", "the toy's reference returns no text"
+
+
+LINES = """
+import random
+TEXT = "\\n".join(str(random.random()) for _ in range(3000))
+"""
