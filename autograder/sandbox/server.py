@@ -45,7 +45,7 @@ class Child:
 
     def __init__(self, pid, limits, fresh, boxed):
         self.pid, self.limit_kb = pid, limits["memory_mb"] * 1024
-        self.meter = memory.Meter(pid, fresh, self.limit_kb, boxed)
+        self.meter = memory.Meter(pid, fresh, boxed)
         self.peak_kb = 0
         self.ended = None  # {"reason": "exit" | "signal" | "memory" | "killed", "status": int}
 
@@ -165,7 +165,7 @@ class Server:
         families = memory.processes() if self.scannable else {}
         for child in children:
             if child.ended is None and child.pid in families:
-                used = child.meter.kb(families)
+                used = child.meter.kb(families, child.limit_kb)
                 child.peak_kb = max(child.peak_kb, used)
                 if used > child.limit_kb:
                     child.kill("memory")
