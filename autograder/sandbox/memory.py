@@ -46,21 +46,21 @@ def exact(pid):
 class Meter:
     """Measures one box: process `pid` and all below it, beyond what a fresh child holds (`fresh`, Counters)."""
 
-    def __init__(self, pid, fresh, limit_kb, boxed):
-        self.pid, self.fresh, self.limit_kb, self.boxed = pid, fresh, limit_kb, boxed
+    def __init__(self, pid, fresh, boxed):
+        self.pid, self.fresh, self.boxed = pid, fresh, boxed
         self.next_look = 0.0
         self.rough = self.exact = 0  # by the cheap counters, the least since the last exact look; and that look's
 
-    def kb(self, families):
-        """What the box holds, in KiB: roughly where that is little enough, else exactly. `families`: processes()."""
+    def kb(self, families, limit_kb):
+        """What the box holds, in KiB: roughly where that is within the limit, else exactly. `families`: processes()."""
         family = descendants(self.pid, families)
         files = _scratch_kb(self.pid) if self.boxed else 0
         rough = self._sum(map(cheap, family), self.fresh.private, files)
         most = rough + len(family) * MAPPINGS_KB
-        if most <= self.limit_kb or len(family) == 1:
+        if most <= limit_kb or len(family) == 1:
             return rough
         self.rough = min(self.rough, rough)  # processes that end take their shares away, and hide what the others add
-        if time.monotonic() >= self.next_look or rough - self.rough >= self.limit_kb - self.exact:
+        if time.monotonic() >= self.next_look or rough - self.rough >= limit_kb - self.exact:
             started = time.monotonic()
             with frozen(self.pid) as family:
                 self.rough, self.exact = rough, self._look(family, files, most)

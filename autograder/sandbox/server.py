@@ -45,8 +45,9 @@ class Child:
     """A forked child: its pid here, what measures its memory, and how it ended."""
 
     def __init__(self, pid, limits, fresh, boxed, data_kb):
-        self.pid, self.data_kb = pid, data_kb  # of private memory, touched or not, when it was forked
-        self.meter = memory.Meter(pid, fresh, limits["memory_mb"] * 1024, boxed)
+        self.pid, self.limit_kb = pid, limits["memory_mb"] * 1024
+        self.data_kb = data_kb  # of private memory, touched or not, when it was forked
+        self.meter = memory.Meter(pid, fresh, boxed)
         self.peak_kb = 0
         self.stood_kb = 0  # what it held when its memory was granted
         self.ended = None  # {"reason": "exit" | "signal" | "memory" | "killed", "status": int}
@@ -171,7 +172,7 @@ class Server:
         child.peak_kb, families = 0, memory.processes()
         self.watch([child])
         child.stood_kb = min(child.peak_kb, STOOD_MB << 10)
-        child.meter.limit_kb = child.stood_kb + (memory_mb << 10)
+        child.limit_kb = child.stood_kb + (memory_mb << 10)
         if self.boxed:
             for pid in memory.descendants(child.pid, families):
                 confine.limit_data(pid, child.data_kb + (STOOD_MB << 10), memory_mb << 10)
@@ -187,9 +188,9 @@ class Server:
         families = memory.processes() if self.scannable else {}
         for child in children:
             if child.ended is None and child.pid in families:
-                used = child.meter.kb(families)
+                used = child.meter.kb(families, child.limit_kb)
                 child.peak_kb = max(child.peak_kb, used)
-                if used > child.meter.limit_kb:
+                if used > child.limit_kb:
                     child.kill("memory")
 
 

@@ -134,7 +134,7 @@ def test_32_bit_system_calls_do_not_pass_the_filter_by(attack):
         """
         import ctypes, mmap
         def attack():
-            code = mmap.mmap(-1, 4096, prot=7)
+            code = mmap.mmap(-1, 4096, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=7)
             code.write(bytes.fromhex("b814000000" "cd80" "c3"))  # mov eax, 20 (getpid); int 0x80; ret
             return ctypes.CFUNCTYPE(ctypes.c_int)(ctypes.addressof(ctypes.c_char.from_buffer(code)))()
         """
