@@ -30,8 +30,9 @@ def copy_missing(root: Path = curriculum.ROOT) -> list[Path]:
 def open_lab(root: Path = curriculum.ROOT, browser: bool = True) -> None:
     """Become JupyterLab in work/, without what nbgrader has for instructors. Does not return."""
     command = [sys.executable, "-m", "jupyterlab", "--ServerApp.root_dir", str(root / "work")]
-    # JupyterLab would start its terminals as login shells, whose profile sets PATH anew: `lsml` could not be found.
-    command.append(f"--ServerApp.terminado_settings=shell_command={os.environ.get('SHELL') or 'sh'}")
+    if os.name != "nt":
+        # JupyterLab may start its terminals as login shells, whose profile sets PATH anew: `lsml` could not be found.
+        command.append(f"--ServerApp.terminado_settings=shell_command={os.environ.get('SHELL') or 'sh'}")
     if not browser:
         command.append("--no-browser")
     if hasattr(os, "geteuid") and os.geteuid() == 0:  # a container's only user; Jupyter asks for its token all the same

@@ -68,8 +68,7 @@ class check:
         if failure.card is not None:
             show(failure.card)
             failure.card_was_shown = True
-        if isinstance(failure, Unanswered):
-            show_link(failure.exercise)
+        show_link(failure.exercise if isinstance(failure, Unanswered) else self.name)
         # The student's own frames stay at the end of the traceback, where %debug looks.
         raise failure.with_traceback(traceback) from (None if isinstance(error, CheckFailed) else error)
 
