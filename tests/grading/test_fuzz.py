@@ -106,12 +106,14 @@ def test_time_grows_as_the_text_does(unit, reader):
     def make(characters):
         return START.get(unit, "") + repeated * (characters // len(repeated)) + end
 
-    size = 5_000 if reader == "markdown" else 12_000
+    size = 4_800 if reader == "markdown" else 12_000
     assert growth(READERS[reader], make, size) < 9, "linear is 4, quadratic 16"
 
 
 NOTEBOOKS = {
-    "parts of an exercise's cell": lambda cells, n: [{**cells[2], "source": f"    x{i} = {i}"} for i in range(n)],
+    "parts of an exercise's cell": lambda cells, n: [
+        {**cells[2], "source": f"    x{i} = {i}\n" * 30} for i in range(n)
+    ],
     "parts that open a block": lambda cells, n: [{**cells[2], "source": f"if x{i}:"} for i in range(n)],
     "halves of added cells": lambda cells, n: [code(f"    x{i} = {i}") for i in range(n)],
     "added cells": lambda cells, n: [code(f"def mean_square(x):\n    return {i}") for i in range(n)],
