@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from time import monotonic
 
-from autograder.classroom import bridge, present, record
+from autograder.classroom import bridge, penalties, present, record
 from autograder.classroom.folder import ClassFolder
 from autograder.classroom.reports import (
     Reports,
@@ -143,6 +143,7 @@ def autograde(
                 summary.add(outcome)
                 tell(outcome)
             summary.writing += writer.seconds
+        penalties.renew(folder, book, planned)
     summary.seconds = monotonic() - started
     return summary
 
@@ -198,7 +199,7 @@ class _Writer:
         self.folder, self.module, self.book, self.force = folder, module, book, force
         self.released = bridge.released(folder, module)
         self.extensions = extensions(folder, module)
-        self.penalty = late_penalties(folder)
+        self.penalty = penalties.configured(folder)
         self.seconds = 0.0
         self.known = record.submission_ids(book, module)
         self.batch: list[tuple[_Task, Version, str, Report]] = []
@@ -277,12 +278,3 @@ class _Writer:
             if source.is_file() and not source.is_symlink():
                 shutil.copyfile(source, copied)
                 os.chmod(copied, 0o444)
-
-
-def late_penalties(folder: ClassFolder) -> record.Penalty:
-    """The late penalty that nbgrader's configuration asks for."""
-    from nbgrader.preprocessors import AssignLatePenalties
-
-    step = AssignLatePenalties(parent=folder.app)
-    step.init_plugin()
-    return step.plugin_inst.late_submission_penalty

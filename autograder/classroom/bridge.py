@@ -17,7 +17,7 @@ from nbgrader.api import Gradebook
 from nbgrader.preprocessors import NbGraderPreprocessor
 
 from autograder import curriculum
-from autograder.classroom import present, record
+from autograder.classroom import present, record, times
 from autograder.classroom.folder import ClassFolder, printable
 from autograder.classroom.reports import Reports, best, extensions, note_recorded, record_of, versions
 from autograder.grading import reading
@@ -185,7 +185,7 @@ def _odd_files(directory: Path, notebook: Path, depth: int) -> Iterator[Path]:
 
 def _is_timestamp(path: Path) -> bool:
     try:
-        record.timestamp(path.read_text(encoding="utf-8")[:200])
+        times.timestamp(path.read_text(encoding="utf-8")[:200])
     except (ValueError, OverflowError, OSError):
         return False
     return True

@@ -11,6 +11,7 @@ from pathlib import Path
 from autograder import curriculum
 from autograder.classroom.engine import Job, grade
 from autograder.classroom.folder import ClassFolder, printable
+from autograder.classroom.times import read_timestamp
 from autograder.errors import UserError
 from autograder.files import write_atomically
 from autograder.grading import reading
@@ -135,14 +136,7 @@ def best(graded: list[tuple[Version, str, Report]]) -> tuple[Version, str, Repor
 
 
 def _version(directory: Path, module: str) -> Version:
-    from autograder.classroom.record import timestamp
-
-    stamp = None
-    with contextlib.suppress(OSError, ValueError, OverflowError):
-        path = directory / "timestamp.txt"
-        if path.is_file() and not path.is_symlink() and path.stat().st_size < 200:
-            stamp = timestamp(path.read_text(encoding="utf-8", errors="replace"))
-    return Version(directory / f"{module}.ipynb", stamp)
+    return Version(directory / f"{module}.ipynb", read_timestamp(directory))
 
 
 def recorded(folder: ClassFolder, module: str) -> Iterator[tuple[str, dict]]:
@@ -173,5 +167,5 @@ def extensions(folder: ClassFolder, module: str) -> dict[str, timedelta]:
     try:
         granted = json.loads(path.read_bytes()).get(module, {})
         return {student: timedelta(days=days) for student, days in granted.items()}
-    except (ValueError, AttributeError, TypeError):
+    except (ValueError, AttributeError, TypeError, OverflowError):
         raise UserError(f"{path} is damaged; mend or delete it") from None

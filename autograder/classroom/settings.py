@@ -28,5 +28,5 @@ def configure(c: Config, folder: Path) -> None:
     c.GenerateFeedback.preprocessors = ["autograder.classroom.feedback.ReadGrades"]
 
     c.ExchangeFactory.collect = "autograder.classroom.collect.CarefulCollect"
-    c.ZipCollectApp.extractor_plugin = "autograder.classroom.collect.CarefulExtractor"
+    c.ZipCollectApp.extractor_plugin = "autograder.classroom.unpack.CarefulExtractor"
     c.ZipCollectApp.collector_plugin = "autograder.classroom.collect.PlatformCollector"

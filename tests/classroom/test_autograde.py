@@ -150,7 +150,7 @@ def test_manual_score_survives_and_is_looked_at_again_only_after_a_change(folder
 
 
 def test_best_of_a_students_submissions(folder, answer, hand_in, grade, scores):
-    from autograder.classroom.collect import keep_version
+    from autograder.classroom.versions import keep_version
 
     folder.set_options(resubmissions="best")
     hand_in("ada", answer("passed"), stamp="2026-01-01 12:00:00 UTC")
