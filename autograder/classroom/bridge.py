@@ -12,15 +12,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from nbconvert.exporters import NotebookExporter
-from nbformat import NotebookNode, from_dict
+from nbformat import from_dict
 from nbgrader.api import Gradebook
 from nbgrader.preprocessors import NbGraderPreprocessor
 
 from autograder import curriculum
-from autograder.classroom import present, record, times
+from autograder.classroom import present, times
+from autograder.classroom.entering import Graded, enter
 from autograder.classroom.folder import ClassFolder, printable
-from autograder.classroom.reports import Reports, best, extensions, note_recorded, record_of, versions
-from autograder.grading import reading
+from autograder.classroom.reports import Reports, best, versions
 
 KEPT = ("timestamp.txt", "submission_secret.txt")  # nbgrader's own; feedback is released with them
 MAX_EXTRA = 32 * 2**20  # bytes of any file besides the notebook
@@ -41,10 +41,11 @@ def released(folder: ClassFolder, module: str) -> dict:
     return notebook
 
 
-def choose(folder: ClassFolder, reports: Reports, student: str, module: str):
-    """The version of a submission that counts, its key and its Report."""
-    found = versions(folder, student, module)
-    return best([(version, *reports.get(version.path, module)) for version in found])
+def choose(folder: ClassFolder, student: str, module: str) -> Graded:
+    """The version of a submission that counts, with its key and its Report."""
+    reports, found = Reports(folder), versions(folder, student, module)
+    chosen = best([(version, *reports.get(version, module)) for version in found])
+    return Graded(student, *chosen, current=found[-1].digest)
 
 
 class SubmissionExporter(NotebookExporter):
@@ -69,43 +70,25 @@ class SubmissionExporter(NotebookExporter):
 
 
 class Present(NbGraderPreprocessor):
-    """Sanitise: set the submission's answers into the released notebook."""
+    """Sanitise: the released notebook stands in for the submission, which is read once, by the next step."""
 
     def preprocess(self, nb, resources):
         folder, where = resources["lsml"]["folder"], resources["nbgrader"]
-        version, *others = versions(folder, where["student"], where["assignment"])
-        if others:
-            version, _, _ = choose(folder, Reports(folder), where["student"], where["assignment"])
-        try:
-            submitted = reading.read(version.path)
-        except reading.Unreadable:
-            submitted = None
-        return from_dict(present.present(released(folder, where["assignment"]), submitted)), resources
+        return from_dict(present.present(released(folder, where["assignment"]), None)), resources
 
 
 class SaveReport(NbGraderPreprocessor):
-    """Autograde: the Report's scores and sentences into the gradebook, its verdicts into the notebook."""
+    """Autograde: the Report into the gradebook, the student's answers and the verdicts into the notebook."""
 
     def preprocess(self, nb, resources):
         folder, where = resources["lsml"]["folder"], resources["nbgrader"]
         student, module = where["student"], where["assignment"]
-        version, key, report = choose(folder, Reports(folder), student, module)
-        before = record_of(folder, module, student).get("key")
-        entry = record.Entry(
-            student,
-            report,
-            version.timestamp,
-            frozenset(present.answered(nb)),
-            changed=before not in (None, key),
-            extension=extensions(folder, module).get(student),
-        )
+        graded = choose(folder, student, module)
         with Gradebook(where["db_url"], folder_course(self)) as book:
-            ids = record.write(book, module, [entry])
-        present.annotate(nb, report, key)
-        note_recorded(folder, module, student, key, ids[student], version.timestamp)
-        for note in report.notes:
+            (notebook,) = enter(folder, book, module, released(folder, module), [graded])
+        for note in graded.report.notes:
             self.log.warning("%s: %s", student, note)
-        return from_dict(nb) if not isinstance(nb, NotebookNode) else nb, resources
+        return from_dict(notebook), resources
 
 
 def folder_course(step: NbGraderPreprocessor) -> str:

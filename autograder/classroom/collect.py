@@ -28,6 +28,7 @@ from autograder.grading.rebuild import module_of
 
 MAX_LOOKED_INTO = 20  # notebooks of one student, to find the one that is of the module
 
+
 @dataclass(frozen=True)
 class Collected:
     """Whose work came in, whose was there already, and a line for what was refused or must be known."""
@@ -111,6 +112,7 @@ def collect_download(
     archive = folder.path / "downloaded" / module / "archive"
     shutil.rmtree(archive.parent, ignore_errors=True)
     app = ZipCollectApp(parent=folder.app, coursedir=folder.app.coursedir, force=True)
+    app.log.setLevel("ERROR")  # its own lines would hide ours
     app.coursedir.assignment_id = module
     try:
         lines = fill_archive(source, archive)
@@ -174,8 +176,8 @@ class PlatformCollector(FileNameCollectorPlugin):
             chosen[str(one.path)] = {"student_id": student, "file_id": module, "timestamp": stamp}
         if untimed:
             self.lines.append(
-                f"{untimed} of {len(by_student)} submissions came without a time (Canvas and Moodle give none) and count "
-                "as handed in in time; --times FILE.csv says when they came"
+                f"{untimed} of {len(by_student)} submissions came without a time (Canvas and Moodle give none) and "
+                "count as handed in in time; --times FILE.csv says when they came"
             )
         note_collection(folder, module, self.taken)
         return chosen

@@ -60,7 +60,8 @@ def read_times(path: Path, people: People, local: tzinfo) -> dict[str, datetime]
     kinds = {"id": "id", "email": "email", "lms_user_id": "lms", "name": "name"}
     found: dict[str, datetime] = {}
     for where, fields in _rows(path, titles, ("time",)):
-        fields["name"] = fields.get("name") or f"{fields.get('first_name') or ''} {fields.get('last_name') or ''}".strip()
+        parts = filter(None, (fields.get("first_name"), fields.get("last_name")))
+        fields["name"] = fields.get("name") or " ".join(parts)
         if not fields["time"] or fields["time"] == "-":
             continue
         asked = [(kind, fields[column]) for column, kind in kinds.items() if fields.get(column)]

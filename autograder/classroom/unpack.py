@@ -13,6 +13,7 @@ import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -87,7 +88,7 @@ class CarefulExtractor(ExtractorPlugin):
                 loose.append((name.relative_to(GIVEN) if name.parts[0] == GIVEN else name, path))
         listed = {name.parent: metadata(path.read_bytes()) for name, path in loose if name.name == METADATA}
         for name, path in loose:
-            self._take(name, lambda path=path: open(path, "rb"), listed)
+            self._take(name, partial(open, path, "rb"), listed)
 
     def _known(self, name: PurePosixPath) -> bool:
         try:
@@ -107,7 +108,7 @@ class CarefulExtractor(ExtractorPlugin):
                             raise UserError(f"{METADATA} in {printable(path.name)} is larger than it can be")
                         listed[name.parent] = metadata(archive.read(member))
                 for name, member in named:
-                    self._take(name, lambda member=member: archive.open(member), listed, _is_link(member))
+                    self._take(name, partial(archive.open, member), listed, _is_link(member))
         except UserError:
             raise
         except Exception as error:
@@ -200,7 +201,7 @@ class CarefulExtractor(ExtractorPlugin):
                             raise Refused("is a link or leads out of the archive; it was not collected")
                         if _is_archive(inner):
                             raise Refused("is an archive within an archive; it was not unpacked")
-                        self._keep(upload, inner.name, lambda member=member: archive.open(member))
+                        self._keep(upload, inner.name, partial(archive.open, member))
                     except Refused as refusal:
                         self._refuse(upload.student, name / inner.name, refusal)
         except Exception as error:  # the student made these bytes, so whatever zipfile says of them is theirs
@@ -214,9 +215,10 @@ class _Bounded(io.BufferedReader):
     """zipfile reads an archive's table of contents at once, however long it says that it is."""
 
     def read(self, size: int | None = -1) -> bytes:
-        if size is None or size < 0 or size > MAX_DIRECTORY:
+        content = super().read(MAX_DIRECTORY + 1 if size is None or size < 0 else min(size, MAX_DIRECTORY + 1))
+        if len(content) > MAX_DIRECTORY:
             raise zipfile.BadZipFile("it lists too many files")
-        return super().read(size)
+        return content
 
 
 def _ours(error: Exception) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from autograder import curriculum
 from autograder.classroom import autograde as grading
-from autograder.classroom import reports
+from autograder.classroom import entering, reports
 from autograder.classroom.reports import ReportStore
 from autograder.errors import UserError
 
@@ -74,7 +74,7 @@ def test_kill_while_writing_is_mended(folder, answer, hand_in, grade, scores, mo
     for number in range(4):
         hand_in(f"s{number}", answer(mse_loss=f"passed {number}"))
     with monkeypatch.context() as patched:
-        target = {"autograded": grading._Writer, "database": grading.record, "recorded": grading}[moment]
+        target = {"autograded": grading._Writer, "database": entering.record, "recorded": entering}[moment]
         name = {"autograded": "_put", "database": "write", "recorded": "note_recorded"}[moment]
         real, calls = getattr(target, name), []
 

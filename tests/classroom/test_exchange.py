@@ -41,7 +41,7 @@ def test_there_and_back(capsys, monkeypatch, tmp_path, student):
     monkeypatch.setattr(engine, "grade_dict", lambda job: fake_report(job).to_dict())
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
     at = tmp_path / "class"
-    assert cli.main(["class", "new", str(at), "--exchange", str(student.exchange)]) == 0
+    assert cli.main(["class", "new", str(at), "--course", "lsml", "--exchange", str(student.exchange)]) == 0
     status, out, _ = lsml(capsys, "release", "01", "-C", at)
     assert status == 0
     assert "students can fetch it" in out
