@@ -9,6 +9,7 @@ import contextlib
 import gc
 import logging
 import os
+import signal
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -162,17 +163,18 @@ class DaskEngine:
         stack.enter_context(dask.config.set(CONFIG))
         if self.scheduler is None:
             try:
-                cluster = stack.enter_context(
-                    LocalCluster(
-                        n_workers=self._wanted or os.cpu_count() or 1,
-                        threads_per_worker=1,
-                        processes=True,
-                        host="127.0.0.1",
-                        dashboard_address="127.0.0.1:0",
-                        security=Security.temporary(),
-                        silence_logs="CRITICAL",
+                with _without_interrupts():
+                    cluster = stack.enter_context(
+                        LocalCluster(
+                            n_workers=self._wanted or os.cpu_count() or 1,
+                            threads_per_worker=1,
+                            processes=True,
+                            host="127.0.0.1",
+                            dashboard_address="127.0.0.1:0",
+                            security=Security.temporary(),
+                            silence_logs="CRITICAL",
+                        )
                     )
-                )
                 return Client(cluster)
             except (OSError, RuntimeError, TimeoutError) as error:
                 why = type(error).__name__
@@ -197,6 +199,20 @@ class DaskEngine:
         for worker, there in self._client.run(fingerprint).items():
             if there != here:
                 raise UserError(f"the Dask worker {worker} has another version of the course or its packages than this")
+
+
+@contextlib.contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Ctrl-C reaches every process of a terminal; what is started here never sees it, and is ended by this process.
+
+    The threads and processes of the cluster inherit the mask, workers that are started later too. An interrupt that
+    comes meanwhile is delivered at the end.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ import secrets
 import socket
 import sys
 import time
+import unicodedata
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -51,8 +52,11 @@ c.LateSubmissionPlugin.penalty_method = "none"
 
 
 def printable(text: object) -> str:
-    """A file's name for a terminal: what could move the cursor or hide is written out."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in _encodable(str(text)))
+    """A name for a terminal: what could move the cursor or hide is written out."""
+    return "".join(
+        c if c.isprintable() or unicodedata.category(c) == "Zs" else c.encode("unicode_escape").decode()
+        for c in _encodable(str(text))
+    )
 
 
 def _encodable(text: str) -> str:

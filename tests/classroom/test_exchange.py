@@ -53,7 +53,7 @@ def test_there_and_back(capsys, monkeypatch, tmp_path, student):
     student("submit", MODULE)
 
     status, out, _ = lsml(capsys, "collect", "01", "-C", at)
-    assert "1 students have handed in" in out
+    assert "submitted/ has that of 1 student" in out
     me = getpass.getuser()
     folder = ClassFolder(at)
     assert folder.submitted(MODULE) == [me]
