@@ -14,6 +14,7 @@ import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -208,6 +209,7 @@ def _without_interrupts() -> Iterator[None]:
     The threads and processes of the cluster inherit the mask, workers that are started later too. An interrupt that
     comes meanwhile is delivered at the end.
     """
+    resource_tracker.ensure_running()  # multiprocessing starts it at the first process, and unblocks the signal then
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

@@ -62,9 +62,8 @@ def take_back(folder: ClassFolder, module: str) -> Iterator[str]:
         if earlier:
             yield f"{student}: what was there before is back; `lsml autograde {module}` grades it"
             continue
-        with folder.gradebook() as book:
-            with contextlib.suppress(MissingEntry):
-                book.remove_submission(module, student)
+        with folder.gradebook() as book, contextlib.suppress(MissingEntry):
+            book.remove_submission(module, student)
         for name in MADE:
             shutil.rmtree(folder.path / name / student / module, ignore_errors=True)
         (folder.private / "recorded" / module / f"{student}.json").unlink(missing_ok=True)
