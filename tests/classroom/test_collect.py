@@ -1,7 +1,9 @@
 """What learning platforms export comes in under the right name, and nothing else comes in."""
 
+import contextlib
 import io
 import os
+import random
 import stat
 import zipfile
 from datetime import UTC, datetime
@@ -271,6 +273,50 @@ def test_one_upload_stops_nobody_elses(class_with_roster, tmp_path, monkeypatch,
     assert len(found.lines) < 20
     assert all(len(line) < 600 and line.isprintable() for line in found.lines)
     assert not (class_with_roster.path / "downloaded" / MODULE).exists()
+
+
+def mutated(content: bytes, rng: random.Random) -> bytes:
+    """A few bytes changed, cut out, doubled, or the end lost."""
+    changed = bytearray(content)
+    for _ in range(rng.randint(1, 8)):
+        start = rng.randrange(len(changed) or 1)
+        end = min(len(changed), start + rng.choice((1, 2, 4, 30, 300)))
+        kind = rng.randrange(4)
+        if kind == 0:
+            changed[start:end] = rng.randbytes(end - start)
+        elif kind == 1:
+            del changed[start:end]
+        elif kind == 2:
+            changed[start:start] = changed[start:end]
+        elif kind == 3 and rng.random() < 0.2:
+            del changed[start:]
+    return bytes(changed)
+
+
+def test_fuzzed_archives_of_students(class_with_roster, tmp_path):
+    rng = random.Random(7)
+    whole = [
+        zipped({f"deep/{MODULE}.ipynb": notebook("x"), "b.ipynb": notebook("y")}, method)
+        for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+    ]
+    members = {f"brookbayben_12_{n}_w.zip": mutated(rng.choice(whole), rng) for n in range(500)}
+    members |= {"adlerada_11_900_a.ipynb": notebook("ada"), "costacleo_13_900_c.ipynb": notebook("cleo")}
+    found = collect_download(class_with_roster, MODULE, archive(tmp_path / "all.zip", members))
+    assert {"ada", "cleo"} <= set(found.students)
+    assert len(found.lines) < 20
+
+
+def test_fuzzed_archives_of_platforms(class_with_roster, tmp_path):
+    """What a platform's archive says wrongly is one line, or left out; never a traceback."""
+    rng = random.Random(8)
+    inner = zipped({f"{MODULE}.ipynb": notebook("x")})
+    whole = zipped({"adlerada_11_900_a.ipynb": notebook("a"), "brookbayben_12_1_w.zip": inner, METADATA: GRADESCOPE})
+    for number in range(25):
+        path = tmp_path / f"{number}.zip"
+        path.write_bytes(mutated(whole, rng))
+        with contextlib.suppress(UserError):
+            collect_download(class_with_roster, MODULE, path)
+    assert set(class_with_roster.submitted(MODULE)) <= {"ada", "ben"}
 
 
 def test_gradescope_list_that_cannot_be_read(class_with_roster, tmp_path):

@@ -339,7 +339,7 @@ def test_status_shows_what_was_handed_in_again_and_whole_names(capsys, folder, a
     assert "handed in again" in ada
     assert "again" not in ben
     assert MODULE in out
-    status, out, _ = lsml(capsys, "export", "-C", folder.path, "--output", folder.path / "x.csv")
+    _, out, _ = lsml(capsys, "export", "-C", folder.path, "--output", folder.path / "x.csv")
     assert "1 score left blank" in out
 
 

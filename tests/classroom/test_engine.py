@@ -182,8 +182,7 @@ def test_killed_command_leaves_no_process_behind(tmp_path):
     script = textwrap.dedent(
         """
         import sys, time
-        from autograder.classroom import scratch
-from autograder.classroom.engine import DaskEngine, Job
+        from autograder.classroom.engine import DaskEngine, Job
         def main():
             engine = DaskEngine(workers=1).__enter__()
             engine._start()
