@@ -7,22 +7,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from time import monotonic
 
-from autograder.classroom import bridge, present, record
+from autograder.classroom import bridge, penalties, present, record
+from autograder.classroom.entering import Graded, enter
 from autograder.classroom.folder import ClassFolder
-from autograder.classroom.reports import (
-    Reports,
-    Version,
-    best,
-    extensions,
-    note_recorded,
-    record_of,
-    versions,
-)
+from autograder.classroom.reports import Reports, Version, best, record_of, refused, versions
 from autograder.errors import UserError
 from autograder.files import write_atomically
 from autograder.grading.report import Report
 
 BATCH = 100  # submissions in one transaction
+BATCH_BYTES = 64 * 2**20  # of notebooks that wait in memory to be written
 BATCH_SECONDS = 2.0  # and no longer than this, so that a kill costs little
 
 
@@ -96,8 +90,9 @@ class _Task:
     def complete(self) -> bool:
         return all(key in self.reports for _, key in self.found)
 
-    def chosen(self) -> tuple[Version, str, Report]:
-        return best([(version, key, self.reports[key]) for version, key in self.found])
+    def graded(self) -> Graded:
+        chosen = best([(version, key, self.reports[key]) for version, key in self.found])
+        return Graded(self.student, *chosen, current=self.found[-1][0].digest)
 
 
 def plan(folder: ClassFolder, modules: Iterable[str], students: Iterable[str] | None) -> dict[str, list[str]]:
@@ -142,13 +137,14 @@ def autograde(
                 summary.add(outcome)
                 tell(outcome)
             summary.writing += writer.seconds
+        penalties.renew(folder, book, planned)
     summary.seconds = monotonic() - started
     return summary
 
 
 def _task(folder: ClassFolder, reports: Reports, student: str, module: str) -> _Task:
     notes = tuple(bridge.set_aside(folder.path / "submitted" / student / module))
-    found = [(version, reports.key(version.path, module)) for version in versions(folder, student, module)]
+    found = [(version, reports.key(version, module)) for version in versions(folder, student, module)]
     return _Task(student, module, found, notes)
 
 
@@ -170,17 +166,13 @@ def _graded(tasks: Iterator[_Task], reports: Reports, engine, force: bool) -> It
     for task in tasks:
         for version, key in task.found:
             kept = None if force and key not in fresh else reports.store.get(key)
-            if kept is not None:
-                task.reports[key] = kept
+            if (found := refused(version, task.module) or kept) is not None:
+                task.reports[key] = found
                 continue
             task.cached = False
             if key not in waiting:
-                job = reports.job(version.path, key, task.module, None if force else task.student)
-                if isinstance(job, Report):  # nothing that a grader could open
-                    task.reports[key] = job
-                    continue
-                waiting[key], parts[key] = [], reports.exercise_keys(version.path, task.module)
-                engine.submit(job)
+                waiting[key], parts[key] = [], reports.exercise_keys(version, task.module)
+                engine.submit(reports.job(version, key, task.module, None if force else task.student))
             waiting[key].append(task)
         if task.complete:
             yield task
@@ -196,88 +188,59 @@ class _Writer:
     def __init__(self, folder: ClassFolder, module: str, book, force: bool):
         self.folder, self.module, self.book, self.force = folder, module, book, force
         self.released = bridge.released(folder, module)
-        self.extensions = extensions(folder, module)
-        self.penalty = late_penalties(folder)
+        self.penalty = penalties.configured(folder)
         self.seconds = 0.0
         self.known = record.submission_ids(book, module)
-        self.batch: list[tuple[_Task, Version, str, Report]] = []
+        self.batch: list[tuple[_Task, Graded]] = []
+        self.bytes = 0
         self.since = monotonic()
 
     def add(self, task: _Task) -> Iterator[Outcome]:
         """Take a graded submission; what was written because of it."""
-        version, key, report = task.chosen()
-        if not self.force and self._is_recorded(task.student, version, key):
-            yield self._outcome(task, report, written=False)
+        graded = task.graded()
+        if not self.force and self._is_recorded(graded):
+            yield self._outcome(task, graded.report, written=False)
             return
-        self.batch.append((task, version, key, report))
-        if len(self.batch) >= BATCH or monotonic() - self.since > BATCH_SECONDS:
+        self.batch.append((task, graded))
+        self.bytes += len(graded.version.content or b"")
+        if len(self.batch) >= BATCH or self.bytes > BATCH_BYTES or monotonic() - self.since > BATCH_SECONDS:
             yield from self.flush()
 
     def flush(self) -> Iterator[Outcome]:
         """Write what is waiting."""
         started = monotonic()
-        batch, self.batch = self.batch, []
-        entries = []
-        for task, version, key, report in batch:
-            notebook = self._notebook(version, report, key)
-            before = record_of(self.folder, self.module, task.student).get("key")
-            entries.append(
-                record.Entry(
-                    task.student,
-                    report,
-                    version.timestamp,
-                    frozenset(present.answered(notebook)),
-                    changed=before not in (None, key),
-                    extension=self.extensions.get(task.student),
-                )
-            )
-            self._put(task.student, version, present.dumps(notebook))
-        if batch:
-            self.known |= record.write(self.book, self.module, entries, self.penalty)
-        for task, version, key, _ in batch:
-            note_recorded(self.folder, self.module, task.student, key, self.known[task.student], version.timestamp)
+        batch, self.batch, self.bytes = self.batch, [], 0
+        entered = [graded for _, graded in batch]
+        enter(self.folder, self.book, self.module, self.released, entered, self.penalty, self._put)
         self.since = monotonic()
         self.seconds += self.since - started
-        for task, _, _, report in batch:
-            yield self._outcome(task, report, written=True)
+        for task, graded in batch:
+            yield self._outcome(task, graded.report, written=True)
 
     def _outcome(self, task: _Task, report: Report, written: bool) -> Outcome:
         return Outcome(task.student, self.module, report, task.cached, written, task.notes)
 
-    def _is_recorded(self, student: str, version: Version, key: str) -> bool:
-        noted = record_of(self.folder, self.module, student)
-        stamp = version.timestamp.isoformat(" ") if version.timestamp else None
+    def _is_recorded(self, graded: Graded) -> bool:
+        noted = record_of(self.folder, self.module, graded.student)
+        stamp = graded.version.timestamp.isoformat(" ") if graded.version.timestamp else None
         return (
-            noted.get("key") == key
+            noted.get("key") == graded.key
+            and noted.get("current") == graded.current
             and noted.get("timestamp") == stamp
-            and noted.get("submission") == self.known.get(student, "")
-            and self.folder.autograded(student, self.module).is_file()
+            and noted.get("submission") == self.known.get(graded.student, "")
+            and self.folder.autograded(graded.student, self.module).is_file()
         )
 
-    def _notebook(self, version: Version, report: Report, key: str) -> dict:
-        notebook = present.present_file(self.released, version.path, self.module)
-        present.annotate(notebook, report, key)
-        return notebook
-
-    def _put(self, student: str, version: Version, text: str) -> None:
+    def _put(self, graded: Graded, notebook: dict) -> None:
         """Write autograded/STUDENT/MODULE as nbgrader's autograde leaves it."""
-        target = self.folder.autograded(student, self.module)
+        target = self.folder.autograded(graded.student, self.module)
         if target.parent.is_symlink() or target.parent.parent.is_symlink():
             raise UserError(f"{target.parent} is a link; remove it")
-        write_atomically(target, text, mode=0o444)
+        write_atomically(target, present.dumps(notebook), mode=0o444)
         bridge.prune(target.parent, self.module)
         for name in bridge.KEPT:
-            source, copied = version.path.parent / name, target.parent / name
+            source, copied = graded.version.path.parent / name, target.parent / name
             copied.unlink(missing_ok=True)
             if source.is_file() and not source.is_symlink():
                 shutil.copyfile(source, copied)
                 os.chmod(copied, 0o444)
-
-
-def late_penalties(folder: ClassFolder) -> record.Penalty:
-    """The late penalty that nbgrader's configuration asks for."""
-    from nbgrader.preprocessors import AssignLatePenalties
-
-    step = AssignLatePenalties(parent=folder.app)
-    step.init_plugin()
-    return step.plugin_inst.late_submission_penalty

@@ -12,14 +12,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from nbconvert.exporters import NotebookExporter
-from nbformat import NotebookNode, from_dict
+from nbformat import from_dict
 from nbgrader.api import Gradebook
 from nbgrader.preprocessors import NbGraderPreprocessor
 
 from autograder import curriculum
-from autograder.classroom import present, record
+from autograder.classroom import present, times
+from autograder.classroom.entering import Graded, enter
 from autograder.classroom.folder import ClassFolder
-from autograder.classroom.reports import Reports, best, extensions, note_recorded, record_of, versions
+from autograder.classroom.reports import Reports, best, versions
 from autograder.printing import printable
 
 KEPT = ("timestamp.txt", "submission_secret.txt")  # nbgrader's own; feedback is released with them
@@ -41,10 +42,11 @@ def released(folder: ClassFolder, module: str) -> dict:
     return notebook
 
 
-def choose(folder: ClassFolder, reports: Reports, student: str, module: str):
-    """The version of a submission that counts, its key and its Report."""
-    found = versions(folder, student, module)
-    return best([(version, *reports.get(version.path, module)) for version in found])
+def choose(folder: ClassFolder, student: str, module: str) -> Graded:
+    """The version of a submission that counts, with its key and its Report."""
+    reports, found = Reports(folder), versions(folder, student, module)
+    chosen = best([(version, *reports.get(version, module)) for version in found])
+    return Graded(student, *chosen, current=found[-1].digest)
 
 
 class SubmissionExporter(NotebookExporter):
@@ -69,40 +71,25 @@ class SubmissionExporter(NotebookExporter):
 
 
 class Present(NbGraderPreprocessor):
-    """Sanitise: set the submission's answers into the released notebook."""
+    """Sanitise: the released notebook stands in for the submission, which is read once, by the next step."""
 
     def preprocess(self, nb, resources):
         folder, where = resources["lsml"]["folder"], resources["nbgrader"]
-        version, *others = versions(folder, where["student"], where["assignment"])
-        if others:
-            version, _, _ = choose(folder, Reports(folder), where["student"], where["assignment"])
-        module = where["assignment"]
-        return from_dict(present.present_file(released(folder, module), version.path, module)), resources
+        return from_dict(present.present(released(folder, where["assignment"]), None)), resources
 
 
 class SaveReport(NbGraderPreprocessor):
-    """Autograde: the Report's scores and sentences into the gradebook, its verdicts into the notebook."""
+    """Autograde: the Report into the gradebook, the student's answers and the verdicts into the notebook."""
 
     def preprocess(self, nb, resources):
         folder, where = resources["lsml"]["folder"], resources["nbgrader"]
         student, module = where["student"], where["assignment"]
-        version, key, report = choose(folder, Reports(folder), student, module)
-        before = record_of(folder, module, student).get("key")
-        entry = record.Entry(
-            student,
-            report,
-            version.timestamp,
-            frozenset(present.answered(nb)),
-            changed=before not in (None, key),
-            extension=extensions(folder, module).get(student),
-        )
+        graded = choose(folder, student, module)
         with Gradebook(where["db_url"], folder_course(self)) as book:
-            ids = record.write(book, module, [entry])
-        present.annotate(nb, report, key)
-        note_recorded(folder, module, student, key, ids[student], version.timestamp)
-        for note in report.notes:
+            (notebook,) = enter(folder, book, module, released(folder, module), [graded])
+        for note in graded.report.notes:
             self.log.warning("%s: %s", student, note)
-        return from_dict(nb) if not isinstance(nb, NotebookNode) else nb, resources
+        return from_dict(notebook), resources
 
 
 def folder_course(step: NbGraderPreprocessor) -> str:
@@ -182,7 +169,7 @@ def _odd_files(directory: Path, notebook: Path, depth: int) -> Iterator[Path]:
 
 def _is_timestamp(path: Path) -> bool:
     try:
-        record.timestamp(path.read_text(encoding="utf-8")[:200])
+        times.timestamp(path.read_text(encoding="utf-8")[:200])
     except (ValueError, OverflowError, OSError):
         return False
     return True

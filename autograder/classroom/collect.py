@@ -4,117 +4,106 @@ Both go through nbgrader's own collectors, with these classes in its configurati
 size come in: nbgrader copies what a link points to, and unpacks archives of any size.
 """
 
-import re
 import shutil
-import stat
-import unicodedata
 import zipfile
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from fnmatch import fnmatch
-from pathlib import Path, PurePosixPath
+from datetime import datetime, timedelta
+from pathlib import Path
 
 from nbgrader.exchange.default import ExchangeCollect
-from nbgrader.plugins.zipcollect import ExtractorPlugin, FileNameCollectorPlugin
+from nbgrader.plugins.zipcollect import FileNameCollectorPlugin
+from nbgrader.utils import capture_log, temp_attrs
 
+from autograder import curriculum
+from autograder.classroom import record, roster, times
 from autograder.classroom.folder import STUDENT_ID, ClassFolder
+from autograder.classroom.reports import extensions
+from autograder.classroom.unpack import Candidate, fill_archive
+from autograder.classroom.versions import copy_plain, keep_version, note_collection
 from autograder.errors import UserError
 from autograder.grading import reading
+from autograder.grading.rebuild import module_of
 from autograder.printing import printable
 
-MAX_FILE = reading.MAX_BYTES
-MAX_ARCHIVE = 4 * 2**30  # bytes that one archive may unpack to
-MAX_MEMBERS = 200_000
-MAX_DEPTH = 8  # folders in a submission
-METADATA = "submission_metadata.yml"  # Gradescope's list of who handed in what
+MAX_LOOKED_INTO = 20  # notebooks of one student, to find the one that is of the module
+
+
+@dataclass(frozen=True)
+class Collected:
+    """Whose work came in, whose was there already, and a line for what was refused or must be known."""
+
+    students: tuple[str, ...]
+    unchanged: tuple[str, ...]
+    lines: tuple[str, ...]
 
 
 class CarefulCollect(ExchangeCollect):
-    """nbgrader's collect, that keeps earlier versions and copies no links."""
+    """nbgrader's collect, that keeps earlier versions, copies no links and takes the class's students only."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.lines: list[str] = []
+        self.taken: dict[str, Path | None] = {}  # whose submission came in, and the version that it replaced
 
     def copy_files(self):
         folder = ClassFolder(self.coursedir.root)
-        for record in self.src_records:
-            if STUDENT_ID.fullmatch(record["username"]):
-                keep_version(folder, record["username"], self.coursedir.assignment_id)
-        self.src_records = [record for record in self.src_records if STUDENT_ID.fullmatch(record["username"])]
+        module = self.coursedir.assignment_id
+        listed = roster.listed(folder)
+        wanted = []
+        for found in self.src_records:
+            student = found["username"]
+            if not STUDENT_ID.fullmatch(student):
+                self.lines.append(f"{printable(student)!r} cannot be a student's id; nothing of theirs was collected")
+            elif listed and student not in listed:
+                self.lines.append(f"{student} is not in the roster and was not collected; add them to roster.csv")
+            else:
+                wanted.append(found)
+        if wanted and not listed:
+            self.lines.append("this class has no roster, so whoever handed something in was collected")
+        self.src_records = wanted
+        kept = {found["username"]: keep_version(folder, found["username"], module) for found in wanted}
         super().copy_files()
+        for student, version in kept.items():
+            if student not in self.taken and version is not None:
+                shutil.rmtree(version)  # it is still the current one
+        self.taken = {student: kept[student] for student in self.taken}
+        note_collection(folder, module, self.taken)
 
     def do_copy(self, src, dest, log=None):
+        student = Path(dest).parent.name
+        self.taken[student] = None
         for line in copy_plain(Path(src), Path(dest), self.coursedir.ignore):
-            self.log.warning("%s: %s", src, line)
+            self.lines.append(f"{student}: {line}")
 
 
-def copy_plain(source: Path, target: Path, ignore: Iterable[str] = ()) -> list[str]:
-    """Copy a submission's regular files; a line for each thing that was refused."""
-    refused = []
-
-    def copy(here: Path, there: Path, depth: int) -> None:
-        there.mkdir(parents=True, exist_ok=True)
-        for path in sorted(here.iterdir()):
-            if any(fnmatch(path.name, pattern) for pattern in ignore):
-                continue
-            status = path.lstat()
-            if stat.S_ISDIR(status.st_mode) and depth < MAX_DEPTH:
-                copy(path, there / path.name, depth + 1)
-                continue
-            try:
-                content = reading.read_bytes(path)
-            except reading.Unreadable as refusal:
-                refused.append(f"{printable(path.relative_to(source))} {refusal}; it was not collected")
-            else:
-                (there / path.name).write_bytes(content)
-
-    if source.is_symlink():
-        return [f"{printable(source.name)} is a link; it was not collected"]
-    copy(source, target, 0)
-    return refused
-
-
-def keep_version(folder: ClassFolder, student: str, module: str) -> None:
-    """Keep what a student handed in before, where the best version counts and because nothing is to be lost."""
-    current = folder.submission(student, module).parent
-    if current.is_symlink() or not current.is_dir():
-        return
-    stamp = _stamp_text(current)
-    kept = folder.private / "versions" / student / module / stamp
-    if not kept.exists():
-        copy_plain(current, kept)
-
-
-def _stamp_text(directory: Path) -> str:
-    """A folder name for a version: its time, or where nobody wrote it down, that of its file."""
-    try:
-        text = (directory / "timestamp.txt").read_text(encoding="utf-8")[:40].strip()
-    except (OSError, UnicodeDecodeError):
-        newest = max((path.lstat().st_mtime for path in directory.iterdir()), default=0.0)
-        text = datetime.fromtimestamp(newest, UTC).isoformat(" ")
-    return re.sub(r"[^0-9A-Za-z:+.-]", "_", text) or "unknown"
-
-
-def collect_exchange(folder: ClassFolder, module: str) -> None:
+def collect_exchange(folder: ClassFolder, module: str) -> Collected:
     """Collect a module from nbgrader's exchange. UserError where the class has none, or it cannot be used."""
     from autograder.classroom.release import why
 
     if not folder.app.config.get("Exchange", {}).get("root"):
         raise UserError("this class has no exchange; give the file or folder of submissions with --from")
-    result = folder.api.collect(module, update=True)
+    coursedir = folder.app.coursedir
+    with temp_attrs(coursedir, assignment_id=module):
+        collector = folder.api.exchange.Collect(
+            coursedir=coursedir, authenticator=folder.api.authenticator, parent=folder.api
+        )
+        collector.update = True
+        result = capture_log(collector)
     if not result["success"]:
         raise UserError(f"{module} was not collected: {why(result)}")
+    return Collected(tuple(sorted(collector.taken)), (), tuple(collector.lines))
 
 
-@dataclass(frozen=True)
-class Collected:
-    """What came in, whose file it was not clear, and what was refused."""
+def collect_download(
+    folder: ClassFolder, module: str, source: Path, came: Mapping[str, datetime] | None = None
+) -> Collected:
+    """Collect an archive or folder as Canvas, Moodle or Gradescope export it, through nbgrader's zip collector.
 
-    students: tuple[str, ...]
-    lines: tuple[str, ...]
-
-
-def collect_download(folder: ClassFolder, module: str, source: Path) -> Collected:
-    """Collect an archive or folder as Canvas, Moodle or Gradescope export it, through nbgrader's zip collector."""
+    `came`: when students handed in (UTC), where the platform does not say it. UserError where the source cannot be
+    read or holds nothing.
+    """
     from nbgrader.apps.zipcollectapp import ZipCollectApp
 
     if not source.exists():
@@ -123,16 +112,14 @@ def collect_download(folder: ClassFolder, module: str, source: Path) -> Collecte
         raise UserError(f"{source} is neither a zip archive nor a folder")
     archive = folder.path / "downloaded" / module / "archive"
     shutil.rmtree(archive.parent, ignore_errors=True)
-    archive.mkdir(parents=True)
-    if source.is_dir():
-        lines = copy_plain(source, archive)
-    else:
-        shutil.copyfile(source, archive / "submissions.zip")
-        lines = []
     app = ZipCollectApp(parent=folder.app, coursedir=folder.app.coursedir, force=True)
+    app.log.setLevel("ERROR")  # its own lines would hide ours
     app.coursedir.assignment_id = module
     try:
+        lines = fill_archive(source, archive)
         app.init_plugins()
+        collector, extractor = app.collector_plugin_inst, app.extractor_plugin_inst
+        collector.came = came or {}
         app.extract_archive_files()
         app.process_extracted_files()
     except SystemExit:
@@ -140,87 +127,21 @@ def collect_download(folder: ClassFolder, module: str, source: Path) -> Collecte
     finally:
         app.coursedir.assignment_id = ""
         shutil.rmtree(archive.parent, ignore_errors=True)
-    collector, extractor = app.collector_plugin_inst, app.extractor_plugin_inst
-    if not collector.taken and not (lines or collector.lines or extractor.lines):
+    lines += [*extractor.lines, *collector.lines]
+    if not collector.taken and not collector.unchanged and not lines:
         raise UserError(f"{source} holds no notebooks")
-    return Collected(tuple(sorted(collector.taken)), (*lines, *extractor.lines, *collector.lines))
-
-
-class CarefulExtractor(ExtractorPlugin):
-    """Unpacks notebooks from archives, and archives in them once more; no links, no escapes, no bombs."""
-
-    def __init__(self, **options):
-        super().__init__(**options)
-        self.lines: list[str] = []
-        self._left = MAX_ARCHIVE
-
-    def extract(self, archive_path: str, extracted_path: str) -> None:
-        """Unpack or copy every file of the archive folder, in its own subfolder."""
-        top = Path(archive_path)
-        for path in sorted(top.rglob("*")):
-            target = Path(extracted_path) / path.relative_to(top)
-            if path.is_symlink() or not path.is_file():
-                continue
-            if path.suffix == ".zip":
-                self._unpack(path, target.parent, nested=False)
-            elif _wanted(path.name):
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(path, target)
-
-    def _unpack(self, path: Path, target: Path, nested: bool) -> None:
-        try:
-            with zipfile.ZipFile(path) as archive:
-                members = archive.infolist()
-                if len(members) > MAX_MEMBERS:
-                    raise UserError(f"{path.name} has {len(members):,} files, where {MAX_MEMBERS:,} are allowed")
-                for member in members:
-                    self._take(archive, member, target, nested)
-        except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, EOFError) as error:
-            if not nested:
-                raise UserError(f"{printable(path.name)} cannot be unpacked: {error}") from None
-            self.lines.append(f"{printable(path.name)} cannot be unpacked: {error}")
-
-    def _take(self, archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path, nested: bool) -> None:
-        name = PurePosixPath(member.filename.replace("\\", "/"))
-        inner = name.suffix == ".zip" and not nested
-        if member.is_dir() or not (inner or _wanted(name.name)):
-            return
-        if stat.S_ISLNK(member.external_attr >> 16) or name.is_absolute() or ".." in name.parts:
-            self.lines.append(f"{member.filename!r} is a link or leads out of the archive; it was not collected")
-            return
-        limit = MAX_ARCHIVE if inner else MAX_FILE
-        destination = target.joinpath(*name.parts)
-        destination.parent.mkdir(parents=True, exist_ok=True)
-        # What a member says about its size may be a lie, so what comes out is counted.
-        size = 0
-        with archive.open(member) as stream, open(destination, "wb") as file:
-            while block := stream.read(2**20):
-                size += len(block)
-                self._left -= len(block)
-                if size > limit or self._left < 0:
-                    break
-                file.write(block)
-        if size > limit or self._left < 0:
-            destination.unlink()
-            if self._left < 0:
-                raise UserError(f"the archive unpacks to more than {MAX_ARCHIVE // 2**30} GB")
-            self.lines.append(f"{member.filename!r} is larger than {MAX_FILE // 2**20} MB; it was not collected")
-        elif inner:
-            self._unpack(destination, destination.with_suffix(""), nested=True)
-            destination.unlink()
-
-
-def _wanted(name: str) -> bool:
-    return (name.endswith(".ipynb") or name == METADATA) and not name.startswith("._")
+    return Collected(tuple(sorted(collector.taken)), tuple(sorted(collector.unchanged)), tuple(lines))
 
 
 class PlatformCollector(FileNameCollectorPlugin):
-    """Tells from a file's place and name whose it is, by the conventions of each platform and the class's roster."""
+    """Of the notebooks that each student uploaded, the one that is their submission."""
 
     def __init__(self, **options):
         super().__init__(**options)
         self.lines: list[str] = []
-        self.taken: set[str] = set()
+        self.taken: dict[str, Path | None] = {}  # whose submission came in, and the version that it replaced
+        self.unchanged: set[str] = set()
+        self.came: Mapping[str, datetime] = {}
         self._chosen: dict[str, dict] | None = None
 
     def collect(self, submitted_file: str) -> dict | None:
@@ -230,130 +151,68 @@ class PlatformCollector(FileNameCollectorPlugin):
         return self._chosen.get(submitted_file)
 
     def _choose(self) -> dict[str, dict]:
-        """Of all that was extracted, the one file of each student that counts."""
         app = self.parent
         folder = ClassFolder(app.coursedir.root)
         module = app.coursedir.assignment_id
-        top = Path(app._format_collect_path(app.extracted_directory))
         with folder.gradebook() as book:
-            people = People(book.students)
-        best: dict[str, tuple[tuple, Path, datetime | None]] = {}
-        for path in sorted(top.rglob("*.ipynb")):
-            if ".ipynb_checkpoints" in path.parts or "__MACOSX" in path.parts:
+            due = record.find_notebook(book, module).assignment.duedate
+        by_student: dict[str, list[Candidate]] = defaultdict(list)
+        for candidate in app.extractor_plugin_inst.candidates:
+            by_student[candidate.upload.student].append(candidate)
+        granted = extensions(folder, module)
+        chosen, untimed = {}, 0
+        for student, candidates in sorted(by_student.items()):
+            one = self._of_the_module(module, candidates)
+            if one is None:
                 continue
-            found = whose(path.relative_to(top), people, top)
-            if isinstance(found, str):
-                self.lines.append(f"{printable(path.relative_to(top))}: {found}; it was not collected")
+            stamp = self.came.get(student, one.upload.time)
+            if stamp is None and one.upload.late and due is not None:
+                stamp = due + granted.get(student, timedelta()) + timedelta(seconds=1)
+                self.lines.append(f"{student}: Canvas says late and not when; counted as one second late")
+            untimed += stamp is None
+            if _is_there(folder, student, module, one.path, stamp):
+                self.unchanged.add(student)
                 continue
-            student, rank, stamp = found
-            # A file with the module's name before any other, then the latest.
-            order = (module in path.name, rank)
-            if student not in best or order > best[student][0]:
-                best[student] = order, path, stamp
-        chosen = {}
-        for student, (_, path, stamp) in best.items():
-            keep_version(folder, student, module)
-            chosen[str(path)] = {"student_id": student, "file_id": module, "timestamp": stamp}
-        self.taken = set(best)
+            self.taken[student] = keep_version(folder, student, module)
+            chosen[str(one.path)] = {"student_id": student, "file_id": module, "timestamp": stamp}
+        if untimed:
+            self.lines.append(
+                f"{untimed} of {len(by_student)} submissions came without a time (Canvas and Moodle give none) and "
+                "count as handed in in time; --times FILE.csv says when they came"
+            )
+        note_collection(folder, module, self.taken)
         return chosen
 
-
-class People:
-    """The class's roster, by everything that a platform may know a student by."""
-
-    def __init__(self, students):
-        self._by: dict[tuple[str, str], set[str]] = defaultdict(set)
-        for student in students:
-            first, last = student.first_name or "", student.last_name or ""
-            for kind, value in (
-                ("id", student.id.lower()),
-                ("email", (student.email or "").lower()),
-                ("lms", student.lms_user_id or ""),
-                ("name", _letters(first + last)),
-                ("name", _letters(last + first)),
-            ):
-                if value:
-                    self._by[kind, value].add(student.id)
-
-    def one(self, kind: str, value: str) -> str | None:
-        """The one student of that id, e-mail address, platform's number or name; None where it is none or two."""
-        value = _letters(value) if kind == "name" else value.strip().lower()
-        found = self._by.get((kind, value), set())
-        return next(iter(found)) if len(found) == 1 else None
+    def _of_the_module(self, module: str, candidates: list[Candidate]) -> Candidate | None:
+        """The latest notebook that is of the module or of none that is known; one that bears its name before others."""
+        best, best_order = None, None
+        by_rank = sorted(candidates, key=lambda one: (one.upload.rank, module in one.name), reverse=True)
+        for candidate in by_rank[:MAX_LOOKED_INTO]:
+            found = _module_of(candidate)
+            if found not in (module, None):
+                who = candidate.upload.student
+                self.lines.append(f"{who}: {printable(candidate.name)[:200]} is of {found}; it was not collected")
+                continue
+            order = found is not None, candidate.upload.rank, module in candidate.name
+            if best_order is None or order > best_order:
+                best, best_order = candidate, order
+        return best
 
 
-def _letters(name: str) -> str:
-    plain = unicodedata.normalize("NFKD", name).casefold()
-    return "".join(character for character in plain if character.isalnum())
-
-
-CANVAS = re.compile(r"(?P<name>[^_]+)_(?:LATE_)?(?P<user>\d+)_(?P<attempt>\d+)_(?P<file>.+)")
-MOODLE = re.compile(r"(?P<name>.+?)_(?P<number>\d+)_assignsubmission_file(?:_(?P<file>.*))?")
-GRADESCOPE = re.compile(r"submission_(?P<number>\d+)")
-
-
-def whose(path: Path, people: People, top: Path) -> tuple[str, tuple, datetime | None] | str:
-    """The student of a file, a rank among their own files and when it was handed in; or why nobody can be told."""
-    for depth, part in enumerate(path.parts):
-        if found := GRADESCOPE.fullmatch(part):
-            return _gradescope(top.joinpath(*path.parts[:depth]), part, int(found["number"]), people)
-        if found := MOODLE.fullmatch(part):
-            student = people.one("name", found["name"])
-            return (
-                (student, (int(found["number"]),), None) if student else f"no one student is called {found['name']!r}"
-            )
-    if found := CANVAS.fullmatch(path.name):
-        student = people.one("lms", found["user"]) or people.one("name", found["name"])
-        if student is None:
-            return f"no student has the lms_user_id {found['user']} or is the only {found['name']!r}"
-        return student, (int(found["attempt"]), _revision(found["file"])), None
-    # A folder or file that bears the student's id, as nbgrader's own submitted/ does.
-    for part in (*path.parts[:-1], path.stem, *_prefixes(path.stem)):
-        if student := people.one("id", part):
-            return student, (_revision(path.name),), None
-    return "its name is none that Canvas, Moodle, Gradescope or this class's roster gives"
-
-
-def _prefixes(stem: str) -> Iterator[str]:
-    """Longest first: `ada_01_gradient_descent` may be ada's, or that of a student called ada_01."""
-    for end in range(len(stem) - 1, 0, -1):
-        if stem[end] in "_+-":
-            yield stem[:end]
-
-
-def _revision(name: str) -> int:
-    """Canvas puts -1, -2, ... behind the name of a file that was handed in again."""
-    found = re.search(r"-(\d+)\.ipynb$", name)
-    return int(found[1]) if found else 0
-
-
-def _gradescope(folder: Path, entry: str, number: int, people: People) -> tuple[str, tuple, datetime | None] | str:
-    listed = _metadata(folder).get(entry)
-    if not isinstance(listed, dict):
-        return f"{METADATA} does not say whose it is"
-    submitters = [person for person in listed.get(":submitters") or [] if isinstance(person, dict)]
-    for person in submitters:
-        for key, kind in ((":sid", "id"), (":email", "email"), (":sid", "lms"), (":name", "name")):
-            if person.get(key) is not None and (student := people.one(kind, str(person[key]))):
-                stamp = listed.get(":created_at")
-                if isinstance(stamp, datetime) and stamp.tzinfo is not None:
-                    stamp = stamp.astimezone(UTC).replace(tzinfo=None)
-                return student, (number,), stamp if isinstance(stamp, datetime) else None
-    return "no student of the roster has that e-mail address, id or name"
-
-
-_metadata_cache: dict[Path, tuple[int, dict]] = {}
-
-
-def _metadata(folder: Path) -> dict:
-    import yaml
-
-    path = folder / METADATA
+def _module_of(candidate: Candidate) -> str | None:
     try:
-        stamp = path.stat().st_mtime_ns
-        if path not in _metadata_cache or _metadata_cache[path][0] != stamp:
-            values = yaml.safe_load(path.read_text(encoding="utf-8"))
-            _metadata_cache[path] = stamp, values if isinstance(values, dict) else {}
-    except (OSError, ValueError, yaml.YAMLError):
-        return {}
-    return _metadata_cache[path][1]
+        return module_of(reading.read(candidate.path), candidate.name)
+    except reading.Unreadable:
+        # What cannot be read is collected all the same, so that a person sees it, unless its name says another module.
+        named = [name for name in curriculum.names() if name in candidate.name]
+        return named[0] if len(named) == 1 else None
+
+
+def _is_there(folder: ClassFolder, student: str, module: str, path: Path, stamp: datetime | None) -> bool:
+    """Does the same notebook, handed in at the same time, lie in submitted/ already?"""
+    current = folder.submission(student, module)
+    try:
+        same = reading.read_bytes(current) == path.read_bytes()
+    except reading.Unreadable:
+        return False
+    return same and stamp in (None, times.read_timestamp(current.parent))

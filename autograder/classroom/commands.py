@@ -17,11 +17,13 @@ def add_commands(subparsers) -> None:
 
     release = _command(subparsers, "release", _release, "release modules to a class, through nbgrader")
     release.add_argument("modules", nargs="+", metavar="MODULE")
-    release.add_argument("--due", metavar="TIME", help='such as "2026-12-01 23:59 +0100"; without a zone it is UTC')
+    release.add_argument("--due", metavar="TIME", help='such as "2026-12-01 23:59 +0100"; no zone: the class\'s')
 
     collect = _command(subparsers, "collect", _collect, "collect submissions from the exchange or a platform's export")
     collect.add_argument("module", metavar="MODULE")
     collect.add_argument("--from", dest="source", type=Path, metavar="PATH", help="zip or folder of submissions")
+    collect.add_argument("--times", type=Path, metavar="CSV", help="when they were handed in: id, email or name; time")
+    collect.add_argument("--undo", action="store_true", help="take back the last collection of the module")
 
     autograde = _command(subparsers, "autograde", _autograde, "grade what was handed in")
     autograde.add_argument("modules", nargs="*", metavar="MODULE", help="all that have submissions by default")
@@ -86,7 +88,8 @@ def _add_class(subparsers) -> None:
     new = actions.add_parser("new", help="make a class folder")
     new.add_argument("folder", type=Path, metavar="FOLDER")
     new.add_argument("--modules", nargs="+", default=[], metavar="MODULE", help="release these at once")
-    new.add_argument("--course", default="lsml", metavar="ID", help="nbgrader's course id")
+    new.add_argument("--course", metavar="ID", help="nbgrader's course id; the folder's name by default")
+    new.add_argument("--timezone", default="UTC", metavar="ZONE", help="such as Europe/Paris; UTC by default")
     new.add_argument("--roster", type=Path, metavar="CSV", help="id, first_name, last_name, email, lms_user_id")
     new.add_argument("--db", metavar="URL", help="such as postgresql://user@host/gradebook; SQLite by default")
     new.add_argument("--exchange", type=Path, metavar="FOLDER", help="nbgrader's exchange, which must exist")
@@ -97,9 +100,17 @@ def _add_class(subparsers) -> None:
     roster.add_argument("csv", type=Path, metavar="CSV")
     roster.set_defaults(run=_guarded(_class_roster))
 
+    remove = actions.add_parser("remove", help="take a student out of the class")
+    remove.add_argument("folder", type=Path, metavar="FOLDER")
+    remove.add_argument("student", metavar="STUDENT")
+    remove.add_argument("--force", action="store_true", help="also where there are grades, which go too")
+    remove.set_defaults(run=_guarded(_class_remove))
+
     options = actions.add_parser("set", help="choose the class's policies")
     options.add_argument("folder", type=Path, metavar="FOLDER")
-    options.add_argument("--resubmissions", choices=("last", "best"), required=True, help="which of a student's counts")
+    options.add_argument("--resubmissions", choices=("last", "best"), help="which of a student's counts")
+    options.add_argument("--canvas-id", action="append", default=[], metavar="MODULE=ID",
+                         help="the number of the module's assignment in Canvas; may be repeated")  # fmt: skip
     options.set_defaults(run=_guarded(_class_set))
 
     lab = actions.add_parser("lab", help="open JupyterLab where formgrader works")
@@ -144,30 +155,56 @@ def _class_new(arguments) -> int:
         roster.read(arguments.roster)
     if arguments.exchange and not arguments.exchange.is_dir():
         raise UserError(f"no such folder for the exchange: {arguments.exchange}")
-    folder = ClassFolder.new(arguments.folder, arguments.course, arguments.db, arguments.exchange)
+    folder = ClassFolder.new(arguments.folder, arguments.course, arguments.db, arguments.exchange, arguments.timezone)
     with folder.gradebook():
         pass  # nbgrader makes its tables when the gradebook is first opened
     if arguments.roster:
-        print(f"{roster.enter(folder, arguments.roster)} students")
+        print(_count(roster.enter(folder, arguments.roster), "student"))
     for module in modules:
         print(f"released {release(folder, module)}")
+    if arguments.exchange:
+        print(f"nothing is in the exchange yet: `lsml release MODULE` puts it there, for the course {folder.course!r}")
     print(f"the class is in {folder.path}")
     return 0
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _class_roster(arguments) -> int:
     from autograder.classroom import roster
 
-    print(f"{roster.enter(_open(arguments), arguments.csv)} students")
+    print(_count(roster.enter(_open(arguments), arguments.csv), "student"))
+    return 0
+
+
+def _class_remove(arguments) -> int:
+    from autograder.classroom.removal import remove
+
+    print(remove(_open(arguments), arguments.student, arguments.force))
     return 0
 
 
 def _class_set(arguments) -> int:
     folder = _open(arguments)
-    folder.set_options(resubmissions=arguments.resubmissions)
-    print(
-        f"of a student's submissions of a module the {arguments.resubmissions} counts; run `lsml autograde` to apply it"
-    )
+    canvas = dict(folder.options.get("canvas_ids", {}))
+    for given in arguments.canvas_id:
+        module, _, number = given.partition("=")
+        if not number.isascii() or not number.isdigit():
+            raise UserError(f"--canvas-id {given}: write it as 01=12345, the number in the assignment's address")
+        canvas[curriculum.resolve(module)] = number
+    if not arguments.resubmissions and not arguments.canvas_id:
+        raise UserError("nothing to set: give --resubmissions or --canvas-id")
+    if arguments.resubmissions:
+        folder.set_options(resubmissions=arguments.resubmissions)
+        print(
+            f"of a student's submissions of a module the {arguments.resubmissions} counts; "
+            "run `lsml autograde` to apply it"
+        )
+    if arguments.canvas_id:
+        folder.set_options(canvas_ids=canvas)
+        print("in Canvas: " + ", ".join(f"{module} is assignment {number}" for module, number in canvas.items()))
     return 0
 
 
@@ -187,14 +224,17 @@ def _path() -> str:
 
 
 def _release(arguments) -> int:
-    from autograder.classroom.release import parse_time, publish, release
+    from autograder.classroom import times
+    from autograder.classroom.release import due_date, publish, release
 
     folder = _open(arguments)
     modules = _modules(arguments.modules)
-    if arguments.due:
-        parse_time(arguments.due)
+    local = folder.zone
+    due = None if arguments.due is None else times.parse(arguments.due, local)
     for module in modules:
-        print(f"released {release(folder, module, arguments.due)}")
+        print(f"released {release(folder, module, due)}")
+        stored = due_date(folder, module)
+        print(f"  due {times.show(stored, local)}" if stored else "  no due date: `--due TIME` sets one")
         if where := publish(folder, module):
             print(f"  students can fetch it from {where}")
         else:
@@ -203,22 +243,38 @@ def _release(arguments) -> int:
 
 
 def _collect(arguments) -> int:
-    from autograder.classroom import record
+    from autograder.classroom import record, roster
     from autograder.classroom.collect import collect_download, collect_exchange
+    from autograder.classroom.platforms import People
 
     folder = _open(arguments)
     module = curriculum.resolve(arguments.module)
+    if arguments.undo:
+        return _undo(folder, module)
+    if arguments.times and not arguments.source:
+        raise UserError("--times goes with --from: the exchange knows when its submissions came")
     with folder.lock():
         with folder.gradebook() as book:
             record.find_notebook(book, module)
+            came = roster.read_times(arguments.times, People(book.students), folder.zone) if arguments.times else {}
         if arguments.source is None:
-            collect_exchange(folder, module)
-            print(f"{len(folder.submitted(module))} students have handed in {module}")
+            found = collect_exchange(folder, module)
         else:
-            found = collect_download(folder, module, arguments.source)
-            for line in found.lines:
-                print(line, file=sys.stderr)
-            print(f"collected {module} of {len(found.students)} students")
+            found = collect_download(folder, module, arguments.source, came)
+    for line in found.lines:
+        print(line, file=sys.stderr)
+    before = f"; {len(found.unchanged)} more as they were" if found.unchanged else ""
+    total = _count(len(folder.submitted(module)), "student")
+    print(f"collected {module} of {_count(len(found.students), 'student')}{before}; submitted/ has that of {total}")
+    return 0
+
+
+def _undo(folder, module: str) -> int:
+    from autograder.classroom.removal import take_back
+
+    with folder.lock():
+        for line in take_back(folder, module):
+            print(line)
     return 0
 
 
@@ -244,6 +300,7 @@ def _engine(arguments, submissions: int):
 def _run(folder, modules: list[str], students, arguments, force: bool) -> int:
     from autograder.classroom import progress
     from autograder.classroom.autograde import autograde, plan
+    from autograder.classroom.scratch import scratch
 
     planned = plan(folder, modules, students)
     total = sum(map(len, planned.values()))
@@ -252,6 +309,7 @@ def _run(folder, modules: list[str], students, arguments, force: bool) -> int:
     console = progress.stdout()
     with (
         folder.lock(wait=arguments.wait),
+        scratch(),
         _engine(arguments, total) as engine,
         progress.bar(total, "grading", arguments.json) as tell,
     ):
@@ -277,14 +335,25 @@ def _feedback(arguments) -> int:
     if not modules:
         raise UserError(f"nothing is graded yet in {folder.path}; run `lsml autograde` first")
     for module in modules:
+        _renew_penalties(folder, [module])
         pages = generate(folder, module, arguments.student)
-        print(f"{len(pages)} pages in {folder.path / 'feedback'}/STUDENT/{module}/{module}.html")
+        print(f"{_count(len(pages), 'page')} in {folder.path / 'feedback'}/STUDENT/{module}/{module}.html")
         if arguments.release:
-            release_feedback(folder, module, arguments.student)
+            for line in release_feedback(folder, module, arguments.student):
+                print(line, file=sys.stderr)
     return 0
 
 
+def _renew_penalties(folder, modules: list[str]) -> None:
+    """A due date or a penalty may have changed since the last `lsml autograde`."""
+    from autograder.classroom import penalties
+
+    with folder.lock(), folder.gradebook() as book:
+        penalties.renew(folder, book, modules)
+
+
 def _export(arguments) -> int:
+    from autograder.classroom import roster, status
     from autograder.classroom.export import FORMATS
 
     folder = _open(arguments)
@@ -293,11 +362,22 @@ def _export(arguments) -> int:
     exporter = kind(parent=folder.app)
     exporter.to = str(arguments.output or kind.default_name)
     exporter.assignment = modules
+    _renew_penalties(folder, modules or curriculum.names())
+    ungraded = {(one, module) for module in modules or curriculum.names() for one in status.ungraded(folder, module)}
+    exporter.ungraded = ungraded
+    exporter.canvas_ids = folder.options.get("canvas_ids", {})
     with folder.gradebook() as book:
         exporter.export(book)
+        strangers = sorted({student.id for student in book.students} - roster.listed(folder))
     print(f"wrote {exporter.to}")
     if exporter.waiting:
-        print(f"{exporter.waiting} scores are blank: they wait for a person (`lsml status`)")
+        print(f"{_count(exporter.waiting, 'score')} left blank: what waits for a person or was handed in since it was "
+              "graded has none (`lsml status`)")  # fmt: skip
+    if exporter.unnumbered:
+        print(f"Canvas makes a new assignment of {', '.join(exporter.unnumbered)}: "
+              "`lsml class set FOLDER --canvas-id 01=12345` names yours")  # fmt: skip
+    if strangers and roster.listed(folder):
+        print(f"not in roster.csv: {', '.join(strangers)} (`lsml class remove` takes them out)")
     return 0
 
 
@@ -324,6 +404,7 @@ def _regrade(arguments) -> int:
     from rich.table import Table
 
     from autograder.classroom import progress, status
+    from autograder.classroom.status import shown
 
     folder = _open(arguments)
     if arguments.module is None:
@@ -334,9 +415,9 @@ def _regrade(arguments) -> int:
             return 0
         table = Table("student", "module", "why", header_style="bold")
         for request in asked:
-            table.add_row(request.student, request.module, f"asked {request.when}: {request.why}")
+            table.add_row(*map(shown, (request.student, request.module, f"asked {request.when}: {request.why}")))
         for row in found:
-            table.add_row(*row)
+            table.add_row(*map(shown, row))
         progress.stdout().print(table)
         return 0
     module = curriculum.resolve(arguments.module)

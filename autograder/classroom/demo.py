@@ -11,6 +11,7 @@ from autograder.classroom import autograde, feedback, progress, roster, status
 from autograder.classroom.engine import DaskEngine
 from autograder.classroom.folder import ClassFolder
 from autograder.classroom.release import release
+from autograder.classroom.scratch import scratch
 from autograder.curriculum import Module
 from autograder.errors import UserError
 from autograder.files import write_atomically
@@ -62,6 +63,7 @@ def demo(path: Path) -> int:
     planned = autograde.plan(folder, [MODULE], None)
     with (
         folder.lock(),
+        scratch(),
         DaskEngine(workers=2) as engine,
         progress.bar(sum(map(len, planned.values())), "grading") as tell,
     ):

@@ -9,10 +9,12 @@ import contextlib
 import gc
 import logging
 import os
+import signal
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -162,17 +164,18 @@ class DaskEngine:
         stack.enter_context(dask.config.set(CONFIG))
         if self.scheduler is None:
             try:
-                cluster = stack.enter_context(
-                    LocalCluster(
-                        n_workers=self._wanted or os.cpu_count() or 1,
-                        threads_per_worker=1,
-                        processes=True,
-                        host="127.0.0.1",
-                        dashboard_address="127.0.0.1:0",
-                        security=Security.temporary(),
-                        silence_logs="CRITICAL",
+                with _without_interrupts():
+                    cluster = stack.enter_context(
+                        LocalCluster(
+                            n_workers=self._wanted or os.cpu_count() or 1,
+                            threads_per_worker=1,
+                            processes=True,
+                            host="127.0.0.1",
+                            dashboard_address="127.0.0.1:0",
+                            security=Security.temporary(),
+                            silence_logs="CRITICAL",
+                        )
                     )
-                )
                 return _client(cluster)
             except (OSError, RuntimeError, TimeoutError) as error:
                 why = type(error).__name__
@@ -223,6 +226,21 @@ def _client(address: Any, **options: Any) -> Any:
 
 
 @contextlib.contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Ctrl-C reaches every process of a terminal; what is started here never sees it, and is ended by this process.
+
+    The threads and processes of the cluster inherit the mask, workers that are started later too. An interrupt that
+    comes meanwhile is delivered at the end.
+    """
+    resource_tracker.ensure_running()  # multiprocessing starts it at the first process, and unblocks the signal then
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
 def _cluster_may_go() -> Iterator[None]:
     from distributed import CancelledError
     from distributed.client import ClosedClientError
@@ -240,7 +258,7 @@ def fingerprint() -> str:
 
     from autograder.grading.report import report_key
 
-    keys = [report_key(Path(os.devnull), name, "", Limits()) for name in curriculum.names()]
+    keys = [report_key(b"", name, "", Limits()) for name in curriculum.names()]
     return hashlib.sha256("".join(keys).encode()).hexdigest()
 
 

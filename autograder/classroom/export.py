@@ -1,19 +1,20 @@
 """Gradebook exports as learning platforms import them, as nbgrader export plugins.
 
 `lsml export` uses them, and so does `nbgrader export --exporter=autograder.classroom.export.CanvasExport`.
-A score that is not final (the grader failed, or an answer in words waits for its reader) is left blank.
+A score that is not final (the grader failed, an answer waits for its reader, something else was handed in since) is
+left blank.
 """
 
 import csv
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nbgrader.api import Assignment, Grade, Student, SubmittedAssignment, SubmittedNotebook
 from nbgrader.plugins import ExportPlugin
-from sqlalchemy import func
-from traitlets import Int
+from sqlalchemy import func, or_
+from traitlets import Dict, Int, List, Set
 
 from autograder.files import write_atomically
 
@@ -34,7 +35,7 @@ def all_scores(book, modules: list[str] | None = None) -> tuple[list[Assignment]
     unfinished = (
         book.db.query(SubmittedNotebook.assignment_id)
         .join(Grade, Grade.notebook_id == SubmittedNotebook.id)
-        .filter(Grade.auto_score.is_(None), Grade.manual_score.is_(None))
+        .filter(or_(Grade.needs_manual_grade, Grade.auto_score.is_(None) & Grade.manual_score.is_(None)))
         .distinct()
     )
     waiting = {row[0] for row in unfinished}
@@ -62,10 +63,16 @@ class _TableExport(ExportPlugin):
     """What the exports have in common: a CSV file, written whole or not at all."""
 
     waiting = Int(0, help="How many scores the last export left blank, because they are not final.")
+    ungraded = Set(help="(student, assignment) of what was handed in and is not graded: blank too.")
+    canvas_ids = Dict(help="Canvas's own number of each assignment.").tag(config=True)
+    unnumbered = List(help="The assignments of the last export for Canvas that have none.")
 
     def export(self, gradebook) -> None:
         modules = [str(item) for item in self.assignment] or None
         assignments, scores = all_scores(gradebook, modules)
+        for where in self.ungraded:
+            if where in scores:
+                scores[where] = replace(scores[where], final=False)
         self.waiting = sum(not score.final for score in scores.values())
         students = gradebook.db.query(Student).order_by(Student.last_name, Student.first_name, Student.id)
         wanted = {str(item) for item in self.student}
@@ -86,20 +93,29 @@ class _TableExport(ExportPlugin):
         return f"{round(found.points, 4):g}" if found is not None and found.final else ""
 
 
+def harmless(text: str | None) -> str:
+    """A field that no spreadsheet takes for a formula. A student's own name may begin with one."""
+    text = text or ""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else text
+
+
 class CanvasExport(_TableExport):
     """The columns of Canvas's own gradebook export, which is what its import reads."""
 
     default_name = "canvas.csv"
 
     def rows(self, students, assignments, scores):
-        names = [assignment.name for assignment in assignments]
+        numbers = {one.name: self.canvas_ids.get(one.name) for one in assignments}
+        self.unnumbered = [name for name, number in numbers.items() if number is None]
+        # Canvas knows an assignment by the number behind its name, and makes a new one where there is none.
+        names = [name if number is None else f"{name} ({number})" for name, number in numbers.items()]
         yield ["Student", "ID", "SIS User ID", "SIS Login ID", "Section", *names]
         yield ["    Points Possible", "", "", "", "", *(f"{assignment.max_score:g}" for assignment in assignments)]
         for student in students:
             name = ", ".join(filter(None, (student.last_name, student.first_name))) or student.id
             yield [
-                name,
-                student.lms_user_id or "",
+                harmless(name),
+                harmless(student.lms_user_id),
                 "",
                 student.id,
                 "",
@@ -108,20 +124,19 @@ class CanvasExport(_TableExport):
 
 
 class MoodleExport(_TableExport):
-    """One line a student, known to Moodle by e-mail address, ID number or username, one column a module."""
+    """One line a student, known to Moodle by username or e-mail address, one column a module."""
 
     default_name = "moodle.csv"
 
     def rows(self, students, assignments, scores):
         names = [assignment.name for assignment in assignments]
-        yield ["Username", "First name", "Last name", "ID number", "Email address", *names]
+        yield ["Username", "First name", "Last name", "Email address", *names]
         for student in students:
             yield [
                 student.id,
-                student.first_name or "",
-                student.last_name or "",
-                student.lms_user_id or "",
-                student.email or "",
+                harmless(student.first_name),
+                harmless(student.last_name),
+                harmless(student.email),
                 *(self.score(scores, student, assignment) for assignment in assignments),
             ]
 

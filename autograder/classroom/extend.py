@@ -5,8 +5,7 @@ from datetime import timedelta
 
 from nbgrader.api import MissingEntry
 
-from autograder.classroom import record
-from autograder.classroom.autograde import late_penalties
+from autograder.classroom import penalties, record, times
 from autograder.classroom.folder import ClassFolder
 from autograder.classroom.reports import extensions
 from autograder.errors import UserError
@@ -17,6 +16,7 @@ def extend(folder: ClassFolder, module: str, student: str, days: float) -> str:
     """Move a student's due date by that many days after the class's; 0 takes the extension back. What was done."""
     if not 0 <= days <= 3650:
         raise UserError("--days must be between 0 and 3650")
+    local = folder.zone
     with folder.lock(), folder.gradebook() as book:
         notebook = record.find_notebook(book, module)
         known = {one.id for one in book.students} | set(folder.submitted(module))
@@ -35,7 +35,7 @@ def extend(folder: ClassFolder, module: str, student: str, days: float) -> str:
         except MissingEntry:
             pass  # nothing handed in yet: it is applied with the submission's Report
         else:
-            record.renew_penalty(book, module, student, late_penalties(folder))
+            penalties.renew(folder, book, [module])
     if due is None:
         return f"{student} has {days:g} more days for {module}, which has no due date yet (`lsml release --due`)"
-    return f"{student} may hand in {module} until {due + timedelta(days=days):%Y-%m-%d %H:%M} UTC"
+    return f"{student} may hand in {module} until {times.show(due + timedelta(days=days), local)}"

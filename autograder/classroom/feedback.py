@@ -26,6 +26,7 @@ from nbgrader.api import (
     TaskCell,
 )
 from nbgrader.preprocessors import NbGraderPreprocessor
+from nbgrader.utils import temp_attrs
 
 from autograder import apart
 from autograder.apart import TooCostly
@@ -47,6 +48,7 @@ HEADLINES = {
     "unanswered": "not answered",
     "grader_fault": "waits for a person",
 }
+EXCHANGED = ("timestamp.txt", "submission_secret.txt")  # what nbgrader's submit leaves beside a notebook
 ICONS = {"passed": "✓", "partial": "◐", "unanswered": "–", "grader_fault": "…"}
 
 
@@ -65,11 +67,23 @@ def generate(folder: ClassFolder, module: str, student: str | None = None) -> li
     return pages
 
 
-def release_feedback(folder: ClassFolder, module: str, student: str | None = None) -> None:
-    """Put written pages into nbgrader's exchange."""
-    result = folder.api.release_feedback(module, student)
+def release_feedback(folder: ClassFolder, module: str, student: str | None = None) -> list[str]:
+    """Put written pages into nbgrader's exchange; a line on those that cannot go there.
+
+    A student fetches feedback by a secret that came with their submission; who came by another way has none.
+    UserError where nobody's page can go there.
+    """
+    pages = {path.parents[1].name: path for path in (folder.path / "feedback").glob(f"*/{module}/{module}.html")}
+    asked = {student} if student else set(pages)
+    fetching = {one for one in asked if all((pages[one].parent / name).is_file() for name in EXCHANGED)}
+    others = sorted(asked - fetching)
+    if not fetching:
+        raise UserError(f"no page of {module} was put into the exchange: {', '.join(others)} came by another way")
+    with temp_attrs(folder.app.coursedir, student_id_exclude=",".join(sorted(set(pages) - fetching))):
+        result = folder.api.release_feedback(module, student)
     if not result["success"]:
         raise UserError(f"the feedback of {module} was not put into the exchange: {why(result)}")
+    return [f"not in the exchange, because they came by another way: {', '.join(others)}"] if others else []
 
 
 class ReadGrades(NbGraderPreprocessor):

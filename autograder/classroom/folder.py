@@ -6,7 +6,7 @@ FOLDER/
     gradebook.db         nbgrader's (unless the class was made with --db)
     source/ release/ submitted/ autograded/ feedback/    nbgrader's own folders
     refused/             what was set aside from submitted/: links, devices, oversized files
-    .lsml/               secret (0600), reports/, recorded/, versions/, class.json, lock
+    .lsml/               secret (0600), reports/, recorded/, versions/, undone/, removed/, class.json, lock
 """
 
 import contextlib
@@ -22,8 +22,10 @@ import time
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from autograder import curriculum
+from autograder.classroom.times import zone
 from autograder.errors import UserError
 from autograder.files import write_atomically
 from autograder.printing import printable
@@ -61,15 +63,30 @@ class ClassFolder:
 
     @classmethod
     def new(
-        cls, path: Path | str, course: str = "lsml", db: str | None = None, exchange: Path | None = None
+        cls,
+        path: Path | str,
+        course: str | None = None,
+        db: str | None = None,
+        exchange: Path | None = None,
+        timezone: str = "UTC",
     ) -> "ClassFolder":
-        """Make an empty class. UserError where the folder holds something else already."""
+        """Make an empty class. UserError where the folder holds something else already.
+
+        `course`: nbgrader's id of it, by default the folder's name. An exchange knows a course by its id alone, so
+        one that another class has used there is refused.
+        """
         path = Path(path)
+        course = course or _course_of(path)
+        zone(timezone)
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise UserError(f"{path} exists and is not empty; nothing was changed")
         more = ""
         if db:
             more += f"c.CourseDirectory.db_url = {_with_driver(db)!r}\n"
+        if exchange and (exchange / course).exists():
+            raise UserError(f"{exchange} has a course {course!r} already; give this class another --course")
+        if timezone != "UTC":
+            more += f"c.NbGraderAPI.timezone = {timezone!r}\n"
         if exchange:
             more += f"c.Exchange.root = {str(exchange.resolve())!r}\n"
         private = path / ".lsml"
@@ -167,6 +184,14 @@ class ClassFolder:
         """nbgrader's id of the course."""
         return self.app.coursedir.course_id
 
+    @property
+    def zone(self) -> ZoneInfo:
+        """The time zone of this class. UserError where the configuration names none that there is."""
+        try:
+            return zone(self.api.timezone)
+        except UserError as error:
+            raise UserError(f"{self.path / 'nbgrader_config.py'}, NbGraderAPI.timezone: {error}") from None
+
     @cached_property
     def api(self):
         """nbgrader's Python interface to this class."""
@@ -220,6 +245,11 @@ def _text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _course_of(path: Path) -> str:
+    """A class's course id where none is given: its folder's name, for two classes may share an exchange."""
+    return re.sub(r"[^\w-]+", "-", path.resolve().name).strip("-") or "lsml"
 
 
 def _with_driver(url: str) -> str:

@@ -6,7 +6,6 @@ Outputs of the student are dropped, their markdown is made harmless: formgrader 
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from autograder import apart, curriculum
@@ -22,10 +21,12 @@ MOST_MARKDOWN = 200_000  # characters of text in one notebook: ten cells of the 
 MARKS = {True: "✓", False: "✗"}
 
 
-def present_file(released: Mapping[str, Any], path: Path, module: str) -> dict[str, Any]:
-    """`present` of a submission's file, read in a process of its own; all released where it cannot be read."""
+def present_content(released: Mapping[str, Any], content: bytes | None, module: str) -> dict[str, Any]:
+    """`present` of a submission's bytes, read in a process of its own; all released where they cannot be read."""
+    if content is None:
+        return present(released, None)
     try:
-        return apart.call(_presented, released, reading.read_bytes(path), module)
+        return apart.call(_presented, released, content, module)
     except (Unreadable, TooCostly):
         return present(released, None)
 

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from autograder.classroom.autograde import Outcome, Summary
+from autograder.printing import printable
 
 
 @contextmanager
@@ -32,8 +33,9 @@ def bar(total: int, what: str, as_json: bool = False) -> Iterator[Callable[[Outc
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),
         TimeElapsedColumn(),
-        TextColumn("left"),
+        TextColumn("so far,"),
         TimeRemainingColumn(),
+        TextColumn("left"),
     )
     with Progress(*columns, console=console, transient=True, speed_estimate_period=600) as progress:
         task = progress.add_task(what, total=total, rate="")
@@ -51,14 +53,15 @@ def bar(total: int, what: str, as_json: bool = False) -> Iterator[Callable[[Outc
 def _note(outcome: Outcome | None, console: Console) -> None:
     if outcome is not None:
         for note in outcome.notes:
-            console.print(note, style="yellow", markup=False, highlight=False)
+            console.print(printable(note), style="yellow", markup=False, highlight=False)
 
 
 def summary(found: Summary, console: Console) -> None:
     """The end of a run, in a few lines."""
+    what = "submission" if found.submissions == 1 else "submissions"
     rate = f", {60 * found.submissions / found.seconds:,.0f} a minute" if found.seconds else ""
     console.print(
-        f"{found.submissions} submissions in {found.seconds:.1f} s{rate}: "
+        f"{found.submissions} {what} in {found.seconds:.1f} s{rate}: "
         f"{found.graded} graded, {found.submissions - found.graded} graded before, {found.written} written",
         highlight=False,
     )
@@ -71,7 +74,8 @@ def summary(found: Summary, console: Console) -> None:
         slow = ", ".join(f"{student} {seconds:.1f} s" for seconds, student, _ in found.slowest)
         console.print(f"slowest: {slow}", highlight=False, markup=False)
     for student, module, why in found.people[:20]:
-        console.print(f"needs a person: {student}, {module}: {why}", style="magenta", highlight=False, markup=False)
+        line = f"needs a person: {student}, {module}: {printable(why)}"
+        console.print(line, style="magenta", highlight=False, markup=False)
     if len(found.people) > 20:
         console.print(f"... and {len(found.people) - 20} more: `lsml regrade` lists them", style="magenta")
 

@@ -7,10 +7,9 @@ one commit. Scores come from the Report alone, never from what a cell printed.
 
 import datetime
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from nbgrader import utils
 from nbgrader.api import (
     Assignment,
     Comment,
@@ -26,13 +25,12 @@ from nbgrader.api import (
     new_uuid,
 )
 
+from autograder.classroom.penalties import Penalty, late_penalty, seconds_late
 from autograder.classroom.present import MARKS
 from autograder.errors import UserError
 from autograder.grading.report import ExerciseResult, Report
 
 CHUNK = 200  # ids in one IN (...); SQLite takes at most 999 before version 3.32
-
-Penalty = Callable[[str, float, float], float | None]  # (student, score, seconds late) -> points to take off
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ def write(book: Gradebook, module: str, entries: Sequence[Entry], penalty: Penal
                 comment.auto_comment = "No response." if unanswered else auto_comment(result)
             if penalty is not None:
                 submitted.late_submission_penalty = late_penalty(
-                    penalty, entry.student, score(grades), _seconds_late(notebook.assignment, submission)
+                    penalty, entry.student, score(grades), seconds_late(notebook.assignment.duedate, submission)
                 )
         ids = {student: found[0].id for student, found in submissions.items()}
         session.commit()
@@ -84,15 +82,6 @@ def write(book: Gradebook, module: str, entries: Sequence[Entry], penalty: Penal
         session.rollback()
         raise
     return ids
-
-
-def renew_penalty(book: Gradebook, module: str, student: str, penalty: Penalty) -> None:
-    """Work out one student's late penalty again, after the due date or the extension has changed."""
-    submitted = book.find_submission_notebook(module, module, student)
-    submission = submitted.assignment
-    late = _seconds_late(submission.assignment, submission)
-    submitted.late_submission_penalty = late_penalty(penalty, student, score(submitted.grades), late)
-    book.db.commit()
 
 
 def find_notebook(book: Gradebook, module: str) -> Notebook:
@@ -121,21 +110,6 @@ def score(grades: Iterable[Grade]) -> float:
         for grade in grades
         if grade.manual_score is not None or grade.auto_score is not None
     )
-
-
-def late_penalty(penalty: Penalty, student: str, points: float, seconds_late: float) -> float | None:
-    """As nbgrader's AssignLatePenalties: None in time, else between 0 and all the points."""
-    if seconds_late <= 0:
-        return None
-    taken = penalty(student, points, seconds_late)
-    return None if taken is None else min(max(taken, 0), points)
-
-
-def _seconds_late(assignment: Assignment, submission: SubmittedAssignment) -> float:
-    if submission.timestamp is None or assignment.duedate is None:
-        return 0.0
-    due = assignment.duedate + (submission.extension or datetime.timedelta())
-    return (submission.timestamp - due).total_seconds()
 
 
 def _grade(grade: Grade, cell: GradeCell, results: Mapping[str, ExerciseResult], entry: Entry) -> None:
@@ -222,8 +196,3 @@ def _submissions(
 def _among(query, column, values: Sequence[str]) -> Iterable:
     for start in range(0, len(values), CHUNK):
         yield from query.filter(column.in_(values[start : start + CHUNK]))
-
-
-def timestamp(text: str) -> datetime.datetime:
-    """nbgrader's reading of a time stamp: UTC without a zone. ValueError where it is none."""
-    return utils.parse_utc(text.strip())

@@ -1,27 +1,29 @@
 """Releases modules in a class, through nbgrader's generate_assignment and, where there is one, its exchange."""
 
+import os
 from datetime import datetime
 from pathlib import Path
 
 import nbformat
+from nbgrader.utils import capture_log, temp_attrs
 
 from autograder import curriculum
+from autograder.classroom import penalties, record
 from autograder.classroom.folder import ClassFolder
-from autograder.classroom.record import timestamp
 from autograder.errors import UserError
 from autograder.files import write_atomically
 
 
-def release(folder: ClassFolder, module: str, due: str | None = None) -> Path:
+def release(folder: ClassFolder, module: str, due: datetime | None = None) -> Path:
     """Put a module into source/ and the gradebook and its student version into release/; the path of that.
 
-    `due`: a time as nbgrader reads it, such as "2026-12-01 23:59 CET"; without a zone it is UTC. UserError where
-    nbgrader refuses, because students have handed in a version with other cells.
+    `due`: in UTC. Late penalties of what is graded already follow it. UserError where nbgrader refuses, because
+    students have handed in a version with other cells, or where the class's exchange could not take the module.
     """
     from autograder.authoring.release import source_notebook
 
-    deadline = parse_time(due) if due else None
     with folder.lock(), folder.gradebook() as book:
+        _check_exchange(folder)
         source = folder.path / "source" / module / f"{module}.ipynb"
         before = source.read_bytes() if source.exists() else None
         write_atomically(source, nbformat.writes(source_notebook(curriculum.load(module))) + "\n")
@@ -31,28 +33,54 @@ def release(folder: ClassFolder, module: str, due: str | None = None) -> Path:
                 write_atomically(source, before)
                 folder.api.generate_assignment(module, force=True, create=True)
             raise UserError(f"{module} was not released: {why(result)}")
-        if deadline is not None:
-            book.update_or_create_assignment(module, duedate=deadline)
+        if due is not None:
+            book.update_or_create_assignment(module, duedate=due)
+            penalties.renew(folder, book, [module])
     return folder.path / "release" / module / f"{module}.ipynb"
 
 
 def publish(folder: ClassFolder, module: str) -> Path | None:
-    """Copy a released module to nbgrader's exchange, where the configuration names one; where it lies there."""
-    root = folder.app.config.get("Exchange", {}).get("root")
-    if not root:
+    """Copy a released module to nbgrader's exchange, where the configuration names one; where it lies there.
+
+    What lies there already is replaced. UserError where the exchange cannot be used.
+    """
+    where = _outbound(folder)
+    if where is None:
         return None
-    result = folder.api.release_assignment(module)
+    coursedir = folder.app.coursedir
+    with temp_attrs(coursedir, assignment_id=module):
+        step = folder.api.exchange.ReleaseAssignment(
+            coursedir=coursedir, authenticator=folder.api.authenticator, parent=folder.api
+        )
+        step.force = True
+        result = capture_log(step)
     if not result["success"]:
-        raise UserError(f"{module} was not put into the exchange {root}: {why(result)}")
-    return Path(root) / folder.course / "outbound" / module
+        raise UserError(f"{module} was not put into the exchange {where}: {why(result)}")
+    return where / module
 
 
-def parse_time(text: str) -> datetime:
-    """A due date, in UTC. UserError where it is none."""
-    try:
-        return timestamp(text)
-    except (ValueError, OverflowError):
-        raise UserError(f"{text!r} is not a time; write it as '2026-12-01 23:59 +0100'") from None
+def due_date(folder: ClassFolder, module: str) -> datetime | None:
+    """When a module is due, in UTC. UserError where it was never released."""
+    with folder.gradebook() as book:
+        return record.find_notebook(book, module).assignment.duedate
+
+
+def _outbound(folder: ClassFolder) -> Path | None:
+    root = folder.app.config.get("Exchange", {}).get("root")
+    return Path(root) / folder.course / "outbound" if root else None
+
+
+def _check_exchange(folder: ClassFolder) -> None:
+    """Whether the exchange can take a module is asked before the gradebook and release/ change."""
+    where = _outbound(folder)
+    if where is None:
+        return
+    root, course = where.parents[1], where.parent
+    if not root.is_dir() or not os.access(root, os.W_OK | os.X_OK):
+        raise UserError(f"nothing was released: the exchange {root} is not a folder that you may write to")
+    for path in (course, where):
+        if path.exists() and not os.access(path, os.W_OK | os.X_OK):
+            raise UserError(f"nothing was released: you may not write to {path}")
 
 
 def why(result: dict) -> str:

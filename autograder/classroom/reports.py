@@ -1,6 +1,7 @@
 """Reports kept on disk under the hash of what produced them, and the submissions they belong to."""
 
 import contextlib
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -11,6 +12,7 @@ from pathlib import Path
 from autograder import curriculum
 from autograder.classroom.engine import Job, grade
 from autograder.classroom.folder import ClassFolder
+from autograder.classroom.times import read_timestamp
 from autograder.errors import UserError
 from autograder.files import write_atomically
 from autograder.grading import reading
@@ -23,10 +25,22 @@ FAULTS = 2  # runs in which the grader fails on a notebook before it is left to 
 
 @dataclass(frozen=True)
 class Version:
-    """One thing that a student handed in for a module, and when (UTC; None where nobody wrote it down)."""
+    """One thing that a student handed in for a module, and when (UTC; None where nobody wrote it down).
+
+    The file is read once, here. `content` is None where it cannot be read, and `refusal` says why.
+    """
 
     path: Path
     timestamp: datetime | None
+    content: bytes | None
+    refusal: str = ""
+
+    @property
+    def digest(self) -> str:
+        """A SHA-256 (hex) of the notebook, or of why there is none."""
+        return hashlib.sha256(
+            b"refused: " + self.refusal.encode() if self.content is None else self.content
+        ).hexdigest()
 
 
 class ReportStore:
@@ -88,39 +102,42 @@ class Reports:
         self._kept = folder.private / "known"
         self._kept.mkdir(mode=0o700, exist_ok=True)
 
-    def key(self, path: Path, module: str) -> str:
-        """Under what the Report of that notebook is kept."""
-        return report_key(path, module, self._secret, self.limits)
+    def key(self, version: Version, module: str) -> str:
+        """Under what the Report of that notebook is kept; one that cannot be read has a key, and nothing under it."""
+        if version.content is None:
+            return version.digest
+        return report_key(version.content, module, self._secret, self.limits)
 
-    def exercise_keys(self, path: Path, module: str) -> dict[str, str]:
+    def exercise_keys(self, version: Version, module: str) -> dict[str, str]:
         """What the parts of that Report depend on."""
-        return exercise_keys(path, module, self._secret, self.limits)
+        return exercise_keys(version.content or b"", module, self._secret, self.limits)
 
-    def get(self, path: Path, module: str) -> tuple[str, Report]:
+    def get(self, version: Version, module: str) -> tuple[str, Report]:
         """The key and the Report of a notebook, made now where none is kept."""
-        key = self.key(path, module)
-        report = self.store.get(key)
+        key = self.key(version, module)
+        report = refused(version, module) or self.store.get(key)
         if report is None:
-            job = self.job(path, key, module)
-            report = job if isinstance(job, Report) else grade(job)
-            self.store.put(key, report, self.exercise_keys(path, module))
+            report = grade(self.job(version, key, module))
+            self.store.put(key, report, self.exercise_keys(version, module))
         return key, report
 
-    def job(self, path: Path, key: str, module: str, student: str | None = None) -> Job | Report:
-        """The notebook as a job for an engine; or at once its Report, where there is no file that could travel.
+    def job(self, version: Version, key: str, module: str, student: str | None = None) -> Job:
+        """The notebook as a job for an engine.
 
         With `student`, the job leaves out what the Report that is recorded for them says and a new one would repeat:
         after a change of hidden tests, the exercises that they do not judge.
         """
-        try:
-            content = reading.read_bytes(path)
-        except reading.Unreadable as refusal:
-            points = curriculum.load(module).max_score
-            why = str(refusal) if os.path.lexists(path) else _missing(path)
-            return Report(f"{module}.ipynb", module, "unreadable", 0.0, points, 0.0, (), (why,))
         before = record_of(self._folder, module, student).get("key") if student is not None else None
-        done = self.store.unchanged(before, self.exercise_keys(path, module)) if before is not None else ()
-        return Job(key, module, content, self._secret, self.limits, self._kept, done)
+        done = self.store.unchanged(before, self.exercise_keys(version, module)) if before is not None else ()
+        return Job(key, module, version.content, self._secret, self.limits, self._kept, done)
+
+
+def refused(version: Version, module: str) -> Report | None:
+    """The Report of what cannot even be read: it is one student's, and is never kept for another."""
+    if version.content is not None:
+        return None
+    points = curriculum.load(module).max_score
+    return Report(f"{module}.ipynb", module, "unreadable", 0.0, points, 0.0, (), (version.refusal,))
 
 
 def _missing(path: Path) -> str:
@@ -135,7 +152,7 @@ def versions(folder: ClassFolder, student: str, module: str) -> list[Version]:
     if folder.options["resubmissions"] == "best":
         earlier = folder.private / "versions" / student / module
         found += [_version(path, module) for path in sorted(earlier.glob("*")) if path.is_dir()]
-    return [*found, _version(folder.submission(student, module).parent, module)]
+    return [*found, current(folder, student, module)]
 
 
 def best(graded: list[tuple[Version, str, Report]]) -> tuple[Version, str, Report]:
@@ -147,15 +164,18 @@ def best(graded: list[tuple[Version, str, Report]]) -> tuple[Version, str, Repor
     return max(enumerate(graded), key=lambda item: (points(item[1][2]), item[0]))[1]
 
 
-def _version(directory: Path, module: str) -> Version:
-    from autograder.classroom.record import timestamp
+def current(folder: ClassFolder, student: str, module: str) -> Version:
+    """What lies in submitted/ now."""
+    return _version(folder.submission(student, module).parent, module)
 
-    stamp = None
-    with contextlib.suppress(OSError, ValueError, OverflowError):
-        path = directory / "timestamp.txt"
-        if path.is_file() and not path.is_symlink() and path.stat().st_size < 200:
-            stamp = timestamp(path.read_text(encoding="utf-8", errors="replace"))
-    return Version(directory / f"{module}.ipynb", stamp)
+
+def _version(directory: Path, module: str) -> Version:
+    path = directory / f"{module}.ipynb"
+    try:
+        return Version(path, read_timestamp(directory), reading.read_bytes(path))
+    except reading.Unreadable as refusal:
+        why = str(refusal) if os.path.lexists(path) else _missing(path)
+        return Version(path, read_timestamp(directory), None, why)
 
 
 def recorded(folder: ClassFolder, module: str) -> Iterator[tuple[str, dict]]:
@@ -172,9 +192,15 @@ def record_of(folder: ClassFolder, module: str, student: str) -> dict:
     return {}
 
 
-def note_recorded(folder: ClassFolder, module: str, student: str, key: str, submission: str, stamp: datetime | None):
-    """Remember that a Report is in the gradebook and its notebook in autograded/."""
+def note_recorded(
+    folder: ClassFolder, module: str, student: str, key: str, submission: str, stamp: datetime | None, current: str
+) -> None:
+    """Remember that a Report is in the gradebook and its notebook in autograded/.
+
+    `current`: the digest of what lay in submitted/ then. Another one since is not graded yet.
+    """
     values = {"key": key, "submission": submission, "timestamp": stamp.isoformat(" ") if stamp else None}
+    values["current"] = current
     write_atomically(folder.private / "recorded" / module / f"{student}.json", json.dumps(values), mode=0o600)
 
 
@@ -186,5 +212,5 @@ def extensions(folder: ClassFolder, module: str) -> dict[str, timedelta]:
     try:
         granted = json.loads(path.read_bytes()).get(module, {})
         return {student: timedelta(days=days) for student, days in granted.items()}
-    except (ValueError, AttributeError, TypeError):
+    except (ValueError, AttributeError, TypeError, OverflowError):
         raise UserError(f"{path} is damaged; mend or delete it") from None

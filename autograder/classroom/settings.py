@@ -31,5 +31,5 @@ def configure(c: Config, folder: Path) -> None:
     c.HTMLExporter.filters = {"markdown2html": "autograder.classroom.formulas.markdown2html"}
 
     c.ExchangeFactory.collect = "autograder.classroom.collect.CarefulCollect"
-    c.ZipCollectApp.extractor_plugin = "autograder.classroom.collect.CarefulExtractor"
+    c.ZipCollectApp.extractor_plugin = "autograder.classroom.unpack.CarefulExtractor"
     c.ZipCollectApp.collector_plugin = "autograder.classroom.collect.PlatformCollector"

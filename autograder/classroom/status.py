@@ -11,10 +11,11 @@ from rich.text import Text
 
 from autograder.classroom.export import all_scores
 from autograder.classroom.folder import ClassFolder
-from autograder.classroom.reports import ReportStore, recorded
+from autograder.classroom.reports import ReportStore, current, recorded, refused
 from autograder.errors import UserError
 from autograder.files import write_atomically
 from autograder.grading.report import VERDICTS, Report
+from autograder.printing import printable
 
 COLOURS = {"passed": "green", "partial": "yellow", "unanswered": "bright_black", "grader_fault": "magenta"}
 
@@ -25,6 +26,7 @@ class Standing:
 
     handed_in: bool = False
     graded: bool = False
+    again: bool = False  # something else was handed in since it was graded
     score: float = 0.0  # so far
     final: bool = False
     waiting: bool = False  # a person must look
@@ -87,23 +89,47 @@ def read(folder: ClassFolder, modules: list[str] | None = None, reports: bool = 
             if student not in known:
                 status.students.append((student, ""))
                 known.add(student)
+        for student in ungraded(folder, module):
+            status.standings[student, module].again = status.standings[student, module].graded
         if reports:
             store = ReportStore(folder.private / "reports")
             for student, noted in recorded(folder, module):
                 found = store.get(noted["key"]) or store.fault(noted["key"])
                 status.standings[student, module].report = found
+            for student in folder.submitted(module):
+                version = current(folder, student, module)
+                if version.content is None:  # no Report of it is kept
+                    status.standings[student, module].report = refused(version, module)
     return status
+
+
+def ungraded(folder: ClassFolder, module: str) -> set[str]:
+    """The students whose submission in submitted/ is not the one that was there when they were graded, or is new."""
+    noted = {student: values.get("current") for student, values in recorded(folder, module)}
+    return {
+        student
+        for student in folder.submitted(module)
+        if student not in noted or noted[student] not in (None, current(folder, student, module).digest)
+    }
+
+
+def shown(text: str, style: str = "") -> Text:
+    """A name, or what a person wrote, for a terminal: neither rich's markup nor an escape sequence is followed."""
+    return Text(printable(text), style=style)
 
 
 def table(status: ClassStatus, title: str, limit: int | None = None) -> Table:
     """Students by modules: score, and what is still to be done."""
-    made = Table(title=title, title_justify="left", header_style="bold")
-    made.add_column("student")
-    made.add_column("name", style="dim")
+    made = Table(title=shown(title), title_justify="left", header_style="bold")
+    made.add_column("student", overflow="fold")
+    made.add_column("name", style="dim", overflow="fold")
     for module in status.modules:
-        made.add_column(f"{module}\nof {status.max_scores[module]:g}", justify="right")
+        # A name too long for its column goes on below itself; it is not cut.
+        made.add_column(Text(f"{module}\nof {status.max_scores[module]:g}"), justify="right", overflow="fold")
     for student, name in status.students[:limit]:
-        made.add_row(student, name, *(_cell(status.standings[student, module]) for module in status.modules))
+        made.add_row(
+            shown(student), shown(name), *(_cell(status.standings[student, module]) for module in status.modules)
+        )
     if limit is not None and len(status.students) > limit:
         made.add_row(f"... {len(status.students) - limit} more", "", *("" for _ in status.modules))
     return made
@@ -115,6 +141,8 @@ def _cell(standing: Standing) -> Text:
     text = Text(f"{standing.score:g}" if standing.final else f"{standing.score:g} + ?")
     if standing.late:
         text.append(f" (late -{standing.late:g})", style="red")
+    if standing.again:
+        text.append(" handed in again", style="yellow")
     if standing.waiting:
         text.append(" person", style="magenta")
     if standing.flagged:
@@ -124,14 +152,14 @@ def _cell(standing: Standing) -> Text:
 
 def verdict_table(status: ClassStatus, module: str, title: str) -> Table:
     """One module: each student's score, and what became of the exercises."""
-    made = Table(title=title, title_justify="left", header_style="bold")
+    made = Table(title=shown(title), title_justify="left", header_style="bold")
     made.add_column("student")
     made.add_column(f"score of {status.max_scores[module]:g}", justify="right")
     made.add_column("exercises")
     for student, _ in status.students:
         standing = status.standings[student, module]
         if standing.graded or standing.handed_in:
-            made.add_row(student, _cell(standing), _verdicts(standing.report))
+            made.add_row(shown(student), _cell(standing), _verdicts(standing.report))
     return made
 
 
@@ -141,7 +169,7 @@ def _verdicts(report: Report | None) -> Text:
     if report is None:
         return text
     if report.status == "unreadable":
-        return Text("unreadable: " + "; ".join(report.notes), style="magenta")
+        return shown("unreadable: " + "; ".join(report.notes), "magenta")
     names = defaultdict(list)
     for result in report.exercises:
         names[result.verdict].append(result.id)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from autograder import curriculum
-from autograder.grading import reading
 
 VERDICTS = ("passed", "partial", "failed", "error", "timeout", "memory", "crashed", "unanswered", "grader_fault")
 STATUSES = ("graded", "unreadable", "grader_fault")
@@ -86,12 +85,12 @@ def _known(cls: type, values: dict[str, Any]) -> Any:
     return cls(**{key: value for key, value in values.items() if key in cls.__dataclass_fields__})
 
 
-def report_key(path: Path, module: str, secret: str, limits: Any, root: Path = curriculum.ROOT) -> str:
+def report_key(notebook: bytes, module: str, secret: str, limits: Any, root: Path = curriculum.ROOT) -> str:
     """A SHA-256 (hex) of all that makes a Report: the notebook, the module's files, the secret, limits, versions.
 
     The name and folder of the notebook are not part of it, so equal notebooks share one Report.
     """
-    return _digest([_notebook(path), grading_key(module, secret, limits, root).encode()])
+    return _digest([notebook, grading_key(module, secret, limits, root).encode()])
 
 
 def grading_key(module: str, secret: str, limits: Any, root: Path = curriculum.ROOT) -> str:
@@ -99,7 +98,9 @@ def grading_key(module: str, secret: str, limits: Any, root: Path = curriculum.R
     return _digest([*_but_tests(module, secret, limits, root), _bytes(curriculum.files(module, root).hidden_tests)])
 
 
-def exercise_keys(path: Path, module: str, secret: str, limits: Any, root: Path = curriculum.ROOT) -> dict[str, str]:
+def exercise_keys(
+    notebook: bytes, module: str, secret: str, limits: Any, root: Path = curriculum.ROOT
+) -> dict[str, str]:
     """For each exercise a SHA-256 (hex) of what makes its part of a Report: of the tests its own and what all share.
 
     The layout and the comments of the hidden tests make no difference. No keys where the file is not Python.
@@ -108,7 +109,7 @@ def exercise_keys(path: Path, module: str, secret: str, limits: Any, root: Path 
         shared, own = _split(_bytes(curriculum.files(module, root).hidden_tests).decode())
     except (SyntaxError, ValueError):
         return {}
-    parts = [_notebook(path), *_but_tests(module, secret, limits, root), shared.encode()]
+    parts = [notebook, *_but_tests(module, secret, limits, root), shared.encode()]
     return {exercise: _digest([*parts, tests.encode()]) for exercise, tests in own.items()}
 
 
@@ -120,13 +121,6 @@ def _but_tests(module: str, secret: str, limits: Any, root: Path) -> list[bytes]
 
 def _bytes(file: Path) -> bytes:
     return file.read_bytes() if file.is_file() else b""
-
-
-def _notebook(path: Path) -> bytes:
-    try:
-        return reading.read_bytes(path)
-    except reading.Unreadable as refusal:
-        return str(refusal).encode()
 
 
 @lru_cache(maxsize=4)

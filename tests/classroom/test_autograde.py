@@ -9,7 +9,7 @@ import pytest
 
 from autograder import curriculum
 from autograder.classroom import autograde as grading
-from autograder.classroom import reports
+from autograder.classroom import entering, reports, status
 from autograder.classroom.reports import ReportStore
 from autograder.errors import UserError
 
@@ -74,7 +74,7 @@ def test_kill_while_writing_is_mended(folder, answer, hand_in, grade, scores, mo
     for number in range(4):
         hand_in(f"s{number}", answer(mse_loss=f"passed {number}"))
     with monkeypatch.context() as patched:
-        target = {"autograded": grading._Writer, "database": grading.record, "recorded": grading}[moment]
+        target = {"autograded": grading._Writer, "database": entering.record, "recorded": entering}[moment]
         name = {"autograded": "_put", "database": "write", "recorded": "note_recorded"}[moment]
         real, calls = getattr(target, name), []
 
@@ -150,7 +150,7 @@ def test_manual_score_survives_and_is_looked_at_again_only_after_a_change(folder
 
 
 def test_best_of_a_students_submissions(folder, answer, hand_in, grade, scores):
-    from autograder.classroom.collect import keep_version
+    from autograder.classroom.versions import keep_version
 
     folder.set_options(resubmissions="best")
     hand_in("ada", answer("passed"), stamp="2026-01-01 12:00:00 UTC")
@@ -262,6 +262,43 @@ def test_damaged_report_is_made_again(folder, answer, hand_in, grade):
     summary, engine = grade(force=False)
     assert len(engine.graded) == 1
     assert summary.written == 0, "the Report is the same, and recorded already"
+
+
+def test_submission_is_read_once(folder, answer, hand_in, grade, scores):
+    """A file that changes while it is being graded: what is written is what was graded, and then the change is."""
+    hand_in("ada", answer(mse_loss="failed first"))
+
+    class Slow(FakeEngine):
+        def next(self):
+            key, report = super().next()
+            hand_in("ada", answer(mse_loss="passed second"))
+            return key, report
+
+    summary, _ = grade(Slow())
+    assert summary.written == 1
+    text = folder.autograded("ada", MODULE).read_text()
+    assert "failed first" in text
+    assert "passed second" not in text
+    assert status.ungraded(folder, MODULE) == {"ada"}
+    _, engine = grade()
+    assert len(engine.graded) == 1
+    assert scores()["ada"]["check_mse_loss"][0] == 1.0
+    assert status.ungraded(folder, MODULE) == set()
+
+
+def test_what_cannot_be_read_is_each_students_own(folder, hand_in):
+    """Nothing is kept under "No such file or directory", which every missing notebook would share."""
+    made = reports.Reports(folder)
+    for student, name in (("ada", "hers.ipynb"), ("ben", "his.ipynb")):
+        path = hand_in(student, b"{}")
+        path.rename(path.with_name(name))
+    hand_in("cleo", reports.current(folder, "ada", MODULE).refusal.encode())
+    versions = {student: reports.current(folder, student, MODULE) for student in ("ada", "ben", "cleo")}
+    found = {student: made.get(version, MODULE) for student, version in versions.items() if student != "cleo"}
+    assert "hers.ipynb" in found["ada"][1].notes[0]
+    assert "his.ipynb" in found["ben"][1].notes[0]
+    assert len({made.key(version, MODULE) for version in versions.values()}) == 3
+    assert not (folder.private / "reports").exists()
 
 
 def test_report_store_keeps_a_report_exactly(tmp_path, answer):

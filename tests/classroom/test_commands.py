@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import stat
+from datetime import datetime
 
 import pytest
 
@@ -41,7 +42,7 @@ def test_class_new_makes_what_nbgrader_expects(capsys, tmp_path):
     roster.write_text("id,first_name\nada,Ada\n")
     status, out, _ = lsml(capsys, "class", "new", tmp_path / "c", "--modules", "01", "--roster", roster)
     assert status == 0
-    assert "1 students" in out
+    assert out.splitlines()[0] == "1 student"
     folder = ClassFolder(tmp_path / "c")
     for name in ("gradebook.db", "nbgrader_config.py", "roster.csv", f"source/{MODULE}/{MODULE}.ipynb",
                  f"release/{MODULE}/{MODULE}.ipynb", "submitted"):  # fmt: skip
@@ -82,7 +83,7 @@ def test_whole_class_by_commands(capsys, folder, answer, hand_in, tmp_path):
     assert (folder.path / "feedback/ben" / MODULE / f"{MODULE}.html").exists()
     status, out, _ = lsml(capsys, "export", *at, "--format", "moodle", "--output", tmp_path / "m.csv")
     assert status == 0
-    assert "1 scores are blank" in out
+    assert "1 score left blank" in out
     status, out, _ = lsml(capsys, "extend", "01", "ada", "--days", "2", *at)
     assert status == 0
     assert "no due date yet" in out
@@ -118,7 +119,7 @@ def test_regrade_requests(capsys, folder, answer, hand_in):
         (["extend", "01", "zoe", "--days", "-1"], "--days must be"),
         (["regrade", "01", "zoe"], "has handed in nothing"),
         (["regrade", "01", "--ask", "x"], "whose?"),
-        (["release", "01", "--due", "sometime"], "is not a time"),
+        (["release", "01", "--due", "sometime"], "is not a time that can be read"),
         (["collect", "01"], "this class has no exchange"),
         (["collect", "01", "--from", "/no/such/file"], "no such file"),
     ],
@@ -241,6 +242,133 @@ def test_release_after_submissions_says_what_nbgrader_refuses(capsys, folder, an
     assert status == 2
     one_line(err, "does not add or remove graded cells")
     assert (folder.path / "release" / MODULE / f"{MODULE}.ipynb").read_bytes() == before
+
+
+def test_due_date_is_said_in_both_zones(capsys, tmp_path):
+    at = tmp_path / "c"
+    status, _, err = lsml(capsys, "class", "new", tmp_path / "d", "--timezone", "Europe/Atlantis")
+    assert status == 2
+    one_line(err, "is not a time zone")
+    assert not (tmp_path / "d").exists()
+    assert lsml(capsys, "class", "new", at, "--timezone", "Europe/Paris")[0] == 0
+    status, out, _ = lsml(capsys, "release", "01", "--due", "2026-11-20 23:59 +0100", "-C", at)
+    assert status == 0
+    assert "due 2026-11-20 23:59 +0100 (Europe/Paris; 2026-11-20 22:59 UTC)" in out
+    with ClassFolder(at).gradebook() as book:
+        assert book.find_assignment(MODULE).duedate == datetime(2026, 11, 20, 22, 59)
+        book.add_student("ada")
+    status, out, _ = lsml(capsys, "extend", "01", "ada", "--days", "1", "-C", at)
+    assert "until 2026-11-21 23:59 +0100 (Europe/Paris; 2026-11-21 22:59 UTC)" in out
+    for text in ("2026-11-20 23:59 PST", "01.12.2026 23:59", "5", ""):
+        status, _, err = lsml(capsys, "release", "01", "--due", text, "-C", at)
+        assert status == 2
+        one_line(err)
+    config = at / "nbgrader_config.py"
+    config.write_text(config.read_text().replace("Europe/Paris", "Paris"))
+    status, _, err = lsml(capsys, "extend", "01", "ada", "--days", "1", "-C", at)
+    assert status == 2
+    one_line(err, "NbGraderAPI.timezone", "'Paris' is not a time zone")
+
+
+def test_penalty_and_due_date_changed_after_grading(capsys, folder, answer, hand_in):
+    """Neither needs --force: what is shown, given back and exported follows them."""
+    at = ("-C", folder.path)
+    hand_in("ada", answer("passed"), stamp="2026-01-10 12:00:00 UTC")
+    lsml(capsys, "autograde", *at)
+
+    def penalty():
+        with ClassFolder(folder.path).gradebook() as book:
+            return book.find_submission_notebook(MODULE, MODULE, "ada").late_submission_penalty
+
+    lsml(capsys, "release", "01", "--due", "2026-01-10 00:00", *at)
+    assert penalty() is None, "lateness costs nothing yet"
+    config = folder.path / "nbgrader_config.py"
+    config.write_text(config.read_text().replace('penalty_method = "none"', 'penalty_method = "zero"'))
+    status, out, _ = lsml(capsys, "autograde", *at)
+    assert "0 graded, 1 graded before, 0 written" in out
+    assert penalty() == 15.0
+    lsml(capsys, "release", "01", "--due", "2026-01-11 00:00", *at)
+    assert penalty() is None
+    with folder.gradebook() as book:  # as formgrader's page does
+        book.update_or_create_assignment(MODULE, duedate="2026-01-09 00:00 UTC")
+    lsml(capsys, "export", *at, "--output", folder.path / "c.csv")
+    assert penalty() == 15.0
+    assert (folder.path / "c.csv").read_text().splitlines()[-1].endswith(",0")
+    config.write_text(config.read_text().replace('penalty_method = "zero"', 'penalty_method = "sometimes"'))
+    status, _, err = lsml(capsys, "autograde", *at)
+    assert status == 2
+    one_line(err, "nbgrader_config.py", "late penalty")
+
+
+def test_extension_that_is_no_number_of_days(capsys, folder, answer, hand_in):
+    hand_in("ada", answer("passed"))
+    (folder.private / "extensions.json").write_text(json.dumps({MODULE: {"ada": 1e300}}))
+    status, _, err = lsml(capsys, "autograde", "-C", folder.path)
+    assert status == 2
+    one_line(err, "extensions.json is damaged")
+
+
+def test_names_reach_the_terminal_as_they_are(capsys, folder, answer, hand_in, tmp_path):
+    at = ("-C", folder.path)
+    roster = tmp_path / "list.csv"
+    roster.write_text("id,first_name,last_name\nada,[/],x\nben,[red]Ben,\x1b[2J\x1b]0;owned\x07\ncleo,Zoë\xa0Ann,O'B\n")
+    assert lsml(capsys, "class", "roster", folder.path, roster)[0] == 0
+    status, out, _ = lsml(capsys, "status", *at)
+    assert status == 0
+    assert "\x1b" not in out
+    assert "\x07" not in out
+    for text in ("[/]", "[red]Ben", "Zoë\xa0Ann"):
+        assert text in out
+    hand_in("ada", answer(mse_loss="grader_fault"))
+    lsml(capsys, "autograde", *at)
+    lsml(capsys, "regrade", "01", "ada", "--ask", "[/] \x1b[2J look", *at)
+    status, out, _ = lsml(capsys, "regrade", *at)
+    assert status == 0
+    assert "\x1b" not in out
+    assert "[/]" in out
+
+
+def test_status_shows_what_was_handed_in_again_and_whole_names(capsys, folder, answer, hand_in):
+    hand_in("ada", answer("passed"))
+    hand_in("ben", answer("passed"))
+    lsml(capsys, "autograde", "-C", folder.path)
+    hand_in("ada", answer("failed"), stamp="2026-02-01 12:00:00 UTC")
+    _, out, _ = lsml(capsys, "status", "-C", folder.path)
+    (ada,) = [line for line in out.splitlines() if "ada" in line]
+    (ben,) = [line for line in out.splitlines() if "ben" in line]
+    assert "handed in again" in ada
+    assert "again" not in ben
+    assert MODULE in out
+    _, out, _ = lsml(capsys, "export", "-C", folder.path, "--output", folder.path / "x.csv")
+    assert "1 score left blank" in out
+
+
+def test_whole_names_of_many_modules_in_a_narrow_terminal():
+    from rich.console import Console
+
+    from autograder.classroom.status import ClassStatus, table
+
+    names = [f"{number:02}_a_rather_long_topic" for number in range(8)]
+    console = Console(width=80, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
+    console.print(table(ClassStatus(names, dict.fromkeys(names, 10.0), [("ada", "Ada")]), "title"))
+    assert "…" not in console.export_text()
+
+
+def test_what_has_no_readable_file_is_listed(capsys, folder, answer, hand_in):
+    hand_in("ada", answer("passed"))
+    hand_in("ben", answer("passed")).unlink()
+    renamed = hand_in("cleo", answer("passed"))
+    renamed.rename(renamed.with_name("my work.ipynb"))
+    literal = hand_in("dan", b"cannot be opened: No such file or directory")
+    lsml(capsys, "autograde", "-C", folder.path)
+    _, out, _ = lsml(capsys, "regrade", "-C", folder.path)
+    text = " ".join(out.split())
+    assert f"ben │ {MODULE} │ unreadable; there is no {MODULE}.ipynb" in text
+    assert "my work.ipynb" in text
+    assert "not valid JSON" in text, "dan's text is his own, and not that of a missing file"
+    literal.unlink()
+    _, out, _ = lsml(capsys, "regrade", "-C", folder.path)
+    assert "not valid JSON" not in " ".join(out.split())
 
 
 def test_commands_are_listed(capsys):

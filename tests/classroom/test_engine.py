@@ -7,12 +7,14 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from pathlib import Path
 
 import pytest
 
+from autograder.classroom import scratch
 from autograder.classroom.engine import DaskEngine, Job, LocalEngine
 from autograder.errors import UserError
 from autograder.grading.report import Report
@@ -214,6 +216,64 @@ def test_killed_command_leaves_no_process_behind(tmp_path):
 
     with contextlib.suppress(psutil.NoSuchProcess):
         psutil.Process(worker).wait(timeout=60)
+
+
+INTERRUPTED = """
+    import contextlib, os, sys, time
+    from autograder import cli
+    from autograder.classroom import commands, engine, scratch
+    def forever(job):
+        import tempfile
+        tempfile.mkdtemp(prefix="of-a-worker-")
+        time.sleep(600)
+    def run(arguments):
+        with scratch.scratch(), engine.DaskEngine(workers=2, work=forever) as cluster:
+            cluster._start()
+            for number in range(4):
+                cluster.submit(engine.Job(str(number), "01_gradient_descent", b"", "s", engine.Limits()))
+            print("ready", flush=True)
+            cluster.next()
+    commands._status = run
+    if __name__ == "__main__":
+        sys.exit(cli.main(["status"]))
+"""
+
+
+def interrupted(tmp_path, how) -> tuple[int, str, list[str]]:
+    """A run on two workers that gets a signal as from a terminal: exit status, stderr, and what it left behind."""
+    (tmp_path / "command.py").write_text(textwrap.dedent(INTERRUPTED))
+    (tmp_path / "temporary").mkdir(exist_ok=True)
+    command = subprocess.Popen(
+        [sys.executable, str(tmp_path / "command.py")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "TMPDIR": str(tmp_path / "temporary")},
+    )
+    assert command.stdout.readline() == "ready\n", command.communicate()[1]
+    how(command.pid)
+    _, err = command.communicate(timeout=120)
+    return command.returncode, err, os.listdir(tmp_path / "temporary")
+
+
+def test_interrupt_is_one_line_and_leaves_nothing(tmp_path):
+    status, err, left = interrupted(tmp_path, lambda pid: os.killpg(pid, signal.SIGINT))
+    assert (status, err) == (130, "lsml: interrupted; run the same command again to go on\n")
+    assert left == []
+
+
+def test_next_run_clears_what_a_killed_one_left(tmp_path, monkeypatch):
+    status, _, left = interrupted(tmp_path, lambda pid: os.kill(pid, signal.SIGKILL))
+    assert status == -signal.SIGKILL
+    assert len(left) == 1
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    with scratch.scratch() as mine:
+        assert [path.name for path in (tmp_path / "temporary").iterdir()] == [mine.name], "the dead one's is gone"
+        with scratch.scratch() as other:
+            assert mine.exists()
+            assert other != mine
+    assert os.listdir(tmp_path / "temporary") == []
 
 
 def test_local_engine_gives_back_what_it_got(monkeypatch):

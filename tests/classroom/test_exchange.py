@@ -2,8 +2,10 @@
 
 import getpass
 import os
+import shutil
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -37,11 +39,70 @@ def student(tmp_path):
     return nbgrader
 
 
+def test_again_and_others(capsys, monkeypatch, tmp_path, student):
+    """A second release, students of another class, one who came by another way, and who is not in the roster."""
+    monkeypatch.setattr(engine, "grade_dict", lambda job: fake_report(job).to_dict())
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    me, at = getpass.getuser(), tmp_path / "class"
+    (tmp_path / "list.csv").write_text(f"id\n{me}\nben\n")
+    made = ("class", "new", at, "--course", "lsml", "--exchange", student.exchange)
+    status, out, _ = lsml(capsys, *made, "--modules", "01", "--roster", tmp_path / "list.csv")
+    assert status == 0
+    assert "nothing is in the exchange yet" in out
+    assert not (student.exchange / "lsml").exists()
+    assert lsml(capsys, "release", "01", "--due", "2026-01-10 00:00", "-C", at)[0] == 0
+    status, out, _ = lsml(capsys, "release", "01", "--due", "2026-02-10 00:00", "-C", at)
+    assert status == 0, "a new date"
+    assert "due 2026-02-10 00:00 UTC" in out
+    status, _, err = lsml(capsys, "class", "new", tmp_path / "other", *made[3:])
+    assert status == 2
+    assert "has a course 'lsml' already" in err
+
+    student("fetch_assignment", MODULE)
+    student("submit", MODULE)
+    inbound = student.exchange / "lsml" / "inbound"
+    (handed,) = inbound.iterdir()
+    stranger = handed.with_name(handed.name.replace(f"{me}+", "zoe+", 1))
+    shutil.copytree(handed, stranger)
+    status, out, err = lsml(capsys, "collect", "01", "-C", at)
+    assert "collected 01_gradient_descent of 1 student" in out
+    assert "zoe is not in the roster and was not collected" in err
+    folder = ClassFolder(at)
+    assert folder.submitted(MODULE) == [me]
+    assert lsml(capsys, "collect", "01", "-C", at)[1].startswith("collected 01_gradient_descent of 0 students")
+
+    source = tmp_path / "given" / "ben"
+    source.mkdir(parents=True)
+    shutil.copyfile(folder.submission(me, MODULE), source / "a.ipynb")
+    assert lsml(capsys, "collect", "01", "--from", tmp_path / "given", "-C", at)[0] == 0
+    lsml(capsys, "autograde", "-C", at)
+    status, _, err = lsml(capsys, "feedback", "--release", "-C", at)
+    assert status == 0
+    assert "not in the exchange, because they came by another way: ben" in err
+    assert len(list((student.exchange / "lsml" / "feedback").iterdir())) == 1
+    status, _, err = lsml(capsys, "feedback", "--release", "--student", "ben", "-C", at)
+    assert status == 2
+    assert "ben came by another way" in err
+    lsml(capsys, "feedback", "--release", "--student", me, "-C", at)
+
+    (student.exchange / "lsml" / "outbound").chmod(0o500)
+    before = (folder.path / "release" / MODULE / f"{MODULE}.ipynb").stat().st_mtime_ns
+    if os.geteuid():  # root may write anywhere
+        assert lsml(capsys, "release", "01", "--due", "2026-03-10 00:00", "-C", at)[0] == 2
+    shutil.rmtree(student.exchange)
+    status, _, err = lsml(capsys, "release", "01", "--due", "2026-03-10 00:00", "-C", at)
+    assert status == 2
+    assert "nothing was released" in err
+    assert (folder.path / "release" / MODULE / f"{MODULE}.ipynb").stat().st_mtime_ns == before
+    with folder.gradebook() as book:
+        assert book.find_assignment(MODULE).duedate == datetime(2026, 2, 10)
+
+
 def test_there_and_back(capsys, monkeypatch, tmp_path, student):
     monkeypatch.setattr(engine, "grade_dict", lambda job: fake_report(job).to_dict())
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
     at = tmp_path / "class"
-    assert cli.main(["class", "new", str(at), "--exchange", str(student.exchange)]) == 0
+    assert cli.main(["class", "new", str(at), "--course", "lsml", "--exchange", str(student.exchange)]) == 0
     status, out, _ = lsml(capsys, "release", "01", "-C", at)
     assert status == 0
     assert "students can fetch it" in out
@@ -53,7 +114,7 @@ def test_there_and_back(capsys, monkeypatch, tmp_path, student):
     student("submit", MODULE)
 
     status, out, _ = lsml(capsys, "collect", "01", "-C", at)
-    assert "1 students have handed in" in out
+    assert "submitted/ has that of 1 student" in out
     me = getpass.getuser()
     folder = ClassFolder(at)
     assert folder.submitted(MODULE) == [me]

@@ -17,7 +17,7 @@ import pytest
 from autograder.classroom import feedback
 from autograder.classroom.autograde import autograde, plan
 from autograder.classroom.folder import ClassFolder
-from autograder.classroom.reports import Reports
+from autograder.classroom.reports import Reports, current
 
 from .conftest import MODULE, FakeEngine, fake_report, put
 
@@ -32,11 +32,9 @@ def keep_reports(folder: ClassFolder) -> None:
     """What a first run would have kept."""
     reports = Reports(folder)
     for student in folder.submitted(MODULE):
-        path = folder.submission(student, MODULE)
-        key = reports.key(path, MODULE)
-        job = reports.job(path, key, MODULE)
-        if not hasattr(job, "status"):
-            reports.store.put(key, fake_report(job))
+        version = current(folder, student, MODULE)
+        key = reports.key(version, MODULE)
+        reports.store.put(key, fake_report(reports.job(version, key, MODULE)))
 
 
 def gradebook(folder: ClassFolder) -> dict:

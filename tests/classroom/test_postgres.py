@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -92,7 +93,7 @@ def server(tmp_path_factory):
 
 def test_whole_class(server, tmp_path, answer):
     folder = ClassFolder.new(tmp_path / "class", db=server)
-    release(folder, MODULE, due="2026-01-10 00:00:00 UTC")
+    release(folder, MODULE, due=datetime(2026, 1, 10))
     for number in range(10):
         put(folder, f"s{number}", answer("passed", nesterov=f"partial {number}"), stamp="2026-01-09 12:00:00 UTC")
 
