@@ -118,6 +118,7 @@ class Grader:
             return Report(str(path), known, "unreadable", 0.0, points, _since(started), (), (str(refusal),))
         except Exception as error:
             # Never the student's doing, and the next notebook must be graded whatever it was.
+            name = name or getattr(error, "module", None)
             if not isinstance(error, BrokenTests | SandboxFault | SandboxUnavailable | UserError | OSError):
                 log.exception("grading %s failed", path)
             self.trouble.append(f"the grader failed: {safe(str(error), 500) or type(error).__name__}")

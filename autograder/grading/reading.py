@@ -50,11 +50,6 @@ class Notebook:
     metadata: dict[str, Any] = field(default_factory=dict)
 
 
-def read(path: Path | str) -> Notebook:
-    """Read a notebook; Unreadable where it is none."""
-    return parse(read_bytes(path))
-
-
 def read_bytes(path: Path | str) -> bytes:
     """The bytes of a regular file, never through a link in its last part; Unreadable where it is not one."""
     try:

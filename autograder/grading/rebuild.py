@@ -73,6 +73,8 @@ class Rebuilt:
 def read(path: Path | str, root: Path = curriculum.ROOT, expected: str | None = None) -> tuple[str, Rebuilt]:
     """The module that a notebook file is of, and what is run of it. Unreadable, also where another was `expected`.
 
+    UserError where the module itself is malformed. Either has the module's name as `module`, if it is known.
+
     What the file holds is looked at in a process of its own.
     """
     content = reading.read_bytes(path)
@@ -89,8 +91,8 @@ def _read(content: bytes, file_name: str, root: Path, expected: str | None) -> t
         if expected is not None and name != expected:
             raise Unreadable(f"is a notebook of {name}, not of {expected}")
         return name, replace(rebuild(curriculum.load(name, root), notebook), placed=())
-    except Unreadable as refusal:
-        refusal.module = name
+    except (Unreadable, UserError) as error:  # UserError: the module is malformed
+        error.module = name
         raise
 
 

@@ -8,7 +8,7 @@ import pytest
 from conftest import as_notebook, code
 
 from autograder.grading import reading
-from autograder.grading.reading import Unreadable, parse, read
+from autograder.grading.reading import Unreadable, parse, read_bytes
 
 
 def cells_of(values):
@@ -58,7 +58,7 @@ def test_files_that_are_none(tmp_path):
         ("a\0b", "not a file name"),
     ]:
         with pytest.raises(Unreadable, match=why):
-            read(path)
+            read_bytes(path)
 
 
 def test_a_large_file_is_not_even_read(tmp_path):
@@ -66,7 +66,7 @@ def test_a_large_file_is_not_even_read(tmp_path):
     with large.open("wb") as file:
         file.truncate(100 * 2**20)
     with pytest.raises(Unreadable, match="larger than"):
-        read(large)
+        read_bytes(large)
 
 
 def test_deep_outputs_of_honest_libraries_are_fine():
