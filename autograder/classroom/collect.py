@@ -16,7 +16,8 @@ from nbgrader.exchange.default import ExchangeCollect
 from nbgrader.plugins.zipcollect import FileNameCollectorPlugin
 from nbgrader.utils import capture_log, temp_attrs
 
-from autograder import curriculum
+from autograder import apart, curriculum
+from autograder.apart import TooCostly
 from autograder.classroom import record, roster, times
 from autograder.classroom.folder import STUDENT_ID, ClassFolder
 from autograder.classroom.reports import extensions
@@ -201,11 +202,15 @@ class PlatformCollector(FileNameCollectorPlugin):
 
 def _module_of(candidate: Candidate) -> str | None:
     try:
-        return module_of(reading.read(candidate.path), candidate.name)
-    except reading.Unreadable:
+        return apart.call(_module_in, reading.read_bytes(candidate.path), candidate.name)
+    except (reading.Unreadable, TooCostly):
         # What cannot be read is collected all the same, so that a person sees it, unless its name says another module.
         named = [name for name in curriculum.names() if name in candidate.name]
         return named[0] if len(named) == 1 else None
+
+
+def _module_in(content: bytes, name: str) -> str:
+    return module_of(reading.parse(content), name)
 
 
 def _is_there(folder: ClassFolder, student: str, module: str, path: Path, stamp: datetime | None) -> bool:

@@ -21,7 +21,7 @@ def unreadable(path: str, root: Path = curriculum.ROOT) -> str | None:
     from autograder.grading.rebuild import module_of
 
     try:
-        module_of(reading.read(path), path, root)
+        module_of(reading.parse(reading.read_bytes(path)), path, root)
     except reading.Unreadable as refusal:
         return "is a folder, not a notebook" if os.path.isdir(path) else str(refusal)
     return None

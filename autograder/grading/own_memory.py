@@ -4,8 +4,6 @@ import contextlib
 import sys
 from collections.abc import Iterator
 
-import psutil
-
 JUDGING_MB = 4096  # beyond what the process holds already
 
 
@@ -15,10 +13,15 @@ def bounded(megabytes: int = JUDGING_MB) -> Iterator[None]:
 
     The limit is the process's, for all its threads: let one at a time use this.
     """
-    if sys.platform != "linux":
+    try:
+        import resource
+
+        import psutil
+    except ImportError:  # Windows has no limits to set
+        resource = None
+    if resource is None or sys.platform != "linux":
         yield
         return
-    import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
     wanted = psutil.Process().memory_info().data + (megabytes << 20)

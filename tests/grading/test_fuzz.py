@@ -35,7 +35,7 @@ def test_mutated_notebooks_are_read_or_refused(module, times, pytestconfig):
             json.dumps([cell.source for cell in rebuilt.cells]).encode()
             assert len({cell.label for cell in rebuilt.cells}) == len(rebuilt.cells)
             read += 1
-            module_of(found, "x.ipynb", module.path.parents[1])
+            module_of(found, "x.ipynb", module.files.notebook.parents[2])
         except Unreadable as refusal:
             assert str(refusal).count("\n") == 0
     assert read > 40 * times, "most are still notebooks"

@@ -2,6 +2,7 @@
 
 import contextlib
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -32,9 +33,10 @@ def test_what_asks_for_more_gets_a_memory_error_and_the_limit_ends_with_the_bloc
 
 
 def test_hidden_tests_run_under_it(tmp_path, module):
-    path = tmp_path / "test_tests.py"
+    path = tmp_path / "hidden_tests.py"
     path.write_text("".join(TESTS.format(name=exercise.name) for exercise in module.exercises))
     with LocalSubmission([]) as answers:
-        outcomes = plugin.run(path, module, lambda *args: contextlib.nullcontext(answers), answers)
+        judged = replace(module, files=replace(module.files, hidden_tests=path))
+        outcomes = plugin.run(judged, lambda *args: contextlib.nullcontext(answers), answers)
     assert outcomes and all(isinstance(outcome.error, MemoryError) for outcome in outcomes)
     np.empty(HUGE, np.uint8)  # not touched: it costs nothing

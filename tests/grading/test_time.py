@@ -56,7 +56,7 @@ def test_an_exercise_that_needs_a_slow_cell_has_it(hurried, module, write):
 
 def test_what_a_stopped_cell_would_have_defined_is_told_of(hurried, module, write):
     cells = released(module, {e.name: e.solution for e in module.exercises} | {"last": "def last(x): return mine(x)"})
-    cells.insert(index(cells, "last"), code("while True: pass\ndef mine(x): return x[-1]"))
+    cells.insert(index(cells, "last"), code("mine = sum(1 for _ in iter(int, 1))"))
     report = hurried.grade(write(cells))
     assert report.status == "graded"
     assert verdicts(report) == dict.fromkeys(verdicts(report), "passed") | {"last": "error"}
