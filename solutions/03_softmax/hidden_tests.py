@@ -15,47 +15,38 @@ import scipy.special
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from autograder.judging import close, is_array, raises_student, student_side
+from autograder.judging import (
+    EPS,
+    close,
+    frozen,
+    is_array,
+    kinds,
+    raises_student,
+    student_side,
+    sum_rounding,
+    unchanged,
+)
 
-EPS = np.finfo(np.float64).eps
 EPS32 = float(np.finfo(np.float32).eps)
 
 
 def rounding(Z, axis=-1, eps=EPS):
     """How far a log-sum-exp along the axis may be off."""
-    finite = np.abs(np.where(np.isfinite(Z), Z, 0.0)).max(initial=0.0)
-    return 4 * eps * np.shape(Z)[axis] * (1 + finite)
+    size = np.abs(np.where(np.isfinite(Z), Z, 0.0)).max(initial=0.0)
+    return sum_rounding(np.shape(Z)[axis], 1 + size, eps)
 
 
-def frozen(array):
-    """A read-only copy."""
-    array = np.array(array)
-    array.flags.writeable = False
-    return array
+def matrices(rng):
+    """Matrices of every kind, each as (Z, Z in float64, the dtype that as_float makes of it, the eps of that dtype)."""
+    for (Z,) in kinds(rng, (6, 5)).values():
+        single = Z.dtype == np.float32
+        yield Z, Z.astype(np.float64), np.float32 if single else np.float64, EPS32 if single else EPS
 
 
-def kinds(rng, rows=6, columns=5):
-    """Matrices as they come in practice: (Z, dtype that as_float makes of it)."""
-    Z = 3 * rng.standard_normal((2 * rows, 3 * columns))
-    whole = rng.integers(-9, 10, (rows, columns))
-    return [
-        (Z[::2, ::-3], np.float64),
-        (np.asfortranarray(Z), np.float64),
-        (frozen(Z), np.float64),
-        (Z.astype(np.float32), np.float32),
-        (whole, np.float64),
-        (whole.astype(np.int8), np.float64),
-        (rng.integers(0, 200, (rows, columns)).astype(np.uint8), np.float64),
-    ]
-
-
-@student_side
-def unchanged(name, arguments):
-    """Whether a call leaves its arguments as they are (runs over there)."""
-    before = [np.array(argument, copy=True) for argument in arguments]
-    getattr(student, name)(*arguments)  # noqa: F821
-    pairs = zip(before, arguments, strict=True)
-    return all(bool(np.array_equal(a, b)) and a.dtype == np.asarray(b).dtype for a, b in pairs)
+def class_labels(rng, rows, classes):
+    """Labels of several kinds of integer, strided and read-only."""
+    y = rng.integers(0, classes, 2 * rows)
+    return y[::2].astype(np.uint8), frozen(y)[1::2], y[:rows].astype(np.int32)
 
 
 @student_side
@@ -89,10 +80,10 @@ def test_sigmoid_of_huge_and_tiny_logits(submission, rng):
 @pytest.mark.exercise("binary_cross_entropy", weight=0.5, hint=1)
 def test_sigmoid_of_other_kinds_of_arrays(submission, rng):
     """The sigmoid keeps float32, and makes float64 of integers; views and read-only arrays are fine."""
-    for Z, dtype in kinds(rng):
+    for Z, exact, dtype, _ in matrices(rng):
         got = submission.sigmoid(Z)
         assert is_array(got, Z.shape, dtype)
-        assert close(got, scipy.special.expit(Z.astype(np.float64)), rtol=1e-12 if dtype == np.float64 else 20 * EPS32)
+        assert close(got, scipy.special.expit(exact), rtol=1e-12 if dtype == np.float64 else 20 * EPS32)
 
 
 def torch_bce(z, y):
@@ -204,12 +195,10 @@ def test_logsumexp_of_masked_entries(submission, rng):
 @pytest.mark.exercise("logsumexp", hint=1)
 def test_logsumexp_of_other_kinds_of_arrays(submission, rng):
     """float32 stays float32, integers of any kind become float64; views and read-only arrays are fine."""
-    for Z, dtype in kinds(rng):
+    for Z, exact, dtype, eps in matrices(rng):
         got = submission.logsumexp(Z, axis=0)
         assert is_array(np.asarray(got), Z.shape[1:], dtype)
-        exact = Z.astype(np.float64)
-        expected = scipy.special.logsumexp(exact, axis=0)
-        assert close(got, expected, atol=rounding(exact, 0, EPS if dtype == np.float64 else EPS32))
+        assert close(got, scipy.special.logsumexp(exact, axis=0), atol=rounding(exact, 0, eps))
 
 
 @pytest.mark.exercise("logsumexp", weight=0.5, forgeable=True)
@@ -257,12 +246,10 @@ def test_softmax_of_masked_entries(submission, rng):
 @pytest.mark.exercise("softmax")
 def test_softmax_of_other_kinds_of_arrays(submission, rng):
     """float32 stays float32, integers of any kind become float64; views and read-only arrays are fine."""
-    for Z, dtype in kinds(rng):
+    for Z, exact, dtype, eps in matrices(rng):
         got = submission.softmax(Z, axis=0)
         assert is_array(got, Z.shape, dtype)
-        exact = Z.astype(np.float64)
-        atol = rounding(exact, 0, EPS if dtype == np.float64 else EPS32)
-        assert close(got, scipy.special.softmax(exact, axis=0), atol=atol)
+        assert close(got, scipy.special.softmax(exact, axis=0), atol=rounding(exact, 0, eps))
 
 
 @pytest.mark.exercise("softmax", weight=0.5, forgeable=True)
@@ -318,12 +305,10 @@ def test_log_softmax_of_masked_entries(submission, rng):
 @pytest.mark.exercise("log_softmax", depends=("logsumexp",))
 def test_log_softmax_of_other_kinds_of_arrays(submission, rng):
     """float32 stays float32, integers of any kind become float64; views and read-only arrays are fine."""
-    for Z, dtype in kinds(rng):
+    for Z, exact, dtype, eps in matrices(rng):
         got = submission.log_softmax(Z, axis=0)
         assert is_array(got, Z.shape, dtype)
-        exact = Z.astype(np.float64)
-        atol = rounding(exact, 0, EPS if dtype == np.float64 else EPS32)
-        assert close(got, scipy.special.log_softmax(exact, axis=0), atol=atol)
+        assert close(got, scipy.special.log_softmax(exact, axis=0), atol=rounding(exact, 0, eps))
 
 
 @pytest.mark.exercise("log_softmax", weight=0.5, forgeable=True)
@@ -407,10 +392,8 @@ def test_loss_refuses_an_unknown_reduction(submission, rng):
 @pytest.mark.exercise("cross_entropy", depends=("log_softmax", "logsumexp"))
 def test_loss_of_other_kinds_of_arrays(submission, rng):
     """Integers, views and read-only arrays are fine, and float32 logits are computed with in float64."""
-    for Z, _ in kinds(rng):
-        labels = rng.integers(0, Z.shape[1], 2 * len(Z))
-        for y in (labels[::2].astype(np.uint8), frozen(labels)[1::2], labels[: len(Z)].astype(np.int32)):
-            exact = Z.astype(np.float64)
+    for Z, exact, _, _ in matrices(rng):
+        for y in class_labels(rng, *Z.shape):
             assert close(submission.cross_entropy(Z, y), float(torch_cross_entropy(Z, y)), atol=loss_rounding(exact))
 
 
@@ -481,13 +464,11 @@ def test_gradient_needs_no_jacobian(submission, rng):
 @pytest.mark.exercise("cross_entropy_gradient", depends=("softmax",))
 def test_gradient_of_other_kinds_of_arrays(submission, rng):
     """float32 stays float32, integers of any kind become float64; views and read-only arrays are fine."""
-    for Z, dtype in kinds(rng):
-        labels = rng.integers(0, Z.shape[1], 2 * len(Z))
-        for y in (labels[::2].astype(np.uint8), frozen(labels)[1::2]):
-            exact = Z.astype(np.float64)
+    for Z, exact, dtype, eps in matrices(rng):
+        for y in class_labels(rng, *Z.shape):
             got = submission.cross_entropy_gradient(Z, y, label_smoothing=0.1)
             assert is_array(got, Z.shape, dtype)
-            assert close(got, autograd(Z, y, 0.1), atol=rounding(exact, -1, EPS if dtype == np.float64 else EPS32))
+            assert close(got, autograd(Z, y, 0.1), atol=rounding(exact, eps=eps))
 
 
 @pytest.mark.exercise("cross_entropy_gradient", forgeable=True)
@@ -609,7 +590,7 @@ def test_fit_goes_down_on_unscaled_and_separable_data(submission, rng):
 @pytest.mark.exercise("fit_softmax_regression", depends=BUILDS_ON)
 def test_fit_of_other_kinds_of_arrays(submission, rng):
     """Integers, float32, views and read-only arrays are fine; W and b are float64."""
-    for X, _ in kinds(rng, rows=8, columns=2):
+    for (X,) in kinds(rng, (8, 2)).values():
         y = frozen(rng.integers(0, 3, len(X)).astype(np.uint8))
         W, b, losses = submission.fit_softmax_regression(X, y, 3, l2=0.1, tol=0.0, max_steps=3)
         W_right, b_right, losses_right = descend(X, y, 3, 0.1, 3)
@@ -733,11 +714,11 @@ def test_calibration_error_of_other_kinds_of_arrays(submission, rng):
     top, y = (rng.integers(5, 10, 80) + 0.5) / 10, rng.integers(0, 3, 80)
     P = np.column_stack([top, 0.75 * (1 - top), 0.25 * (1 - top)])
     for probabilities in (P[::2], frozen(P)[1::2], np.asfortranarray(P[:40]), P[:40].astype(np.float32)):
-        labels = frozen(y[:40]).astype(np.uint8)
-        expected = calibration_error(probabilities.astype(np.float64), labels, 10)
+        narrow = frozen(y[:40].astype(np.uint8))
+        expected = calibration_error(probabilities.astype(np.float64), narrow, 10)
         # Means of 40 numbers, in the precision in which they came.
         atol = 1e-12 if probabilities.dtype == np.float64 else 1e-5
-        assert close(submission.expected_calibration_error(probabilities, labels, bins=10), expected, atol=atol)
+        assert close(submission.expected_calibration_error(probabilities, narrow, bins=10), expected, atol=atol)
 
 
 @pytest.mark.exercise("expected_calibration_error", forgeable=True)
@@ -839,9 +820,8 @@ def test_online_goes_through_the_chunks_once(submission, rng):
 @pytest.mark.exercise("online_logsumexp", hint=1)
 def test_online_of_other_kinds_of_arrays(submission, rng):
     """The result is float64, as exact as if float32 and integer chunks had come in float64; views are fine."""
-    for Z, _ in kinds(rng):
+    for Z, exact, _, _ in matrices(rng):
         got = submission.online_logsumexp(split(Z, 2, 3))
-        exact = Z.astype(np.float64)
         assert is_array(got, (len(Z),), np.float64)
         assert close(got, scipy.special.logsumexp(exact, axis=1), atol=rounding(exact))
 

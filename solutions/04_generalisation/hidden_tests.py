@@ -17,38 +17,12 @@ from sklearn.model_selection import cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from autograder.judging import close, is_array, raises_student, student_side
-
-EPS = np.finfo(np.float64).eps
+from autograder.judging import EPS, close, frozen, is_array, kinds, raises_student, student_side, unchanged
 
 
-def frozen(array):
-    """A read-only copy."""
-    array = np.array(array)
-    array.flags.writeable = False
-    return array
-
-
-def kinds(rng, m=8, d=3):
-    """Data as they come in practice: (X, y) of other dtypes, strided, read-only."""
-    X, y = rng.standard_normal((2 * m, 2 * d)), rng.standard_normal(2 * m)
-    whole = rng.integers(0, 200, (m, d)).astype(np.uint8), rng.integers(0, 200, m).astype(np.uint8)
-    return [
-        (X[::2, ::-2], y[::-2]),
-        (np.asfortranarray(frozen(X[:m])), frozen(y)[:m]),
-        (X[:m].astype(np.float32), y[:m].astype(np.float32)),
-        whole,
-        (rng.integers(-9, 10, (m, d)), rng.integers(-9, 10, m)),
-    ]
-
-
-@student_side
-def unchanged(name, arguments):
-    """Whether a call leaves its arguments as they are (runs over there)."""
-    before = [np.array(argument, copy=True) if isinstance(argument, np.ndarray) else argument for argument in arguments]
-    getattr(student, name)(*arguments)  # noqa: F821
-    pairs = zip(before, arguments, strict=True)
-    return all(bool(np.array_equal(a, b)) for a, b in pairs if isinstance(a, np.ndarray))
+def problems(rng):
+    """Data of every kind: (X, y)."""
+    return kinds(rng, (8, 3), (8,)).values()
 
 
 # ---------------------------------------------------------------------------------------------------------- ridge
@@ -115,7 +89,7 @@ def test_ridge_solves_the_smaller_system(submission, rng, shape):
 @pytest.mark.exercise("ridge", weight=0.5)
 def test_ridge_of_other_kinds_of_data(submission, rng):
     """Integers of any kind, float32, views and read-only arrays are fine, and so is a constant column."""
-    for X, y in kinds(rng):
+    for X, y in problems(rng):
         theta, b = sklearn_ridge(X, y, 2.0)
         got = submission.ridge(X, y, 2.0)
         assert is_array(got[0], theta.shape, np.float64)
@@ -262,7 +236,7 @@ def test_lasso_stops_when_the_gap_is_small(submission, reference, rng):
 @pytest.mark.exercise("lasso", weight=0.5)
 def test_lasso_of_other_kinds_of_data(submission, rng):
     """Integers of any kind, float32, views and read-only arrays are fine, and are computed with in float64."""
-    for X, y in kinds(rng):
+    for X, y in problems(rng):
         exact = np.array(X, float), np.array(y, float)
         penalty = 0.1 * float(np.abs(exact[0].T @ exact[1]).max())
         theta, gap = submission.lasso(X, y, penalty, tol=1e-6, max_steps=2_000)
@@ -494,7 +468,7 @@ def test_residuals_of_a_wide_matrix(submission, rng):
 def test_residuals_of_other_kinds_of_data(submission, rng):
     """Integers of any kind, float32, views and read-only arrays are fine, and so are constant columns."""
     constant = np.column_stack([np.full(6, 4.0), rng.standard_normal(6)])
-    for X, y in [*kinds(rng), (constant, rng.standard_normal(6)), (np.ones((4, 2)), rng.standard_normal(4))]:
+    for X, y in [*problems(rng), (constant, rng.standard_normal(6)), (np.ones((4, 2)), rng.standard_normal(4))]:
         got = submission.loocv_ridge(X, y, np.array([2.0]))
         assert is_array(got, (1, len(y)), np.float64)
         assert close(got, refitted(X, y, 2.0, range(len(y)))[None], rtol=1e-9, atol=1e-9)
@@ -567,14 +541,8 @@ def test_resamples_are_drawn_with_replacement(submission, rng):
 @pytest.mark.exercise("bootstrap_interval", hint=1)
 def test_rows_stay_whole(submission, rng):
     """Rows with several columns are drawn as wholes, keep their order of columns, shape and dtype."""
-    whole = np.arange(12).reshape(6, 2) * np.array([1, 100])
-    for rows in (
-        whole,
-        whole.astype(np.float32),
-        rng.standard_normal((5, 2, 2)),
-        whole[::-1, ::-1],
-        frozen(whole)[::2],
-    ):
+    tables = [rows for (rows,) in kinds(rng, (6, 2)).values()]
+    for rows in (*tables, rng.standard_normal((5, 2, 2))):
         record = Recorder(lambda sample: float(sample.ravel()[0]))
         submission.bootstrap_interval(rows, record, resamples=20)
         known = {np.ascontiguousarray(row).tobytes() for row in rows}
