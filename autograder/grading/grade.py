@@ -31,6 +31,7 @@ from autograder.submission import (
     LocalSubmission,
     SandboxFault,
     SourceCell,
+    Submission,
 )
 
 KNOWN_SECONDS = 3.0  # for one call of a known wrong answer, some of which loop
@@ -172,12 +173,18 @@ class Grader:
         cells: Sequence[SourceCell],
         exercise: str,
         enough: Callable[[Outcome], bool] | None = None,
+        limits: Limits | None = None,
     ) -> list[Outcome]:
         """How each run of an exercise's hidden tests ends on these cells, up to the first that is `enough`.
 
         It is what calibration and diagnosis compare. Nothing is tried again, and "broken" is not yet blamed on anyone.
         """
-        return self._run(module, cells, [exercise], Budget(self.limits, [exercise], patience()), enough=enough)[0]
+        budget = Budget(limits or self.limits, [exercise], patience())
+        return self._run(module, cells, [exercise], budget, enough=enough)[0]
+
+    def load(self, cells: Sequence[SourceCell]) -> Submission:
+        """A fresh child in which these cells were run, for whoever asks something else than hidden tests of it."""
+        return Submission.load(self._sandbox, cells, self.limits)
 
     # ------------------------------------------------------------------------------------------------- running
 

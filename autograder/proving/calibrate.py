@@ -29,7 +29,7 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class TrialResult:
     """How a trial ended. `share` of the points; `failed`: each failed test with its cause; `passed`: the others run.
 
     Of a wrong answer. `diagnosed`: for each failed test the misconception that its student is told, if any; `agrees`:
@@ -96,20 +96,20 @@ def row(
     exercise: Exercise,
     gallery: Gallery,
     specs: Sequence[Spec],
-    results: Sequence[tuple[Trial, Verdict]],
+    results: Sequence[tuple[Trial, TrialResult]],
 ) -> Row:
     """Judge an exercise by the results of all its trials. `specs` are its hidden tests."""
     of = {kind: [] for kind in ("reference", "right", "wrong", "trivial", "mutant")}
-    for trial, verdict in results:
-        of[trial.kind].append((trial, verdict))
+    for trial, result in results:
+        of[trial.kind].append((trial, result))
     says = {answer.name: answer for answer in gallery.wrong(exercise.name)}
     in_all = len(mutants.mutants(authored_cell(module, exercise).source))
-    survived = [(trial, verdict) for trial, verdict in of["mutant"] if verdict.share >= 1]
+    survived = [(trial, result) for trial, result in of["mutant"] if result.share >= 1]
     unexplained = [trial for trial, _ in survived if not trial.explained]
-    intended = [trial for trial, verdict in of["wrong"] if set(says[trial.name].fails) <= verdict.failed.keys()]
+    intended = [trial for trial, result in of["wrong"] if set(says[trial.name].fails) <= result.failed.keys()]
     problems = [
         *_of_tests(exercise, specs, gallery),
-        *(f"{trial.name}: {verdict.fault}" for trial, verdict in results if verdict.fault),
+        *(f"{trial.name}: {result.fault}" for trial, result in results if result.fault),
         *_of_right(of["reference"] + of["right"]),
         *_of_wrong(of["wrong"], says),
         *_of_trivial(of["trivial"], exercise),
@@ -119,16 +119,16 @@ def row(
     return Row(
         module.name,
         exercise.name,
-        right=_count(verdict.share >= 1 for _, verdict in of["right"]),
-        wrong=_count(verdict.share < 1 for _, verdict in of["wrong"]),
+        right=_count(result.share >= 1 for _, result in of["right"]),
+        wrong=_count(result.share < 1 for _, result in of["wrong"]),
         intended=(len(intended), len(of["wrong"])),
-        diagnosed=_count(_named(says[t.name].says, verdict) for t, verdict in of["wrong"] if verdict.diagnosable),
-        trivial=max((verdict.share for _, verdict in of["trivial"]), default=0.0),
+        diagnosed=_count(_named(says[t.name].says, result) for t, result in of["wrong"] if result.diagnosable),
+        trivial=max((result.share for _, result in of["trivial"]), default=0.0),
         killed=len(of["mutant"]) - len(survived),
         explained=len(survived) - len(unexplained),
         mutants=len(of["mutant"]),
         mutants_in_all=in_all,
-        seconds=sum(verdict.seconds for _, verdict in results),
+        seconds=sum(result.seconds for _, result in results),
         problems=tuple(problems),
         survivors=tuple(f"solutions/{module.name}/notebook.py:{trial.line}\n{trial.name}" for trial in unexplained),
     )
@@ -153,53 +153,57 @@ def _of_tests(exercise: Exercise, specs: Sequence[Spec], gallery: Gallery) -> It
                 yield f"wrong answer {answer.name} names the test {name}, which the exercise does not have"
 
 
-def _of_right(results: list[tuple[Trial, Verdict]]) -> Iterator[str]:
-    for trial, verdict in results:
-        if verdict.share < 1 and not verdict.fault:
+def _of_right(results: list[tuple[Trial, TrialResult]]) -> Iterator[str]:
+    for trial, result in results:
+        if result.share < 1 and not result.fault:
             what = trial.name if trial.kind == "reference" else f"right answer {trial.name}"
-            yield f"{what} loses points: {_failures(verdict)}"
+            yield f"{what} loses points: {_failures(result)}"
 
 
-def _failures(verdict: Verdict) -> str:
-    return ", ".join(f"{name} ({cause})" for name, cause in verdict.failed.items()) or "no test failed"
+def _failures(result: TrialResult) -> str:
+    return ", ".join(f"{name} ({cause})" for name, cause in result.failed.items()) or "no test failed"
 
 
-def _of_wrong(results: list[tuple[Trial, Verdict]], says: dict) -> Iterator[str]:
-    for trial, verdict in results:
+def _of_wrong(results: list[tuple[Trial, TrialResult]], says: dict) -> Iterator[str]:
+    for trial, result in results:
         answer = says[trial.name]
-        if verdict.fault:
+        if result.fault:
             continue
-        if verdict.share >= 1:
+        if result.share >= 1:
             yield f"wrong answer {trial.name} gets all points; it {answer.says}"
             continue
         for name in answer.fails:
-            if name in verdict.passed:
+            if name in result.passed:
                 yield f"wrong answer {trial.name} passes {name}, which it must fail; it {answer.says}"
-        if verdict.diagnosable and not _named(answer.says, verdict):
-            told = " and ".join(sorted({f'"{text}"' for text in verdict.diagnosed.values()})) or "nothing"
+        if result.diagnosable and not _named(answer.says, result):
+            told = " and ".join(sorted({f'"{text}"' for text in result.diagnosed.values()})) or "nothing"
             yield f"wrong answer {trial.name} is diagnosed as {told}, not as one that {answer.says}"
 
 
-def _named(misconception: str, verdict: Verdict) -> bool:
+def _named(misconception: str, result: TrialResult) -> bool:
     """Whether a student with this wrong answer is told so, or of one that no hidden input tells from it."""
-    told = set(verdict.diagnosed.values())
-    return bool(told) and told <= {misconception, *verdict.agrees}
+    told = set(result.diagnosed.values())
+    return bool(told) and told <= {misconception, *result.agrees}
 
 
-def _of_trivial(results: list[tuple[Trial, Verdict]], exercise: Exercise) -> Iterator[str]:
-    for trial, verdict in results:
-        if verdict.share > 0:
-            yield f"an answer that {trial.name} scores {verdict.share * exercise.points:g} of {exercise.points}"
+def _of_trivial(results: list[tuple[Trial, TrialResult]], exercise: Exercise) -> Iterator[str]:
+    for trial, result in results:
+        if result.share > 0:
+            yield f"an answer that {trial.name} scores {result.share * exercise.points:g} of {exercise.points}"
 
 
-def _of_check(reference: list[tuple[Trial, Verdict]], others: list[tuple[Trial, Verdict]]) -> Iterator[str]:
-    met = {sentence for _, verdict in others for sentence in verdict.mistakes}
-    for sentence in sorted({sentence for _, verdict in reference for sentence in verdict.mistakes} - met):
+def _of_check(reference: list[tuple[Trial, TrialResult]], others: list[tuple[Trial, TrialResult]]) -> Iterator[str]:
+    met = {sentence for _, result in others for sentence in result.mistakes}
+    for sentence in sorted({sentence for _, result in reference for sentence in result.mistakes} - met):
         yield f'the visible check says "{sentence}" of a value that no wrong answer returns there'
 
 
 def _of_mutants(
-    results: list[tuple[Trial, Verdict]], unexplained: list[Trial], in_all: int, gallery: Gallery, exercise: Exercise
+    results: list[tuple[Trial, TrialResult]],
+    unexplained: list[Trial],
+    in_all: int,
+    gallery: Gallery,
+    exercise: Exercise,
 ) -> Iterator[str]:
     """Judged against all the exercise's mutants, so that a sample never fails where the whole would pass."""
     if len(unexplained) > (1 - KILLED_OR_EXPLAINED) * in_all + 1e-9:
@@ -211,10 +215,10 @@ def _of_mutants(
         yield f"{len(marked)} mutants are marked as equivalent; {allowed} of {in_all} may be"
     complete = len(results) == in_all
     for equivalent in marked:
-        same = [verdict for trial, verdict in results if mutants.same_change(trial.name, equivalent.diff)]
+        same = [result for trial, result in results if mutants.same_change(trial.name, equivalent.diff)]
         if complete and not same:
             yield f"marked as equivalent, but no mutant of the reference: {_in_one_line(equivalent.diff)}"
-        elif same and all(verdict.share < 1 for verdict in same):
+        elif same and all(result.share < 1 for result in same):
             yield (f"marked as equivalent, but it fails {_failures(same[0])}: {_in_one_line(equivalent.diff)}")
 
 

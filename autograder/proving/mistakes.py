@@ -6,7 +6,7 @@ sentence tells the truth.
 
 import ast
 
-from autograder.curriculum import Exercise
+from autograder.curriculum import Exercise, Module
 
 # Stands in for lsml_utils.checking in a student's process. Nothing fails here, so every comparison is reached.
 _RECORDER = """
@@ -14,12 +14,11 @@ import contextlib
 
 from lsml_utils.checking.values import difference as _difference
 
-_named, _met = [], []
+_met = []
 
 
 def expect_close(got, expected, *, rtol=1e-6, atol=1e-8, hint=None, mistakes=None):
     for sentence, value in (mistakes or {}).items():
-        _named.append(sentence)
         if _difference(got, value, rtol, atol) is None:
             _met.append(sentence)
 
@@ -41,12 +40,26 @@ expect_raises = expect_unchanged = check
 """.strip()
 
 
-def recorder(exercise: Exercise) -> str:
+def recorder(module: Module, exercise: Exercise) -> str:
     """A cell that runs the visible check of an exercise and writes down what its answer has in common with mistakes.
 
-    `_named` are the sentences of the comparisons that were reached, `_met` those whose value came.
+    Afterwards `_met` holds the sentences whose value came. The checks before it run first: it may use their names.
     """
-    return f"{_RECORDER}\n\n\n{_without_assertions(exercise.check)}\n"
+    place = module.exercises.index(exercise)
+    before = [_without_assertions(earlier.check) for earlier in module.exercises[:place]]
+    parts = [_RECORDER, *before, "_met.clear()", _without_assertions(exercise.check)]
+    return "\n\n\n".join(parts) + "\n"
+
+
+def sentences(exercise: Exercise) -> frozenset[str]:
+    """Every sentence that the visible check of an exercise has for a mistake."""
+    return frozenset(
+        key.value
+        for node in ast.walk(ast.parse(exercise.check))
+        if isinstance(node, ast.keyword) and node.arg == "mistakes" and isinstance(node.value, ast.Dict)
+        for key in node.value.keys
+        if isinstance(key, ast.Constant)
+    )
 
 
 def _without_assertions(source: str) -> str:

@@ -19,14 +19,14 @@ from pathlib import Path
 from autograder import answers, curriculum
 from autograder.curriculum import Module
 from autograder.errors import UserError
-from autograder.grading import plugin, syntax
+from autograder.grading import plugin, syntax, verdicts
 from autograder.grading.diagnosis import TOLERANCES, Diagnosis, alike
 from autograder.grading.grade import Grader, reference_cells
 from autograder.grading.plugin import BrokenTests, Outcome, Spec
 from autograder.proving import mistakes, trivial
-from autograder.proving.calibrate import Row, Trial, Verdict, row, trials
+from autograder.proving.calibrate import Row, Trial, TrialResult, row, trials
 from autograder.sandbox import Limits
-from autograder.submission import MissingName, SandboxFault, SourceCell, StudentError, Submission, SubmissionError
+from autograder.submission import MissingName, SandboxFault, SourceCell, StudentError, SubmissionError
 
 # How long one call of a mutant may take: a second, and several times what all the reference's calls took together.
 LEAST_SECONDS, TIMES_REFERENCE = 1.0, 3.0
@@ -60,7 +60,7 @@ def calibrate(
         if only is None or exercise.name in only
         for trial in trials(modules[name], exercise, galleries[name], sample=sample, seed=seed)
     ]
-    found: dict[Task, Verdict] = {}
+    found: dict[Task, TrialResult] = {}
     with _Workers(jobs or cores(), root) if bench is None else nullcontext(bench) as workers:
         # The references first: how long they take says how long a mutant may.
         for groups in (_groups(todo, ("reference",)), _groups(todo, ("right", "wrong"), ("trivial",), ("mutant",))):
@@ -96,7 +96,7 @@ def _groups(todo: Sequence[Task], *kinds: tuple[str, ...]) -> list[list[Task]]:
     return groups
 
 
-def _patience(found: dict[Task, Verdict], group: list[Task]) -> float:
+def _patience(found: dict[Task, TrialResult], group: list[Task]) -> float:
     """How many seconds one call of a mutant may take."""
     name, first = group[0]
     reference = [
@@ -134,58 +134,59 @@ class Bench:
 
     def attempts(
         self, groups: Sequence[list[Task]], waits: Sequence[float]
-    ) -> Iterator[tuple[list[Task], list[Verdict]]]:
+    ) -> Iterator[tuple[list[Task], list[TrialResult]]]:
         """The verdicts of each group of trials, in order."""
         for group, patience in zip(groups, waits, strict=True):
             yield group, [self.attempt(name, trial, patience) for name, trial in group]
 
-    def attempt(self, name: str, trial: Trial, patience: float) -> Verdict:
+    def attempt(self, name: str, trial: Trial, patience: float) -> TrialResult:
         """Grade one trial of a module. `patience`: seconds that a call of a mutant may take."""
         module, started = curriculum.load(name, self.root), time.perf_counter()
         try:
-            verdict = self._judged(module, trial, patience)
+            result = self._judged(module, trial, patience)
         except (BrokenTests, SandboxFault, OSError) as error:
-            verdict = Verdict(0.0, fault=str(error) or type(error).__name__)
-        return replace(verdict, seconds=time.perf_counter() - started)
+            result = TrialResult(0.0, fault=str(error) or type(error).__name__)
+        return replace(result, seconds=time.perf_counter() - started)
 
-    def _judged(self, module: Module, trial: Trial, patience: float) -> Verdict:
+    def _judged(self, module: Module, trial: Trial, patience: float) -> TrialResult:
         forbids = module.exercise(trial.exercise).forbids
         if forbids and syntax.forbidden({trial.exercise: forbids}, [*module.setup, trial.cell]):
-            return Verdict(0.0, failed={"the rule on names that may not be used": "failed"})
+            return TrialResult(0.0, failed={"the rule on names that may not be used": "failed"})
         cells = [
             replace(cell, source=trial.cell) if cell.label == trial.exercise else cell
             for cell in reference_cells(module)
         ]
-        self.grader.limits = Limits(call_seconds=patience) if trial.kind == "mutant" else Limits()
+        limits = Limits(call_seconds=patience) if trial.kind == "mutant" else Limits()
         if trial.kind == "wrong":
-            verdict = self._diagnosed(module, trial, cells)
+            result = self._diagnosed(module, trial, cells)
         else:
             enough = {"mutant": _lost, "trivial": _lost_core}.get(trial.kind)
-            verdict = _verdict(self.grader.outcomes(module, cells, trial.exercise, enough))
+            result = _result(self.grader.outcomes(module, cells, trial.exercise, enough, limits))
         if trial.kind in ("reference", "wrong") or trial.name == trivial.BUG:
-            verdict = replace(verdict, mistakes=self._mistakes(module, trial, cells))
-        return verdict
+            result = replace(result, mistakes=self._mistakes(module, trial, cells))
+        return result
 
     def _mistakes(self, module: Module, trial: Trial, cells: list[SourceCell]) -> frozenset[str]:
         """Which sentences of the visible check an answer meets; of the reference: which there are."""
         exercise = module.exercise(trial.exercise)
-        if "mistakes=" not in exercise.check:
-            return frozenset()
-        check = SourceCell("check", mistakes.recorder(exercise), "added")
-        with Submission.load(self.grader._sandbox, [*cells, check], Limits()) as submission:
+        found = mistakes.sentences(exercise)
+        if trial.kind == "reference" or not found:
+            return found
+        check = SourceCell("check", mistakes.recorder(module, exercise), "added")
+        with self.grader.load([*cells, check]) as submission:
             try:
-                return frozenset(submission.value("_named" if trial.kind == "reference" else "_met"))
+                return frozenset(submission.value("_met"))
             except SubmissionError:  # it does not end: nothing came
                 return frozenset()
 
-    def _diagnosed(self, module: Module, trial: Trial, cells: list[SourceCell]) -> Verdict:
-        """A wrong answer's verdict, with what its student would be told."""
+    def _diagnosed(self, module: Module, trial: Trial, cells: list[SourceCell]) -> TrialResult:
+        """A wrong answer's result, with what its student would be told."""
         outcomes = self.grader.outcomes(module, cells, trial.exercise)
-        verdict = _verdict(outcomes)
-        if verdict.fault:
-            return verdict
+        result = _result(outcomes)
+        if result.fault:
+            return result
         if slips := [str(o.error) for o in outcomes if _is_slip(o.error)]:
-            return replace(verdict, fault=f"cannot be run as it stands: {slips[0]}")
+            return replace(result, fault=f"cannot be run as it stands: {slips[0]}")
         diagnosis = self._diagnosis(module, trial.exercise)
         found, told = diagnosis.misconceptions(outcomes), {}
         for outcome in outcomes:  # a student is told of the first that fails of a test's parameters
@@ -197,7 +198,7 @@ class Bench:
         ]
         agrees = [a.says for a in others if alike(outcomes, diagnosis.known(a).runs)]
         diagnosable = bool(told) or _shows(outcomes, diagnosis)
-        return replace(verdict, diagnosed=told, agrees=tuple(agrees), diagnosable=diagnosable)
+        return replace(result, diagnosed=told, agrees=tuple(agrees), diagnosable=diagnosable)
 
     def _diagnosis(self, module: Module, exercise: str) -> Diagnosis:
         gallery = answers.load(module.name, self.root)
@@ -234,18 +235,16 @@ def _lost_core(outcome: Outcome) -> bool:
     return outcome.cause != "passed" and outcome.spec.core
 
 
-def _verdict(outcomes: Sequence[Outcome]) -> Verdict:
-    """Which tests failed, and the share of the points: that of the weight, or nothing where a core test failed."""
+def _result(outcomes: Sequence[Outcome]) -> TrialResult:
+    """Which tests failed, and the share of the points that the others are worth."""
     failed: dict[str, str] = {}
     for outcome in outcomes:
         if outcome.cause != "passed":
             failed.setdefault(outcome.spec.name, _cause(outcome))
-    weights = {outcome.spec.name: outcome.spec.weight for outcome in outcomes}
-    passed = tuple(name for name in weights if name not in failed)
+    passed = tuple(name for name in verdicts.runs_of(outcomes) if name not in failed)
     faults = [f"{outcome.item}: {outcome.error}" for outcome in outcomes if outcome.cause == "fault"]
-    core = any(outcome.spec.core and outcome.cause != "passed" for outcome in outcomes)
-    share = 0.0 if core or not weights else sum(weights[name] for name in passed) / sum(weights.values())
-    return Verdict(share, failed, passed, fault="" if weights and not faults else "; ".join(faults) or "no test ran")
+    fault = "; ".join(faults) if outcomes else "no test ran"
+    return TrialResult(verdicts.share(outcomes), failed, passed, fault=fault)
 
 
 def _cause(outcome: Outcome) -> str:
@@ -273,7 +272,7 @@ class _Workers:
 
     def attempts(
         self, groups: Sequence[list[Task]], waits: Sequence[float]
-    ) -> Iterator[tuple[list[Task], list[Verdict]]]:
+    ) -> Iterator[tuple[list[Task], list[TrialResult]]]:
         """The verdicts of each group of trials, as they come."""
         with _deaf_to_interrupts():
             futures = {self.pool.submit(_attempts, *pair): pair[0] for pair in zip(groups, waits, strict=True)}
@@ -311,5 +310,5 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _attempts(group: list[Task], patience: float) -> list[Verdict]:
+def _attempts(group: list[Task], patience: float) -> list[TrialResult]:
     return [_bench.attempt(name, trial, patience) for name, trial in group]

@@ -7,10 +7,10 @@ import pytest
 from autograder.answers import Answer, Equivalent, Gallery
 from autograder.curriculum import Cell, Exercise, Module
 from autograder.grading.plugin import Spec
-from autograder.proving.calibrate import Trial, Verdict, row, trials
+from autograder.proving.calibrate import Trial, TrialResult, row, trials
 
 SOURCE = "def double(x):\n    return x + x\n"
-FAILS = Verdict(0.0, failed={"test_doubles": "failed"})
+FAILS = TrialResult(0.0, failed={"test_doubles": "failed"})
 
 
 @pytest.fixture
@@ -34,14 +34,14 @@ SPECS = [Spec("double", core=True, name="test_doubles", sentence="It doubles.")]
 
 
 def judged(module, exercise, gallery=GALLERY, specs=SPECS, **changed):
-    """The row where every trial went well, but for those `changed` (by name, a Verdict)."""
+    """The row where every trial went well, but for those `changed` (by name, a TrialResult)."""
     results = []
     for trial in trials(module, exercise, gallery):
-        verdict = Verdict(1.0, passed=("test_doubles",)) if trial.kind in ("reference", "right") else FAILS
+        result = TrialResult(1.0, passed=("test_doubles",)) if trial.kind in ("reference", "right") else FAILS
         if trial.kind == "wrong":
             says = next(a.says for a in gallery.answers if a.name == trial.name)
-            verdict = replace(verdict, diagnosed={"test_doubles": says})
-        results.append((trial, changed.get(trial.name.replace(" ", "_"), verdict)))
+            result = replace(result, diagnosed={"test_doubles": says})
+        results.append((trial, changed.get(trial.name.replace(" ", "_"), result)))
     return row(module, exercise, gallery, specs, results)
 
 
@@ -54,14 +54,14 @@ def test_nothing_is_said_where_all_is_well(module, exercise):
 
 
 @pytest.mark.parametrize(
-    ("name", "verdict", "says"),
+    ("name", "result", "says"),
     [
-        ("the_reference", Verdict(0.5, {"test_a": "error"}), "the reference loses points: test_a (error)"),
+        ("the_reference", TrialResult(0.5, {"test_a": "error"}), "the reference loses points: test_a (error)"),
         ("r1", FAILS, "right answer r1 loses points: test_doubles (failed)"),
-        ("w1", Verdict(1.0, passed=("test_doubles",)), "wrong answer w1 gets all points; it adds one"),
+        ("w1", TrialResult(1.0, passed=("test_doubles",)), "wrong answer w1 gets all points; it adds one"),
         (
             "w1",
-            Verdict(0.5, {"test_b": "failed"}, ("test_doubles",), {"test_b": "adds one"}),
+            TrialResult(0.5, {"test_b": "failed"}, ("test_doubles",), {"test_b": "adds one"}),
             "wrong answer w1 passes test_doubles, which it must fail; it adds one",
         ),
         (
@@ -70,12 +70,12 @@ def test_nothing_is_said_where_all_is_well(module, exercise):
             'wrong answer w1 is diagnosed as "halves", not as one that adds one',
         ),
         ("w1", FAILS, "wrong answer w1 is diagnosed as nothing, not as one that adds one"),
-        ("returns_None", Verdict(0.5), "an answer that returns None scores 1 of 2"),
-        ("r2", Verdict(0.0, fault="the sandbox broke"), "r2: the sandbox broke"),
+        ("returns_None", TrialResult(0.5), "an answer that returns None scores 1 of 2"),
+        ("r2", TrialResult(0.0, fault="the sandbox broke"), "r2: the sandbox broke"),
     ],
 )
-def test_a_bar_that_is_missed_is_said_in_one_line(module, exercise, name, verdict, says):
-    assert judged(module, exercise, **{name: verdict}).problems == (says,)
+def test_a_bar_that_is_missed_is_said_in_one_line(module, exercise, name, result, says):
+    assert judged(module, exercise, **{name: result}).problems == (says,)
 
 
 def test_what_cannot_be_told_from_a_right_answers_outputs_need_not_be_diagnosed(module, exercise):
@@ -85,12 +85,12 @@ def test_what_cannot_be_told_from_a_right_answers_outputs_need_not_be_diagnosed(
 
 
 def test_a_diagnosis_as_a_twin_is_as_good(module, exercise):
-    verdict = replace(FAILS, diagnosed={"test_doubles": "halves"}, agrees=("halves",))
-    assert judged(module, exercise, w1=verdict).problems == ()
+    result = replace(FAILS, diagnosed={"test_doubles": "halves"}, agrees=("halves",))
+    assert judged(module, exercise, w1=result).problems == ()
 
 
 def test_a_survivor_counts_against_the_bar_unless_it_is_explained(module, exercise):
-    survived = {"-_return_x_+_x\n+_return_x": Verdict(1.0)}
+    survived = {"-_return_x_+_x\n+_return_x": TrialResult(1.0)}
     found = judged(module, exercise, **survived)
     assert found.problems == ("1 of 2 mutants are killed or explained; the bar is 95%",)
     assert found.survivors == ("solutions/98_bars/notebook.py:12\n- return x + x\n+ return x",)

@@ -147,6 +147,6 @@ def test_a_forbidden_name_makes_even_a_right_answer_lose_all(tree):
 
 def test_a_mutant_that_loops_for_ever_is_killed(tree):
     cell = "def weighted_mean(x, w):\n    while True:\n        pass\n"
-    verdict = tree.bench.attempt("98_proving", Trial("weighted_mean", "mutant", "- a\n+ b", cell), 0.5)
-    assert verdict.failed == {"test_weighs_every_value": "timeout"}
-    assert verdict.share == 0
+    result = tree.bench.attempt("98_proving", Trial("weighted_mean", "mutant", "- a\n+ b", cell), 0.5)
+    assert result.failed == {"test_weighs_every_value": "timeout"}
+    assert result.share == 0

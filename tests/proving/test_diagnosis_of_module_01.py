@@ -51,8 +51,8 @@ def test_every_wrong_answer_is_diagnosed_as_itself(told):
     with Bench() as bench:
         for name, says in otherwise.items():
             cell = wrong[name].cell(MODULE.exercise(wrong[name].exercise).solution)
-            verdict = bench.attempt(NAME, Trial(wrong[name].exercise, "wrong", name, cell), 0.0)
+            result = bench.attempt(NAME, Trial(wrong[name].exercise, "wrong", name, cell), 0.0)
             if says:
-                assert says <= {wrong[name].says, *verdict.agrees}, name
+                assert says <= {wrong[name].says, *result.agrees}, name
             else:  # slow, or too large in memory, and right in all that it returns
-                assert not verdict.diagnosable, name
+                assert not result.diagnosable, name
