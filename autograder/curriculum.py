@@ -85,7 +85,6 @@ class Exercise:
     check: str  # the source of its visible check
     hints: int  # how many folded hints it has
     docstring: str
-    signature: str
 
 
 @dataclass(frozen=True)
@@ -364,7 +363,6 @@ def _exercise(cell: Cell, check: Cell, hints: Cell | None, shown: str) -> Exerci
         check=check.source,
         hints=len(re.findall(r"<details\b", hints.source)) if hints else 0,
         docstring=ast.get_docstring(definition) or "",
-        signature=_signature(definition),
     )
 
 
@@ -409,10 +407,3 @@ def _definition(cell: Cell, shown: str) -> ast.FunctionDef | ast.ClassDef:
     raise UserError(
         f"{shown}:{cell.line}: the cell of exercise {cell.name!r} defines no function or class of that name"
     )
-
-
-def _signature(definition: ast.FunctionDef | ast.ClassDef) -> str:
-    if isinstance(definition, ast.ClassDef):
-        return f"class {definition.name}"
-    returns = f" -> {ast.unparse(definition.returns)}" if definition.returns else ""
-    return f"{definition.name}({ast.unparse(definition.args)}){returns}"

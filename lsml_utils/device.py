@@ -365,7 +365,7 @@ def seed_everything(seed: int, deterministic: bool = False) -> None:
     """Seed Python's random, numpy's global generator and torch on every device. seed: 0 <= seed < 2**32.
 
     deterministic: also make torch choose kernels that give the same bits on every run, and fail where it has none.
-    That costs speed (often 5 to 30 % on a GPU, more for scatter and upsampling; `determinism_cost` measures it for
+    That costs speed (often 5 to 30 % on a GPU, more for scatter and upsampling; measure it for
     your own step) and some operations. It never makes two kinds of device, or two numbers of threads, agree bit for
     bit. Call it before the first CUDA operation: cuBLAS reads its setting once.
 
@@ -392,37 +392,6 @@ def _deterministic(on: bool) -> None:
     torch.use_deterministic_algorithms(on)
     torch.backends.cudnn.deterministic = on
     torch.backends.cudnn.benchmark = False
-
-
-def determinism_cost(step, device: str | None = None, repeat: int = 5) -> float:
-    """How many times longer a step takes with deterministic kernels: the ratio of the best of `repeat` runs each.
-
-    step: a function without arguments. The setting is put back as it was.
-
-    >>> determinism_cost(lambda: sum(range(10_000)), "cpu") > 0
-    True
-    """
-    import torch
-
-    device = device or best()
-    was = (
-        torch.are_deterministic_algorithms_enabled(),
-        torch.backends.cudnn.deterministic,
-        torch.backends.cudnn.benchmark,
-    )
-    best_of = {False: float("inf"), True: float("inf")}
-    try:
-        for i in range(repeat + 1):  # the first of each warms up
-            for on in (False, True):
-                _deterministic(on)
-                with timer(device) as took:
-                    step()
-                if i:
-                    best_of[on] = min(best_of[on], took.seconds)
-    finally:
-        torch.use_deterministic_algorithms(was[0])
-        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = was[1:]
-    return best_of[True] / best_of[False]
 
 
 class OutOfMemory(OneLineError, MemoryError):

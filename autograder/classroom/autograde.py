@@ -21,7 +21,7 @@ BATCH_SECONDS = 2.0  # and no longer than this, so that a kill costs little
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Entered:
     """What became of one submission. `cached`: its Report was there; `written`: the gradebook changed."""
 
     student: str
@@ -55,24 +55,23 @@ class Summary:
     graded: int = 0  # Reports made now
     written: int = 0
     seconds: float = 0.0
-    writing: float = 0.0  # seconds of them in autograded/ and the gradebook
     verdicts: Counter = field(default_factory=Counter)
     slowest: list[tuple[float, str, str]] = field(default_factory=list)
     people: list[tuple[str, str, str]] = field(default_factory=list)  # who needs a person, where, and why
     faults: int = 0
 
-    def add(self, outcome: Outcome) -> None:
-        """Count one outcome."""
-        report = outcome.report
+    def add(self, entered: Entered) -> None:
+        """Count one submission."""
+        report = entered.report
         self.submissions += 1
-        self.graded += not outcome.cached
-        self.written += outcome.written
+        self.graded += not entered.cached
+        self.written += entered.written
         self.faults += report.status == "grader_fault"
         self.verdicts.update(result.verdict for result in report.exercises)
-        if not outcome.cached:
-            self.slowest = sorted([*self.slowest, (report.seconds, outcome.student, outcome.module)], reverse=True)[:5]
+        if not entered.cached:
+            self.slowest = sorted([*self.slowest, (report.seconds, entered.student, entered.module)], reverse=True)[:5]
         if report.status != "graded":
-            self.people.append((outcome.student, outcome.module, "; ".join(report.notes) or report.status))
+            self.people.append((entered.student, entered.module, "; ".join(report.notes) or report.status))
 
 
 @dataclass
@@ -119,7 +118,7 @@ def autograde(
     engine,
     *,
     force: bool = False,
-    tell: Callable[[Outcome], None] = lambda outcome: None,
+    tell: Callable[[Entered], None] = lambda entered: None,
 ) -> Summary:
     """Grade what `plan` planned. `force` makes every Report anew. The caller holds the class's lock."""
     started = monotonic()
@@ -130,13 +129,12 @@ def autograde(
             writer = _Writer(folder, module, book, force)
             tasks = (_task(folder, reports, student, module) for student in students)
             for task in _graded(tasks, reports, engine, force):
-                for outcome in writer.add(task):
-                    summary.add(outcome)
-                    tell(outcome)
-            for outcome in writer.flush():
-                summary.add(outcome)
-                tell(outcome)
-            summary.writing += writer.seconds
+                for entered in writer.add(task):
+                    summary.add(entered)
+                    tell(entered)
+            for entered in writer.flush():
+                summary.add(entered)
+                tell(entered)
         penalties.renew(folder, book, planned)
     summary.seconds = monotonic() - started
     return summary
@@ -189,36 +187,33 @@ class _Writer:
         self.folder, self.module, self.book, self.force = folder, module, book, force
         self.released = bridge.released(folder, module)
         self.penalty = penalties.configured(folder)
-        self.seconds = 0.0
         self.known = record.submission_ids(book, module)
         self.batch: list[tuple[_Task, Graded]] = []
         self.bytes = 0
         self.since = monotonic()
 
-    def add(self, task: _Task) -> Iterator[Outcome]:
+    def add(self, task: _Task) -> Iterator[Entered]:
         """Take a graded submission; what was written because of it."""
         graded = task.graded()
         if not self.force and self._is_recorded(graded):
-            yield self._outcome(task, graded.report, written=False)
+            yield self._entered(task, graded.report, written=False)
             return
         self.batch.append((task, graded))
         self.bytes += len(graded.version.content or b"")
         if len(self.batch) >= BATCH or self.bytes > BATCH_BYTES or monotonic() - self.since > BATCH_SECONDS:
             yield from self.flush()
 
-    def flush(self) -> Iterator[Outcome]:
+    def flush(self) -> Iterator[Entered]:
         """Write what is waiting."""
-        started = monotonic()
         batch, self.batch, self.bytes = self.batch, [], 0
-        entered = [graded for _, graded in batch]
-        enter(self.folder, self.book, self.module, self.released, entered, self.penalty, self._put)
+        graded = [graded for _, graded in batch]
+        enter(self.folder, self.book, self.module, self.released, graded, self.penalty, self._put)
         self.since = monotonic()
-        self.seconds += self.since - started
         for task, graded in batch:
-            yield self._outcome(task, graded.report, written=True)
+            yield self._entered(task, graded.report, written=True)
 
-    def _outcome(self, task: _Task, report: Report, written: bool) -> Outcome:
-        return Outcome(task.student, self.module, report, task.cached, written, task.notes)
+    def _entered(self, task: _Task, report: Report, written: bool) -> Entered:
+        return Entered(task.student, self.module, report, task.cached, written, task.notes)
 
     def _is_recorded(self, graded: Graded) -> bool:
         noted = record_of(self.folder, self.module, graded.student)

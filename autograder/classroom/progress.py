@@ -8,24 +8,24 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from autograder.classroom.autograde import Outcome, Summary
+from autograder.classroom.autograde import Entered, Summary
 from autograder.printing import printable
 
 
 @contextmanager
-def bar(total: int, what: str, as_json: bool = False) -> Iterator[Callable[[Outcome | None], None]]:
-    """A function to call with each outcome. A live bar on a terminal; JSON lines where asked for; else silence."""
+def bar(total: int, what: str, as_json: bool = False) -> Iterator[Callable[[Entered | None], None]]:
+    """A function to tell what became of each submission: a bar on a terminal, JSON lines if asked for, else silent."""
     if as_json:
 
-        def say(outcome: Outcome | None) -> None:
-            if outcome is not None:
-                print(json.dumps(outcome.to_dict(), ensure_ascii=False), flush=True)
+        def say(entered: Entered | None) -> None:
+            if entered is not None:
+                print(json.dumps(entered.to_dict(), ensure_ascii=False), flush=True)
 
         yield say
         return
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield lambda outcome: _note(outcome, console)
+        yield lambda entered: _note(entered, console)
         return
     columns = (
         TextColumn("{task.description}"),
@@ -40,19 +40,19 @@ def bar(total: int, what: str, as_json: bool = False) -> Iterator[Callable[[Outc
     with Progress(*columns, console=console, transient=True, speed_estimate_period=600) as progress:
         task = progress.add_task(what, total=total, rate="")
 
-        def advance(outcome: Outcome | None) -> None:
-            _note(outcome, progress.console)
+        def advance(entered: Entered | None) -> None:
+            _note(entered, progress.console)
             progress.advance(task)
-            # Outcomes come a batch at a time, so only the rate since the start means anything.
+            # They come a batch at a time, so only the rate since the start means anything.
             elapsed = progress.tasks[0].elapsed
             progress.update(task, rate=f"{60 * progress.tasks[0].completed / elapsed:,.0f}/min" if elapsed else "")
 
         yield advance
 
 
-def _note(outcome: Outcome | None, console: Console) -> None:
-    if outcome is not None:
-        for note in outcome.notes:
+def _note(entered: Entered | None, console: Console) -> None:
+    if entered is not None:
+        for note in entered.notes:
             console.print(printable(note), style="yellow", markup=False, highlight=False)
 
 

@@ -12,7 +12,6 @@ from typing import Any
 from autograder import curriculum
 
 VERDICTS = ("passed", "partial", "failed", "error", "timeout", "memory", "crashed", "unanswered", "grader_fault")
-STATUSES = ("graded", "unreadable", "grader_fault")
 
 
 @dataclass(frozen=True)

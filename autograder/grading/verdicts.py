@@ -96,13 +96,17 @@ def _is_missing(error: BaseException | None) -> bool:
 
 
 def _stopped(errors: Mapping[str, CellError], rebuilt: Rebuilt) -> list[str]:
-    """A sentence for each added cell that did not run to its end."""
-    return [
-        f"{safe(cell.label[:1].upper() + cell.label[1:], 100)}, which you added, {STOPPED[errors[cell.label].kind]},"
-        " so what it defines is missing."
-        for cell in rebuilt.cells
-        if cell.kind == "added" and cell.label in errors and errors[cell.label].kind in STOPPED
-    ]
+    """A sentence for each added cell that was stopped or is not Python."""
+    found = []
+    for cell in rebuilt.cells:
+        error = errors.get(cell.label) if cell.kind == "added" else None
+        why = STOPPED.get(error.kind) if error is not None else None
+        if error is not None and error.error is not None and "SyntaxError" in error.error.bases:
+            why = f"is not valid Python ({safe(error.reason, 200)})"
+        if why:
+            label = safe(cell.label[:1].upper() + cell.label[1:], 100)
+            found.append(f"{label}, which you added, {why}, so what it defines is missing.")
+    return found
 
 
 def _cell_message(error, rebuilt: Rebuilt) -> str:

@@ -41,7 +41,7 @@ def preload(names):
             importlib.import_module(name)
 
 
-class Child:
+class Forked:
     """A forked child: its pid here, what measures its memory, and how it ended."""
 
     def __init__(self, pid, limits, fresh, boxed, data_kb):
@@ -120,7 +120,7 @@ class Server:
             self.become_child(sock, limits, self.programs[program])
         os.close(sock)
         data = confine.status_kb("VmData:") if self.boxed else 0
-        self.children[id] = Child(pid, limits, fresh, self.boxed, data)
+        self.children[id] = Forked(pid, limits, fresh, self.boxed, data)
         return {"pid": pid}
 
     def become_child(self, sock, limits, program):

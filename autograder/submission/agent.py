@@ -34,7 +34,7 @@ FRAMES = 12  # frames of a traceback that are reported
 RUNS_BODY = {"time", "timeit", "capture", "prun", "memit"}  # cell magics whose body the student meant to run
 
 
-class Notebook:
+class Shell:
     """What `get_ipython()` gives in a student's cell: magics and shell lines do nothing; the body of %%time runs."""
 
     def __init__(self, agent):
@@ -108,7 +108,7 @@ class Agent:
         self.flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
         self.written = None  # the folder that %%writefile writes to
         self.reserve = np.empty(RESERVE, np.uint8)  # counted, not touched
-        self.space["get_ipython"] = lambda: Notebook(self)
+        self.space["get_ipython"] = lambda: Shell(self)
         self.space["display"] = lambda *args, **kwargs: None
         self.hidden = set(self.space)
         sys.modules[name] = self.module
@@ -251,7 +251,7 @@ class Agent:
         if tag == "callback":
             return self._proxy(node["id"])
         if tag == "stream":
-            return Stream(self._proxy(node["id"]))
+            return PassedStream(self._proxy(node["id"]))
         if tag == "code":
             return self._helper(node["name"], node["source"])
         raise wire.WireError("unknown kind of value")
@@ -299,7 +299,7 @@ class Student:
         self._space[name] = value
 
 
-class Stream:
+class PassedStream:
     """An iterator of the other side."""
 
     def __init__(self, step):

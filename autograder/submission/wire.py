@@ -11,7 +11,6 @@ stand for themselves (Python writes floats so that they read back exactly); all 
 
 import json
 import math
-import re
 import socket
 import struct
 import sys
@@ -25,7 +24,6 @@ PREFIX = struct.Struct("<4sIQ")
 TEXT = json.JSONEncoder(separators=(",", ":"), check_circular=False)  # Encoder made the tree, and bounds its depth
 DIMENSIONS = 8
 DTYPES = "biufcSU"
-DTYPE = re.compile(rf"[<>|][{DTYPES}]\d{{1,4}}")
 STRING_ITEM = 4096  # bytes of one element of a string array
 SIDE = 1 << 31  # longest dimension
 EMPTY_SIDE = 1 << 20  # longest dimension of an empty array, which has no bytes to speak for it

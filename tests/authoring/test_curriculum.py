@@ -42,9 +42,8 @@ def test_reads_what_an_exercise_promises(module):
     assert (total.name, total.points, total.minutes, total.hints) == ("total", 2, 5, 2)
     assert total.forbids == ("numpy.sum",)
     assert total.docstring == "The sum of x, without numpy.sum."
-    assert total.signature == "total(x: list[float]) -> float"
     assert total.check.startswith('with check("total", ')
-    assert counter.extra and counter.hints == 3 and counter.signature == "class Counter"
+    assert counter.extra and counter.hints == 3
     assert mean.bug and module.exercise("mean") is mean
     assert module.title == "01 · Sums"
     assert module.max_score == 2 + 4, "an extra exercise counts for nothing"

@@ -7,11 +7,12 @@ import os
 import re
 
 import pytest
-from conftest import TOY, as_notebook, released
 
 from autograder.cli import main
 from autograder.grading import chosen, doctor, grade, verdicts
 from autograder.sandbox import SandboxUnavailable
+
+from .conftest import TOY, as_notebook, released
 
 
 @pytest.fixture

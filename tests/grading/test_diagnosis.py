@@ -1,11 +1,12 @@
 """The misconception behind a wrong answer is named, and none where there is none to name."""
 
 import pytest
-from conftest import TOY, released
 
 from autograder import answers
 from autograder.grading import Grader, plugin
 from autograder.grading.diagnosis import agree
+
+from .conftest import TOY, released
 
 WRONG = answers.load("00_toy", TOY).answers
 

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import TOY, as_notebook, released
 
 from autograder.grading import budget, grade, verdicts
 from autograder.submission import SandboxFault, Submission
+
+from .conftest import TOY, as_notebook, released
 
 EXERCISES = ["mean_square", "last", "root_mean_square", "solve", "total", "Counter"]
 

@@ -5,8 +5,6 @@ import random
 import time
 
 import pytest
-from conftest import as_notebook, code, released
-from fuzzing import notebook, text
 
 from autograder.authoring.release import released_notebook
 from autograder.classroom import highlighting, sanitize
@@ -14,6 +12,9 @@ from autograder.classroom.present import dumps, present
 from autograder.grading import reading, syntax
 from autograder.grading.reading import Unreadable
 from autograder.grading.rebuild import module_of, rebuild
+
+from .conftest import as_notebook, code, released
+from .fuzzing import notebook, text
 
 SIZES = [pytest.param(1, id="sample"), pytest.param(20, id="whole", marks=pytest.mark.slow)]
 

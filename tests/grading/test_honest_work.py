@@ -4,11 +4,12 @@ import json
 import sys
 
 import pytest
-from conftest import as_notebook, code, index, released
 
 from autograder import curriculum
 from autograder.grading import Grader
 from autograder.sandbox import Limits
+
+from .conftest import as_notebook, code, index, released
 
 MODULES = curriculum.names()
 

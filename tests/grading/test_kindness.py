@@ -4,7 +4,8 @@ import json
 from dataclasses import replace
 
 import pytest
-from conftest import as_notebook, code, index, released
+
+from .conftest import as_notebook, code, index, released
 
 WARNS = """
 import sys, warnings

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import released
 
 from autograder.grading import plugin
 from autograder.grading.plugin import BrokenTests, cause_of, seed
@@ -20,6 +19,8 @@ from autograder.submission import (
     StudentMisbehaved,
     StudentTimeout,
 )
+
+from .conftest import released
 
 
 def judged_by(module, path):

@@ -5,10 +5,11 @@ import os
 import time
 
 import pytest
-from conftest import as_notebook, code
 
 from autograder.grading import reading
 from autograder.grading.reading import Unreadable, parse, read_bytes
+
+from .conftest import as_notebook, code
 
 
 def cells_of(values):

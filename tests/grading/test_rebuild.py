@@ -4,11 +4,12 @@ import json
 import sys
 
 import pytest
-from conftest import TOY, as_notebook, code, index, released
 
 from autograder.grading import reading
 from autograder.grading.reading import Unreadable
 from autograder.grading.rebuild import module_of, rebuild
+
+from .conftest import TOY, as_notebook, code, index, released
 
 ANSWER = "def mean_square(x):\n    y = x * x\n    return y.mean()"
 

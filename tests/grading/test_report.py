@@ -5,11 +5,12 @@ import shutil
 from dataclasses import replace
 
 import pytest
-from conftest import TOY, released
 
 from autograder.grading import plugin
 from autograder.grading.report import ExerciseResult, Report, TestResult, exercise_keys, report_key
 from autograder.sandbox import Limits
+
+from .conftest import TOY, released
 
 TESTS = (TestResult("t", True, "Right."), TestResult("u", False, "Wrong.\nIt raised.", "adds", "Read hint 1.", "x=1"))
 REPORT = Report(

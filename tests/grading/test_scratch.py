@@ -1,9 +1,10 @@
 """What a student's experiments leave behind is not held against their answers."""
 
 import pytest
-from conftest import code, index, released
 
 from autograder.submission import SourceCell, StudentMemory, Submission
+
+from .conftest import code, index, released
 
 # It works in 36 of the 64 MB that it may use.
 SUM = "def total(chunks):\n    work = np.ones(36 << 17)\n    return float(sum(map(np.sum, chunks), 0 * work[0]))"

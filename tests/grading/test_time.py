@@ -4,7 +4,8 @@ import os
 from dataclasses import replace
 
 import pytest
-from conftest import code, index, released
+
+from .conftest import code, index, released
 
 SLEEPS = "import time\ntime.sleep(6)"
 

@@ -3,9 +3,10 @@
 from dataclasses import replace
 
 import pytest
-from conftest import code, index, released
 
 from autograder.grading.report import VERDICTS
+
+from .conftest import code, index, released
 
 RIGHT = "def mean_square(x):\n    return np.mean(np.asarray(x, dtype=float) ** 2)"
 
@@ -149,3 +150,11 @@ def test_the_same_notebook_gets_the_same_report(grader, module, write):
     )
     one, other = (grader.grade(path, show=True).to_dict() for _ in range(2))
     assert {**one, "seconds": 0} == {**other, "seconds": 0}
+
+
+def test_an_added_cell_that_is_not_python_is_told_of_where_its_name_is_missed(grader, module, write):
+    cells = released(module, {"last": "def last(x): return mine(x)"})
+    cells.insert(index(cells, "last"), code("def mine(x)\n    return x[-1]"))
+    result = next(e for e in grader.grade(write(cells)).exercises if e.id == "last")
+    assert "Cell [" in result.message and "which you added, is not valid Python (SyntaxError" in result.message
+    assert result.message.endswith("so what it defines is missing.")

@@ -26,7 +26,7 @@ CLASS = """class Counter:
 
 def exercise(name, solution, **changes):
     values = {"points": 1, "minutes": 1, "extra": False, "bug": False, "forbids": (), "hints": 0, "docstring": ""}
-    values |= {"name": name, "solution": solution, "released": "", "check": "", "signature": ""}
+    values |= {"name": name, "solution": solution, "released": "", "check": ""}
     return Exercise(**(values | changes))
 
 
