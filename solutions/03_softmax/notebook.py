@@ -1040,7 +1040,7 @@ with check("expected_calibration_error"):
         mistakes={
             "You gave each bin the same weight: weigh it by its rows.": (abs(0 - 0.6) + abs(2 - 2.6) / 3) / 2,
             "You compared the whole with the whole, without bins.": abs(2 / 4 - 3.2 / 4),
-            "You took the probability of the right class, not of the predicted one.": (2 * 0.4 + abs(1 - 0.9)) / 4,
+            "You took the probability of the right class, not of the predicted one.": (0.1 + 0.4 + abs(2 - 1.7)) / 4,
         },
     )
     expect_close(
