@@ -243,7 +243,7 @@ def _cells(text: str, shown: str) -> tuple[Cell, ...]:
 
     cells, taken = [], {}
     for part, line in zip(parts, markers, strict=True):
-        # Jupytext's own notes on how a cell was written (its blank lines, its quotes) are no business of ours.
+        # Jupytext's own notes on how a cell was written (its blank lines, its quotes) are left out.
         own = {key for key in part.metadata if key.startswith("lines_to_") or key == "cell_marker"}
         metadata = {key: value for key, value in part.metadata.items() if key not in own}
         role, name = _role(part.cell_type, metadata, f"{shown}:{line}")

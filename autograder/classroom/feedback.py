@@ -71,7 +71,7 @@ def release_feedback(folder: ClassFolder, module: str, student: str | None = Non
     """Put written pages into nbgrader's exchange; a line on those that cannot go there.
 
     A student fetches feedback by a secret that came with their submission; who came by another way has none.
-    UserError where nobody's page can go there.
+    UserError where no page can be released.
     """
     pages = {path.parents[1].name: path for path in (folder.path / "feedback").glob(f"*/{module}/{module}.html")}
     asked = {student} if student else set(pages)

@@ -38,7 +38,7 @@ class Upload:
 
 
 class Unknown(Exception):
-    """Nobody can tell whose an upload is. `str(error)` says why.
+    """It cannot be told whose an upload is. `str(error)` says why.
 
     `mark` is the part of its path that names somebody, by a platform's convention; "" where none does.
     """

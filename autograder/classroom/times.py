@@ -1,4 +1,4 @@
-"""Reads a moment that a person wrote, and says one so that nobody can misread it.
+"""Reads a moment that a person wrote, and says one without ambiguity.
 
 The gradebook keeps moments in UTC without a zone, as nbgrader does. nbgrader's own reader takes "+0100" for a hundred
 seconds and a zone that it does not know for UTC, so it reads only what nbgrader itself wrote.

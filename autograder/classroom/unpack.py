@@ -223,7 +223,7 @@ class _Bounded(io.BufferedReader):
 
 
 def _ours(error: Exception) -> None:
-    """A full disk is nobody's upload's fault."""
+    """Whether the disk is full, which is no fault of an upload."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
         raise error
 

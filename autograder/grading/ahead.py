@@ -86,5 +86,5 @@ def _key(cells: Sequence[SourceCell], limits: Limits, skip: frozenset[str]) -> t
 
 
 def _close(loading: "Future[Submission]") -> None:
-    with contextlib.suppress(Exception):  # nothing was loaded; whoever needs a child will meet the reason
+    with contextlib.suppress(Exception):  # nothing was loaded; the next load meets the reason
         loading.result().close()

@@ -90,7 +90,7 @@ class Kept:
         return None
 
     def put(self, exercise: str, answer: str, runs: dict[str, Run]) -> None:
-        """Keep runs, if they can be: what is large or no plain data is made again by whoever needs it."""
+        """Keep runs, if they can be: what is large or no plain data is made again where it is needed."""
         values = {item: (run.cause, run.calls) for item, run in runs.items()}
         with contextlib.suppress(OSError, wire.WireError):
             frame = wire.frame({}, values, encoder=wire.Encoder(limits=wire.WireLimits(buffer_bytes=KEPT_BYTES)))
@@ -197,7 +197,7 @@ def agree(mine: Any, theirs: Any, tolerance: float) -> bool:
         mine, theirs = mine[finite], theirs[finite]
         return mine.size == 0 or bool(np.abs(mine - theirs).max() <= tolerance * np.abs(theirs).max())
     if isinstance(mine, str | bytes | None):
-        dropped = isinstance(mine, str) and mine.endswith("not kept>")  # too large for the trace: nobody knows
+        dropped = isinstance(mine, str) and mine.endswith("not kept>")  # too large for the trace, so it is not known
         return type(mine) is type(theirs) and mine == theirs and not dropped
     return type(mine) is type(theirs)
 

@@ -9,7 +9,7 @@ JUDGING_MB = 4096  # beyond what the process holds already
 
 @contextlib.contextmanager
 def bounded(megabytes: int = JUDGING_MB) -> Iterator[None]:
-    """Make what asks for more raise MemoryError. Linux only: elsewhere nobody else's work is graded.
+    """Make what asks for more raise MemoryError. Linux only: other people's work is graded nowhere else.
 
     The limit is the process's, for all its threads: let one at a time use this.
     """

@@ -124,7 +124,7 @@ def _run(tests: Path, judge: "_Judge", options: list[str]) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """What tests and reference print or warn of is nobody's report."""
+    """Drop what tests and reference print or warn of."""
     with (
         warnings.catch_warnings(),
         contextlib.redirect_stdout(io.StringIO()),
@@ -201,7 +201,7 @@ class _Judge:
             file.rmdir() if file.is_dir() else file.unlink()
 
     def pytest_configure(self, config: pytest.Config) -> None:
-        config.option.tbstyle = "native"  # nobody reads pytest's own, which parses every file on the way: 0.2 s each
+        config.option.tbstyle = "native"  # pytest's own is not read, and parses every file on the way: 0.2 s each
         config.addinivalue_line("markers", "exercise(name, **says): which exercise a hidden test judges")
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:

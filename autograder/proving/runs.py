@@ -119,7 +119,7 @@ def cores() -> int:
 
 
 class Bench:
-    """Grades trials, one after the other, in one warm sandbox of the kind that protects nobody. A context manager."""
+    """Grades trials, one after the other, in one warm sandbox without isolation. A context manager."""
 
     def __init__(self, root: Path = curriculum.ROOT):
         self.root, self.grader = root, Grader("none", root=root)
@@ -221,7 +221,7 @@ def _shows(outcomes: Sequence[Outcome], diagnosis: Diagnosis) -> bool:
 
 
 def _is_slip(error: BaseException | None) -> bool:
-    """Whether an answer failed by a slip of its author's pen instead of what it stands for."""
+    """Whether an answer failed by a mistake of its author, not by the misconception that it stands for."""
     return isinstance(error, MissingName) or (
         isinstance(error, StudentError) and error.type_name in ("NameError", "SyntaxError", "ModuleNotFoundError")
     )
@@ -274,16 +274,16 @@ class _Workers:
         self, groups: Sequence[list[Task]], waits: Sequence[float]
     ) -> Iterator[tuple[list[Task], list[TrialResult]]]:
         """The verdicts of each group of trials, as they come."""
-        with _deaf_to_interrupts():
+        with _ignoring_interrupts():
             futures = {self.pool.submit(_attempts, *pair): pair[0] for pair in zip(groups, waits, strict=True)}
         for future in as_completed(futures):
             yield futures[future], future.result()
 
 
 @contextmanager
-def _deaf_to_interrupts() -> Iterator[None]:
+def _ignoring_interrupts() -> Iterator[None]:
     """Processes started in here never hear Ctrl-C: the command that started them hears it, and tells them to stop."""
-    if threading.current_thread() is not threading.main_thread():  # where Python lets nobody say so
+    if threading.current_thread() is not threading.main_thread():  # Python sets signal handlers in the main thread only
         yield
         return
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)

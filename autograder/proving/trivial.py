@@ -1,4 +1,4 @@
-"""Answers that nobody should earn a point with, made for any exercise from its reference and its visible check.
+"""Answers that must score 0, made for any exercise from its reference and its visible check.
 
 Some of them call the reference, in order to know the type and shape of what is expected, and give back nothing of
 its values. They run as a student's answer does, so each is source: the whole exercise cell.

@@ -218,7 +218,7 @@ def main(argument):
     control = socket.socket(fileno=options["descriptor"])
     try:
         if options["cores"]:
-            os.sched_setaffinity(0, options["cores"])  # whoever started this may keep to one of them for a while
+            os.sched_setaffinity(0, options["cores"])  # the process that started this may keep to one core for a while
         if options["boxed"]:
             confine.enter(options["uid"])
         preload(options["preload"] or PRELOAD)

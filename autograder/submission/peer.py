@@ -49,7 +49,7 @@ class Peer:
         self.limits = limits
         self.busy = False
         self.argument_bytes = 0  # that one callback of the running request may bring
-        self.ask = None  # whoever owns the conversation: ask(title, args, kwargs, message, *values)
+        self.ask = None  # set by the owner of the conversation: ask(title, args, kwargs, message, *values)
         self.callbacks = []  # callables of ours that were passed in; the student's side knows them by number
         self.calls_back = self.bytes_back = self.bytes_read = self.held = 0
         self.sent = 0  # bytes of arrays that have gone out, counted as float64
