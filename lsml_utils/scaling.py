@@ -112,7 +112,7 @@ def measure(
     memory: str | None = "allocated",
     threads: int | None = None,
 ) -> Measurement:
-    """Seconds and peak memory of each competitor at each size, measured in turns, so that other load falls on all alike.
+    """Seconds and peak memory of each competitor at each size, in turns, so that other load falls on all alike.
 
     competitors: {name: function}. sizes: increasing. setup: size -> tuple of arguments (or the one argument) that all
     competitors are called with, made once a size; they must not change it. Without it they get the size itself.
