@@ -4,9 +4,7 @@ An engine takes jobs and gives Reports back in any order. It never holds more th
 submissions cost the client and the scheduler no more memory than a hundred.
 """
 
-import atexit
 import contextlib
-import gc
 import logging
 import os
 import signal
@@ -19,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from autograder import curriculum
+from autograder.classroom import warm
 from autograder.errors import UserError
 from autograder.grading.report import ExerciseResult, Report
 from autograder.sandbox import Limits, SandboxUnavailable
@@ -66,7 +65,7 @@ class LocalEngine:
         return self
 
     def __exit__(self, *failure) -> None:
-        close_grader()
+        warm.of_this_process.close()
 
     @property
     def busy(self) -> int:
@@ -262,17 +261,13 @@ def fingerprint() -> str:
     return hashlib.sha256("".join(keys).encode()).hexdigest()
 
 
-# What runs in a worker. The grader is the process's own and stays warm from job to job.
-
-_grader: tuple[tuple, Any, contextlib.ExitStack] | None = None
-
-
 def grade(job: Job) -> Report:
-    """Grade one notebook with this process's grader."""
+    """Grade one notebook with this process's grader. SandboxUnavailable where there can be none."""
     with tempfile.TemporaryDirectory(prefix="lsml-") as scratch:
         path = Path(scratch) / f"{job.module}.ipynb"
         path.write_bytes(job.content)
-        return _warm_grader(job.secret, job.limits, job.kept).grade(path, expected_module=job.module, done=job.done)
+        grader = warm.of_this_process.get(job.secret, job.limits, job.kept)
+        return grader.grade(path, expected_module=job.module, done=job.done)
 
 
 def grade_dict(job: Job) -> dict:
@@ -290,29 +285,3 @@ def _report(job: Job, values: dict) -> Report:
     if "unavailable" in values:
         raise UserError(f"other people's work cannot be graded here: {values['unavailable']}")
     return Report.from_dict(values)
-
-
-def _warm_grader(*wanted):
-    global _grader
-    if _grader is None or _grader[0] != wanted:
-        from autograder.grading import Grader
-
-        close_grader()
-        stack = contextlib.ExitStack()
-        secret, limits, kept = wanted
-        grader = stack.enter_context(Grader(sandbox="bubblewrap", secret=secret, limits=limits, kept=kept))
-        _grader = wanted, grader, stack
-        gc.freeze()  # all that was imported for it stays, and need not be looked at again
-    return _grader[1]
-
-
-def close_grader() -> None:
-    """End this process's grader, if it has one."""
-    global _grader
-    if _grader is not None:
-        _, _, stack = _grader
-        _grader = None
-        stack.close()
-
-
-atexit.register(close_grader)
