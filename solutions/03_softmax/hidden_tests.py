@@ -750,14 +750,6 @@ def streamed(n, V, width, seed):
     return student.online_logsumexp(chunks())  # noqa: F821
 
 
-@student_side
-def leaves_chunks(chunks):
-    """Whether the chunks are the same after the call (runs over there)."""
-    before = [chunk.copy() for chunk in chunks]
-    student.online_logsumexp(chunks)  # noqa: F821
-    return all(bool(np.array_equal(a, b)) for a, b in zip(before, chunks, strict=True))
-
-
 @pytest.mark.exercise("online_logsumexp", weight=3, core=True, hint=1)
 @pytest.mark.parametrize("cuts", [(), (1,), (3, 4, 10), (2, 4, 6, 8, 10), tuple(range(1, 12))])
 def test_online_agrees_with_scipy(submission, rng, cuts):
@@ -840,4 +832,4 @@ def test_online_with_a_vocabulary_of_a_million(submission, rng):
 @pytest.mark.exercise("online_logsumexp", weight=0.5, forgeable=True)
 def test_online_leaves_the_chunks(submission, rng):
     """The chunks are the same after the call."""
-    assert submission.run(leaves_chunks, split(rng.standard_normal((3, 8)), 2, 5))
+    assert submission.run(unchanged, "online_logsumexp", [split(rng.standard_normal((3, 8)), 2, 4, 6)])
