@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from autograder.answers import Gallery
 from autograder.curriculum import Cell, Exercise, Module
 from autograder.grading.plugin import Spec
-from autograder.proving import mutants, trivial
+from autograder.proving import mistakes, mutants, trivial
 
 KILLED_OR_EXPLAINED = 0.95  # of an exercise's mutants
 EQUIVALENT_SHARE = 1 / 20  # that may be marked as equivalent; one always may
@@ -34,8 +34,8 @@ class TrialResult:
 
     Of a wrong answer. `diagnosed`: for each failed test the misconception that its student is told, if any; `agrees`:
     the other misconceptions that no hidden input tells from this one; `diagnosable`: whether it returns something that
-    no right answer does. `mistakes`: sentences of the visible check (of the reference: all of them; of another answer:
-    those whose value it returns there). `fault`: why nothing can be said.
+    no right answer does. `mistakes`: sentences of the visible check whose value it returns there. `fault`: why nothing
+    can be said.
     """
 
     share: float
@@ -113,7 +113,7 @@ def row(
         *_of_right(of["reference"] + of["right"]),
         *_of_wrong(of["wrong"], says),
         *_of_trivial(of["trivial"], exercise),
-        *_of_check(of["reference"], of["wrong"] + of["trivial"]),
+        *_of_check(exercise, of["reference"], of["wrong"] + of["trivial"]),
         *_of_mutants(of["mutant"], unexplained, in_all, gallery, exercise),
     ]
     return Row(
@@ -192,10 +192,14 @@ def _of_trivial(results: list[tuple[Trial, TrialResult]], exercise: Exercise) ->
             yield f"an answer that {trial.name} scores {result.share * exercise.points:g} of {exercise.points}"
 
 
-def _of_check(reference: list[tuple[Trial, TrialResult]], others: list[tuple[Trial, TrialResult]]) -> Iterator[str]:
-    met = {sentence for _, result in others for sentence in result.mistakes}
-    for sentence in sorted({sentence for _, result in reference for sentence in result.mistakes} - met):
+def _of_check(
+    exercise: Exercise, reference: list[tuple[Trial, TrialResult]], others: list[tuple[Trial, TrialResult]]
+) -> Iterator[str]:
+    right, wrong = ({sentence for _, result in of for sentence in result.mistakes} for of in (reference, others))
+    for sentence in sorted(mistakes.sentences(exercise) - wrong):
         yield f'the visible check says "{sentence}" of a value that no wrong answer returns there'
+    for sentence in sorted(right):
+        yield f'the visible check says "{sentence}" of a value that the reference returns there, too'
 
 
 def _of_mutants(

@@ -1030,16 +1030,16 @@ def expected_calibration_error(P: np.ndarray, y: np.ndarray, bins: int = 15) -> 
 # %% check="expected_calibration_error"
 with check("expected_calibration_error"):
     P = np.array([[0.9, 0.1], [0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
-    y = np.array([0, 1, 1, 1])
-    # Bins of width 1/4: (0.5, 0.75] holds the 0.6, wrong; (0.75, 1] holds 0.9, 0.9, 0.8, of which two are right.
-    right = (abs(0 - 0.6) + abs(2 - 2.6)) / 4
+    y = np.array([0, 1, 1, 0])
+    # Bins of width 1/4: (0.5, 0.75] holds the 0.6, right; (0.75, 1] holds 0.9, 0.9, 0.8, of which two are right.
+    right = (abs(1 - 0.6) + abs(2 - 2.6)) / 4
     expect_close(
         expected_calibration_error(P, y, bins=4),
         right,
         rtol=1e-12,
         mistakes={
-            "You gave each bin the same weight: weigh it by its rows.": (abs(0 - 0.6) + abs(2 - 2.6) / 3) / 2,
-            "You compared the whole with the whole, without bins.": abs(2 / 4 - 3.2 / 4),
+            "You gave each bin the same weight: weigh it by its rows.": (abs(1 - 0.6) + abs(2 - 2.6) / 3) / 2,
+            "You compared the whole with the whole, without bins.": abs(3 / 4 - 3.2 / 4),
             "You took the probability of the right class, not of the predicted one.": (0.1 + 0.4 + abs(2 - 1.7)) / 4,
         },
     )

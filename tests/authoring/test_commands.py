@@ -76,7 +76,7 @@ def test_lab_copies_and_opens_jupyterlab_on_work(lsml, checkout, capsys, monkeyp
     assert lsml("lab", "--copy-only") == 0
     assert capsys.readouterr().out == f"copied work/{NAME}/{NAME}.ipynb\n"
     started = []
-    monkeypatch.setattr(work.os, "execv", lambda program, command: started.append(command))
+    monkeypatch.setattr(work.os, "execve", lambda program, command, environment: started.append(command))
     lsml("lab", "--no-browser")
     (command,) = started
     assert command[1:3] == ["-m", "jupyterlab"]

@@ -15,7 +15,7 @@ FAILS = TrialResult(0.0, failed={"test_doubles": "failed"})
 
 @pytest.fixture
 def exercise():
-    return Exercise("double", 2, 5, False, False, (), SOURCE, "", "", 0, "", "")
+    return Exercise("double", 2, 5, False, False, (), SOURCE, "", "", 0, "")
 
 
 @pytest.fixture

@@ -128,6 +128,13 @@ def test_a_check_and_the_wrong_answers_cannot_disagree(tree):
     )
 
 
+def test_a_check_does_not_call_the_right_value_a_mistake(tree):
+    tree.change(tree.module_file, '"You left out the weights.": 3.0', '"You left out the weights.": 15 / 4')
+    assert 'the visible check says "You left out the weights." of a value that the reference returns there, too' in (
+        tree.calibrate("weighted_mean").problems
+    )
+
+
 def test_a_check_is_compared_to_its_end_though_its_first_comparison_fails(tree):
     more = """
     assert got == 0, "never true"
