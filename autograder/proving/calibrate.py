@@ -107,6 +107,7 @@ def row(
     survived = [(trial, result) for trial, result in of["mutant"] if result.share >= 1]
     unexplained = [trial for trial, _ in survived if not trial.explained]
     intended = [trial for trial, result in of["wrong"] if set(says[trial.name].fails) <= result.failed.keys()]
+    shown = "/".join(module.files.notebook.parts[-3:])
     problems = [
         *_of_tests(exercise, specs, gallery),
         *(f"{trial.name}: {result.fault}" for trial, result in results if result.fault),
@@ -130,7 +131,7 @@ def row(
         mutants_in_all=in_all,
         seconds=sum(result.seconds for _, result in results),
         problems=tuple(problems),
-        survivors=tuple(f"solutions/{module.name}/notebook.py:{trial.line}\n{trial.name}" for trial in unexplained),
+        survivors=tuple(f"{shown}:{trial.line}\n{trial.name}" for trial in unexplained),
     )
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from autograder.answers import Answer, Equivalent, Gallery
-from autograder.curriculum import Cell, Exercise, Module
+from autograder.curriculum import Cell, Exercise, Module, files
 from autograder.grading.plugin import Spec
 from autograder.proving.calibrate import Trial, TrialResult, row, trials
 
@@ -21,7 +21,7 @@ def exercise():
 @pytest.fixture
 def module(exercise, tmp_path):
     cell = Cell("exercise", "double", "double", SOURCE, 10, {}, "code")
-    return Module("98_bars", "Bars", tmp_path / "98_bars.py", (cell,), (exercise,))
+    return Module("98_bars", "Bars", files("98_bars", tmp_path), (cell,), (exercise,))
 
 
 def answer(name, kind, says="adds one"):
