@@ -39,7 +39,7 @@ EPS = float(np.finfo(np.float64).eps)
 class Comparison:
     """What `close` found; true where `got` is close enough. `why` says what is wrong.
 
-    `kind` is the part of it that gives no value away: it completes "What came has ...", and is "" where values differ.
+    `kind` is the part of it that gives no value away: completes "What was returned has ...", "" where values differ.
     """
 
     ok: bool

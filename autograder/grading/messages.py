@@ -50,7 +50,7 @@ def what_happened(error: BaseException, rebuilt: Rebuilt, comparison: Comparison
     if isinstance(error, NothingRaised):
         return "It raised nothing."
     if isinstance(error, AssertionError) and comparison is not None and comparison.kind:
-        return f"What came has {comparison.kind}."
+        return f"What was returned has {comparison.kind}."
     return ""
 
 
@@ -76,7 +76,7 @@ def _exception(error: StudentError, rebuilt: Rebuilt) -> str:
 
 
 def shown(outcome: Outcome) -> str:
-    """For one's own work: the last input, what came, and what was expected."""
+    """For one's own work: the last input, what was returned, and what was expected."""
     lines = []
     if outcome.parameters:
         lines.append("case: " + ", ".join(f"{name}={_value(value)}" for name, value in outcome.parameters.items()))
@@ -85,7 +85,7 @@ def shown(outcome: Outcome) -> str:
         given = [_value(value) for value in call.args]
         given += [f"{name}={_value(value)}" for name, value in call.kwargs.items()]
         lines += [f"input: {safe(call.name, 100)}(", *(f"    {part}," for part in given), ")"]
-        lines.append(f"came: {call.error if call.error is not None else _value(call.result)}")
+        lines.append(f"returned: {call.error if call.error is not None else _value(call.result)}")
     if outcome.comparison is not None:
         if outcome.calls and outcome.comparison.got is not outcome.calls[-1].result:
             lines.append(f"compared: {_value(outcome.comparison.got)}")

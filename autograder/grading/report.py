@@ -19,7 +19,7 @@ class TestResult:
     """One hidden test. `message` is its sentence, and behind it, line by line, what happened where it failed.
 
     `misconception` completes "It behaves like one that ..."; `hint` says what to read next; `shown` (only with
-    --show, for one's own work) is the input, what came and what was expected.
+    --show, for one's own work) is the input, what was returned and what was expected.
     """
 
     __test__ = False  # not for pytest to collect

@@ -23,7 +23,10 @@ WORDS = {
 }
 
 
-SAYS_WHAT_CAME = ("What came has", "It raised nothing")  # of one test's own input, so each test keeps its own
+COMPARISONS = (
+    "What was returned has",
+    "It raised nothing",
+)  # of one test's own input, so each test keeps its own
 
 
 def print_report(console: Console, report: Report, several: bool = False) -> None:
@@ -84,7 +87,7 @@ def _told_once(tests: Iterable[TestResult]) -> list[tuple[TestResult, int]]:
     told: dict[str, list[TestResult]] = {}
     for test in tests:
         detail = test.message.partition("\n")[2]
-        own = test.passed or test.shown or not detail or detail.startswith(SAYS_WHAT_CAME)
+        own = test.passed or test.shown or not detail or detail.startswith(COMPARISONS)
         told.setdefault(test.name if own else detail, []).append(test)
     return [(alike[0], len(alike) - 1) for alike in told.values()]
 

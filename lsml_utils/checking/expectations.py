@@ -1,4 +1,4 @@
-"""The expect_* helpers: one property each, with a failure that says what came, what was expected, and where to
+"""The expect_* helpers: one property each, with a failure that says what was returned, what was expected, and where to
 look."""
 
 import copy
@@ -35,7 +35,7 @@ def expect_close(
     >>> expect_close([0.1 + 0.2, 1.0], [0.3, 1.0])
     >>> expect_close(2.0, 1.0, mistakes={"You forgot the 1/2.": 2.0})
     Traceback (most recent call last):
-    lsml_utils.checking.failures.CheckFailed: 2.0 came, 1.0 was expected. You forgot the 1/2.
+    lsml_utils.checking.failures.CheckFailed: 2.0 was returned, 1.0 was expected. You forgot the 1/2.
     """
     found = difference(got, expected, rtol, atol)
     if found is None:
@@ -47,7 +47,9 @@ def expect_close(
     card.add("Likely cause", cause or found.pattern).add("Hint", hint)
     simple = as_array(got) is not None and as_array(got).ndim == 0 and as_array(expected) is not None
     short = (
-        f"{describe(got)} came, {describe(expected)} was expected." if simple and as_array(expected).ndim == 0 else None
+        f"{describe(got)} was returned, {describe(expected)} was expected."
+        if simple and as_array(expected).ndim == 0
+        else None
     )
     _fail(short or _sentence(found.what), cause or found.pattern, card)
 

@@ -134,7 +134,7 @@ def _largest(got, expected, agrees) -> str:
         with np.errstate(invalid="ignore", over="ignore"):
             error = np.where(agrees, -1.0, np.nan_to_num(np.abs(got - expected), nan=np.inf))
         place = np.unravel_index(np.argmax(error), got.shape)
-        text = f"{error[place]:.3g} (came {got[place]:.6g}, expected {expected[place]:.6g})"
+        text = f"{error[place]:.3g} (returned {got[place]:.6g}, expected {expected[place]:.6g})"
     where = "" if scalar else f" at [{', '.join(str(int(i)) for i in place)}]"
     return text + where + (f"; {count}" if count else "")
 
@@ -177,7 +177,7 @@ def _shape_pattern(got, expected) -> str | None:
     if got.size == expected.size:
         return "It has as many entries as expected, in another shape."
     if got.ndim == 0:
-        return "A single number came where an array is expected."
+        return "A single number was returned where an array is expected."
     if expected.ndim == 1 and got.ndim == 2 and got.shape[0] == got.shape[1] == expected.size:
         return "A column (n, 1) met a row (n,) and broadcasting made a square of them."
     return None

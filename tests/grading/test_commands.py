@@ -67,7 +67,7 @@ def test_full_marks(lsml, module, write):
 
 def test_show(lsml, module, write):
     _, out, _ = lsml("grade", "--show", write(released(module, HALF)))
-    assert "input: mean_square(" in out and "came: 100.0" in out and "expected: 10000.0" in out
+    assert "input: mean_square(" in out and "returned: 100.0" in out and "expected: 10000.0" in out
 
 
 def test_json_has_a_line_for_every_file(lsml, module, write, tmp_path):

@@ -134,7 +134,7 @@ def test_feedback_names_no_expected_value_and_show_does(grader, module, write):
     assert told[0].message == "The mean of the squares is right for any length."
     assert told[0].hint == "Read hint 2 of mean_square."
     integers = shown[1].shown
-    assert "int8" in integers and "came: 12345.0" in integers and "expected: 10000.0" in integers
+    assert "int8" in integers and "returned: 12345.0" in integers and "expected: 10000.0" in integers
 
 
 def test_students_text_is_harmless(grader, module, write):

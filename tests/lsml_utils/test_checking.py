@@ -146,7 +146,7 @@ class TestClose:
 
     def test_the_largest_difference_is_named_with_its_place(self):
         card = card_of(lambda: expect_close(scale(X) + 5.0 * (X == 3.0), 2 * X))
-        assert "5 (came 11, expected 6) at [1, 1]; 1 of 6 entries differ" in card
+        assert "5 (returned 11, expected 6) at [1, 1]; 1 of 6 entries differ" in card
 
     def test_nan_is_named_before_any_difference(self):
         assert "nan where 1 is expected at [1]" in card_of(lambda: expect_close([9.0, np.nan], [1.0, 1.0]))
@@ -264,7 +264,7 @@ class TestOtherExpectations:
             stub(X)
 
     def test_a_failed_expectation_never_counts_as_the_error_that_is_expected(self):
-        with pytest.raises(CheckFailed, match="came"), check("scale"), expect_raises(AssertionError):
+        with pytest.raises(CheckFailed, match="was returned"), check("scale"), expect_raises(AssertionError):
             expect_close(1.0, 2.0)
 
 
@@ -508,4 +508,4 @@ def test_without_column_information_a_check_still_explains(tmp_path):
         encoding="utf-8",
         timeout=60,
     )
-    assert done.returncode == 1 and "5 (came 1, expected 6)" in done.stdout and "Traceback" not in done.stderr
+    assert done.returncode == 1 and "5 (returned 1, expected 6)" in done.stdout and "Traceback" not in done.stderr
