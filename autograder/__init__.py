@@ -2,6 +2,6 @@
 
 import sys
 
-# jsonschema (nbformat's) imports it to check IRIs, of which notebooks have none; its grammar takes 0.9 s to build, in
-# every command and every worker.
+# jsonschema (nbformat's) imports it to check IRIs, of which notebooks have none. Building its grammar takes a second in
+# every command and every worker: `lsml build --check` takes 1.85 s of CPU without it and 3.35 s with it.
 sys.modules.setdefault("rfc3987_syntax", None)

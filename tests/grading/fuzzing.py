@@ -48,15 +48,17 @@ def notebook(rng: random.Random, whole: dict) -> bytes:
             case 4:
                 rng.shuffle(cells)
             case 5 if isinstance(cell, dict):
-                cell[rng.choice(["cell_type", "metadata", "source", "id", "outputs", "input"])] = rng.choice(VALUES)
+                cell[rng.choice(["cell_type", "metadata", "source", "id", "outputs", "input"])] = copy.deepcopy(
+                    rng.choice(VALUES)
+                )
             case 6 if isinstance(cell, dict) and isinstance(cell.get("metadata"), dict):
-                cell["metadata"][rng.choice(["lsml", "nbgrader", "x"])] = rng.choice(VALUES)
+                cell["metadata"][rng.choice(["lsml", "nbgrader", "x"])] = copy.deepcopy(rng.choice(VALUES))
             case 7 if isinstance(cell, dict) and isinstance(cell.get("source"), str):
                 cut = rng.randrange(len(cell["source"]) + 1)
                 first, rest = {**cell, "source": cell["source"][:cut]}, {**cell, "source": cell["source"][cut:]}
                 cells[place : place + 1] = [first, rest]
             case 8:
-                values[rng.choice(["cells", "metadata", "nbformat", "worksheets"])] = rng.choice(VALUES)
+                values[rng.choice(["cells", "metadata", "nbformat", "worksheets"])] = copy.deepcopy(rng.choice(VALUES))
             case 9:
                 cells[place] = {"cell_type": rng.choice(["code", "markdown", "raw"]), "source": text(rng)}
     content = bytearray(json.dumps(values).encode("utf-8", "surrogatepass"))
