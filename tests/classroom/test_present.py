@@ -71,14 +71,13 @@ def test_more_text_than_anybody_reads_is_left_out(released, cells):
     assert len(left_out) == 40 - present.MOST_MARKDOWN // 16_000
 
 
-def test_what_takes_too_long_to_show_is_shown_plain(released, cells, tmp_path, monkeypatch):
-    path = tmp_path / "x.ipynb"
-    path.write_text(json.dumps({"nbformat": 4, "metadata": {}, "cells": cells[0]}))
-    assert present.present_file(released, path, MODULE) != present.present(released, None)
+def test_what_takes_too_long_to_show_is_shown_plain(released, cells, monkeypatch):
+    content = json.dumps({"nbformat": 4, "metadata": {}, "cells": cells[0]}).encode()
+    assert present.present_content(released, content, MODULE) != present.present(released, None)
     impatient = Reader(cpu_seconds=0.001)
     monkeypatch.setattr(apart, "call", impatient.call)
     try:
-        assert present.present_file(released, path, MODULE) == present.present(released, None)
+        assert present.present_content(released, content, MODULE) == present.present(released, None)
         assert feedback._rendered(highlighting.code, "<b>") == "<pre>&lt;b&gt;</pre>"
     finally:
         impatient.close()
