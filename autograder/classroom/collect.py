@@ -9,7 +9,7 @@ import zipfile
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from nbgrader.exchange.default import ExchangeCollect
@@ -20,7 +20,6 @@ from autograder import apart, curriculum
 from autograder.apart import TooCostly
 from autograder.classroom import record, roster, times
 from autograder.classroom.folder import STUDENT_ID, ClassFolder
-from autograder.classroom.reports import extensions
 from autograder.classroom.unpack import Candidate, fill_archive
 from autograder.classroom.versions import copy_plain, keep_version, note_collection
 from autograder.errors import UserError
@@ -160,7 +159,6 @@ class PlatformCollector(FileNameCollectorPlugin):
         by_student: dict[str, list[Candidate]] = defaultdict(list)
         for candidate in app.extractor_plugin_inst.candidates:
             by_student[candidate.upload.student].append(candidate)
-        granted = extensions(folder, module)
         chosen, untimed = {}, 0
         for student, candidates in sorted(by_student.items()):
             one = self._of_the_module(module, candidates)
@@ -168,8 +166,11 @@ class PlatformCollector(FileNameCollectorPlugin):
                 continue
             stamp = self.came.get(student, one.upload.time)
             if stamp is None and one.upload.late and due is not None:
-                stamp = due + granted.get(student, timedelta()) + timedelta(seconds=1)
-                self.lines.append(f"{student}: Canvas says late and not when; counted as one second late")
+                # Canvas knows nothing of extensions: within one, this is in time. And nobody hands in tomorrow.
+                stamp = min(due + timedelta(seconds=1), datetime.now(UTC).replace(tzinfo=None, microsecond=0))
+                self.lines.append(
+                    f"{student}: Canvas says late and not when; counted as one second after the due date of the class"
+                )
             untimed += stamp is None
             if _is_there(folder, student, module, one.path, stamp):
                 self.unchanged.add(student)

@@ -13,6 +13,7 @@ import pytest
 
 from autograder.classroom import collect, roster, times, unpack
 from autograder.classroom.collect import collect_download
+from autograder.classroom.extend import extend
 from autograder.classroom.platforms import METADATA, People
 from autograder.classroom.versions import copy_plain, undo
 from autograder.errors import UserError
@@ -362,6 +363,22 @@ def test_late_and_times(class_with_roster, tmp_path):
     assert any(line.startswith("ben: Canvas says late") for line in found.lines)
     assert any("1 of 3 submissions came without a time" in line for line in found.lines)
     assert collect_download(class_with_roster, MODULE, path, came).unchanged == ("ada", "ben", "cleo")
+
+
+def test_late_for_canvas_is_in_time_within_an_extension(class_with_roster, tmp_path):
+    """Canvas marks by its own due date, and knows nothing of the days that a student was given."""
+    with class_with_roster.gradebook() as book:
+        book.update_or_create_assignment(MODULE, duedate="2026-01-10 12:00:00 UTC")
+    extend(class_with_roster, MODULE, "ben", 7)
+    path = archive(tmp_path / "all.zip", {"brookbayben_LATE_12_901_b.ipynb": notebook("b")})
+    collect_download(class_with_roster, MODULE, path)
+    stamp = times.read_timestamp(class_with_roster.submission("ben", MODULE).parent)
+    assert stamp < datetime(2026, 1, 17, 12)
+    with class_with_roster.gradebook() as book:  # moved since, so that Canvas's date cannot be this one
+        book.update_or_create_assignment(MODULE, duedate="2999-01-10 12:00:00 UTC")
+    collect_download(class_with_roster, MODULE, path)
+    stamp = times.read_timestamp(class_with_roster.submission("ben", MODULE).parent)
+    assert stamp <= datetime.now(UTC).replace(tzinfo=None)
 
 
 @pytest.mark.parametrize(

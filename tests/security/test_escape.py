@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from autograder.grading import syntax
 from autograder.sandbox import bubblewrap
 from autograder.submission import StudentCrashed
 
@@ -175,18 +176,14 @@ def test_no_shell_and_no_program_but_python(attack):
 
 
 def test_shell_lines_and_magics_do_nothing(attack):
-    submission = attack(
-        f"""
-        !touch /tmp/{MARK}
-        %system touch /tmp/{MARK}
-        %sx touch /tmp/{MARK}
-        listing = !ls /
-        """,
+    cells = (
+        f"!touch /tmp/{MARK}\n%system touch /tmp/{MARK}\n%sx touch /tmp/{MARK}\nlisting = !ls /",
         f"%%bash\ntouch /tmp/{MARK}",
         f"%%writefile /tmp/{MARK}\nx",
         f"%%script python\nopen('/tmp/{MARK}', 'w')",
         "import os\nfound = os.listdir('/tmp')",
     )
+    submission = attack(*map(syntax.plain, cells))  # as they are when a notebook has been rebuilt
     below = {Path(path).parts[2] for path in bubblewrap.folders() if path.startswith("/tmp/")}  # an interpreter there
     assert submission.value("found") == sorted(below) and submission.value("listing") == []
 
