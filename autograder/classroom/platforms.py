@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Any
 
+from autograder import apart
+from autograder.apart import TooCostly
 from autograder.printing import printable
 
 METADATA = "submission_metadata.yml"  # Gradescope's list of who handed in what
@@ -107,12 +109,19 @@ def whose(path: PurePosixPath, people: People, listed: Mapping[PurePosixPath, Ma
 
 
 def metadata(text: bytes) -> Mapping[str, Any] | None:
-    """Gradescope's list; None where it cannot be read."""
+    """Gradescope's list, read in a process of its own; None where it cannot be read."""
+    try:
+        return apart.call(_metadata, text)
+    except TooCostly:
+        return None
+
+
+def _metadata(text: bytes) -> Mapping[str, Any] | None:
     import yaml
 
     try:
         values = yaml.safe_load(text.decode("utf-8"))
-    except (ValueError, yaml.YAMLError, RecursionError):
+    except Exception:  # its constructors raise whatever Python does: KeyError, IndexError, AttributeError
         return None
     return values if isinstance(values, dict) else None
 

@@ -87,7 +87,12 @@ class CarefulExtractor(ExtractorPlugin):
                 self._platform_archive(path)
             else:
                 loose.append((name.relative_to(GIVEN) if name.parts[0] == GIVEN else name, path))
-        listed = {name.parent: metadata(path.read_bytes()) for name, path in loose if name.name == METADATA}
+        listed = {}
+        for name, path in loose:
+            if name.name == METADATA and not self._inside_an_upload(name):
+                if path.stat().st_size > MAX_METADATA:
+                    raise UserError(f"{METADATA} in {printable(name.parent)} is larger than it can be")
+                listed[name.parent] = metadata(path.read_bytes())
         for name, path in loose:
             self._take(name, partial(open, path, "rb"), listed)
 

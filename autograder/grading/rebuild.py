@@ -300,13 +300,22 @@ class _Sorter:
             return [replace(cell, source=f"raise ValueError({said!r})")]
         self._note_version(cell)
         first, *others = syntax.chunks(cell.source)
-        found = [replace(cell, source=first)]
+        found = [self._part(cell, first)]
         for chunk in others:
             line = len(chunk) - len(chunk.lstrip("\n")) + 1
-            part = replace(cell, label=f"{cell.label}, line {line}", source=chunk)
+            part = replace(self._part(cell, chunk), label=f"{cell.label}, line {line}")
             lines[part.label] = lines.get(cell.label, ((1, cell.label),))
             found.append(part)
         return found
+
+    def _part(self, cell: SourceCell, source: str) -> SourceCell:
+        """A part of a cell. What stands around the definitions of an answer's cell is an experiment, as in a cell of
+        its own: it takes none of the answer's time."""
+        defined = [name for name in syntax.defined(source) if name in self.parts]
+        answered = cell.exercise in syntax.defined(cell.source)
+        if cell.kind == "exercise" and answered and not defined and syntax.is_experiment(source):
+            return replace(cell, source=source, kind="added", exercises=())
+        return replace(cell, source=source)
 
     def _note_version(self, cell: SourceCell) -> None:
         """Say so where a cell is not Python for us because we have an older one than the student."""

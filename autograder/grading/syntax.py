@@ -157,6 +157,12 @@ def chunks(source: str) -> list[str]:
     return ["\n" * (start - 1) + "\n".join(lines[start - 1 : end]) for start, end in zip(starts, ends, strict=True)]
 
 
+def is_experiment(source: str) -> bool:
+    """Whether a part of a cell, which `chunks` gave, is no definition and no import."""
+    parsed = tree(source)
+    return parsed is not None and not any(isinstance(node, _NAMED) for node in parsed.body)
+
+
 def _bound(statements: Iterable[ast.stmt]) -> Iterator[str]:
     waiting = [*statements][::-1]
     while waiting:

@@ -5,6 +5,7 @@ The visible check and the grader ask the same of it, so an answer that breaks a 
 """
 
 import ast
+import builtins
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -31,10 +32,23 @@ class Scope:
         self.kind, self.parent = kind, parent
         self.bound: dict[str, list[ast.AST | Dotted | None]] = {}
         self.elsewhere: dict[str, str] = {}  # names said to be global or nonlocal
+        self.replaced: dict[str, int] = {}  # how many of a name's values a later definition has replaced
+        self.kept: dict[str, set[int]] = {}  # which of these a function may bind again whenever it is called
 
     def bind(self, name: str, value: ast.AST | Dotted | None) -> None:
         """Note one value that a name may have."""
         self.bound.setdefault(name, []).append(value)
+
+    def values(self, name: str, late: bool) -> list[ast.AST | Dotted | None]:
+        """What a name may be bound to; `late`: when all the code has run, as in the body of a function."""
+        found = self.bound.get(name, [])
+        gone = self.replaced.get(name, 0) if late else 0
+        return [value for place, value in enumerate(found) if place >= gone or place in self.kept.get(name, ())]
+
+    @property
+    def late(self) -> bool:
+        """Whether code in it runs when a function is called, and not where it stands."""
+        return self.kind == "function" or (self.parent is not None and self.parent.late)
 
     def home(self, name: str) -> "Scope | None":
         """The scope whose `name` is meant in this one; None where it is bound in none of the code seen."""
@@ -74,6 +88,11 @@ class Code:
     def add(self, tree: ast.AST) -> None:
         """Take in a piece of code."""
         self._trees.append(tree)
+        before = {
+            node.name: len(self.globals.bound.get(node.name, ()))
+            for node in getattr(tree, "body", ())
+            if isinstance(node, _DEFINITIONS)
+        }
         stack: list[tuple[ast.AST, Scope]] = [(tree, self.globals)]
         opened: list[Scope] = []
         while stack:
@@ -95,7 +114,12 @@ class Code:
         for scope in opened:
             for name in scope.elsewhere:
                 home = scope.home(name) or (self.globals if scope.elsewhere[name] == "global" else scope.parent)
-                home.bound.setdefault(name, []).extend(scope.bound.pop(name, []))
+                values = home.bound.setdefault(name, [])
+                home.kept.setdefault(name, set()).update(
+                    range(len(values), len(values) + len(scope.bound.get(name, ())))
+                )
+                values.extend(scope.bound.pop(name, []))
+        self.globals.replaced |= before
 
     def _inner(self, node: ast.AST, scope: Scope) -> Scope | None:
         if isinstance(node, _FUNCTIONS):
@@ -163,6 +187,7 @@ class Code:
             return
         if isinstance(target, ast.Subscript) and isinstance(target.value, ast.Call):
             if _name(target.value.func) == "globals" and (name := _text(target.slice)) is not None:
+                self.globals.kept.setdefault(name, set()).add(len(self.globals.bound.get(name, ())))
                 self.globals.bind(name, value)
             return
         within = isinstance(target, ast.Attribute | ast.Subscript)
@@ -188,10 +213,14 @@ class Code:
         waiting = list(nodes)
         seen: set = set()
 
-        def follow(home: Scope | None, name: str) -> None:
-            if home is not None and (id(home), name) not in seen:
-                seen.add((id(home), name))
-                waiting.extend(value for value in home.bound.get(name, ()) if isinstance(value, ast.AST))
+        def follow(home: Scope | None, name: str, late: bool = True) -> None:
+            if home is not None and (id(home), name, late) not in seen:
+                seen.add((id(home), name, late))
+                for value in home.values(name, late):
+                    if isinstance(value, ast.AST):
+                        waiting.append(value)
+                    elif value is not None:
+                        found.add(value[:MOST_PARTS])
 
         for name in names:
             follow(self.globals, name)
@@ -203,7 +232,8 @@ class Code:
             self._work(1)
             waiting += ast.iter_child_nodes(node)
             if isinstance(node, ast.Name):
-                follow(self._scopes.get(id(node), self.globals).home(node.id), node.id)
+                scope = self._scopes.get(id(node), self.globals)
+                follow(scope.home(node.id), node.id, scope.late)
             for full in self._used_at(node):
                 found.add(full)
                 if full[0] in self.written and len(full) > 1:
@@ -293,15 +323,16 @@ class Code:
                 yield from self.meanings(child, steps)
 
     def _of_name(self, name: str, scope: Scope, steps: int) -> tuple[Dotted, ...]:
-        home = scope.home(name)
-        return self._once((id(home), name), lambda: self._of_values(name, home, steps), steps)
+        home, late = scope.home(name), scope.late
+        return self._once((id(home), name, late), lambda: self._of_values(name, home, late, steps), steps)
 
-    def _of_values(self, name: str, home: Scope | None, steps: int) -> Iterator[Dotted]:
+    def _of_values(self, name: str, home: Scope | None, late: bool, steps: int) -> Iterator[Dotted]:
         if home is None:
             yield from self.outside(name)
-            yield from ((*module, name) for module in self.starred)
+            if not hasattr(builtins, name):  # `float` is no name of every module that was imported with a star
+                yield from ((*module, name) for module in self.starred)
             return
-        for value in home.bound[name]:
+        for value in home.values(name, late):
             self._work(1)
             if isinstance(value, tuple):
                 yield value[:MOST_PARTS]

@@ -276,6 +276,15 @@ def test_one_upload_stops_nobody_elses(class_with_roster, tmp_path, monkeypatch,
     assert not (class_with_roster.path / "downloaded" / MODULE).exists()
 
 
+@pytest.mark.parametrize("text", ["!!bool x", '!!int ""', "!!timestamp x", "[" * 3_000, "a: 1\n" * 300_000])
+def test_a_list_of_gradescopes_in_an_upload_of_a_folder_stops_nobody_elses(class_with_roster, tmp_path, text):
+    for student in ("ada", "ben"):
+        (tmp_path / "given" / student).mkdir(parents=True)
+        (tmp_path / "given" / student / f"{MODULE}.ipynb").write_text(notebook(student))
+    (tmp_path / "given" / "ben" / METADATA).write_text(text)
+    assert collect_download(class_with_roster, MODULE, tmp_path / "given").students == ("ada", "ben")
+
+
 def mutated(content: bytes, rng: random.Random) -> bytes:
     """A few bytes changed, cut out, doubled, or the end lost."""
     changed = bytearray(content)

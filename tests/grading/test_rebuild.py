@@ -283,11 +283,36 @@ def test_an_experiment_beside_the_answer_may_compare_with_the_library(module):
     assert run(module, released(module, {"solve": answer})).forbidden == {}
 
 
+@pytest.mark.parametrize(
+    ("before", "answer", "uses"),
+    [
+        ("from numpy.linalg import solve", "def solve(a, b): return b / a", None),
+        ("from numpy.linalg import *", "def solve(a, b): return float(b) / a", None),
+        ("from numpy.linalg import solve\nkept = solve", "def solve(a, b): return kept(a, b)", ("np.linalg",)),
+        ("from numpy.linalg import *", "def solve(a, b): return inv(a) * b", ("np.linalg",)),
+        (
+            "def bind():\n    global solve\n    from numpy.linalg import solve",
+            "def solve(a, b): return b / a\nbind()",
+            ("np.linalg",),
+        ),
+    ],
+    ids=["its own definition", "builtins are no names of a star", "an alias", "a star", "bound again by a function"],
+)
+def test_a_definition_replaces_what_its_name_was_imported_as(module, before, answer, uses):
+    cells = released(module, {"solve": answer})
+    cells.insert(index(cells, "solve"), code(before))
+    assert run(module, cells).forbidden.get("solve") == uses
+
+
 def test_cells_know_their_exercise_and_parts_their_lines(module):
     answer = "1 / 0\n\ndef mean_square(x):\n    return 0\n\nmean_square(1)"
     rebuilt = run(module, released(module, {"mean_square": answer}))
-    own = [cell for cell in rebuilt.cells if cell.exercise == "mean_square"]
-    assert len(own) == 3 and {cell.kind for cell in own} == {"exercise"}
+    own = [cell for cell in rebuilt.cells if "(mean_square)" in cell.label]
+    assert [(cell.kind, cell.exercises) for cell in own] == [
+        ("added", ()),
+        ("exercise", ("mean_square",)),
+        ("added", ()),
+    ]
     assert rebuilt.place(own[1].label, 4) == ("cell [2] (mean_square)", 4)
     assert len({cell.label for cell in rebuilt.cells}) == len(rebuilt.cells)
 

@@ -55,6 +55,14 @@ def test_an_exercise_that_needs_a_slow_cell_has_it(hurried, module, write):
     assert set(verdicts(report).values()) == {"passed"}, report.exercises
 
 
+@pytest.mark.parametrize("experiment", ["while True: pass", "import time\nfor _ in range(100): time.sleep(1)"])
+def test_an_experiment_below_the_first_answer_in_its_cell_takes_none_of_its_time(hurried, module, write, experiment):
+    answers = {e.name: e.solution for e in module.exercises}
+    first = module.exercises[0].name
+    report = hurried.grade(write(released(module, answers | {first: f"{answers[first]}\n\n{experiment}"})))
+    assert verdicts(report) == dict.fromkeys(verdicts(report), "passed")
+
+
 def test_what_a_stopped_cell_would_have_defined_is_told_of(hurried, module, write):
     cells = released(module, {e.name: e.solution for e in module.exercises} | {"last": "def last(x): return mine(x)"})
     cells.insert(index(cells, "last"), code("mine = sum(1 for _ in iter(int, 1))"))
