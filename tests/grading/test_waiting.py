@@ -60,6 +60,9 @@ def test_json_shows_nothing_else(solved):
     assert json.loads(out)["status"] == "graded" and out.count("\n") == 1 and shown == ""
 
 
+LAST = {"grade": " points", "doctor": "a deadline ends it"}  # what the last line of each says
+
+
 @pytest.mark.parametrize("command", ["grade", "doctor"])
 @pytest.mark.parametrize("steps", [1, 3, 10, 30])
 def test_ctrl_c_is_one_line_at_any_moment(solved, command, steps):
@@ -73,7 +76,9 @@ def test_ctrl_c_is_one_line_at_any_moment(solved, command, steps):
         process.stdout.readline()
         time.sleep(0.06 * steps)
         os.killpg(process.pid, signal.SIGINT)
-        _, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=120)
+    if LAST[command] in out:  # on a quick machine it was done, and only Python itself had still to end
+        return
     assert (process.returncode, err) == (interrupts.INTERRUPTED, interrupts.MESSAGE)
 
 
