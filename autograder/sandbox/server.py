@@ -201,8 +201,8 @@ MADV_COLLAPSE = 25
 def large_pages():
     """Put what this process holds now into pages of 2 MiB, one at each step (13 ms), where the kernel can.
 
-    A fork then copies, and the child's end frees, 500 times fewer entries of the page tables: about 2 of 9 ms a child. Module 01
-    graded warm takes 8 % longer without it (555 and 563 against 599 and 614 ms).
+    A fork then copies, and the child's end frees, 500 times fewer entries of the page tables: about 2 of 9 ms a child.
+    Module 01 graded warm takes 8 % longer without it (555 and 563 against 599 and 614 ms).
     """
     libc = ctypes.CDLL(None)
     with contextlib.suppress(OSError), open("/proc/self/maps") as maps:
