@@ -461,7 +461,8 @@ def learning_rate(k: int, peak: float, warmup: int, span: int, decay: str = "cos
     decay: "cosine": peak * (1 + cos(pi * j / span)) / 2 for j <= span, and 0 ever after;
       "inverse": peak / (1 + j / span). So update k = warmup has the rate peak with both.
 
-    Returns a float. Raises ValueError for any other decay (if k < warmup, it may or may not).
+    Returns a Python float (0.0, not 0). Raises ValueError for any other decay (if k < warmup, it may
+    or may not).
     """
     ### BEGIN SOLUTION
     if k < warmup:
@@ -1496,9 +1497,9 @@ for what, theta in (
 #
 # $$s \leftarrow s + g^2, \qquad \theta \leftarrow \theta - \eta\,\frac{g}{\sqrt s + \varepsilon} .$$
 #
-# An entry whose gradient is zero keeps its $s$ and its $\theta$. So an update of the entries that a batch uses is *exactly*
-# the update of the whole table. A rare entry has a small $s$ and takes long steps. The step of an entry falls like
-# $1/\sqrt{\text{number of its gradients}}$, so no schedule is needed. The price is a second table.
+# An entry whose gradient is zero keeps its $s$ and its $\theta$. So an update of the entries that a batch uses is
+# *exactly* the update of the whole table. A rare entry has a small $s$ and takes long steps. The step of an entry
+# falls like $1/\sqrt{\text{number of its gradients}}$, so no schedule is needed. The price is a second table.
 #
 # One detail decides whether it is right. $g$ is the gradient of the *batch*. Where a batch uses a bucket several
 # times, add the parts up first and square the sum. The sum of the squares is another number.
@@ -1558,8 +1559,8 @@ def adagrad_from_stream(
 # </details>
 # <details><summary>Hint 3: nearly the answer</summary>
 #
-# With `residual = (p - y) / len(y)`: `parts = np.bincount(place.ravel(), np.repeat(residual, 6))`, then `squares[used] +=
-# parts**2` and `table[used] -= lr * parts / (np.sqrt(squares[used]) + eps)`. Each bucket stands in `used` once, so
+# With `residual = (p - y) / len(y)`: `parts = np.bincount(place.ravel(), np.repeat(residual, 6))`, then `squares[used]
+# += parts**2` and `table[used] -= lr * parts / (np.sqrt(squares[used]) + eps)`. Each bucket stands in `used` once, so
 # `+=` and `-=` are safe here. Do the same for b, whose gradient is `residual.sum()`, and for w, with `residual @ x`.
 #
 # </details>
@@ -1599,8 +1600,8 @@ with (
             "You went uphill: subtract.": [-0.2] * 5 + [0.0] * 3,
         },
     )
-    # Row 1 in a batch of its own: z = 0.2 + 6 * 0.2 = 1.4. Its six uses of bucket 4 are one gradient of 6 p. Its squares
-    # are 1 before this batch, so its step is 0.2 * 6 p / sqrt(1 + 36 p^2). Bucket 0 stays as it is.
+    # Row 1 in a batch of its own: z = 0.2 + 6 * 0.2 = 1.4. Its six uses of bucket 4 are one gradient of 6 p. The
+    # squares of this bucket were 1, so its step is 0.2 * 6 p / sqrt(1 + 36 p^2). Bucket 0 stays as it is.
     np.save(path_hand, hand)
     theta, losses = adagrad_from_stream(path_hand, 0.2, batch_size=1, buckets=8)
     p_hand = 1 / (1 + math.exp(-1.4))
@@ -1999,11 +2000,11 @@ log_folder.cleanup()
 #
 # ### Weight decay that decays: AdamW
 #
-# A penalty $\frac{w}{2}\lVert\theta\rVert^2$ adds $w\,\theta$ to the gradient, where $w$ is the strength of the **weight
-# decay**. With SGD, each step then multiplies $\theta$ by $1-\eta w$. With Adam it does something else: $w\,\theta$
-# goes into $u$, and it is divided by $\sqrt s$ with the rest. So entries with large gradients hardly decay, and
-# entries with small gradients decay at full speed. **AdamW** (Loshchilov, Hutter, 2019) keeps the decay out of the
-# gradient and out of both memories:
+# A penalty $\frac{w}{2}\lVert\theta\rVert^2$ adds $w\,\theta$ to the gradient, where $w$ is the strength of the
+# **weight decay**. With SGD, each step then multiplies $\theta$ by $1-\eta w$. With Adam it does something else:
+# $w\,\theta$ goes into $u$, and it is divided by $\sqrt s$ with the rest. So entries with large gradients hardly
+# decay, and entries with small gradients decay at full speed. **AdamW** (Loshchilov, Hutter, 2019) keeps the decay out
+# of the gradient and out of both memories:
 #
 # $$\theta \leftarrow (1-\eta w)\,\theta - \eta\;\frac{u/(1-\beta_1^{k+1})}{\sqrt{s/(1-\beta_2^{k+1})}+\varepsilon} .$$
 #
@@ -2118,8 +2119,8 @@ def clip_by_norm(gradients: list[np.ndarray], limit: float) -> tuple[list[np.nda
     """Make a gradient that consists of several arrays no longer than `limit`.
 
     gradients: a list of one or more float64 arrays of any shapes with at least one axis, also empty
-      ones, with entries up to 1e150 in absolute value or not finite; the list and its arrays are not
-      modified.
+      ones. Each entry is 0, or between 1e-150 and 1e150 in absolute value, or not finite. The list
+      and its arrays are not modified.
     limit: a Python float > 0.
 
     Returns (clipped, norm). norm, a Python float, is the Euclidean norm of all entries of all arrays
