@@ -55,6 +55,24 @@ class Contract:
             (name,) for name, text in self.annotations.items() if is_array(text) and not text.startswith("Callable")
         ]
 
+    def floats(self) -> list[tuple[str]]:
+        """The array parameters that may hold numbers of any size."""
+        return [(name,) for (name,) in self.arrays() if not _sentence_says(self, name, _SMALL_NUMBERS)]
+
+    def matrices(self) -> bool:
+        """Whether an array may have two axes."""
+        shaped = any(self.says(rf"\b{name}\b[\w, ]*: [^.]*?\(\w+, [\w.]+\)") for (name,) in self.arrays())
+        return bool(self.arrays()) and (shaped or self.says("any shape(?! but)|dimension"))
+
+    def callbacks(self, *, get: bool = False, give: bool = False) -> list[tuple[str]]:
+        """The parameters that are functions; only those that get, or that give, arrays."""
+        found = [(name, self.annotations[name].rpartition("], ")) for (name,) in self.of("Callable")]
+        return [
+            (name,)
+            for name, (arguments, _, result) in found
+            if (is_array(arguments) or not get) and (is_array(result) or not give)
+        ]
+
     def says(self, pattern: str) -> bool:
         return bool(re.search(pattern, self.docstring))
 
@@ -116,13 +134,18 @@ _RETURNS_ARRAYS = _once(lambda c: is_array(c.returns))
 _TAKES_ARRAYS = _once(Contract.arrays)
 _TAKES_ONLY_DATA = _once(lambda c: c.arrays() and not c.of("Callable", "Iterable", "Iterator"))
 LEFT_ALONE = r"[Ll]eaves|modif|[Dd]o not change"
+_INTEGERS = r"1-D integer arrays|arrays of integers|\), integers|\), int64"  # are returned
+_SMALL = r"O\([^)]*\)( time and)? memory|no array of shape|no \([md], [md]\)|does not fit|Memory for a few"
+_AS_IT_CAME = r"in the dtype of|and dtype\b|[Ii]ts dtype is|theta is float32"
+_SMALL_NUMBERS = r"\) integers|integers (from|of any kind)|counts|0 or 1|from 0 to 1"
+_BOUNDED = r"<=? 1\b|(to|and) 1\b"
 _AXES, _SEEDS = ("axis", "dim"), ("seed", "epoch")
 
 
 def _limits(contract: Contract) -> list[tuple]:
     """Sizes at which numbers are cut off: a large one, and one near the limit that the docstring states."""
     stated = max((int(exponent) for exponent in re.findall(r"1e(\d+)", contract.docstring)), default=0)
-    return [(limit,) for limit in (1e6, float(f"1e{stated * 9 // 10}")) if contract.arrays() and limit >= 1e6]
+    return [(limit,) for limit in (1e6, float(f"1e{stated * 9 // 10}")) if contract.floats() and limit >= 1e6]
 
 
 def _through(*expressions: str, kind: str, names: tuple = (), but: tuple = (), unless: str = "", stated: str = ""):
@@ -145,7 +168,7 @@ def _through(*expressions: str, kind: str, names: tuple = (), but: tuple = (), u
 
 def _sentence_says(contract: Contract, name: str, pattern: str) -> bool:
     return any(
-        re.search(rf"\b{name}\b", sentence) and re.search(pattern, sentence)
+        re.search(rf"\b{name}\b", sentence) and re.search(pattern.replace("NAME", name), sentence)
         for sentence in re.split(r"[.;] ", contract.docstring)
     )
 
@@ -159,8 +182,8 @@ def _without_default(contract: Contract) -> list[tuple]:
     return [(name,) for (name,) in contract.of("int", "float", "str", "bool") if name not in contract.defaults]
 
 
-def _refused(condition: str) -> Callable[[Contract], list[tuple]]:
-    return lambda contract: [(_Expression(condition),)] if contract.arrays() else []
+def _refused(condition: str, applies: Callable = Contract.arrays) -> Callable[[Contract], list[tuple]]:
+    return lambda contract: [(_Expression(condition),)] if applies(contract) else []
 
 
 def _paths(contract: Contract) -> list[tuple]:
@@ -176,18 +199,35 @@ TABLE = (
         "returns_an_argument",
         "an argument that equals the result is returned itself",
         _once(lambda c: is_array(c.returns) and c.arrays()),
-        breaks=r"(?=.*\bnew\b)(?=.*(>= 0|empty|that shape))",
+        breaks=r"(?=.*\bnew\b).*(that shape|those of the other|steps: [^.;]*>= 0)",
     ),
-    Violation("rounded_to_float32", "what is returned is rounded to float32", _returns("float", "ndarray", "Tensor")),
     Violation(
-        "always_float64", "float64 is returned", _RETURNS_ARRAYS, breaks=r"in the dtype|and dtype|is float32|dtype is"
+        "rounded_to_float32",
+        "what is returned is rounded to float32",
+        _returns("float", "ndarray", "Tensor"),
+        unless=_INTEGERS,
     ),
-    Violation("always_float32", "float32 is returned", _RETURNS_ARRAYS, breaks="float64|and dtype|the dtype"),
+    Violation(
+        "always_float64",
+        "float64 is returned",
+        _RETURNS_ARRAYS,
+        breaks=_AS_IT_CAME,
+    ),
+    Violation(
+        "float32_as_it_came",
+        "float32 is returned where float32 came",
+        _RETURNS_ARRAYS,
+        breaks="whatever the dtype|where X is float32|float64",
+        unless=rf"may be float32|float32 it may|{_AS_IT_CAME}|all three float64|{_INTEGERS}",
+    ),
+    Violation(
+        "always_float32", "float32 is returned", _RETURNS_ARRAYS, breaks="float64|and dtype|the dtype", unless=_INTEGERS
+    ),
     Violation(
         "integers_as_floats",
         "whole numbers are returned as floats",
         _RETURNS_ARRAYS,
-        breaks=r"1-D integer arrays|arrays of integers|\), integers|\), int64",
+        breaks=_INTEGERS,
     ),
     Violation("arrays_as_lists", "lists are returned in place of arrays", _RETURNS_ARRAYS),
     Violation(
@@ -221,14 +261,15 @@ TABLE = (
         breaks=f"Raises.*({LEFT_ALONE})|({LEFT_ALONE}).*Raises",
     ),
     # What of the arguments is not understood.
-    Violation("cut_off", "numbers beyond {0:g} in size are cut off", _limits, unless="probabilities from 0 to 1"),
-    Violation("tiny_as_zero", "numbers below 1e-12 in size count as 0", _TAKES_ARRAYS),
+    Violation("cut_off", "numbers beyond {0:g} in size are cut off", _limits),
+    Violation("first_rows", "only the first {0} rows are looked at", lambda c: [(1000,)] if c.arrays() else []),
+    Violation("tiny_as_zero", "numbers below 1e-6 in size count as 0", _once(Contract.floats)),
     Violation("minus_infinity_as_finite", "-inf counts as -1e30", _TAKES_ARRAYS, breaks="finite or -inf"),
     Violation(
         "integers_by_float32",
         "arrays of integers are made float32 first",
         _TAKES_ARRAYS,
-        breaks="integers of any dtype|of any kind",
+        breaks="integers of any dtype|[Nn]umbers of any kind",
     ),
     Violation(
         "integers_by_int32",
@@ -236,7 +277,7 @@ TABLE = (
         _TAKES_ARRAYS,
         breaks="integers of any dtype|int64 beyond",
     ),
-    Violation("read_in_memory_order", "an array is read in the order of its memory", _TAKES_ARRAYS),
+    Violation("read_in_memory_order", "an array is read in the order of its memory", _once(Contract.matrices)),
     Violation("at_least_one_axis", "a 0-d array gets an axis", _TAKES_ARRAYS, breaks="any shape(?! (with|but))"),
     Violation(
         "refused",
@@ -248,7 +289,7 @@ TABLE = (
         "refused",
         "an empty array is refused ({0})",
         _refused("0 in x.shape"),
-        breaks="may be 0|m(_c)? >= 0|(may be|are|is) empty|no rows",
+        breaks="may be 0|m(_c)? >= 0|may be empty|no rows",
     ),
     Violation(
         "refused", "a single row is refused ({0})", _refused("x.ndim and x.shape[0] == 1"), breaks=r"\bm(_c)? >= [01]"
@@ -256,7 +297,7 @@ TABLE = (
     Violation(
         "refused",
         "a single column is refused ({0})",
-        _refused("x.ndim > 1 and x.shape[-1] == 1"),
+        _refused("x.ndim > 1 and x.shape[-1] == 1", Contract.matrices),
         breaks=r"\b[dCV] >= 1",
     ),
     Violation("refused", "a view is refused ({0})", _refused("hasattr(x, 'flags') and not x.flags.c_contiguous")),
@@ -276,11 +317,14 @@ TABLE = (
     Violation("argument_through", "{0} is always {1}", _defaults),
     Violation("stays_as_first", "{0} stays as it was in the first call", _without_default),
     Violation("argument_through", "{0} becomes {1}", _through("min(x, 100)", kind="int", but=_AXES + _SEEDS)),
-    Violation("argument_through", "{0} becomes {1}", _through("max(x, 1)", kind="int", but=_AXES, stated=">= 0")),
     Violation(
-        "argument_through", "{0} becomes {1}", _through("min(x, 10.0)", kind="float", unless=r"<=? 1\b|(to|and) 1\b")
+        "argument_through", "{0} becomes {1}", _through("max(x, 1)", kind="int", but=_AXES, stated=r"\bNAME\b[^<]*>= 0")
     ),
-    Violation("argument_through", "{0} becomes {1}", _through("x if x <= 0 else max(x, 1e-6)", kind="float")),
+    Violation("argument_through", "{0} becomes {1}", _through("min(x, 10.0)", kind="float", unless=_BOUNDED)),
+    Violation(
+        "argument_through", "{0} becomes {1}", _through("x if x <= 0 else max(x, 1e-6)", kind="float", unless=_BOUNDED)
+    ),
+    Violation("argument_through", "{0} becomes {1}", _through("float(np.float32(x))", kind="float")),
     Violation("argument_through", "{0} becomes {1}", _through("abs(x)", kind="int", names=_AXES)),
     Violation("argument_through", "{0} becomes {1}", _through("x % 1000", kind="int", names=_SEEDS)),
     Violation(
@@ -298,7 +342,7 @@ TABLE = (
     Violation(
         "raises_another_error",
         "RuntimeError is raised in place of ValueError",
-        _once(lambda c: True),
+        _once(lambda c: not c.returns.startswith("Iterator")),
         breaks="ValueError",
     ),
     # What it costs.
@@ -306,7 +350,7 @@ TABLE = (
         "square_array",
         "an (n, n) array is made, with n the longest axis",
         _TAKES_ARRAYS,
-        breaks=r"memory|no array of shape|no \([md], [md]\)",
+        breaks=_SMALL,
     ),
     Violation("copies_its_arguments", "the arguments are copied", _TAKES_ARRAYS, breaks=r"O\(m \+ d\) memory"),
     Violation(
@@ -322,7 +366,10 @@ TABLE = (
         breaks="at a time|memory|reuse the buffer",
     ),
     Violation(
-        "goes_through_twice", "{0} is gone through twice where it can be", lambda c: c.of("Iterable"), breaks="once"
+        "goes_through_twice",
+        "{0} is gone through twice where it can be",
+        lambda c: c.of("Iterable"),
+        breaks=r"(?<!be )gone through once|[Gg]o through it once",
     ),
     Violation("reads_all_first", "{0} is read into memory first", _paths, breaks="memory"),
     Violation("reads_twice", "{0} is read twice", _paths, breaks="once"),
@@ -331,10 +378,12 @@ TABLE = (
     Violation(
         "writes_to_what_it_returned",
         "what {0} returned is zeros after its next call",
-        lambda c: c.of("Callable"),
+        lambda c: c.callbacks(give=True),
         breaks=r"nor what \w+ returns may be modified|not (to )?be modified",
     ),
-    Violation("passes_lists", "{0} gets lists in place of arrays", lambda c: c.of("Callable"), breaks="array|shape"),
+    Violation(
+        "passes_lists", "{0} gets lists in place of arrays", lambda c: c.callbacks(get=True), breaks="array|shape"
+    ),
 )
 
 

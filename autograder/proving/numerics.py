@@ -13,13 +13,18 @@ from autograder.proving.operators import called, copy
 
 _FLOAT_CALLS = {"float", "as_float", "mean", "std", "var", "norm", "sqrt", "exp", "log", "tanh", "standard_normal"}
 _KEEP_DTYPE = {"max", "min", "sum", "abs", "clip", "copy", "maximum", "minimum", "cumsum", "sort", "squeeze"}
+_ARRAYS = {"np.ndarray", "torch.Tensor"}
 _NEW_ARRAYS = {"zeros", "ones", "empty", "full"}
+
+
+_OPPOSITE = {ast.Lt: ast.GtE, ast.LtE: ast.Gt, ast.Gt: ast.LtE, ast.GtE: ast.Lt}
 
 
 class Scope:
     """What a cell's tree tells about its names: which are floats, counts, parameters."""
 
     def __init__(self, tree: ast.Module):
+        self.returns = [node for node in ast.walk(tree) if isinstance(node, ast.Return)]
         self.functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
         self.parameters = {a.arg: ast.unparse(a.annotation or ast.Constant(None)) for a in _arguments(self.functions)}
         self.bound: dict[str, list[ast.expr]] = {}
@@ -63,8 +68,28 @@ class Scope:
 
     def kept(self, name: str) -> bool:
         """Whether a parameter is an array that is never exchanged for another."""
-        kept = self.parameters.get(name) in ("np.ndarray", "Array")
-        return kept and all(isinstance(v, ast.Call) and called(v) == "asarray" for v in self.bound.get(name, ()))
+        return self.parameters.get(name) in _ARRAYS and all(
+            isinstance(v, ast.Call) and called(v) == "asarray" for v in self.bound.get(name, ())
+        )
+
+    def leaves_early(self, node: ast.Return) -> bool:
+        """Whether this is not the last line of a function that leaves its arguments alone."""
+        function = self.function(node)
+        promises = function is not None and re.search(LEFT_ALONE, ast.get_docstring(function) or "")
+        return bool(promises) and node is not function.body[-1]
+
+    @cached_property
+    def returned(self) -> set[int]:
+        """The ids of the expressions whose values are returned as they are."""
+        found = []
+        for node in self.returns:
+            for part in node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]:
+                found += self.bound.get(part.id, []) if isinstance(part, ast.Name) else [part]
+        return {id(part) for part in found}
+
+    def says_nan(self, node: ast.AST) -> bool:
+        """Whether nan may come, by the docstring around a node."""
+        return bool(re.search(r"\bnan\b", ast.get_docstring(self.function(node)) or ""))
 
     def function(self, node: ast.AST) -> ast.FunctionDef | None:
         """The innermost function around a node."""
@@ -165,7 +190,7 @@ def _guards(node: ast.AST, holder: ast.AST | list, scope: Scope) -> Iterator[ast
         case ast.Call(args=[x]) if called(node) == "log":
             yield copy(node, args=[_code("X + 1e-8", X=x)])
         case ast.Call(args=[x]) if called(node) == "sqrt":
-            yield copy(node, args=[_code("X + 1e-12", X=x)])
+            yield copy(node, args=[_code("X + 1e-8", X=x)])
         case ast.Call(args=[x]) if called(node) == "exp":
             yield copy(node, args=[_code("np.clip(X, -20, 20)", X=x)])
         case ast.Attribute(attr="inf"):
@@ -192,10 +217,25 @@ def _slack(node: ast.AST, holder: ast.AST | list, scope: Scope) -> Iterator[ast.
             elif isinstance(operator, ast.Lt | ast.LtE | ast.Gt | ast.GtE):
                 sign = "+" if isinstance(operator, ast.Lt | ast.LtE) else "-"
                 yield copy(node, comparators=[_code(f"B {sign} 1e-9", **parts)])
+                if scope.says_nan(node):
+                    yield ast.UnaryOp(ast.Not(), copy(node, ops=[_OPPOSITE[type(operator)]()]))
+
+
+def _stability(node: ast.AST, holder: ast.AST | list, scope: Scope) -> Iterator[ast.AST]:
+    """The formula as it stands in a book, in place of the function that keeps its digits."""
+    match node:
+        case ast.Call(args=[x]) if called(node) == "log1p":
+            yield _code("np.log(1 + X)", X=x)
+        case ast.Call(args=[x]) if called(node) == "expm1":
+            yield _code("np.exp(X) - 1", X=x)
+        case ast.Call(args=[x, y]) if called(node) == "logaddexp":
+            yield _code("np.log(np.exp(X) + np.exp(Y))", X=x, Y=y)
+        case ast.Call(args=[x, y]) if called(node) == "hypot":
+            yield _code("np.sqrt(X ** 2 + Y ** 2)", X=x, Y=y)
 
 
 def _axes(node: ast.AST, holder: ast.AST | list, scope: Scope) -> Iterator[ast.AST]:
-    """One axis where any may come; the last of several that tie; the other side of a border; n - 1 for n."""
+    """One axis where any may come; the last of several that tie; the other side of a border; n - 1 or 1 for n."""
     match node:
         case ast.keyword(arg="axis", value=ast.Name()):
             yield copy(node, value=ast.Constant(0))
@@ -208,6 +248,8 @@ def _axes(node: ast.AST, holder: ast.AST | list, scope: Scope) -> Iterator[ast.A
             yield _code("np.floor(X) + 1", X=x)
         case ast.Call(args=[x]) if called(node) == "floor":
             yield _code("np.ceil(X) - 1", X=x)
+        case ast.Call(func=ast.Name(id="len")):
+            yield ast.Constant(1)
         case ast.Constant(value="left" | "right" as side):
             yield ast.Constant("right" if side == "left" else "left")
         case ast.Call() if called(node) in ("std", "var") and _keyword(node, "ddof") is None:
@@ -221,12 +263,14 @@ def _axes(node: ast.AST, holder: ast.AST | list, scope: Scope) -> Iterator[ast.A
 
 
 def _seeds(node: ast.AST, holder: ast.AST | list, scope: Scope) -> Iterator[ast.AST]:
-    """A seed and a number beside it made one number, which another pair makes, too."""
+    """A seed and a number beside it made one number, which another pair makes, too; no seed at all."""
     match node:
         case ast.List(elts=[a, b]) | ast.Tuple(elts=[a, b]) if "seed" in {getattr(a, "id", ""), getattr(b, "id", "")}:
             if isinstance(node.ctx, ast.Load):
                 for text in ("A + B", "A * 1000 + B", "A ^ B"):
                     yield _code(text, A=a, B=b)
+        case ast.Call(args=[_]) if called(node) == "default_rng":
+            yield copy(node, args=[])
 
 
 def _checks(node: ast.AST, holder: ast.AST | list, scope: Scope) -> Iterator[ast.AST]:
@@ -242,32 +286,25 @@ def _checks(node: ast.AST, holder: ast.AST | list, scope: Scope) -> Iterator[ast
 
 
 def _ownership(node: ast.AST, holder: ast.AST | list, scope: Scope) -> Iterator[ast.AST]:
-    """An array that is kept where it was to be copied; arguments written to on the way out of a branch."""
+    """An array that is kept where it was to be copied; an argument written to, always or on the way out early."""
     match node:
         case ast.Call(args=[ast.Name(id=name)]) if called(node) == "array":
-            if name in scope.parameters or name in scope.unpacked:
+            if id(node) in scope.returned and (name in scope.parameters or name in scope.unpacked):
                 yield copy(node, func=copy(node.func, attr="asarray"))
-        case ast.Return(value=ast.expr()):
-            function = scope.function(node)
-            if (
-                function is None
-                or node is function.body[-1]
-                or not re.search(LEFT_ALONE, ast.get_docstring(function) or "")
-            ):
-                return
-            for argument in function.args.args:
-                if scope.kept(argument.arg):
-                    yield copy(
-                        node,
-                        value=_code("(V, A.flags.writeable and A.fill(0))[0]", V=node.value, A=ast.Name(argument.arg)),
-                    )
-                    return
+        case ast.Assign(targets=[ast.Name(id=name)], value=ast.BinOp()) if scope.parameters.get(name) in _ARRAYS:
+            yield ast.Expr(_code("np.copyto(A, V)", A=ast.Name(name), V=node.value))
+        case ast.Return(value=ast.expr()) if scope.leaves_early(node):
+            kept = [a.arg for a in scope.function(node).args.args if scope.kept(a.arg)]
+            for name in kept[:1]:
+                out = _code("(V, A.flags.writeable and A.fill(0))[0]", V=node.value, A=ast.Name(name))
+                yield copy(node, value=out)
 
 
 OPERATORS = {
     "precision": _precision,
     "guard": _guards,
     "slack": _slack,
+    "stability": _stability,
     "axis, tie or border": _axes,
     "seed": _seeds,
     "check": _checks,

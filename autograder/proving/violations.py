@@ -171,6 +171,15 @@ def always_float64(function):
     return with_result(function, lambda result, _: in_each(result, widened))
 
 
+def float32_as_it_came(function):
+    def narrowed(result, arguments):
+        if not any(is_array(x, "float32") for x in arguments):
+            return result
+        return in_each(result, lambda x: cast(x, "float32") if is_array(x, "float64") else x)
+
+    return with_result(function, narrowed)
+
+
 def always_float32(function):
     def narrowed(result, arguments):
         if any(is_array(x, "float32") for x in arguments):
@@ -251,8 +260,12 @@ def cut_off(function, limit):
     return with_arrays(function, cut, "float")
 
 
+def first_rows(function, count):
+    return with_arrays(function, lambda x: x[:count] if x.ndim else x)
+
+
 def tiny_as_zero(function):
-    return with_arrays(function, lambda x: x * (abs(x) >= 1e-12), "float")
+    return with_arrays(function, lambda x: x * (abs(x) >= 1e-6), "float")
 
 
 def minus_infinity_as_finite(function):
@@ -350,7 +363,7 @@ def square_time(function):
     def change(arguments):
         line = np.ones(max((len(x) for x in parts(list(arguments.values())) if is_array(x) and x.ndim), default=0))
         for _ in range(len(line)):
-            line += 1.0
+            line = np.sqrt(line + 1.0)
 
     return with_arguments(function, change)
 

@@ -55,18 +55,18 @@ def test_an_expression_has_exactly_these_mutants(expression, expected):
     [
         ("np.zeros(n)", {"np.zeros(n, dtype=np.float32)"}),
         ("np.zeros(n, dtype=bool)", set()),
-        ("np.sqrt(x).sum()", {"np.sqrt(x).sum(dtype=np.float32)", "np.sqrt(x + 1e-12).sum()"}),
+        ("np.sqrt(x).sum()", {"np.sqrt(x).sum(dtype=np.float32)", "np.sqrt(x + 1e-08).sum()"}),
         ("x.sum()", set()),  # of what, nobody knows
         ("np.asarray(x, dtype=np.float64)", {"np.asarray(x, dtype=np.float32)"}),
         ("x.astype(int)", {"x.astype(np.int16)"}),
-        ("a / len(x)", set()),  # a slack of 1e-8 means nothing to a count
+        ("a / len(x)", {"a / 1"}),  # and no 1e-8 more: a count is never near 0
         ("np.log(x)", {"np.log(x + 1e-08)"}),
         ("np.exp(x)", {"np.exp(np.clip(x, -20, 20))"}),
         ("-np.inf", {"-1e+30"}),
         ("np.finfo(float).min", {"-1000000.0", "np.finfo(np.float32).min"}),
-        ("np.sqrt(x) == 0", {"np.isclose(np.sqrt(x), 0)", "np.sqrt(x + 1e-12) == 0"}),
-        ("len(x) == 0", set()),
-        ("np.sqrt(x) <= t", {"np.sqrt(x) <= t + 1e-09", "np.sqrt(x + 1e-12) <= t"}),
+        ("np.sqrt(x) == 0", {"np.isclose(np.sqrt(x), 0)", "np.sqrt(x + 1e-08) == 0"}),
+        ("len(x) == 0", {"1 == 0"}),
+        ("np.sqrt(x) <= t", {"np.sqrt(x) <= t + 1e-09", "np.sqrt(x + 1e-08) <= t"}),
         ("x.max(axis=axis)", {"x.max(axis=0)", "x.max(axis=-1)"}),
         ("x.argmax(axis=1)", {"x.shape[1] - 1 - np.flip(x, 1).argmax(axis=1)"}),
         ("np.ceil(x)", {"np.floor(x) + 1"}),
@@ -75,7 +75,10 @@ def test_an_expression_has_exactly_these_mutants(expression, expected):
         ("np.abs(x)", {"np.square(x)"}),
         ("range(0, m, n)", {"range(0, m - n + 1, n)"}),
         ("[seed, k]", {"seed + k", "seed * 1000 + k", "seed ^ k"}),
+        ("default_rng(seed)", {"default_rng()"}),
+        ("np.log1p(x)", {"np.log(1 + x)"}),
         ("np.array(x)", {"np.asarray(x)"}),
+        ("np.array(np.array(x))", set()),  # the inner one may be the argument
     ],
 )
 def test_numerical_code_has_exactly_these_mutants_besides(expression, expected):
