@@ -140,7 +140,7 @@ plt.show()
 # run 1 is epoch 1 of run 0, and five runs that should be independent share most of their batches. NumPy takes both
 # numbers: `np.random.default_rng([seed, epoch])`.
 #
-# ### 1.1 `minibatches` · essential · level 1 of 4 · 10 min
+# ### 2.1 `minibatches` · essential · level 1 of 4 · 10 min
 
 
 # %% exercise="minibatches" points=1 minutes=10
@@ -234,7 +234,7 @@ plt.show()
 # number $k$ goes on from epoch to epoch. A learning rate that changes with time depends on $k$, so `lr` is a function
 # of it.
 #
-# ### 2.1 `sgd` · essential · level 2 of 4 · 15 min
+# ### 2.2 `sgd` · essential · level 2 of 4 · 15 min
 
 
 # %% exercise="sgd" points=2 minutes=15 forbids=["torch.optim"]
@@ -256,7 +256,7 @@ def sgd(
     m: the number of rows, >= 1.
     lr: lr(k) is the learning rate of update k, a Python float. k is a Python int: it counts all
       updates from 0 and goes on from epoch to epoch.
-    batch_size, seed: epoch e = 0, 1, ... uses the batches of your
+    batch_size >= 1, 0 <= seed < 2^31: epoch e = 0, 1, ... uses the batches of your
       minibatches(m, batch_size, seed, e), in their order.
     epochs: >= 0.
 
@@ -446,7 +446,7 @@ plt.show()
 # $(k+1)/\text{warmup}$ of the peak. So all `warmup` steps have an effect, and the last of them has the full rate. The
 # decay counts its steps from there.
 #
-# ### 3.1 `learning_rate` · essential · level 2 of 4 · 10 min
+# ### 2.3 `learning_rate` · essential · level 2 of 4 · 10 min
 
 
 # %% exercise="learning_rate" points=2 minutes=10
@@ -599,7 +599,7 @@ plt.show()
 # The first two agree as long as the rate is constant. In the second, each old gradient keeps the rate that was valid
 # when it was added. A rate that was tuned for the first is too small for the third, by a factor of $1/(1-\beta)$.
 #
-# ### 4.1 `momentum_step` · important · level 1 of 4 · 5 min
+# ### 2.4 `momentum_step` · important · level 1 of 4 · 5 min
 
 
 # %% exercise="momentum_step" points=1 minutes=5 forbids=["torch.optim"]
@@ -731,7 +731,7 @@ plt.show()
 # Implementations differ in two details. Here $\varepsilon$ stands outside the root, and it is added after the
 # correction. Papers and libraries count updates from 1; their $t$ is our $k+1$.
 #
-# ### 5.1 `adam_step` · essential · level 2 of 4 · 15 min
+# ### 2.5 `adam_step` · essential · level 2 of 4 · 15 min
 
 
 # %% exercise="adam_step" points=2 minutes=15 forbids=["torch.optim"]
@@ -955,7 +955,7 @@ for name, arrays in kept.items():
 # The price is one pass for the gradient at the snapshot and two gradients for each row of a batch. That is $3m$
 # gradients of rows in an epoch, where SGD takes $m$. And the data must be readable more than once.
 #
-# ### 6.1 `svrg` · important · level 3 of 4 · 20 min
+# ### 2.6 `svrg` · important · level 3 of 4 · 20 min
 
 
 # %% exercise="svrg" points=3 minutes=20 forbids=["torch.optim"]
@@ -980,8 +980,8 @@ def svrg(
       numbers; returns the mean gradient of these rows, a (d,) array of theta's dtype, not to be
       modified.
     theta0: (d,), d >= 1, float32, float64 or integers of any kind, the start; not modified.
-    m: the number of rows, >= 1. lr: a Python float. batch_size: >= 1. epochs: >= 0. seed: see
-      minibatches.
+    m: the number of rows, >= 1. lr: a Python float. batch_size: >= 1. epochs: >= 0.
+    seed: >= 0 and < 2^31.
 
     Returns a new array (epochs + 1, d): theta0, and theta after each epoch. Its dtype is theta0's
     if that is float32 or float64, else float64. Do not use torch.optim.
@@ -1107,7 +1107,7 @@ print(
 # In large runs an epoch takes days. So people note the loss after a fixed number of updates, and call these updates a
 # *round*. The function below runs SGD in rounds. Its training loss looks good.
 #
-# ### 7.1 `sgd_in_rounds` · important · level 2 of 4 · 10 min
+# ### 2.7 `sgd_in_rounds` · important · level 2 of 4 · 10 min
 #
 # **Find the bug.** This function runs, and it is wrong. Find the error, say in one sentence which rows it uses, and
 # repair it. The same error happens when somebody forgets `set_epoch` on PyTorch's `DistributedSampler`, or when a job
@@ -1135,7 +1135,8 @@ def sgd_in_rounds(
     grad: called as grad(theta, rows), once for each update, as in sgd; returns a (d,) array, which
       may not be modified.
     theta0: (d,) float64; not modified. m: the number of rows, >= 1. lr: a Python float.
-    batch_size: >= 1. rounds: >= 0. steps: the number of updates in a round, >= 1.
+    batch_size: >= 1. rounds: >= 0. steps: the number of updates in a round, >= 1. seed: >= 0 and
+    < 2^31.
 
     Returns a new float64 array (rounds + 1, d): theta0, and theta after each round.
     """
@@ -1268,7 +1269,7 @@ plt.show()
 # loads the pages of that slice, and it may drop them again later. Copy one batch at a time.
 # `mapped["numeric"].astype(float)` would load the whole file.
 #
-# ### 8.1 `sgd_from_stream` · essential · level 4 of 4 · 35 min
+# ### 2.8 `sgd_from_stream` · essential · level 4 of 4 · 35 min
 
 
 # %% exercise="sgd_from_stream" points=4 minutes=35 forbids=["torch.optim", "torch.autograd", ".backward"]
@@ -1504,7 +1505,7 @@ for what, theta in (
 # One detail decides whether it is right. $g$ is the gradient of the *batch*. Where a batch uses a bucket several
 # times, add the parts up first and square the sum. The sum of the squares is another number.
 #
-# ### 8.2 `adagrad_from_stream` · important · level 3 of 4 · 20 min
+# ### 2.9 `adagrad_from_stream` · important · level 3 of 4 · 20 min
 
 
 # %% exercise="adagrad_from_stream" points=3 minutes=20 forbids=["torch.optim", "torch.autograd", ".backward"]
@@ -2008,7 +2009,7 @@ log_folder.cleanup()
 #
 # $$\theta \leftarrow (1-\eta w)\,\theta - \eta\;\frac{u/(1-\beta_1^{k+1})}{\sqrt{s/(1-\beta_2^{k+1})}+\varepsilon} .$$
 #
-# ### 9.1 `adamw_step` · optional · level 1 of 4 · 10 min
+# ### 2.10 `adamw_step` · optional · level 1 of 4 · 10 min
 
 
 # %% exercise="adamw_step" points=1 minutes=10 extra=true forbids=["torch.optim"]
@@ -2111,7 +2112,7 @@ plt.show()
 # $c/\text{norm}$. If each parameter array had its own limit, the direction would change. Clipping has a price: a
 # clipped gradient is not right on average any more. So choose a limit that most batches do not reach.
 #
-# ### 9.2 `clip_by_norm` · optional · level 1 of 4 · 10 min
+# ### 2.11 `clip_by_norm` · optional · level 1 of 4 · 10 min
 
 
 # %% exercise="clip_by_norm" points=1 minutes=10 extra=true forbids=["torch.nn.utils"]
