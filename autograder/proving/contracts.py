@@ -139,7 +139,7 @@ _SMALL = r"O\([^)]*\)( time and)? memory|no array of shape|no \([md], [md]\)|doe
 _AS_IT_CAME = r"in the dtype of|and dtype\b|[Ii]ts dtype is|theta is float32"
 _SMALL_NUMBERS = r"\) integers|integers (from|of any kind)|counts|0 or 1|from 0 to 1"
 _BOUNDED = r"<=? 1\b|(to|and) 1\b"
-_AXES, _SEEDS = ("axis", "dim"), ("seed", "epoch")
+_AXES, _SEEDS, _THRESHOLDS = ("axis", "dim"), ("seed", "epoch"), ("tol", "c")
 
 
 def _limits(contract: Contract) -> list[tuple]:
@@ -216,9 +216,9 @@ TABLE = (
     Violation(
         "float32_as_it_came",
         "float32 is returned where float32 came",
-        _RETURNS_ARRAYS,
-        breaks="whatever the dtype|where X is float32|float64",
-        unless=rf"may be float32|float32 it may|{_AS_IT_CAME}|all three float64|{_INTEGERS}",
+        _once(lambda c: is_array(c.returns) and c.arrays()),
+        breaks="whatever the dtype|where X is float32|of any dtype",
+        unless=rf"may be float32|float32 it may|{_AS_IT_CAME}|{_INTEGERS}",
     ),
     Violation(
         "always_float32", "float32 is returned", _RETURNS_ARRAYS, breaks="float64|and dtype|the dtype", unless=_INTEGERS
@@ -289,7 +289,7 @@ TABLE = (
         "refused",
         "an empty array is refused ({0})",
         _refused("0 in x.shape"),
-        breaks="may be 0|m(_c)? >= 0|may be empty|no rows",
+        breaks="may be 0|m(_c)? >= 0|may be empty|has no rows|hold no row",
     ),
     Violation(
         "refused", "a single row is refused ({0})", _refused("x.ndim and x.shape[0] == 1"), breaks=r"\bm(_c)? >= [01]"
@@ -324,7 +324,7 @@ TABLE = (
     Violation(
         "argument_through", "{0} becomes {1}", _through("x if x <= 0 else max(x, 1e-6)", kind="float", unless=_BOUNDED)
     ),
-    Violation("argument_through", "{0} becomes {1}", _through("float(np.float32(x))", kind="float")),
+    Violation("argument_through", "{0} becomes {1}", _through("float(np.float32(x))", kind="float", but=_THRESHOLDS)),
     Violation("argument_through", "{0} becomes {1}", _through("abs(x)", kind="int", names=_AXES)),
     Violation("argument_through", "{0} becomes {1}", _through("x % 1000", kind="int", names=_SEEDS)),
     Violation(

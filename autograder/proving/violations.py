@@ -23,16 +23,18 @@ def cast(array, dtype):
 
 
 def in_each(value, change):
-    """`value` with `change` done to each of its parts that is not itself a tuple, a list or an iterator."""
+    """`value` with `change` done to each of its parts that is not itself a tuple, a list, a dict or an iterator."""
     if type(value) in (tuple, list):
         return type(value)(in_each(part, change) for part in value)
+    if type(value) is dict:
+        return {key: in_each(part, change) for key, part in value.items()}
     if hasattr(value, "__next__"):
         return (in_each(part, change) for part in value)
     return change(value)
 
 
 def parts(value):
-    """The parts of `value` that are no tuples or lists."""
+    """The parts of `value`, as `in_each` finds them."""
     found = []
     in_each(value, found.append)
     return found
