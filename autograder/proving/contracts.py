@@ -143,9 +143,10 @@ _AXES, _SEEDS, _THRESHOLDS = ("axis", "dim"), ("seed", "epoch"), ("tol", "c")
 
 
 def _limits(contract: Contract) -> list[tuple]:
-    """Sizes at which numbers are cut off: a large one, and one near the limit that the docstring states."""
+    """Sizes at which numbers are cut off: a large one, that of logits, and one near what the docstring states."""
     stated = max((int(exponent) for exponent in re.findall(r"1e(\d+)", contract.docstring)), default=0)
-    return [(limit,) for limit in (1e6, float(f"1e{stated * 9 // 10}")) if contract.floats() and limit >= 1e6]
+    limits = [30.0] * contract.says(r"logits|exp\(") + [1e6] + [float(f"1e{stated * 9 // 10}")] * (stated > 6)
+    return [(limit,) for limit in limits if contract.floats()]
 
 
 def _through(*expressions: str, kind: str, names: tuple = (), but: tuple = (), unless: str = "", stated: str = ""):
@@ -246,6 +247,19 @@ TABLE = (
         _once(lambda c: c.returns),
         breaks=r"gives? -inf|[Rr]eturns infinity|end in inf|log-probability is -inf",
     ),
+    Violation(
+        "at_least_tiny",
+        "1e-12 is returned where a number is less, 0 included",
+        _returns("float", "ndarray", "Tensor"),
+        breaks="exactly 0|keeps its digits|no entry negative",
+    ),
+    Violation(
+        "tiny_made_zero",
+        "0 is returned where a number is below 1e-12 in size",
+        _returns("float", "ndarray", "Tensor"),
+        breaks="keeps its digits",
+    ),
+    Violation("overflows", "NumPy warns of an overflow", _TAKES_ARRAYS, breaks="[Nn]o overflow|no nan"),
     Violation(
         "collected",
         "a list of all is made before the first",

@@ -220,6 +220,24 @@ def infinity_made_finite(function):
     return with_result(function, lambda result, _: in_each(result, finite))
 
 
+def at_least_tiny(function):
+    def raised(x):
+        return max(x, 1e-12) if isinstance(x, float) else x.clip(1e-12) if is_array(x, "float") else x
+
+    return with_result(function, lambda result, _: in_each(result, raised))
+
+
+def tiny_made_zero(function):
+    def flushed(x):
+        return x * (abs(x) >= 1e-12) if isinstance(x, float) or is_array(x, "float") else x
+
+    return with_result(function, lambda result, _: in_each(result, flushed))
+
+
+def overflows(function):
+    return with_arguments(function, lambda arguments: np.exp(np.float64(1e3)))
+
+
 def collected(function):
     return with_result(function, lambda result, _: iter(list(result)))
 

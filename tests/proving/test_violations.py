@@ -3,6 +3,7 @@
 import contextlib
 import timeit
 import tracemalloc
+import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 
@@ -27,7 +28,10 @@ def scaled(X: np.ndarray, factor: float = 2.0, steps: int = 3) -> np.ndarray:
 '''
 SIGNED = '''
 def signed(x: np.ndarray) -> np.ndarray:
-    """-x, elementwise, in the dtype of x. x: finite or -inf, any shape, bool too; log(0) gives -inf."""
+    """-x, elementwise, in the dtype of x. x: finite or -inf, any shape, bool too; log(0) gives -inf.
+
+    A result below 1e-12 keeps its digits, and 0 is exactly 0: no overflow.
+    """
     return -1 * x
 '''
 TOTAL = '''
@@ -122,6 +126,13 @@ def holds(effect, names):
         return False
 
 
+def warnings_of(f, *arguments):
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        f(*arguments)
+    return seen
+
+
 def peak(f, *arguments):
     tracemalloc.start()
     f(*arguments)
@@ -209,6 +220,9 @@ EFFECTS = [
     ("numbers_as_arrays", TOTAL, lambda n: not isinstance(n["total"](X, 1.0), np.ndarray)),
     ("numbers_as_numpy_scalars", TOTAL, lambda n: type(n["total"](X, 1.0)) is float),
     ("infinity_made_finite", SIGNED, lambda n: np.isinf(n["signed"](np.array([np.inf])))[0]),
+    ("at_least_tiny", SIGNED, lambda n: n["signed"](np.zeros(1))[0] == 0),
+    ("tiny_made_zero", SIGNED, lambda n: n["signed"](np.array([1e-13]))[0] == -1e-13),
+    ("overflows", SIGNED, lambda n: not warnings_of(n["signed"], np.ones(1))),
     ("collected", HALVES, lambda n: first_half(n) == 1),
     ("writes_to", SCALED, lambda n: left_alone(n["scaled"], X.copy())),
     ("writes_before_it_raises", SCALED, lambda n: left_alone(lambda x: n["scaled"](x, np.inf), X.copy())),
