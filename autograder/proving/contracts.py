@@ -235,10 +235,10 @@ TABLE = (
         "numbers_as_arrays", "a 0-d array is returned in place of a number", _returns("float", "int"), unless="0-d"
     ),
     Violation(
-        "numbers_as_numpy_scalars",
-        "a NumPy scalar is returned in place of a Python number",
-        _returns("float", "int"),
-        breaks=r"Returns.*Python (float|int)",
+        "ints_as_numpy_scalars",
+        "np.int64 is returned in place of a Python int",
+        _returns("int"),
+        breaks=r"Returns.*Python int",
         unless="NumPy scalar",
     ),
     Violation(

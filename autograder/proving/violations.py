@@ -205,10 +205,8 @@ def numbers_as_arrays(function):
     )
 
 
-def numbers_as_numpy_scalars(function):
-    return with_result(
-        function, lambda result, _: in_each(result, lambda x: np.array(x)[()] if type(x) in (int, float) else x)
-    )
+def ints_as_numpy_scalars(function):
+    return with_result(function, lambda result, _: in_each(result, lambda x: np.int64(x) if type(x) is int else x))
 
 
 def infinity_made_finite(function):

@@ -47,7 +47,10 @@ def walk(grad: Callable[[np.ndarray], np.ndarray], theta: np.ndarray) -> np.ndar
 '''
 STREAM = '''
 def longest(chunks: Iterable[np.ndarray], path: str) -> int:
-    """The length of the longest chunk, gone through once: memory holds one. A file is read once."""
+    """The length of the longest chunk, gone through once: memory holds one. A file is read once.
+
+    Returns a Python int.
+    """
     return max(len(chunk) for chunk in chunks)
 '''
 DRAWN = '''
@@ -218,7 +221,7 @@ EFFECTS = [
     ("integers_as_floats", DRAWN, lambda n: n["drawn"](5, 0).dtype.kind == "i"),
     ("arrays_as_lists", SCALED, lambda n: isinstance(n["scaled"](X), np.ndarray)),
     ("numbers_as_arrays", TOTAL, lambda n: not isinstance(n["total"](X, 1.0), np.ndarray)),
-    ("numbers_as_numpy_scalars", TOTAL, lambda n: type(n["total"](X, 1.0)) is float),
+    ("ints_as_numpy_scalars", STREAM, lambda n: type(n["longest"]([X], "/dev/null")) is int),
     ("infinity_made_finite", SIGNED, lambda n: np.isinf(n["signed"](np.array([np.inf])))[0]),
     ("at_least_tiny", SIGNED, lambda n: n["signed"](np.zeros(1))[0] == 0),
     ("tiny_made_zero", SIGNED, lambda n: n["signed"](np.array([1e-13]))[0] == -1e-13),
