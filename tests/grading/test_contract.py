@@ -99,6 +99,11 @@ TRACES = {
         "def f(X, w, y, power):",
         "seen = []\n\ndef f(X, w, y, power):\n    seen.append(1)\n    y = y + len(seen)",
     ),
+    "does not see that an array has changed": (
+        "def f(X, w, y, power):",
+        "seen = []\n\ndef f(X, w, y, power):\n    for x, result in seen:\n        if x is X:\n"
+        "            return result.copy()\n    seen.append((X, (X.astype(float) @ w) ** power + y))",
+    ),
 }
 
 
