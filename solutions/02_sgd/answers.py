@@ -694,6 +694,12 @@ wrong(
 )
 wrong(
     "adagrad_from_stream",
+    "adds the gradient and goes uphill",
+    fails=["test_adagrad_agrees_with_torch", "test_adagrad_squares_the_sum_of_a_bucket"],
+    edit={"theta[entries] -= lr": "theta[entries] += lr"},
+)
+wrong(
+    "adagrad_from_stream",
     "adds eps under the root",
     fails=["test_adagrad_agrees_with_torch"],
     edit={"(np.sqrt(squares[entries]) + eps)": "np.sqrt(squares[entries] + eps)"},
@@ -825,6 +831,24 @@ wrong(
     edit={
         "[factor * gradient for gradient in gradients]": "[\n        gradient * min(1.0, limit / "
         "max(float(np.linalg.norm(gradient)), 1e-300)) for gradient in gradients\n    ]"
+    },
+)
+wrong(
+    "clip_by_norm",
+    "takes the squared norm for the norm",
+    fails=["test_clip_keeps_the_direction"],
+    edit={
+        "math.sqrt(math.fsum(float(np.sum(gradient**2)) for gradient in gradients))": "math.fsum("
+        "float(np.sum(gradient**2)) for gradient in gradients)"
+    },
+)
+wrong(
+    "clip_by_norm",
+    "adds up the norms of the arrays",
+    fails=["test_clip_keeps_the_direction"],
+    edit={
+        "math.sqrt(math.fsum(float(np.sum(gradient**2)) for gradient in gradients))": "math.fsum("
+        "float(np.linalg.norm(gradient)) for gradient in gradients)"
     },
 )
 wrong(

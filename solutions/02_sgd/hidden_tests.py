@@ -394,7 +394,9 @@ def test_momentum_agrees_with_torch(submission, rng, shape):
     """For arrays of each shape and kind, theta and the velocity are those of torch.optim.SGD after the update."""
     for case in of_one_dtype(momentum_of(shape), rng):
         theta, velocity, gradient, lr, beta = case.exact
-        expected = by_torch(torch.optim.SGD, theta, gradient, {"momentum_buffer": velocity}, lr=lr, momentum=beta)
+        # With a momentum of 0 torch keeps no velocity at all.
+        options = {"lr": lr, "momentum": beta or 1e-200}
+        expected = by_torch(torch.optim.SGD, theta, gradient, {"momentum_buffer": velocity}, **options)
         # Every number is rounded a few times.
         size = np.abs(velocity) + np.abs(gradient)
         got = submission.momentum_step(*case)
@@ -452,12 +454,19 @@ def agrees_with_adam(submission, contract, rng, optimiser):
         )
         got = submission[contract.name](*case)
         assert close(got, [part.astype(case.dtype) for part in expected], atol=math.inf, typed=True)
-        # Every number is rounded a few times; c2 may be a difference of numbers near 1, and loses some eps more.
-        size, c2 = np.abs(first) + np.abs(gradient), 1 - beta2 ** (k + 1)
-        reach = lr * size / (1 - beta1 ** (k + 1)) / (np.sqrt(expected[2] / c2) + eps)
-        assert close(got[0], expected[0], atol=case.eps * (8 * np.abs(theta) + 100 * reach))
+        # Every number is rounded a few times. Where second or c1 or c2 is a small difference, it loses some eps more.
+        size, squares, c1, c2 = (
+            abs(first) + abs(gradient),
+            second + gradient**2,
+            1 - beta1 ** (k + 1),
+            1 - beta2 ** (k + 1),
+        )
+        reach = lr * size / c1 / (np.sqrt(expected[2] / c2) + eps)
+        lost = 20 + 2 / c1 + 2 / c2 + squares / np.maximum(expected[2], 1e-300)
+        kept = 8 * (1 + lr * sum(decay)) * np.abs(theta)
+        assert close(got[0], expected[0], atol=case.eps * (kept + lost * reach))
         assert close(got[1], expected[1], atol=8 * case.eps * size)
-        assert close(got[2], expected[2], rtol=8 * case.eps)
+        assert close(got[2], expected[2], atol=8 * case.eps * squares)
 
 
 @pytest.mark.exercise("adam_step", weight=4, core=True, hint=3)
@@ -779,7 +788,8 @@ def test_stream_leaves_no_trace(submission, rng, data_dir):
     leaves_the_file_alone(submission, rng, data_dir, "sgd_from_stream", falling)
 
 
-LARGE = 8192, 200, 1024  # rows of a block, how often it is repeated, buckets: a file of 98 MB
+MEMORY_MB = 24
+LARGE = 8192, 80, 1024  # rows of a block, how often it is repeated, buckets: a file of 39 MB
 
 
 @functools.cache
@@ -793,12 +803,12 @@ def large_log(seed):
 
 
 def large_file(data_dir, seed):
-    """A log of 98 MB: its block again and again."""
+    """A log of 39 MB: its block again and again."""
     (block, times, _), file = LARGE, data_dir / "log.npy"
     whole = np.lib.format.open_memmap(file, mode="w+", dtype=CLICK, shape=(block * times,))
     whole.reshape(times, block)[:] = large_log(seed)
     whole.flush()
-    assert file.stat().st_size > 64 << 20
+    assert file.stat().st_size > 1.5 * MEMORY_MB * 2**20
     return str(file)
 
 
@@ -818,12 +828,12 @@ def large_pass(seed, lr, batch_size, adaptive):
     return theta, np.array(losses)
 
 
-@pytest.mark.exercise("sgd_from_stream", weight=3, core=True, hint=1, memory_mb=64)
+@pytest.mark.exercise("sgd_from_stream", weight=3, core=True, hint=1, memory_mb=MEMORY_MB)
 def test_stream_is_larger_than_memory(submission, rng, data_dir):
     """A file that is larger than the memory that may be used is learned in one pass."""
     seed = int(rng.integers(1000))
     got = submission.sgd_from_stream(large_file(data_dir, seed), lambda k: 0.5, 4096, LARGE[2])
-    # 400 updates, none of which lets errors grow.
+    # 160 updates, none of which lets errors grow.
     assert close(got, large_pass(seed, 0.5, 4096, adaptive=False), rtol=1e-8, atol=1e-8)
 
 
@@ -836,7 +846,7 @@ def touched(name, path, rate, batch_size, buckets, chosen):
 
 def updates_only_what_it_touches(submission, rng, data_dir, name, rate, oracle):
     """The same log with few buckets and with the same ones spread over a very large table."""
-    m, batch_size, buckets, few = 8000, 4, 2**23, 500
+    m, batch_size, buckets, few = 2000, 4, 2**23, 500
     rows = clicked(rng, m, few)
     places = np.sort(rng.choice(buckets, few, replace=False))
     spread = rows.copy()
@@ -854,7 +864,7 @@ def half(k):
     return 0.5
 
 
-# theta takes 67 MB. Two thousand gradients of that size would take minutes, where a call has seconds.
+# theta takes 67 MB. Five hundred gradients of that size would take half a minute, where a call has seconds.
 @pytest.mark.exercise("sgd_from_stream", weight=3, core=True, hint=3, memory_mb=160)
 def test_stream_updates_only_what_it_touches(submission, rng, data_dir):
     """With a very large table an update still takes the time and the memory of its batch."""
@@ -868,7 +878,8 @@ def test_adagrad_agrees_with_torch(submission, rng, data_dir, m, batch_size):
     buckets, rows = 12, clicked(rng, m, 12)
     for lr, eps in ((0.3, 1e-8), (1e-7, 0.1), (20.0, 20.0)):
         got = submission.adagrad_from_stream(saved(data_dir, rows), lr, batch_size, buckets, eps)
-        assert close(got, by_adagrad(rows, lr, batch_size, buckets, eps=eps), **WALK, typed=True)
+        expected = by_adagrad(rows, lr, batch_size, buckets, eps=eps)
+        assert close(got, expected, rtol=1e-8, atol=1e-9, typed=True)  # first steps of lr have logits of hundreds
 
 
 @pytest.mark.exercise("adagrad_from_stream", weight=2, core=True, hint=2)
@@ -897,7 +908,7 @@ def test_adagrad_leaves_no_trace(submission, rng, data_dir):
     leaves_the_file_alone(submission, rng, data_dir, "adagrad_from_stream", 0.1)
 
 
-@pytest.mark.exercise("adagrad_from_stream", weight=2, core=True, hint=1, memory_mb=64)
+@pytest.mark.exercise("adagrad_from_stream", weight=2, core=True, hint=1, memory_mb=MEMORY_MB)
 def test_adagrad_is_larger_than_memory(submission, rng, data_dir):
     """A file that is larger than the memory that may be used is learned in one pass."""
     seed = int(rng.integers(1000))

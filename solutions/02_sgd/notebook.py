@@ -2131,7 +2131,7 @@ def clip_by_norm(gradients: list[np.ndarray], limit: float) -> tuple[list[np.nda
     Do not use torch.nn.utils: it has this function.
     """
     ### BEGIN SOLUTION
-    norm = math.sqrt(sum(float(np.sum(gradient**2)) for gradient in gradients))
+    norm = math.sqrt(math.fsum(float(np.sum(gradient**2)) for gradient in gradients))
     if not math.isfinite(norm):
         raise ValueError("the gradient is not finite")
     factor = min(1.0, limit / norm) if norm > 0 else 1.0
