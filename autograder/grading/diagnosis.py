@@ -129,6 +129,16 @@ class Diagnosis:
         """Have a known answer run again when it is asked for next."""
         self._known.pop(answer.name if answer is not None else None, None)
 
+    def lists(self, outcomes: Sequence[Outcome], mentioned: bool) -> set[str]:
+        """The names of the failed runs in which a list came where the reference gives the equal array.
+
+        None where the docstring has `mentioned` lists, and one passed another run: then something else is wrong.
+        """
+        sound = self.known(None).runs
+        found = {outcome.item: outcome.cause for outcome in outcomes if _came_as_list(outcome, sound.get(outcome.item))}
+        allowed = mentioned and "passed" in found.values()
+        return set() if allowed else {item for item, cause in found.items() if cause == "failed"}
+
     def misconceptions(self, outcomes: Sequence[Outcome]) -> dict[str, str]:
         """For each failed run that can be explained, by its name: the misconception of the wrong answer like it."""
         failed = [outcome for outcome in outcomes if outcome.cause != "passed" and outcome.cause not in _LIMITS]
@@ -158,6 +168,26 @@ def alike(one: Sequence[Outcome], other: Mapping[str, Run], tolerance: float = T
     return len(one) == len(other) and Known(None, dict(other)).did_all(one, tolerance)
 
 
+def _came_as_list(mine: Outcome, sound: Run | None) -> bool:
+    pairs = zip(mine.calls, sound.calls, strict=False) if sound is not None else ()
+    return any(
+        call.error is None
+        and call.name == name
+        and agree(call.result, result, TOLERANCES[-1])
+        and is_listed(call.result, result)
+        for call, (name, result) in pairs
+    )
+
+
+def is_listed(mine: Any, theirs: Any) -> bool:
+    """Whether a list stands anywhere in `mine` where `theirs`, which agrees with it, has an array."""
+    if isinstance(mine, list | tuple):
+        if isinstance(theirs, np.ndarray | torch.Tensor):
+            return True
+        return any(is_listed(a, b) for a, b in zip(mine, theirs, strict=True))
+    return isinstance(mine, dict) and any(is_listed(mine[key], theirs[key]) for key in mine)
+
+
 def _plain(result: Any) -> Any:
     """A result without its child: what matters of a handle are the calls that follow."""
     return HANDLE if isinstance(result, Remote) else result
@@ -170,7 +200,10 @@ def _result(call: Call) -> Any:
 
 
 def agree(mine: Any, theirs: Any, tolerance: float) -> bool:
-    """Whether two results are the same kind of thing, with the same numbers: |a - b| <= tolerance * largest |b|."""
+    """Whether two results are the same kind of thing, with the same numbers: |a - b| <= tolerance * largest |b|.
+
+    A list or tuple of numbers is as good as the equal array.
+    """
     if isinstance(mine, torch.Tensor) and isinstance(theirs, torch.Tensor):
         mine, theirs = (value.detach().cpu().to_dense() for value in (mine, theirs))
         if mine.dtype != theirs.dtype:
@@ -178,6 +211,10 @@ def agree(mine: Any, theirs: Any, tolerance: float) -> bool:
         if mine.dtype == torch.bfloat16:
             mine, theirs = mine.float(), theirs.float()
         mine, theirs = mine.numpy(), theirs.numpy()
+    if isinstance(mine, np.ndarray) and isinstance(theirs, list | tuple):
+        theirs = _as_array(theirs, mine)
+    elif isinstance(theirs, np.ndarray) and isinstance(mine, list | tuple):
+        mine = _as_array(mine, theirs)
     if isinstance(mine, list | tuple) and isinstance(theirs, list | tuple):
         return len(mine) == len(theirs) and all(agree(a, b, tolerance) for a, b in zip(mine, theirs, strict=True))
     if isinstance(mine, dict) and isinstance(theirs, dict):
@@ -200,6 +237,19 @@ def agree(mine: Any, theirs: Any, tolerance: float) -> bool:
         dropped = isinstance(mine, str) and mine.endswith("not kept>")  # too large for the trace, so it is not known
         return type(mine) is type(theirs) and mine == theirs and not dropped
     return type(mine) is type(theirs)
+
+
+def _as_array(values: Sequence, like: np.ndarray) -> Any:
+    """A list of numbers, or of arrays, as an array of the type of another; as it is where it cannot be one."""
+    try:
+        array = np.asarray(values) if like.shape[:1] == (len(values),) else None
+    except (ValueError, TypeError, OverflowError, RuntimeError):
+        array = None
+    if array is None:
+        return values
+    kinds = {array.dtype.kind, like.dtype.kind}
+    numbers = kinds <= set("iuf") or (len(kinds) == 1 and kinds <= set("bc"))
+    return array.astype(like.dtype) if numbers and array.shape == like.shape else values
 
 
 def _telling(run: Outcome) -> bool:

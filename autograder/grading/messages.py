@@ -21,6 +21,7 @@ from autograder.submission import (
 )
 
 _UNSAFE = re.compile(r"[^\S\n ]|[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+LIST_CAME = "A list came where an array is due."
 LONGEST = 2_000  # characters of what one student's exception may say
 FRAMES = 4
 
@@ -49,9 +50,17 @@ def what_happened(error: BaseException, rebuilt: Rebuilt, comparison: Comparison
         return f"`{safe(error.name, 100)}` is not defined: was its cell deleted, or the name changed?"
     if isinstance(error, NothingRaised):
         return "It raised nothing."
+    if isinstance(error, AttributeError) and isinstance(error.obj, list):  # a test asked it for its shape
+        return LIST_CAME
     if isinstance(error, AssertionError) and comparison is not None and comparison.kind:
-        return f"What was returned has {comparison.kind}."
+        return f"What was returned has {_kind(comparison)}."
     return ""
+
+
+def _kind(comparison: Comparison) -> str:
+    """What is wrong with what was returned; a list has a length, where an array has a shape."""
+    flat = isinstance(comparison.got, list | tuple) and np.ndim(comparison.expected) == 1
+    return "the wrong length" if flat and comparison.kind == "the wrong shape" else comparison.kind
 
 
 def _figures(usage: Usage) -> str:

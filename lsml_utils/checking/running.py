@@ -84,6 +84,10 @@ class check:
             card.title = title
         elif isinstance(error, AssertionError) and traceback.tb_next is None:
             card, reason = _assert_card(title, error, traceback), str(error) or "an assertion does not hold"
+        elif _wants_array(error) and traceback.tb_next is None:
+            card = Card(title).add("Asked", sources.statement(frame, traceback.tb_lineno), True)
+            reason = "A list came where an array is due."
+            card.add("Message", str(error), True).add("Likely cause", f"{reason} `np.array(...)` makes one of it.")
         else:
             card = _error_card(f"{self.name} raised {type(error).__name__}", error, traceback, frame)
             title, reason = card.title, _first_line(error)
@@ -115,6 +119,13 @@ def _is_stub(error: Exception, traceback) -> bool:
     frame = traceback.tb_frame
     line = sources.line_text(frame, traceback.tb_lineno)
     return sources.is_user_code(frame.f_code.co_filename) and (line is None or "NotImplementedError" in line)
+
+
+def _wants_array(error: Exception) -> bool:
+    """Whether a list was asked for what only an array has: `.shape`, `[0, 1]`."""
+    if isinstance(error, AttributeError):
+        return isinstance(error.obj, list)
+    return isinstance(error, TypeError) and str(error).startswith("list indices must be")
 
 
 def _assert_card(title: str, error: AssertionError, traceback) -> Card:

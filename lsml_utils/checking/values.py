@@ -50,6 +50,11 @@ def describe(value) -> str:
         return f"a {type(value).__name__} that cannot be shown ({type(error).__name__} in its repr)"
 
 
+def list_came(value: list | tuple) -> str:
+    """The sentence for a list, or a tuple, that came where only an array will do."""
+    return f"A {'list' if isinstance(value, list) else 'tuple'} came where an array is due."
+
+
 @dataclass(frozen=True)
 class Difference:
     """Why two values do not agree: what differs, where, and a pattern in it if there is one."""
@@ -67,6 +72,8 @@ def difference(got, expected, rtol: float, atol: float, where: str = "") -> Diff
     if found is None:
         return Difference(f"{where or 'it'} is {_article(got)}, not a number or an array".strip(), _missing_return(got))
     if found.shape != array.shape:
+        if isinstance(got, list | tuple) and found.ndim == array.ndim == 1:
+            return Difference(_at(where, f"length {found.size}, expected {array.size}"))
         return Difference(_at(where, f"shape {found.shape}, expected {array.shape}"), _shape_pattern(found, array))
     agrees = _agrees(found, array, rtol, atol)
     if agrees.all():

@@ -197,6 +197,36 @@ class TestOtherExpectations:
         with pytest.raises(CheckFailed, match=r"Shape \(2, 3\); expected \(any, 2\)"):
             expect_shape(np.ones((2, 3)), (None, 2))
 
+    @pytest.mark.parametrize(
+        ("expectation", "says"),
+        [
+            (lambda: expect_dtype([1.0, 2.0], np.float64), "A list came where an array is due."),
+            (lambda: expect_dtype((1.0, 2.0), np.float64), "A tuple came where an array is due."),
+            (lambda: expect_shape([1.0, 2.0], (3,)), "Length 2; expected 3."),
+            (lambda: expect_close([1.0, 2.0], np.ones(3)), "Length 2, expected 3."),
+            (lambda: expect_close([[1.0], [2.0]], np.ones(3)), "Shape (2, 1), expected (3,)."),
+            (lambda: expect_close(np.ones(2), [1.0, 1.0, 1.0]), "Shape (2,), expected (3,)."),
+        ],
+    )
+    def test_a_list_for_an_array_is_told_in_a_lists_terms(self, expectation, says):
+        with pytest.raises(CheckFailed) as caught:
+            expectation()
+        assert str(caught.value).startswith(says)
+
+    def test_a_list_that_the_check_asks_for_what_an_array_has_is_told(self):
+        rows = scale([[1.0, 2.0]], 2)
+        came = "A list came where an array is due"
+        with pytest.raises(CheckFailed, match=came), check("scale"):
+            rows.sum()
+        with pytest.raises(CheckFailed, match=came), check("scale"):
+            assert rows.shape == (2, 2)
+        with pytest.raises(CheckFailed, match=came), check("scale"):
+            expect_close(rows[0, 1], 2.0)
+        # In the student's own function it is another error: the list may be a list on purpose.
+        with pytest.raises(CheckFailed, match="has no attribute") as caught, check("scale"):
+            (lambda: rows.sum())()
+        assert "came where" not in repr(caught.value.card)
+
     def test_dtype(self):
         expect_dtype(X, np.float64)
         expect_dtype(X, float)
