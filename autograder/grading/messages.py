@@ -38,7 +38,9 @@ def what_happened(error: BaseException, rebuilt: Rebuilt, comparison: Comparison
     if isinstance(error, StudentError):
         return _exception(error, rebuilt)
     if isinstance(error, StudentMemory):
-        lines = [f"It needed more memory than it may use and was stopped{_figures(error.usage)}."]
+        figures = _figures(error.usage)
+        did = "needed" if error.usage.memory_mb is None or "MB" in figures else "asked at once for"
+        lines = [f"It {did} more memory than it may use and was stopped{figures}."]
         if error.error is not None:
             lines.append(_exception(error.error, rebuilt))
         return "\n".join(lines)
@@ -64,8 +66,9 @@ def _kind(comparison: Comparison) -> str:
 
 
 def _figures(usage: Usage) -> str:
-    known = [f"after {usage.seconds:.1f} s"] if usage.seconds is not None else []
-    known += [f"having used {usage.memory_mb:.0f} MB"] if usage.memory_mb is not None else []
+    """What is known of it. What was refused at once took no time and no memory, and no figure says anything then."""
+    known = [f"after {usage.seconds:.1f} s"] if usage.seconds is not None and usage.seconds >= 0.05 else []
+    known += [f"having used {usage.memory_mb:.0f} MB"] if usage.memory_mb is not None and usage.memory_mb >= 1 else []
     return " " + ", ".join(known) if known else ""
 
 

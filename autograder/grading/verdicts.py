@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from autograder.curriculum import Exercise
 from autograder.grading.messages import LIST_CAME, safe, shown, what_happened
-from autograder.grading.plugin import Outcome
+from autograder.grading.plugin import Outcome, Spec
 from autograder.grading.rebuild import Rebuilt
 from autograder.grading.report import ExerciseResult, TestResult
 from autograder.submission import CellError, MissingName, StudentError
@@ -136,8 +136,18 @@ def _failed(
         lines.append(LIST_CAME)
     elif outcome.error is not None:
         lines += filter(None, [what_happened(outcome.error, rebuilt, outcome.comparison)])
-    hint = f"Read hint {spec.hint} of {spec.exercise}." if spec.hint else None
-    return TestResult(spec.name, False, "\n".join(lines), misconception, hint, shown(outcome) if show else None)
+    return TestResult(
+        spec.name, False, "\n".join(lines), misconception, _hint(spec, misconception), shown(outcome) if show else None
+    )
+
+
+def _hint(spec: Spec, misconception: str | None) -> str | None:
+    """Which hint fits. Who fails what matters most is at the beginning, and the last hint is nearly the answer."""
+    if not spec.hint:
+        return None
+    if spec.core and spec.hint >= 3 and misconception is None:
+        return f"Read the hints of {spec.exercise} in order, hint 1 first."
+    return f"Read hint {spec.hint} of {spec.exercise}."
 
 
 def with_dependencies(results: list[ExerciseResult], outcomes: dict[str, list[Outcome]]) -> tuple[ExerciseResult, ...]:

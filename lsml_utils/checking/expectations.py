@@ -40,6 +40,7 @@ def expect_close(
     found = difference(got, expected, rtol, atol)
     if found is None:
         return
+    found = difference(got, expected, rtol, atol, sizes=sources.sizes(sys._getframe(1))) or found
     cause = next((why for why, wrong in (mistakes or {}).items() if difference(got, wrong, rtol, atol) is None), None)
     card = _card(sys._getframe(1))
     card.add("Returned", describe(got), True).add("Expected", describe(expected), True)

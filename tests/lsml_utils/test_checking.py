@@ -173,6 +173,19 @@ class TestClose:
     def test_a_plain_pattern_is_told(self, got, pattern):
         assert pattern in card_of(lambda: expect_close(got, X))
 
+    @pytest.mark.parametrize("factor", [1.044, 7.3, 1 / 1.7, 5.0])
+    def test_a_multiple_that_no_mistake_brings_is_no_cause(self, factor):
+        assert "Likely cause" not in card_of(lambda: expect_close(X * factor, X))
+        assert "Likely cause" not in card_of(lambda: expect_close(2.0 * factor, 2.0))
+
+    def test_a_multiple_by_a_length_of_the_arguments_is_told(self):
+        data = np.arange(1.0, 6.0)
+        m = len(data)
+        assert "1/5 of" in card_of(lambda: expect_close(scale(data, 2.0)[0] / m, 2.0))
+        assert "5 times" in card_of(lambda: expect_close(scale(data, 2.0)[0] * m, 2.0))
+        assert "1.25 times" in card_of(lambda: expect_close(scale(data, 2.0)[0] * m / (m - 1), 2.0))
+        assert "Likely cause" not in card_of(lambda: expect_close(scale(3.0, 2.0) / 5, 6.0))
+
     def test_lost_decimals_are_told(self):
         assert "The decimals are lost" in card_of(lambda: expect_close(np.array([1, 2]), [1.5, 2.5]))
 
