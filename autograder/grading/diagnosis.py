@@ -63,13 +63,15 @@ class Known:
             for mine, (name, result) in zip(run.calls, own.calls, strict=False)
         )
 
+    def passes(self, runs: Sequence[Outcome]) -> bool:
+        """Whether it passed what the student's answer passed."""
+        return all(
+            run.item in self.runs and self.runs[run.item].cause == "passed" for run in runs if run.cause == "passed"
+        )
+
     def did_all(self, runs: Sequence[Outcome], tolerance: float) -> bool:
         """Whether it passed the runs that the student's answer passed, and did the same in the others."""
-        return all(
-            run.item in self.runs
-            and (self.runs[run.item].cause == "passed" if run.cause == "passed" else self.did(run, tolerance))
-            for run in runs
-        )
+        return self.passes(runs) and all(self.did(run, tolerance) for run in runs if run.cause != "passed")
 
 
 class Kept:
@@ -140,7 +142,10 @@ class Diagnosis:
         return set() if allowed else {item for item, cause in found.items() if cause == "failed"}
 
     def misconceptions(self, outcomes: Sequence[Outcome]) -> dict[str, str]:
-        """For each failed run that can be explained, by its name: the misconception of the wrong answer like it."""
+        """For each failed run that can be explained, by its name: the misconception of the wrong answer like it.
+
+        Of one wrong answer: where several did the same there, and no other run tells them apart, none is named.
+        """
         failed = [outcome for outcome in outcomes if outcome.cause != "passed" and outcome.cause not in _LIMITS]
         if not failed or not self.gallery.wrong(self.exercise):
             return {}
@@ -152,14 +157,12 @@ class Diagnosis:
             unexplained = [run for run in unexplained if not any(known.did(run, tolerance) for known in right)]
             for run in unexplained:
                 # One that did the same everywhere explains whatever it did; else only what is no coincidence.
-                alike = [
-                    (known.did_all(outcomes, tolerance), sum(known.did(other, tolerance) for other in failed), known)
-                    for known in wrong
-                    if known.did(run, tolerance)
-                ]
-                alike = [candidate for candidate in alike if candidate[0] or _telling(run)]
-                if alike:
-                    found[run.item] = max(alike, key=lambda candidate: candidate[:2])[2].answer.says
+                alike = [known for known in wrong if known.did(run, tolerance) and known.passes(outcomes)]
+                named = [known for known in alike if known.did_all(outcomes, tolerance)]
+                named = named or (alike if _telling(run) else [])
+                says = {known.answer.says for known in named}
+                if len(says) == 1:
+                    found[run.item] = says.pop()
         return found
 
 
