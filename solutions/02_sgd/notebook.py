@@ -2065,7 +2065,7 @@ with check("adamw_step", forbids=["torch.optim"]):
         hint="0.95 - 0.1, and 0.95 where the gradient is 0",
         mistakes={
             "The decay went through the gradient: every step is then 0.1 long.": [0.9, 0.9],
-            "The decay is multiplied by lr, too.": [0.4, 0.5],
+            "You left lr out of the decay: the factor is 1 - lr * weight_decay.": [0.4, 0.5],
         },
     )
     expect_close(first, [0.4, 0.0], rtol=1e-12, hint="(1 - 0.9) * gradient: the decay is not in it")
