@@ -133,7 +133,7 @@ def run_solution(arguments: argparse.Namespace) -> int:
                 f"{exercise.name} is not at full marks in {path} yet ({verdict.replace('_', ' ')});"
                 " its hints help further, and --anyway shows the solution all the same"
             )
-    solution.show(Console(highlight=False), exercise)
+    solution.show(Console(highlight=False), module, exercise)
     return 0
 
 

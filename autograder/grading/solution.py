@@ -4,6 +4,7 @@ A self-learner decides for themselves. In a class it stays closed, unless the cl
 beside the course: `show_solutions = true`.
 """
 
+import ast
 import tomllib
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from rich.console import Console
 from rich.syntax import Syntax
 from rich.text import Text
 
-from autograder import curriculum
+from autograder import answers, curriculum
+from autograder.answers import Answer, edited
 from autograder.curriculum import Exercise, Module
 from autograder.errors import UserError
 from autograder.grading.report import Report
@@ -50,7 +52,33 @@ def find(module: str, exercise: str, root: Path = curriculum.ROOT) -> tuple[Modu
     return found, named
 
 
-def show(console: Console, exercise: Exercise) -> None:
-    """Print the reference's answer with its author's comments: in colours on a terminal, else as it is."""
-    source = exercise.solution.rstrip()
-    console.print(Syntax(source, "python", background_color="default") if console.is_terminal else Text(source))
+def show(console: Console, module: Module, exercise: Exercise, root: Path = curriculum.ROOT) -> None:
+    """Print the reference's answer, and what there is to say about it: other right ways, and mistakes that are common.
+
+    In colours on a terminal, else as it is.
+    """
+    gallery = answers.load(module.name, root)
+    _code(console, exercise.solution)
+    for answer in gallery.right(exercise.name):
+        console.print(f"\nAlso right: {answer.says}\n", style="bold", markup=False)
+        _code(console, edited(exercise.solution, answer.edit) if answer.edit else _own(answer))
+    mistakes = [answer.says for answer in gallery.wrong(exercise.name)]
+    if mistakes:
+        console.print("\nMistakes that the hidden tests know by name. An answer that ...\n", style="bold")
+        for says in mistakes:
+            console.print(f"- {says}", markup=False, soft_wrap=True)
+
+
+def _code(console: Console, source: str) -> None:
+    source = source.rstrip()
+    if console.is_terminal:
+        console.print(Syntax(source, "python", background_color="default"))
+    else:
+        console.print(Text(source), soft_wrap=True)
+
+
+def _own(answer: Answer) -> str:
+    """An answer's definition, without the imports that all answers share."""
+    tree = ast.parse(answer.source)
+    parts = [node for node in tree.body if not isinstance(node, ast.Import | ast.ImportFrom)]
+    return "\n\n\n".join(ast.get_source_segment(answer.source, node) or "" for node in parts)

@@ -252,7 +252,7 @@ def work(lsml, module, tmp_path, monkeypatch):
     """A course with the toy module and a notebook of it in work/; gives a function that writes its answers."""
     root = tmp_path / "course"
     shutil.copytree(TOY, root)
-    for function in (solution.are_open, solution.invitation, solution.find):
+    for function in (solution.are_open, solution.invitation, solution.find, solution.show):
         monkeypatch.setattr(function, "__defaults__", (root,))
     monkeypatch.setattr(chosen.notebooks, "__defaults__", (root,))
     path = root / "work" / "00_toy" / "00_toy.ipynb"
@@ -274,6 +274,8 @@ def test_a_solution_is_open_after_full_marks(lsml, work):
     assert (status, out) == (2, "") and "last is not at full marks" in err and "--anyway" in err
     status, out, _ = lsml("solution", "00", "last", "--anyway")
     assert status == 0 and "return x[-1]" in out
+    _, out, _ = lsml("solution", "00", "mean_square", "--anyway")
+    assert "Also right: a loop\n" in out and "@right" not in out and "\n- forgets to square\n" in out
     status, _, err = lsml("solution", "00", "nothing")
     assert status == 2 and "mean_square, last" in err
 
