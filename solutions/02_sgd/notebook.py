@@ -721,7 +721,7 @@ plt.show()
 #
 # **After a long silence the steps are longer.** If an entry has had no gradient for a long time, $s$ is almost zero.
 # When gradients come again, $u$ grows within $1/(1-\beta_1) = 10$ updates, and $s$ needs $1/(1-\beta_2) = 1000$. The
-# Cauchy-Schwarz inequality, applied to the two sums, gives the exact limit of what can happen:
+# Cauchy-Schwarz inequality, applied to the two sums, gives a limit that holds whatever the gradients were:
 #
 # $$\frac{|u|}{\sqrt s} \;\le\; \frac{1-\beta_1}{\sqrt{(1-\beta_2)\,(1-\beta_1^2/\beta_2)}} ,$$
 #
@@ -1454,10 +1454,11 @@ plt.show()
 
 # %% [markdown]
 # The loss stops above the lowest possible one. Which parameters are responsible? An entry of the table that a share
-# $q$ of the rows uses has a curvature of about $q\,p(1-p)$. Section 2 says that its error shrinks by the factor $1 -
-# \eta_k\,q\,p(1-p)$ in each update, so after the pass it has the share $\exp(-q\,p(1-p)\sum_k\eta_k)$ of its error
-# left. Entries with $q$ below $1/(p(1-p)\sum_k\eta_k)$ have hardly moved. The log was generated from known parameters,
-# so you can test this: put the true values into these rare entries, or into all others.
+# $q$ of the rows uses has a curvature of about $q\,p(1-p)$. By section 2, each
+# update multiplies its error by about $1-\eta_k\,q\,p(1-p)$. After the pass, the share $\exp(-q\,p(1-p)\sum_k\eta_k)$
+# of its error is left. This is more than a third (1/e) for entries with $q$ below $1/(p(1-p)\sum_k\eta_k)$. The log was
+# generated from known parameters, so you can test whether these rare entries are responsible: put the true values into
+# them, or into all others.
 
 # %% tags=["demo"]
 hits = np.zeros(log.buckets)
@@ -1478,7 +1479,7 @@ def loss_of(theta):
 
 truth = np.concatenate([[log.bias], log.weights, log.table])
 is_rare = np.append(np.zeros(9, bool), rare)
-print(f"sum of the rates {rate_sum:,.0f}, so entries that fewer than {border:.3%} of the rows use have hardly moved")
+print(f"sum of the rates {rate_sum:,.0f}, so entries that fewer than {border:.3%} of the rows use are rare")
 print(f"these are {rare.mean():.1%} of the table, and {hits[rare].sum() / hits.sum():.1%} of all uses")
 print(f"loss on new rows, above that of the truth: {loss_of(stream_theta) - loss_of(truth):.4f}")
 for what, theta in (
