@@ -39,6 +39,10 @@ def trace(name, names, first, second, refused, fresh):
         parts = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
         return [array for part in parts for array in arrays(part)]
 
+    def held(value):
+        parts = value if isinstance(value, (list, tuple)) else [value]
+        return parts if all(isinstance(part, np.ndarray) for part in parts) else []
+
     def copied(value):
         if isinstance(value, (list, tuple)):
             return type(value)(copied(part) for part in value)
@@ -94,11 +98,13 @@ def trace(name, names, first, second, refused, fresh):
         return "a later call changes what an earlier one returned"
     if not same(before, ask(first), rough=True):
         return "the same call returns something else after another call"
-    pairs = [(mine, theirs) for mine, theirs in zip(first, second) if isinstance(mine, np.ndarray)]
-    if all(mine.shape == theirs.shape and mine.flags.writeable for mine, theirs in pairs):
+    both = [(held(mine), held(theirs)) for mine, theirs in zip(first, second)]
+    pairs = [pair for mine, theirs in both for pair in zip(mine, theirs)]
+    fits = all(len(mine) == len(theirs) for mine, theirs in both)
+    if fits and all(mine.shape == theirs.shape and mine.flags.writeable for mine, theirs in pairs):
         for mine, theirs in pairs:
             mine[...] = theirs
-        changed = [mine if isinstance(mine, np.ndarray) else theirs for mine, theirs in zip(first, second)]
+        changed = [mine if held(mine) else theirs for mine, theirs in zip(first, second)]
         if not same(copied(other), ask(changed), rough=True):
             return "the call does not see that an array has changed since the last one"
     for arguments in refused:
