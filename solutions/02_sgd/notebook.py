@@ -1407,10 +1407,10 @@ del stored  # a file that is still mapped cannot be deleted everywhere
 
 # %% tags=["demo"]
 sample = log.read(0, min(200_000, log_rows))
-vector, growth = np.ones(1 + sample.X.shape[1]), 1.0
+X_sample, vector = sample.X, np.ones(9 + log.buckets)  # X_sample is a sparse matrix (rows, 8 + buckets)
 for _ in range(30):
-    z = vector[0] + sample.X @ vector[1:]
-    vector = np.append(z.sum(), sample.X.T @ z) / (4 * len(z))
+    z = vector[0] + X_sample @ vector[1:]
+    vector = np.append(z.sum(), X_sample.T @ z) / (4 * len(z))
     growth = float(np.linalg.norm(vector))
     vector /= growth
 stream_peak = 2 / growth
@@ -2120,8 +2120,8 @@ plt.show()
 def clip_by_norm(gradients: list[np.ndarray], limit: float) -> tuple[list[np.ndarray], float]:
     """Make a gradient that consists of several arrays no longer than `limit`.
 
-    gradients: a list of one or more float64 arrays of any shapes with at least one axis, also empty
-      ones. Each entry is 0, or between 1e-150 and 1e150 in absolute value, or not finite. The list
+    gradients: a list of one or more float64 arrays, each of any shape with at least one axis, or
+      empty. Each entry is 0, or between 1e-150 and 1e150 in absolute value, or not finite. The list
       and its arrays are not modified.
     limit: a Python float > 0.
 
