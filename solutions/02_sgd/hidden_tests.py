@@ -60,7 +60,7 @@ def order_of(batches):
     return tuple(np.concatenate(checked(batches)).tolist())
 
 
-@pytest.mark.exercise("minibatches", weight=3, core=True, hint=3)
+@pytest.mark.exercise("minibatches", weight=4, core=True, hint=3)
 @pytest.mark.parametrize("size", [*SIZES.values(), (257, 32), (2000, 600), (3, 2**40), (0, 4), (0, 1)], ids=str)
 def test_batches_hold_every_row_once(submission, rng, size):
     """Each row number is in exactly one batch, all batches but the last have batch_size rows, and no batch is empty."""
@@ -92,7 +92,7 @@ def test_batches_differ_by_seed_and_by_epoch(submission):
     assert tuple(range(60)) not in orders
 
 
-@pytest.mark.exercise("minibatches", weight=2, hint=1)
+@pytest.mark.exercise("minibatches", weight=3, hint=1)
 def test_batches_are_shuffled_rows(submission, rng):
     """Every order of the rows is equally likely: rows are shuffled, not batches of neighbours."""
     base, counts = int(rng.integers(1000)), dict.fromkeys(itertools.permutations(range(4)), 0)
@@ -142,7 +142,7 @@ def leaves_the_global_states(seed):
     return bool(kept and np.array_equal(np.concatenate(student.minibatches(40, 6, seed, 1)), one))  # noqa: F821
 
 
-@pytest.mark.exercise("minibatches", forgeable=True, hint=2)
+@pytest.mark.exercise("minibatches", weight=2, forgeable=True, hint=2)
 def test_batches_leave_the_global_state(submission, rng):
     """The global random states of NumPy, torch and Python are neither changed nor used."""
     assert submission.run(leaves_the_global_states, int(rng.integers(1000)))
@@ -668,8 +668,13 @@ def test_stream_finds_its_fields_by_name(submission, rng, data_dir):
 
 
 @student_side
-def bytes_read(name, path, rate, batch_size, buckets):
-    """How many bytes a pass reads from files that it does not map, where the system counts them (runs over there)."""
+def costs(name, path, rate, batch_size, buckets):
+    """What a pass holds at its peak and what it reads, in bytes (runs over there).
+
+    Counted as read: what the system says was read (nothing, where it does not say), and a file that is mapped, once.
+    """
+    import mmap
+    import tracemalloc
 
     def count():
         try:
@@ -678,23 +683,34 @@ def bytes_read(name, path, rate, batch_size, buckets):
         except OSError:
             return 0
 
-    before = count()
-    getattr(student, name)(path, rate, batch_size, buckets)  # noqa: F821
-    return count() - before
+    def mapping(fileno, length, *rest, **options):
+        mapped.append(length)
+        return real(fileno, length, *rest, **options)
+
+    mapped, real, before = [0], mmap.mmap, count()
+    mmap.mmap = mapping
+    tracemalloc.start()
+    try:
+        getattr(student, name)(path, rate, batch_size, buckets)  # noqa: F821
+        return tracemalloc.get_traced_memory()[1], count() - before + max(mapped)
+    finally:
+        tracemalloc.stop()
+        mmap.mmap = real
 
 
 def leaves_the_file_alone(submission, rng, data_dir, name, rate):
     """The file is read once, stays as it is, and nothing of a pass is left for the next."""
-    path = saved(data_dir, clicked(rng, 5000, 8))
-    before = (data_dir / "log.npy").read_bytes()
-    assert submission.run(bytes_read, name, path, rate, 500, 8) < 1.5 * len(before)
+    path = saved(data_dir, clicked(rng, 50_000, 8))
+    before = (data_dir / "log.npy").read_bytes()  # 3 MB; a batch has 30 kB
+    held, read = submission.run(costs, name, path, rate, 500, 8)
+    assert held < len(before) / 3 and read < 1.5 * len(before)
     assert Contract(name, path=path, lr=rate, batch_size=500, buckets=8).leaves_no_trace(submission, rng)
     assert (data_dir / "log.npy").read_bytes() == before
 
 
 @pytest.mark.exercise("sgd_from_stream", forgeable=True, hint=1)
 def test_stream_leaves_no_trace(submission, rng, data_dir):
-    """The file is read once and stays as it is, and each pass starts anew and returns new arrays."""
+    """The file is read once, in parts, and stays as it is; each pass starts anew and returns new arrays."""
     leaves_the_file_alone(submission, rng, data_dir, "sgd_from_stream", falling)
 
 
@@ -814,7 +830,7 @@ def test_adagrad_takes_large_logits(submission, rng, data_dir):
 
 @pytest.mark.exercise("adagrad_from_stream", forgeable=True, hint=1)
 def test_adagrad_leaves_no_trace(submission, rng, data_dir):
-    """The file is read once and stays as it is, and each pass starts anew and returns new arrays."""
+    """The file is read once, in parts, and stays as it is; each pass starts anew and returns new arrays."""
     leaves_the_file_alone(submission, rng, data_dir, "adagrad_from_stream", 0.1)
 
 

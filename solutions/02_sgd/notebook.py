@@ -27,7 +27,7 @@
 # - train on ten million rows from a disk with the memory of one batch, and count evaluations, seconds and bytes.
 #
 # **You need** NumPy arrays, gradients (module 01 is enough), mean and variance. **Time**: about four and a half hours,
-# two and a half of them in nine exercises. Two more exercises at the end are optional. **Skills**: reasoning about
+# 140 minutes of them in nine exercises. Two more exercises at the end are optional. **Skills**: reasoning about
 # noise, reading definitions of optimisers closely, streaming, counting what a computation reads.
 #
 # Each exercise's heading says how important it is (essential, important or optional), its level (1 to 4, which is also
