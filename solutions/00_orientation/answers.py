@@ -4,12 +4,59 @@ The text of a wrong answer ends the sentence "It behaves like one that ...".
 """
 
 import math
-import statistics
 
 import numpy as np
 import torch
 
 from autograder.answers import right, wrong
+
+# --------------------------------------------------------------------------------------------------------- centre
+
+wrong(
+    "centre",
+    "subtracts the mean of all numbers, not of each column",
+    fails=["test_each_column_loses_its_own_mean"],
+    edit={"axis=0": ""},
+)
+wrong(
+    "centre",
+    "subtracts the mean of each row",
+    fails=["test_each_column_loses_its_own_mean"],
+    edit={"axis=0": "axis=1, keepdims=True"},
+)
+wrong(
+    "centre",
+    "subtracts X from the means",
+    fails=["test_each_column_loses_its_own_mean"],
+    edit={"X - means": "means - X"},
+)
+wrong(
+    "centre",
+    "returns the means, and does not subtract them",
+    fails=["test_each_column_loses_its_own_mean"],
+    edit={"X - means": "means"},
+)
+wrong(
+    "centre",
+    "subtracts the means in X itself, so that the caller's data change",
+    fails=["test_centring_leaves_x"],
+    edit={"centred = X - means": "X -= means\n    centred = X"},
+)
+
+
+@right("centre", "one column after another")
+def centred_by_columns(X):
+    Z = np.array(X)
+    for j in range(Z.shape[1]):
+        Z[:, j] = X[:, j] - math.fsum(X[:, j]) / len(X)
+    return Z
+
+
+@right("centre", "torch, with a product for the means")
+def centred_by_torch(X):
+    T = torch.tensor(np.array(X))
+    return (T - torch.full((1, len(T)), 1 / len(T), dtype=T.dtype) @ T).numpy()
+
 
 # ---------------------------------------------------------------------------------------------------- standardize
 
@@ -195,9 +242,13 @@ def shifted_by_the_first_row(X):
     return np.maximum(np.einsum("ij,ij->j", Y, Y) / len(Y) - (Y.sum(axis=0) / len(Y)) ** 2, 0)
 
 
-@right("column_variances", "exact fractions, a column at a time")
-def with_statistics(X):
-    return np.array([statistics.pvariance([float(x) for x in column]) for column in X.T])
+@right("column_variances", "sums without rounding, a column at a time")
+def with_fsum(X):
+    variances = []
+    for column in X.T.astype(float).tolist():
+        mean = math.fsum(column) / len(column)
+        variances.append(math.fsum((x - mean) ** 2 for x in column) / len(column))
+    return np.array(variances)
 
 
 @right("column_variances", "the squared length of each column of deviations, in torch")

@@ -64,6 +64,26 @@ def units(rng):
     return X, [1e80 * X, 1e-80 * X]
 
 
+# --------------------------------------------------------------------------------------------------------- centre
+
+
+@pytest.mark.exercise("centre", weight=4, core=True, hint=2)
+@pytest.mark.parametrize("shape", [*SHAPES.values(), (1, 4)], ids=[*SHAPES, "one row"])
+def test_each_column_loses_its_own_mean(submission, rng, shape):
+    """Each column of the result is the column of X minus its own mean, whatever the shape of X."""
+    X = rng.uniform(-1, 3, shape) * rng.uniform(0.1, 10, shape[1])
+    Z = np.array([[float(Fraction(x) - exact(column)[0]) for x in column.tolist()] for column in X.T]).T
+    allowed = 4 * (len(X) + 1) * EPS * np.abs(X).max(axis=0)  # D, as above
+    assert close(submission.centre(X), Z, atol=np.broadcast_to(allowed, X.shape))
+
+
+@pytest.mark.exercise("centre", hint=2, forgeable=True)
+def test_centring_leaves_x(submission, rng):
+    """X is the same after the call, and what is returned is a new array."""
+    for X in (rng.standard_normal((9, 3)), np.zeros((2, 2))):
+        assert submission.run(unchanged, "centre", [X]) and submission.run(fresh, "centre", [X])
+
+
 # ---------------------------------------------------------------------------------------------------- standardize
 
 
