@@ -48,9 +48,9 @@ def what_happened(error: BaseException, rebuilt: Rebuilt, comparison: Comparison
     if isinstance(error, MissingName):
         return f"`{safe(error.name, 100)}` is not defined: was its cell deleted, or the name changed?"
     if isinstance(error, NothingRaised):
-        return "It raised nothing."
-    if isinstance(error, AssertionError) and comparison is not None and comparison.kind:
-        return f"What was returned has {comparison.kind}."
+        return _sentence("it raised nothing" + str(error).partition(":")[2])
+    if isinstance(error, AssertionError) and comparison is not None:
+        return comparison.sentence
     return ""
 
 

@@ -156,7 +156,9 @@ def _versions() -> bytes:
 @lru_cache(maxsize=4)
 def _own_sources(root: Path) -> bytes:
     """The code that runs and judges answers; another version of it may say something else of the same notebook."""
-    folders = [root / "autograder" / part for part in ("grading", "submission", "sandbox")] + [root / "lsml_utils"]
+    folders = [root / "autograder" / part for part in ("grading", "judging", "submission", "sandbox")] + [
+        root / "lsml_utils"
+    ]
     files = sorted(file for folder in folders for file in folder.rglob("*.py"))
-    files += [root / "autograder" / "judging.py", root / "autograder" / "curriculum.py"]
+    files.append(root / "autograder" / "curriculum.py")
     return b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files if file.is_file())

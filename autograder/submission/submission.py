@@ -1,8 +1,9 @@
 """A submission as a hidden test sees it: its cells, executed in a fresh process, and its functions to call."""
 
+import contextlib
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,28 @@ from autograder.submission.remote import Remote
 
 TRACE_CALLS = 200
 TRACE_BYTES = 16 << 20
+
+# Run before the cells, in a process that stands for one started anew: there texts hash otherwise (PEP 456).
+ELSEWHERE = """
+def _elsewhere():
+    import builtins, random, sys
+    import numpy
+    plain = builtins.hash
+
+    def hash(value, /):
+        if type(value) is tuple:
+            return plain(tuple(map(hash, value)))
+        return plain(value) if isinstance(value, (int, float, complex)) else plain((plain(value), 0.5))
+
+    builtins.hash = hash
+    random.seed(plain("elsewhere"))
+    numpy.random.seed(7)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(7)
+
+_elsewhere()
+del _elsewhere
+"""
 
 
 @dataclass(frozen=True)
@@ -181,6 +204,7 @@ class Submission(Answers):
         self.skip: frozenset[str] = frozenset()  # labels of cells that no later child needs to try
         self.purse: Purse | None = None  # out of which its cells were paid
         self.core: int | None = None  # the one that it was asked to run on
+        self._cells: tuple[SourceCell, ...] = ()
 
     def limit(self, limits: Limits) -> None:
         """Keep to other limits on time from now on."""
@@ -219,6 +243,7 @@ class Submission(Answers):
         """
         submission = cls(sandbox, limits or sandbox.limits)
         try:
+            submission._cells = tuple(cells)
             own = Purse(submission._left)
             submission.purse = own if purse is None else purse
             submission._load(cells, frozenset(skip), submission.purse)
@@ -227,6 +252,21 @@ class Submission(Answers):
             submission.close()
             raise
         return submission
+
+    @contextlib.contextmanager
+    def elsewhere(self) -> Iterator["Submission"]:
+        """The same cells, run in another process where `hash` and the global random generators say something else.
+
+        (A fork cannot change the order of a set of texts.) Its time is this one's. Raises a SubmissionError.
+        """
+        cells = [SourceCell("elsewhere", ELSEWHERE, "added"), *self._cells]
+        limits = replace(self._limits, notebook_seconds=self._left)
+        with type(self).load(self._sandbox, cells, limits, self.skip) as other:
+            try:
+                yield other
+            finally:
+                self._left = min(self._left, other._left)
+                self.calls += other.calls
 
     def _load(self, cells, skip, purse):
         deadly: dict[str, CellError] = {}

@@ -1,0 +1,62 @@
+"""What a hidden test imports: arguments of every form, how close an answer is, what runs on the student's side.
+
+from autograder.judging import Contract, close, floats, student_side
+"""
+
+from autograder.judging.arguments import (
+    Argument,
+    constant,
+    floats,
+    frozen,
+    integers,
+    labels,
+    numbers,
+    one_of,
+    stepped,
+)
+from autograder.judging.asking import SEEDS, Asked
+from autograder.judging.closeness import (
+    EPS,
+    Comparison,
+    close,
+    failures,
+    is_array,
+    relative_error,
+    sum_rounding,
+)
+from autograder.judging.contract import Case, Contract
+from autograder.judging.kinds import kinds
+from autograder.judging.over_there import fresh, on_large, student_side, unchanged
+from autograder.judging.raising import NothingRaised, raises_student
+from autograder.submission import StudentError
+
+__all__ = [
+    "EPS",
+    "SEEDS",
+    "Argument",
+    "Asked",
+    "Case",
+    "Comparison",
+    "Contract",
+    "NothingRaised",
+    "StudentError",
+    "close",
+    "constant",
+    "failures",
+    "floats",
+    "fresh",
+    "frozen",
+    "integers",
+    "is_array",
+    "kinds",
+    "labels",
+    "numbers",
+    "on_large",
+    "one_of",
+    "raises_student",
+    "relative_error",
+    "stepped",
+    "student_side",
+    "sum_rounding",
+    "unchanged",
+]

@@ -1,0 +1,123 @@
+"""What runs in the student's process: helpers of hidden tests, sent there as source.
+
+`student`, `np` and `torch` are names that they find over there, so ruff is told not to look for them here.
+"""
+
+from collections.abc import Callable
+
+
+def student_side(function: Callable) -> Callable:
+    """Mark a helper that runs in the student's process. Its source is sent there, so it may hold nothing secret.
+
+    Over there it sees `student` (what the student defined), `np`, `torch` and the builtins, and nothing else of the
+    file that it stands in. What it reports can be forged: see `forgeable`.
+    """
+    function.__lsml_student_side__ = True
+    return function
+
+
+@student_side
+def on_large(name, seed, shapes, rest=()):
+    """Call a function on standard normal arrays that are drawn over there, one for each shape; `rest` comes after them.
+
+    `numpy.random.default_rng(seed)` draws the same here, one array after the other.
+    """
+    rng = np.random.default_rng(seed)
+    return getattr(student, name)(*[rng.standard_normal(shape) for shape in shapes], *rest)
+
+
+@student_side
+def trace(name, names, first, second, refused, fresh):
+    """What calls leave behind, in words, "" where nothing: see `Contract.leaves_no_trace`."""
+    call, given = getattr(student, name), []
+
+    def arrays(value):
+        if isinstance(value, np.ndarray):
+            return [value]
+        if hasattr(value, "detach"):
+            return [value.detach().numpy()]
+        parts = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+        return [array for part in parts for array in arrays(part)]
+
+    def copied(value):
+        if isinstance(value, (list, tuple)):
+            return type(value)(copied(part) for part in value)
+        if isinstance(value, dict):
+            return {key: copied(part) for key, part in value.items()}
+        if isinstance(value, np.ndarray):
+            return value.copy()
+        return value.clone() if hasattr(value, "clone") else value
+
+    def same(a, b, rough=False):
+        if isinstance(a, (list, tuple)):
+            return type(a) is type(b) and len(a) == len(b) and all(map(lambda x, y: same(x, y, rough), a, b))
+        if isinstance(a, dict):
+            return isinstance(b, dict) and list(a) == list(b) and all(same(a[key], b[key], rough) for key in a)
+        if not arrays(a):
+            number = rough and isinstance(a, (float, complex))
+            return bool(np.allclose(a, b, 1e-9, 0, equal_nan=True)) if number else a is b or bool(a == b)
+        (a,), (b,) = arrays(a), arrays(b) or [None]
+        if b is None or a.dtype != b.dtype or a.shape != b.shape:
+            return False
+        if rough and a.dtype.kind in "fc" and a.size:
+            return bool(np.allclose(a, b, 1e-6, 1e-9 * float(np.max(np.abs(a))), equal_nan=True))
+        return a.tobytes() == b.tobytes()
+
+    def shared(some, others):
+        return any(np.shares_memory(a, b) for a in arrays(some) for b in arrays(others) if a.size and b.size)
+
+    def watched(function):
+        def watching(*args, **kwargs):
+            answer = function(*args, **kwargs)
+            given.append((answer, copied(answer)))
+            return answer
+
+        return watching
+
+    def ask(arguments):
+        given.clear()
+        result = call(*[watched(a) if callable(a) else a for a in arguments])
+        return list(result) if hasattr(result, "__next__") else result
+
+    kept = copied(first)
+    result = ask(first)
+    for key, before, after in zip(names, kept, first):
+        if not callable(before) and not same(before, after):
+            return f"the call changes its argument `{key}`"
+    if not all(same(before, after) for after, before in given):
+        return "the call changes what a function that it was given returned"
+    if fresh and shared(result, [first, [answer for answer, _ in given]]):
+        return "what is returned shares memory with an argument"
+    before = copied(result)
+    other = ask(second)
+    if shared(result, other) or not same(before, result):
+        return "a later call changes what an earlier one returned"
+    if not same(before, ask(first), rough=True):
+        return "the same call returns something else after another call"
+    for arguments in refused:
+        kept = copied(arguments)
+        try:
+            ask(arguments)
+        except Exception:
+            pass
+        for key, before, after in zip(names, kept, arguments):
+            if not callable(before) and not same(before, after):
+                return f"a call that raises changes its argument `{key}`"
+    return ""
+
+
+@student_side
+def unchanged(name, arguments):
+    """Whether a call leaves its arguments as they are, dtypes included (runs over there)."""
+    before = [np.array(argument, copy=True) for argument in arguments]
+    getattr(student, name)(*arguments)
+    pairs = zip(before, arguments, strict=True)
+    return all(a.dtype == np.asarray(b).dtype and bool(np.array_equal(a, b)) for a, b in pairs)
+
+
+@student_side
+def fresh(name, arguments):
+    """Whether no array that a call returns shares memory with an argument (runs over there)."""
+    answer = getattr(student, name)(*arguments)
+    parts = answer if isinstance(answer, (list, tuple)) else [answer]
+    return not any(np.shares_memory(a, b) for a in parts for b in arguments if np.ndim(a) and np.ndim(b))

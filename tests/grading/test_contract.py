@@ -1,0 +1,204 @@
+"""Contracts of hidden tests: which arguments they try, and that every way to break them is seen."""
+
+import numpy as np
+import pytest
+
+from autograder.judging import (
+    SEEDS,
+    Contract,
+    NothingRaised,
+    close,
+    floats,
+    integers,
+    labels,
+    numbers,
+    on_large,
+    one_of,
+    student_side,
+)
+from autograder.sandbox import open_sandbox
+from autograder.submission import LocalSubmission, SourceCell, Submission
+
+MEAN = Contract("f", X=numbers(6, 4, scales=(1e100,)), w=floats(4), y=labels(6, classes=3), power=one_of(1, 2))
+GOOD = """
+import numpy as np
+
+def f(X, w, y, power):
+    if len(y) != len(X):
+        raise ValueError("rows")
+    return (X.astype(float) @ w) ** power + y
+"""
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(3)
+
+
+def of(source):
+    return LocalSubmission([SourceCell("f", source)])
+
+
+def plainly(X, w, y, power):
+    return (X @ w) ** power + y
+
+
+def test_cases_hold_every_form_of_every_argument(rng):
+    cases = {case.form: case for case in MEAN.cases(rng)}
+    assert {
+        "plain",
+        "in steps",
+        "backwards",
+        "in Fortran order",
+        "read-only",
+        "float32",
+        "times 1e+100",
+    } <= cases.keys()
+    assert {"X: float32", "w: float32", "int8", "X: int8", "y: int8", "uint8", "2"} <= cases.keys()
+    stepped = cases["in steps"].args[0]
+    assert not stepped.flags.c_contiguous and not stepped.flags.f_contiguous and stepped.strides[1] < 0
+    assert all(not part.flags.writeable for part in cases["read-only"].args[:3])
+    assert cases["backwards"].args[1].strides[0] < 0
+    assert cases["float32"].dtype == np.float32 and cases["X: float32"].dtype == np.float64
+    assert cases["X: float32"].eps == np.finfo(np.float32).eps and cases["int8"].eps == np.finfo(np.float64).eps
+    assert all(case.exact[0].dtype == np.float64 and case.exact[2].dtype == np.int64 for case in cases.values())
+    assert cases["2"].args[3] == 2 and cases["plain"].args[3] == 1
+    assert int(np.abs(cases["times 1e+100"].args[0]).max()) > 10**99
+
+
+def test_numbers_without_a_shape(rng):
+    forms = {type(case.args[0]) for case in Contract("f", z=numbers()).cases(rng)}
+    assert {float, int, np.float32, np.ndarray} <= forms
+    assert {type(case.args[0]) for case in Contract("f", z=integers(3, lists=True)).cases(rng)} == {np.ndarray, list}
+
+
+def test_a_right_answer_agrees_in_every_case(rng):
+    with of(GOOD) as submission:
+        for case in MEAN.cases(rng):
+            expected = plainly(*case.exact)
+            assert close(submission.f(*case), expected, rtol=1e-3 if case.eps > 1e-10 else 1e-9, atol=1e-4)
+        MEAN.refuses(submission, rng, ValueError, y=[lambda y: y[:-1]])
+        assert MEAN.leaves_no_trace(submission, rng, then=[{}, {"power": 2}], y=[lambda y: y[:-1]])
+
+
+def test_what_is_not_refused_is_said(rng):
+    with of(GOOD.replace("len(y) != len(X)", "False")) as submission, pytest.raises(NothingRaised, match="for `y`"):
+        MEAN.refuses(submission, rng, ValueError, y=[lambda y: y[:1]])
+
+
+TRACES = {
+    "changes its argument `w`": ("    return", "    w *= 1.5\n    return"),
+    "a call that raises changes its argument `X`": ("    if len", "    X[0] = X[0] + (len(y) != len(X))\n    if len"),
+    "shares memory with an argument": ("    return (X", "    return w\n    return (X"),
+    "a later call changes": (
+        "def f(X, w, y, power):",
+        "buffer = np.zeros(6)\n\ndef f(X, w, y, power):\n    if len(y) == len(X):\n"
+        "        buffer[:] = X @ w\n        return buffer",
+    ),
+    "returns something else after another call": (
+        "def f(X, w, y, power):",
+        "seen = []\n\ndef f(X, w, y, power):\n    seen.append(1)\n    y = y + len(seen)",
+    ),
+}
+
+
+@pytest.mark.parametrize("sentence", TRACES)
+def test_every_trace_is_found(rng, sentence):
+    source = GOOD.replace(*TRACES[sentence], 1)
+    assert source != GOOD
+    with of(source) as submission:
+        found = MEAN.leaves_no_trace(submission, rng, y=[lambda y: y[:-1]])
+    assert not found and sentence in found.why and found.sentence.endswith(".")
+
+
+def test_an_early_return_is_looked_at_where_it_is_asked_for(rng):
+    source = GOOD.replace("    return", "    if power == 2:\n        return X\n    return")
+    with of(source) as submission:
+        assert MEAN.leaves_no_trace(submission, rng)
+        assert not MEAN.leaves_no_trace(submission, rng, then=[{"power": 2}])
+
+
+def test_what_a_callback_returned_is_looked_at(rng):
+    @student_side
+    def grad(theta):
+        return 2 * theta
+
+    walk = Contract("walk", grad=grad, theta=floats(3))
+    right = "def walk(grad, theta):\n    return theta - 0.1 * grad(theta)\n"
+    with of(right) as submission:
+        assert walk.leaves_no_trace(submission, rng)
+    wrong = "def walk(grad, theta):\n    step = grad(theta)\n    step *= 0.1\n    return theta - step\n"
+    with of(wrong) as submission:
+        assert "a function that it was given" in walk.leaves_no_trace(submission, rng).why
+    same = "def walk(grad, theta):\n    return grad(theta)\n"
+    with of(same) as submission:
+        assert "shares memory" in walk.leaves_no_trace(submission, rng).why
+
+
+def test_large_arguments_are_drawn_over_there():
+    with of("def f(X, w, k):\n    return X @ w + k\n") as submission:
+        got = submission.run(on_large, "f", 5, [(1000, 3), (3,)], [2.0])
+    rng = np.random.default_rng(5)
+    X, w = rng.standard_normal((1000, 3)), rng.standard_normal(3)
+    assert close(got, X @ w + 2, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("got", "expected", "sentence"),
+    [
+        (
+            [1.0, 2.0],
+            np.array([1.0, 2.0]),
+            "What was returned has the wrong type (a list came, where an array is due).",
+        ),
+        (np.float32(1), 1.0, "What was returned has the wrong type (a float32 came, where a Python float is due)."),
+        (
+            np.ones(()),
+            1.0,
+            "What was returned has the wrong type (an array of shape () came, where a Python float is due).",
+        ),
+        (np.int64(1), 1, "What was returned has the wrong type (an int64 came, where a Python int is due)."),
+        (np.ones(2, np.float32), np.ones(2), "What was returned has the wrong dtype."),
+        ((np.ones(2), [1.0]), (np.ones(2), np.ones(1)), "an array is due)."),
+    ],
+)
+def test_types(got, expected, sentence):
+    assert close(got, expected)
+    assert close(got, expected, typed=True).sentence.endswith(sentence)
+
+
+def test_types_that_are_right():
+    assert close(np.float64(1), 1.0, typed=True)
+    assert close([np.ones(2), 3], (np.ones(2), 3), typed=True)
+    assert close({"a": True}, {"a": True}, typed=True)
+
+
+SALTED = "import numpy as np\n\ndef draw(seed):\n    return np.random.default_rng({}).permutation(20)\n"
+
+
+@pytest.mark.parametrize(
+    ("seed", "same"),
+    [("seed", True), ("hash((seed, 1)) % 2**32", True), ("hash(('a', seed)) % 2**32", False), ("None", False)],
+)
+def test_another_process_has_another_hash(seed, same):
+    cells = [SourceCell("draw", SALTED.format(seed))]
+    with open_sandbox("none") as sandbox, Submission.load(sandbox, cells) as submission:
+        here = submission.draw(3)
+        with submission.elsewhere() as other:
+            assert np.array_equal(other.draw(3), here) == same
+        assert [call.name for call in submission.calls] == ["draw", "draw"]
+
+
+def test_seeds_that_simple_combinations_confuse():
+    pairs = [(seed, epoch) for seed in SEEDS for epoch in SEEDS]
+    combinations = {
+        "sum": lambda s, e: s + e,
+        "1000 s + e": lambda s, e: 1000 * s + e,
+        "xor": lambda s, e: s ^ e,
+        "product": lambda s, e: s * (e + 1),
+        "digits": lambda s, e: f"{s}{e}",
+        "31 bits": lambda s, e: (s % 2**31, e),
+        "32 bits": lambda s, e: (s, e % 2**32),
+    }
+    for name, combine in combinations.items():
+        assert len({combine(*pair) for pair in pairs}) < len(pairs), name
