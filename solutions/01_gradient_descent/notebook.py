@@ -132,7 +132,7 @@ def mse_loss(X: np.ndarray, y: np.ndarray, theta: np.ndarray) -> float:
 
     X: (m, d) float64, float32 or integers of any dtype; d >= 1. It may be a view or read-only.
     y: (m,) float64, float32 or integers of any dtype.
-    theta: (d,) float64; it may be float32 where X and y are float32, too.
+    theta: (d,) float64; it may be float32 where X and y hold floats, too.
     Every number is 0 or from 1e-100 to 1e100 in size, and no residual is larger (from 1e-15 to 1e15
     where all three are float32: then float32 is precise enough for the sums, too).
 
@@ -242,7 +242,7 @@ def mse_gradient(X: np.ndarray, y: np.ndarray, theta: np.ndarray) -> np.ndarray:
     X: (m, d) float64, float32 or integers of any dtype, m >= 1 and d >= 1. It may be a view, not
       contiguous, or read-only.
     y: (m,) float64, float32 or integers of any dtype.
-    theta: (d,) float64; it may be float32 where X and y are float32, too.
+    theta: (d,) float64; it may be float32 where X and y hold floats, too.
     Every number is 0 or from 1e-100 to 1e100 in size, and no residual is larger (from 1e-15 to 1e15
     where all three are float32).
 
@@ -577,15 +577,15 @@ def largest_stable_lr(X: np.ndarray, steps: int = 100, seed: int = 0) -> float:
       fourth powers that you meet neither overflow nor vanish.
     steps: the number of rounds of power iteration, >= 1. A round is two products, one of X and one
       of its transpose, with a vector.
-    seed: >= 0. The start is random, with normal entries, from a generator that is seeded with it
-      (such as np.random.default_rng(seed)): the same seed gives the same answer, another seed
-      another start.
+    seed: from 0 to 2**32 - 1. The start is random, with normal entries, from a generator that is
+      seeded with it (such as np.random.default_rng(seed)): the same seed gives the same answer,
+      another seed another start.
 
     Returns a float, 2 over the estimate of lambda_max after those rounds. The estimate is the norm
     of X^T X v / m or the Rayleigh quotient of v, for the unit vector v with which the last round
     began or the one with which it ended (one more round of products is fine): all of them come from
     below, and the tests take any. Returns infinity if X is all zeros: every rate is then stable.
-    Takes O(m d) time a round and O(m + d) memory besides X and, if X is not float64, a float copy
+    Takes O(m d) time a round and O(m + d) memory besides X and, if X is not float64, one float copy
     of it: neither X^T X nor X X^T may be formed, since m or d may be so large that they do not fit.
     Do not use .eigh, .eigvalsh, .eigvals or .svd of any library, nor scipy. Leaves X as it is.
     """
@@ -607,7 +607,8 @@ def largest_stable_lr(X: np.ndarray, steps: int = 100, seed: int = 0) -> float:
 # <details><summary>Hint 1: one round</summary>
 #
 # One round takes a unit vector `v` of shape `(d,)` to `X.T @ (X @ v) / m`, and then divides by the length of the
-# result. Nothing of shape `(d, d)` appears.
+# result. Nothing of shape `(d, d)` appears. (If you convert X, take `np.asarray(X, dtype=float)`: it makes no copy of
+# an X that is float64 already, and `X.astype(float)` always makes one.)
 #
 # </details>
 # <details><summary>Hint 2: the estimate comes for free</summary>
@@ -726,9 +727,9 @@ def backtracking_line_search(
 
     loss: called as loss(theta) with an array (d,); returns a float, which may be nan, inf or -inf
       at a trial point. The condition does not hold for nan and inf; it holds for -inf.
-    theta: (d,) float64, the current point, d >= 1; loss(theta) is finite.
-    gradient: (d,) float64, finite, the direction whose negative is tried. If it is zero, the
-      condition holds with equality, and the first step is accepted.
+    theta: (d,) float64 or float32, the current point, d >= 1; loss(theta) is finite.
+    gradient: (d,) float64 or float32, finite; the search goes along its negative. If it is zero,
+      the condition holds with equality, and the first step is accepted.
     lr: the first step to try, > 0.
     shrink, c: both between 0 and 1.
     max_trials: the largest number of steps to try, >= 1.
@@ -1181,7 +1182,7 @@ def chunked_gradient(
       float32 or integers of any dtype, with the limits on size of mse_gradient. All rows together
       are the data, m = sum of the m_c. The chunks may differ in size, and some may be empty. The
       iterable may be a generator: go through it once, and keep at most one chunk in memory.
-    theta: (d,) float64; it may be float32 where all chunks are float32, too.
+    theta: (d,) float64; it may be float32 where all chunks hold floats, too.
 
     Returns (loss, gradient), a float and a new array (d,), float64; where all that came is float32
     it may be float32. They equal mse_loss and mse_gradient of the whole data up to rounding, so
