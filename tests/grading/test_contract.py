@@ -95,6 +95,12 @@ TRACES = {
         "buffer = np.zeros(6)\n\ndef f(X, w, y, power):\n    if len(y) == len(X):\n"
         "        buffer[:] = X @ w\n        return buffer",
     ),
+    "arrays that have changed since": (
+        "def f(X, w, y, power):",
+        "kept = []\n\ndef f(X, w, y, power):\n    for before, result in kept:\n        if before is X:\n"
+        "            return result.copy()\n    kept.append((X, g(X, w, y, power)))\n    return kept[-1][1].copy()\n\n"
+        "def g(X, w, y, power):",
+    ),
     "returns something else after another call": (
         "def f(X, w, y, power):",
         "seen = []\n\ndef f(X, w, y, power):\n    seen.append(1)\n    y = y + len(seen)",
