@@ -14,9 +14,28 @@ import numpy as np
 import pytest
 from sklearn.preprocessing import StandardScaler
 
-from autograder.judging import EPS, close, fresh, is_array, kinds, student_side, unchanged
+from autograder.judging import (
+    EPS,
+    Argument,
+    Contract,
+    close,
+    floats,
+    frozen,
+    is_array,
+    numbers,
+    on_large,
+    stepped,
+    student_side,
+)
 
-SHAPES = {"tall": (150, 3), "wide": (3, 60), "two rows": (2, 5), "one column": (40, 1)}
+SHAPES = {"tall": (1500, 3), "wide": (3, 60), "two rows": (2, 5), "one column": (40, 1)}
+TABLE = numbers(
+    20,
+    4,
+    draw=lambda rng: 1000 + rng.standard_normal((20, 4)),  # its mean in float32 is off
+    scales=(1e96, 1e-99),
+    whole=(-(10**12), 10**12),  # float32 and int32 do not hold them
+)
 
 
 def exact(column):
@@ -26,45 +45,45 @@ def exact(column):
     return mean, sum((x - mean) ** 2 for x in values)
 
 
-def exact_variances(X):
-    return np.array([float(exact(column)[1] / len(X)) for column in X.T])
+def deviation_rounding(X):
+    """D, as above, of each column."""
+    return (len(X) + 1) * EPS * np.abs(X.astype(float)).max(axis=0)
 
 
-def is_standardised(got, X, slack=1):
-    """Whether `got` is X standardised, within `slack` times the bound above. No column may be constant."""
+def is_centred(got, X):
+    means = [exact(column)[0] for column in X.T]
+    Z = np.array([[float(Fraction(x) - mean) for x, mean in zip(row, means, strict=True)] for row in X.tolist()])
+    return close(got, Z, atol=np.broadcast_to(4 * deviation_rounding(X), X.shape), typed=True)
+
+
+def is_standardised(got, X):
+    """Whether `got` is X standardised, within the bound above. No column may be constant."""
     m, Z, allowed = len(X), np.zeros(X.shape), np.zeros(X.shape)
-    for j, column in enumerate(X.T):
+    for j, (column, D) in enumerate(zip(X.T, deviation_rounding(X), strict=True)):
         mean, M2 = exact(column)
-        spread, size = float(M2 / m) ** 0.5, float(np.abs(column.astype(float)).max())
+        spread = float(M2 / m) ** 0.5
         Z[:, j] = [float(Fraction(x) - mean) / spread for x in column.tolist()]
-        allowed[:, j] = 4 * (1 + np.abs(Z[:, j])) * ((m + 1) * EPS * size / spread + (m + 4) * EPS)
-    return close(got, Z, atol=slack * allowed)
+        allowed[:, j] = 4 * (1 + np.abs(Z[:, j])) * (D / spread + (m + 4) * EPS)
+    return close(got, Z, atol=allowed, typed=True)
 
 
 def are_variances(got, X):
     """Whether `got` are the variances of X. With D as above, (spread + D)^2 is off by 2 spread D + D^2."""
-    m, size, variances = len(X), np.abs(X.astype(float)).max(axis=0), exact_variances(X)
-    D = (m + 1) * EPS * size
-    return close(got, variances, atol=4 * (2 * np.sqrt(variances) * D + D**2 + (m + 4) * EPS * variances))
-
-
-def tables(rng):
-    """Tables of every kind: those of `kinds`, and float32 numbers whose float32 mean is off."""
-    return [X for (X,) in kinds(rng, (20, 4)).values()] + [(1000 + rng.standard_normal((20, 4))).astype(np.float32)]
+    m, D = len(X), deviation_rounding(X)
+    variances = np.array([float(exact(column)[1] / m) for column in X.T])
+    allowed = 4 * (2 * np.sqrt(variances) * D + D**2 + (m + 4) * EPS * variances)
+    return close(got, variances, atol=allowed, typed=True)
 
 
 def offset(rng, m=100):
-    """Noise of size 1 around 1e8, and the like: the spread is small beside the numbers."""
-    return np.array([1e8, -1e8, 3e6, 1e4]) + rng.uniform(0.5, 2, 4) * rng.standard_normal((m, 4))
-
-
-def units(rng):
-    """The same table in huge and in tiny units."""
-    X = rng.uniform(-1, 3, (25, 3))
-    return X, [1e80 * X, 1e-80 * X]
+    """Noise of size 1 around 1e8, and the like: the spread is small beside the numbers, 2e-10 of the last."""
+    centres = np.array([1e8, -1e8, 3e6, 1e4, 4e9])
+    return centres + rng.uniform(0.5, 2, 5) * rng.standard_normal((m, 5))
 
 
 # --------------------------------------------------------------------------------------------------------- centre
+
+CENTRE = Contract("centre", X=floats(9, 3))
 
 
 @pytest.mark.exercise("centre", weight=4, core=True, hint=2)
@@ -72,19 +91,19 @@ def units(rng):
 def test_each_column_loses_its_own_mean(submission, rng, shape):
     """Each column of the result is the column of X minus its own mean, whatever the shape of X."""
     X = rng.uniform(-1, 3, shape) * rng.uniform(0.1, 10, shape[1])
-    Z = np.array([[float(Fraction(x) - exact(column)[0]) for x in column.tolist()] for column in X.T]).T
-    allowed = 4 * (len(X) + 1) * EPS * np.abs(X).max(axis=0)  # D, as above
-    assert close(submission.centre(X), Z, atol=np.broadcast_to(allowed, X.shape))
+    assert is_centred(submission.centre(X), X)
+    assert is_centred(submission.centre(frozen(X[::-1])), X[::-1])
 
 
 @pytest.mark.exercise("centre", hint=2, forgeable=True)
 def test_centring_leaves_x(submission, rng):
     """X is the same after the call, and what is returned is a new array."""
-    for X in (rng.standard_normal((9, 3)), np.zeros((2, 2))):
-        assert submission.run(unchanged, "centre", [X]) and submission.run(fresh, "centre", [X])
+    assert CENTRE.leaves_no_trace(submission, rng, then=[{}, {"X": np.zeros((2, 2))}])
 
 
 # ---------------------------------------------------------------------------------------------------- standardize
+
+STANDARDIZE = Contract("standardize", X=TABLE)
 
 
 @pytest.mark.exercise("standardize", weight=3, core=True, hint=3)
@@ -96,32 +115,26 @@ def test_columns_get_mean_0_and_spread_1(submission, rng, shape):
 
 
 @pytest.mark.exercise("standardize", weight=3, hint=2)
-@pytest.mark.parametrize("m", [3, 6, 10, 100])
+@pytest.mark.parametrize("m", [1, 3, 6, 10, 100])
 def test_a_constant_column_becomes_zero(submission, rng, m):
     """A column whose values are all equal becomes 0, whatever its value, and the columns beside it are right."""
-    X = rng.uniform(-1, 3, (m, 8))
-    constants = {0: 0.0, 1: 7.0, 3: 0.1, 4: -0.7, 6: 1e8 + 0.1, 7: 1e-90 / 3}
+    X = rng.uniform(-1, 3, (m, 9))
+    X[:, 2], X[m // 2, 2] = 5.0, 6.0  # constant but for one row
+    constants = {0: 0.0, 1: 7.0, 3: 0.1, 4: -0.7, 6: 1e8 + 0.1, 7: 1e-90 / 3, 8: 1e100 / 3}
     X[:, list(constants)] = list(constants.values())
     got = submission.standardize(X)
-    assert is_array(got, (m, 8))
-    assert is_standardised(got[:, [2, 5]], X[:, [2, 5]])
-    for j, value in constants.items():  # who takes the mean off and divides by 1 leaves the rounding of the mean
-        assert close(got[:, j], np.zeros(m), atol=4 * (m + 1) * EPS * abs(value))
+    assert is_array(got, (m, 9), np.float64)
+    vary = [2, 5] if m > 1 else []  # a single row is its own mean, whatever stands in it
+    assert is_standardised(got[:, vary], X[:, vary])
+    for j in set(range(9)) - set(vary):  # who takes the mean off and divides by 1 leaves the rounding of the mean
+        assert close(got[:, j], np.zeros(m), atol=4 * (m + 1) * EPS * abs(X[0, j]))
 
 
-@pytest.mark.exercise("standardize", hint=2)
-def test_one_row_becomes_zeros(submission, rng):
-    """A single row becomes zeros: it is its own mean."""
-    assert close(submission.standardize(rng.standard_normal((1, 5))), np.zeros((1, 5)))
-
-
-@pytest.mark.exercise("standardize", hint=1)
+@pytest.mark.exercise("standardize", weight=2, hint=1)
 def test_takes_every_kind_of_array(submission, rng):
-    """The result is float64 and right for integers, float32, strided and read-only arrays."""
-    for X in tables(rng):
-        got = submission.standardize(X)
-        assert is_array(got, X.shape, np.float64)
-        assert is_standardised(got, X)
+    """The result is float64 and right for integers, float32, views and read-only arrays, in huge and in tiny units."""
+    for case in STANDARDIZE.cases(rng):
+        assert is_standardised(submission.standardize(*case), *case)
 
 
 @pytest.mark.exercise("standardize", weight=2, hint=3)
@@ -131,32 +144,28 @@ def test_large_numbers_with_a_small_spread(submission, rng):
     assert is_standardised(submission.standardize(X), X)
 
 
-@pytest.mark.exercise("standardize", hint=2)
-def test_units_do_not_matter(submission, rng):
-    """The same table in huge or in tiny units gives the same result."""
-    X, others = units(rng)
-    for other in others:
-        assert is_standardised(submission.standardize(other), X, slack=2)  # the products are rounded, too
-
-
 @pytest.mark.exercise("standardize", hint=1, memory_mb=128)
 def test_many_rows_in_little_memory(submission, rng):
-    """Many rows work in O(m d) memory, and the result agrees with scikit-learn."""
-    # An (m, m) array would take 3.2 GB; X takes 1 MB. Sums of 20,000 terms: the bound above, with numbers of size 5.
-    X = rng.standard_normal((20_000, 6))
-    assert close(submission.standardize(X), StandardScaler().fit_transform(X), atol=1e-9)
+    """Many rows, or many columns, work in O(m d) memory, and the result agrees with scikit-learn."""
+    # An (m, m) array would take 3.2 GB, and a (d, d) array as much; X takes 1 MB.
+    for shape in ((20_000, 6), (6, 20_000)):
+        seed = int(rng.integers(2**31))
+        X = np.random.default_rng(seed).standard_normal(shape)
+        # Sums of 20,000 terms of size 5: the bound above. Of six rows, one column in 20,000 has a spread of 0.1.
+        got = submission.run(on_large, "standardize", seed, [shape])
+        assert close(got, StandardScaler().fit_transform(X), atol=1e-9)
 
 
-@pytest.mark.exercise("standardize", hint=3, forgeable=True)
+@pytest.mark.exercise("standardize", weight=2, hint=3, forgeable=True)
 def test_leaves_x_as_it_is(submission, rng):
     """X is the same after the call, and what is returned is a new array, also where nothing is left to do."""
-    plain = rng.standard_normal((9, 3))
     signs = np.array([[1.0, -1.0], [-1.0, 1.0]])  # standardised already
-    for X in (plain, signs, np.zeros((2, 2))):
-        assert submission.run(unchanged, "standardize", [X]) and submission.run(fresh, "standardize", [X])
+    assert STANDARDIZE.leaves_no_trace(submission, rng, then=[{}, {"X": signs}, {"X": np.zeros((2, 2))}])
 
 
 # ----------------------------------------------------------------------------------------------- column_variances
+
+VARIANCES = Contract("column_variances", X=TABLE)
 
 
 @pytest.mark.exercise("column_variances", weight=3, core=True, hint=2)
@@ -184,19 +193,17 @@ def test_variance_of_equal_rows_is_zero(submission, rng):
         assert bool((got >= 0).all())
 
 
-@pytest.mark.exercise("column_variances", hint=3)
+@pytest.mark.exercise("column_variances", weight=2, hint=3)
 def test_variance_of_every_kind_of_array(submission, rng):
-    """The variances are float64 and right for integers, float32, strided and read-only arrays, in whatever unit."""
-    for X in (*tables(rng), *units(rng)[1]):
-        got = submission.column_variances(X)
-        assert is_array(got, X.shape[1:], np.float64)
-        assert are_variances(got, X)
+    """The variances are float64 and right for integers, float32, views and read-only arrays, in whatever unit."""
+    for case in VARIANCES.cases(rng):
+        assert are_variances(submission.column_variances(*case), *case)
 
 
-@pytest.mark.exercise("column_variances", hint=3, forgeable=True)
+@pytest.mark.exercise("column_variances", weight=2, hint=3, forgeable=True)
 def test_variance_leaves_x_as_it_is(submission, rng):
-    """X is the same after the call."""
-    assert submission.run(unchanged, "column_variances", [rng.standard_normal((9, 3))])
+    """X is the same after the call, and what is returned is a new array that no later call changes."""
+    assert VARIANCES.leaves_no_trace(submission, rng, then=[{}, {"X": np.zeros((1, 2))}])
 
 
 # -------------------------------------------------------------------------------------------------- merge_moments
@@ -206,6 +213,18 @@ def chunk(X):
     """(count, mean, M2) of the rows of X, from exact arithmetic."""
     found = [exact(column) for column in X.T]
     return len(X), np.array([float(mean) for mean, _ in found]), np.array([float(M2) for _, M2 in found])
+
+
+def chunks(rows):
+    """The chunks of so many rows and of four columns, in every form."""
+
+    def plain(rng):
+        return chunk(rng.uniform(-1, 3) + rng.standard_normal((rows, 4)))
+
+    def like(layout):
+        return lambda rng: (rows, *map(layout, plain(rng)[1:]))
+
+    return Argument(plain, {"read-only": like(frozen), "in steps": like(stepped)}, frozenset())
 
 
 def exact_merge(a, b):
@@ -230,10 +249,15 @@ def is_merge(got, a, b):
     n, mean, M2 = exact_merge(a, b)
     size = 8 * EPS * np.maximum(np.abs(a[1]), np.abs(b[1]))
     assert isinstance(got, tuple | list) and len(got) == 3
-    assert isinstance(got[0], int) and not isinstance(got[0], bool) and got[0] == n
-    assert is_array(got[1], mean.shape, np.float64) and is_array(got[2], M2.shape, np.float64)
+    assert close(got[0], n, typed=True)
     moved = 2 * n * np.abs(a[1] - b[1]) * size + n * size**2
-    return close(got[1], mean, atol=size) and close(got[2], M2, atol=moved + 16 * EPS * M2)
+    assert close(got[1], mean, atol=size, typed=True)
+    return close(got[2], M2, atol=moved + 16 * EPS * M2, typed=True)
+
+
+def empties(d):
+    """Chunks without a row, with whatever stands beside the count."""
+    return [(0, np.full(d, filler), np.full(d, filler)) for filler in (0.0, 5.0, np.nan)]
 
 
 @student_side
@@ -245,40 +269,32 @@ def folded(chunks):
     return merged
 
 
-@student_side
-def leaves_the_chunks(a, b):
-    """Whether merging leaves both chunks as they are and returns other memory (runs over there)."""
-    before = [array.copy() for array in (*a[1:], *b[1:])]
-    got = student.merge_moments(a, b)  # noqa: F821
-    after = [*a[1:], *b[1:]]
-    kept = all(bool(np.array_equal(x, y, equal_nan=True)) for x, y in zip(before, after, strict=True))
-    return kept and not any(np.shares_memory(x, y) for x in got[1:] for y in after)
+MERGE = Contract("merge_moments", a=chunks(12), b=chunks(25))
 
 
 @pytest.mark.exercise("merge_moments", weight=3, core=True, hint=3)
 @pytest.mark.parametrize("rows", [(1, 1), (1, 30), (30, 1), (12, 25)])
 def test_merged_moments_are_those_of_all_rows(submission, rng, rows):
     """The merged count, mean and M2 are those of all rows together, for chunks of any size."""
-    a, b = (chunk(rng.uniform(-1, 3) + rng.standard_normal((m, 4))) for m in rows)
-    assert is_merge(submission.merge_moments(a, b), a, b)
+    for case in Contract("merge_moments", a=chunks(rows[0]), b=chunks(rows[1])).cases(rng):
+        assert is_merge(submission.merge_moments(*case), *case)
 
 
 @pytest.mark.exercise("merge_moments", weight=2, hint=2)
 def test_an_empty_chunk_changes_nothing(submission, rng):
     """Merged with an empty chunk, on either side, a chunk stays what it is, whatever stands in the empty one."""
     full = chunk(rng.standard_normal((7, 3)))
-    for filler in (0.0, 5.0, np.nan):
-        empty = (0, np.full(3, filler), np.full(3, filler))
+    for empty in empties(3):
         for got in (submission.merge_moments(full, empty), submission.merge_moments(empty, full)):
-            assert close(list(got), list(full), rtol=4 * EPS)
+            assert close(list(got), list(full), rtol=4 * EPS, typed=True)
 
 
 @pytest.mark.exercise("merge_moments", hint=2)
 def test_two_empty_chunks_are_an_empty_chunk(submission):
     """Two empty chunks give (0, zeros, zeros), whatever stands in them."""
-    for filler in (0.0, 5.0, np.nan):
-        empty = (0, np.full(2, filler), np.full(2, filler))
-        assert close(list(submission.merge_moments(empty, empty)), [0, np.zeros(2), np.zeros(2)])
+    for one in empties(2):
+        for other in empties(2):
+            assert close(list(submission.merge_moments(one, other)), [0, np.zeros(2), np.zeros(2)], typed=True)
 
 
 @pytest.mark.exercise("merge_moments", weight=2, hint=1)
@@ -302,15 +318,16 @@ def test_one_row_at_a_time(submission, rng):
 
 @pytest.mark.exercise("merge_moments", hint=3)
 def test_counts_may_be_huge(submission, rng):
-    """Chunks of 10**15 rows merge at once, and the count stays exact."""
-    n_a, n_b = (int(count) for count in rng.integers(10**15, 9 * 10**15, 2))
-    a, b = ((n, rng.standard_normal(3), n * rng.uniform(1, 2, 3)) for n in (n_a, n_b))
-    assert is_merge(submission.merge_moments(a, b), a, b)
+    """Chunks of 10**15 rows merge at once, and the count stays exact, beyond the integers of NumPy, too."""
+    for size in (10**15, 10**30):
+        n_a, n_b = (int(count) * size + 1 for count in rng.integers(1, 9, 2))
+        a, b = ((n, rng.standard_normal(3), n * rng.uniform(1, 2, 3)) for n in (n_a, n_b))
+        assert is_merge(submission.merge_moments(a, b), a, b)
 
 
-@pytest.mark.exercise("merge_moments", hint=3, forgeable=True)
+@pytest.mark.exercise("merge_moments", weight=2, hint=3, forgeable=True)
 def test_merging_leaves_the_chunks(submission, rng):
     """Both chunks are the same after the call, and what is returned are new arrays, also beside an empty chunk."""
-    a, b = chunk(rng.standard_normal((5, 3))), chunk(rng.standard_normal((8, 3)))
-    empty = (0, np.zeros(3), np.zeros(3))
-    assert all(submission.run(leaves_the_chunks, *pair) for pair in [(a, b), (a, empty), (empty, b), (empty, empty)])
+    empty = empties(4)[0]
+    then = [{}, {"a": empty}, {"b": empty}, {"a": empty, "b": empty}]
+    assert MERGE.leaves_no_trace(submission, rng, then=then)

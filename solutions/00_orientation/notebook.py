@@ -282,9 +282,10 @@ print(f"The processor could do {4 * operations / read:.0f} operations while one 
 def standardize(X: np.ndarray) -> np.ndarray:
     """Each column of X minus its mean, over its standard deviation (divided by m, not m - 1).
 
-    X: (m, d) finite floats or integers of any dtype, m >= 1 and d >= 1; may be read-only, a view,
-    or not contiguous. No number is larger than 1e100 in size. Where a column is not constant, its
-    standard deviation is at least 1e-100 and at least 1e-10 times its largest number in size.
+    X: (m, d) finite float64, float32 or integers of any dtype, m >= 1 and d >= 1; may be read-only,
+    a view, or not contiguous. No number is larger than 1e100 in size. Where a column is not
+    constant, its standard deviation is at least 1e-100 and at least 1e-10 times its largest number
+    in size.
 
     Returns a new array (m, d) of dtype float64, computed in float64 also where X is float32.
     A column whose values are all equal becomes 0 (or as near to 0 as the rounding of its mean
@@ -410,8 +411,8 @@ for what, data in [("as measured", wine.X), ("standardised", Z)]:
 def column_variances(X: np.ndarray) -> np.ndarray:
     """The variance of each column of X: the mean squared distance from the column's mean.
 
-    X: (m, d) finite floats or integers of any dtype, m >= 1 and d >= 1; may be read-only. No number
-    is larger than 1e100 in size.
+    X: (m, d) finite float64, float32 or integers of any dtype, m >= 1 and d >= 1; may be a view or
+    read-only. No number is larger than 1e100 in size, and none but 0 is smaller than 1e-100.
 
     Returns a new array (d,) of dtype float64, divided by m, no entry negative. Numbers that are
     large beside their spread, such as 1e8 plus noise of size 1, lose no more than the rounding of

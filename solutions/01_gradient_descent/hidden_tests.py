@@ -27,10 +27,11 @@ from autograder.judging import (
     sum_rounding,
 )
 
-SHAPES = {"tall": (200, 5), "wide": (5, 200), "one row": (1, 7), "one column": (60, 1), "one number": (1, 1)}
+SHAPES = {"tall": (1500, 5), "wide": (5, 200), "one row": (1, 7), "one column": (60, 1), "one number": (1, 1)}
+LARGE = (-(10**12), 10**12)  # integers that float32 and int32 do not hold
 DATA = {
-    "X": numbers(40, 12, scales=(1e80, 1e-80)),
-    "y": numbers(40, scales=(1e80, 1e-80)),
+    "X": numbers(40, 12, scales=(2e98, 1e-97), whole=LARGE),
+    "y": numbers(40, scales=(2e98, 1e-97), whole=LARGE),
     "theta": floats(12),
 }
 SIDE = 1500  # of the large X: it takes 18 MB, and so does each of X^T X, X X^T and a temporary of X's shape
@@ -77,10 +78,10 @@ def is_loss(got, X, y, theta, eps=EPS):
     return close(got, exact_loss(X, y, theta), atol=loss_rounding(X, y, theta, eps))
 
 
-def is_gradient(got, X, y, theta, dtype=np.float64):
+def is_gradient(got, X, y, theta, dtype=np.float64, eps=EPS):
     """Whether `got` is the gradient, in float64 or, where all arguments are float32, in float32."""
     assert is_array(got, dtype=np.float64) or is_array(got, dtype=dtype)
-    return close(got, autograd(X, y, theta), atol=gradient_rounding(X, y, theta, float(np.finfo(dtype).eps)))
+    return close(got, autograd(X, y, theta), atol=gradient_rounding(X, y, theta, eps))
 
 
 # ------------------------------------------------------------------------------------------------------- mse_loss
@@ -100,7 +101,7 @@ def test_loss_is_half_the_mean_square(submission, rng, shape):
 def test_loss_takes_every_kind_of_array(submission, rng):
     """The loss is right for integers, float32, views and read-only arrays, for huge and for tiny numbers."""
     for case in LOSS.cases(rng):
-        assert is_loss(submission.mse_loss(*case), *case.exact, eps=float(np.finfo(case.dtype).eps))
+        assert is_loss(submission.mse_loss(*case), *case.exact, eps=case.eps)
 
 
 @pytest.mark.exercise("mse_loss", hint=3)
@@ -142,7 +143,7 @@ def test_gradient_agrees_with_autograd(submission, rng, shape):
 def test_gradient_takes_every_kind_of_array(submission, rng):
     """The gradient is right, and of the right dtype, for integers, float32, views, read-only, huge and tiny arrays."""
     for case in GRADIENT.cases(rng):
-        assert is_gradient(submission.mse_gradient(*case), *case.exact, dtype=case.dtype)
+        assert is_gradient(submission.mse_gradient(*case), *case.exact, case.dtype, case.eps)
 
 
 @pytest.mark.exercise("mse_gradient", weight=3, hint=3, memory_mb=ROOM)
@@ -185,15 +186,16 @@ class Bowl:
 
 
 @student_side
-def log_cosh(theta):
-    """A loss that is no parabola, and its gradient, in the precision of theta."""
-    return float(np.log(np.cosh(theta)).sum()), np.tanh(theta)
+def cone(theta):
+    """A loss that is no parabola, nearly |theta| far out, and its gradient, in the precision of theta."""
+    length = np.sqrt(1 + theta * theta)
+    return float(length.sum()), theta / length
 
 
 def walking(name, theta0):
     """The contract of a walk; the gradients at its start are about 1 long, so the tolerances end it early or late."""
     steps, tol = one_of(12, 0, 1, 2, 150), one_of(0.0, 0.5, 0.05, 1e6)
-    return Contract(name, grad=log_cosh, theta0=theta0, lr=one_of(0.8, 0.03), steps=steps, tol=tol)
+    return Contract(name, grad=cone, theta0=theta0, lr=one_of(0.8, 0.03, 1e-8), steps=steps, tol=tol)
 
 
 # Each step rounds a few times at the size of theta (about 1), and the walks below contract, so that errors do not pile
@@ -213,7 +215,7 @@ def walked(answer):
 
 def agrees_on_every_kind_of_start(walk, reference_walk, contract, rng):
     """The walk is that of the reference from every kind of start, for every number of steps and every tolerance."""
-    for case in contract.cases(rng):
+    for case in (*contract.cases(rng), contract.plain(rng, theta0=lambda theta: np.resize(theta, 1500))):
         theta, history = walked(walk(*case))
         expected, losses = reference_walk(*case.exact)
         within = SINGLE if case.dtype == np.float32 else WALK
@@ -234,15 +236,16 @@ def walks_on_what_it_is_told(walk, rng, steps=9):
 
 def stops_at_a_small_gradient(walk):
     """A gradient (3, 4) is 5 long: a tol of 5 stops there at once, a little less never does; nan stops nothing."""
-    tiny = 2.0**-40  # exact, as 3, 4 and 5 are
-    lengths = [(1, 5.0, 1), (1, 5 - 1e-9, 4), (tiny, 5 * tiny, 1), (tiny, 4.9 * tiny, 4), (math.nan, 1.0, 4)]
-    for length, tol, calls in lengths:
+    tols = [
+        (size, share * size, 1 if share == 5 else 4) for size in (1.0, 2.0**-40, 2.0**40) for share in (5, 4.999999)
+    ]
+    for length, tol, calls in [*tols, (math.nan, 1.0, 4)]:
         grad = Asked(lambda theta, length=length: (1.0, length * np.array([3.0, 4.0])))
         _, history = walked(walk(grad, np.zeros(2), 0.1, steps=3, tol=tol))
         assert len(grad.calls) == len(history) == calls
 
 
-DESCENT = walking("gradient_descent", numbers(6))
+DESCENT = walking("gradient_descent", numbers(6, scales=(1e8, 1e-8)))
 
 
 @pytest.mark.exercise("gradient_descent", weight=3, core=True, hint=3)
@@ -524,7 +527,7 @@ def test_search_leaves_its_arguments(submission, rng):
 
 # ------------------------------------------------------------------------------------------------------- nesterov
 
-MOMENTUM = walking("nesterov", numbers(6))
+MOMENTUM = walking("nesterov", numbers(6, scales=(1e8, 1e-8)))
 
 
 @pytest.mark.exercise("nesterov", weight=3, core=True, hint=3)
@@ -565,7 +568,7 @@ def test_nesterov_stops_at_a_small_gradient(submission):
 def test_nesterov_from_every_kind_of_start(submission, reference, rng):
     """The walk is right from integers and read-only starts, for any lr, steps and tol, also where J is no parabola."""
     agrees_on_every_kind_of_start(submission.nesterov, reference.nesterov, MOMENTUM, rng)
-    _, history = walked(submission.nesterov(log_cosh, np.ones(2), 0.03))
+    _, history = walked(submission.nesterov(cone, np.ones(2), 0.03))
     assert len(history) == 101  # 100 steps by default
 
 
@@ -585,11 +588,11 @@ def cut(X, y, sizes):
     return [(X[a:b], y[a:b]) for a, b in itertools.pairwise(edges)]
 
 
-def is_whole(answer, *data, dtype=np.float64):
+def is_whole(answer, *data, dtype=np.float64, eps=EPS):
     """Whether an answer is the loss and the gradient of the whole data."""
     assert isinstance(answer, tuple | list) and len(answer) == 2
     loss, gradient = answer
-    assert is_loss(loss, *data, eps=float(np.finfo(dtype).eps)) and is_gradient(gradient, *data, dtype=dtype)
+    assert is_loss(loss, *data, eps) and is_gradient(gradient, *data, dtype, eps)
 
 
 CHUNKED = Contract(
@@ -628,7 +631,7 @@ def test_chunks_of_every_kind(submission, rng):
     """Chunks of integers, of float32, views and read-only ones give the loss and the gradient of the whole data."""
     for case in GRADIENT.cases(rng):
         X, y, theta = case
-        is_whole(submission.chunked_gradient(cut(X, y, (7, 1, 32)), theta), *case.exact, dtype=case.dtype)
+        is_whole(submission.chunked_gradient(cut(X, y, (7, 1, 32)), theta), *case.exact, dtype=case.dtype, eps=case.eps)
 
 
 @student_side
