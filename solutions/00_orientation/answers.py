@@ -8,7 +8,7 @@ import math
 import numpy as np
 import torch
 
-from autograder.answers import right, wrong
+from autograder.answers import equivalent, right, wrong
 
 # --------------------------------------------------------------------------------------------------------- centre
 
@@ -321,6 +321,18 @@ wrong(
 )
 
 
+equivalent(
+    "merge_moments",
+    diff="~ merge_moments: float32 is returned where float32 came",
+    reason="means and M2 are float64, so no float32 comes",
+)
+equivalent(
+    "merge_moments",
+    diff="~ merge_moments: an empty array is refused (0 in x.shape)",
+    reason="an empty chunk has no rows, and arrays of shape (d,), d >= 1, like any other",
+)
+
+
 @right("merge_moments", "measures both chunks from the merged mean")
 def from_the_merged_mean(a, b):
     full = [part for part in (a, b) if part[0] > 0]
@@ -352,7 +364,7 @@ def merged_in_plain_python(a, b):
 @right("merge_moments", "torch, with empty chunks turned into zeros first")
 def merged_in_torch(a, b):
     (n_a, mean_a, M2_a), (n_b, mean_b, M2_b) = (
-        (n, *(torch.tensor(x if n else np.zeros(len(x))) for x in rest)) for n, *rest in (a, b)
+        (n, *(torch.tensor(np.array(x) if n else np.zeros(len(x))) for x in rest)) for n, *rest in (a, b)
     )
     n = n_a + n_b
     share = n_b / n if n else 0.0

@@ -1,6 +1,6 @@
 """Hidden tests of module 00. A docstring is the sentence that a student reads when the test fails.
 
-The oracle is exact: `Fraction` holds every float64 as it is, and adds, multiplies and divides without rounding.
+The oracle is exact: Python's integers and fractions hold every float64 as it is, and compute without rounding.
 
 Rounding, throughout: a mean of m numbers of size at most M is off by at most m eps M, in whatever order they are added
 (Higham 2002, section 4.2), and a deviation from it by that and one rounding more. So all deviations of a column are
@@ -8,6 +8,7 @@ off by at most D = (m + 1) eps M, the spread by D and m + 4 roundings of its own
 (1 + |z|) (D / spread + (m + 4) eps). Both one and two roundings more are right: four times that is allowed.
 """
 
+import math
 from fractions import Fraction
 
 import numpy as np
@@ -39,30 +40,34 @@ TABLE = numbers(
 
 
 def exact(column):
-    """(mean, M2) of a column of numbers, as fractions."""
-    values = [Fraction(x) for x in np.asarray(column).tolist()]
-    mean = sum(values) / len(values)
-    return mean, sum((x - mean) ** 2 for x in values)
+    """(mean, M2, deviations) of a column of numbers, each rounded once: before that, all are integers of Python."""
+    ratios = [x.as_integer_ratio() for x in column.tolist()]  # every denominator is a power of 2
+    unit, m = max(denominator for _, denominator in ratios), len(ratios)
+    whole = [numerator * (unit // denominator) for numerator, denominator in ratios]
+    total = sum(whole)
+    deviations = [m * x - total for x in whole]  # in units of 1 / (m unit)
+    M2 = sum(x * x for x in deviations) / (m * unit) ** 2
+    return total / (m * unit), M2, [x / (m * unit) for x in deviations]
 
 
-def deviation_rounding(X):
+def deviation_rounding(X, eps=EPS):
     """D, as above, of each column."""
-    return (len(X) + 1) * EPS * np.abs(X.astype(float)).max(axis=0)
+    return (len(X) + 1) * eps * np.abs(X.astype(float)).max(axis=0)
 
 
 def is_centred(got, X):
-    means = [exact(column)[0] for column in X.T]
-    Z = np.array([[float(Fraction(x) - mean) for x, mean in zip(row, means, strict=True)] for row in X.tolist()])
-    return close(got, Z, atol=np.broadcast_to(4 * deviation_rounding(X), X.shape), typed=True)
+    Z = np.column_stack([exact(column)[2] for column in X.T]).astype(X.dtype)
+    D = deviation_rounding(X, float(np.finfo(X.dtype).eps))
+    return close(got, Z, atol=np.broadcast_to(4 * D, X.shape), typed=True)
 
 
 def is_standardised(got, X):
     """Whether `got` is X standardised, within the bound above. No column may be constant."""
     m, Z, allowed = len(X), np.zeros(X.shape), np.zeros(X.shape)
     for j, (column, D) in enumerate(zip(X.T, deviation_rounding(X), strict=True)):
-        mean, M2 = exact(column)
-        spread = float(M2 / m) ** 0.5
-        Z[:, j] = [float(Fraction(x) - mean) / spread for x in column.tolist()]
+        _, M2, deviations = exact(column)
+        spread = math.sqrt(M2 / m)
+        Z[:, j] = np.array(deviations) / spread
         allowed[:, j] = 4 * (1 + np.abs(Z[:, j])) * (D / spread + (m + 4) * EPS)
     return close(got, Z, atol=allowed, typed=True)
 
@@ -70,7 +75,7 @@ def is_standardised(got, X):
 def are_variances(got, X):
     """Whether `got` are the variances of X. With D as above, (spread + D)^2 is off by 2 spread D + D^2."""
     m, D = len(X), deviation_rounding(X)
-    variances = np.array([float(exact(column)[1] / m) for column in X.T])
+    variances = np.array([exact(column)[1] / m for column in X.T])
     allowed = 4 * (2 * np.sqrt(variances) * D + D**2 + (m + 4) * EPS * variances)
     return close(got, variances, atol=allowed, typed=True)
 
@@ -83,7 +88,7 @@ def offset(rng, m=100):
 
 # --------------------------------------------------------------------------------------------------------- centre
 
-CENTRE = Contract("centre", X=floats(9, 3))
+CENTRE = Contract("centre", X=floats(9, 3, scales=(1e8, 1e-8)))
 
 
 @pytest.mark.exercise("centre", weight=4, core=True, hint=2)
@@ -92,7 +97,13 @@ def test_each_column_loses_its_own_mean(submission, rng, shape):
     """Each column of the result is the column of X minus its own mean, whatever the shape of X."""
     X = rng.uniform(-1, 3, shape) * rng.uniform(0.1, 10, shape[1])
     assert is_centred(submission.centre(X), X)
-    assert is_centred(submission.centre(frozen(X[::-1])), X[::-1])
+
+
+@pytest.mark.exercise("centre", hint=1)
+def test_centring_of_every_kind_of_array(submission, rng):
+    """The result is right, and of the dtype of X, for float32, views and read-only arrays, large and small numbers."""
+    for case in CENTRE.cases(rng):
+        assert is_centred(submission.centre(*case), *case)
 
 
 @pytest.mark.exercise("centre", hint=2, forgeable=True)
@@ -211,20 +222,27 @@ def test_variance_leaves_x_as_it_is(submission, rng):
 
 def chunk(X):
     """(count, mean, M2) of the rows of X, from exact arithmetic."""
-    found = [exact(column) for column in X.T]
-    return len(X), np.array([float(mean) for mean, _ in found]), np.array([float(M2) for _, M2 in found])
+    means, M2s, _ = zip(*map(exact, X.T), strict=True)
+    return len(X), np.array(means), np.array(M2s)
 
 
 def chunks(rows):
-    """The chunks of so many rows and of four columns, in every form."""
+    """The chunks of so many rows and of four columns, in every form; many columns are another form."""
 
-    def plain(rng):
-        return chunk(rng.uniform(-1, 3) + rng.standard_normal((rows, 4)))
+    def plain(rng, columns=4):
+        return chunk(rng.uniform(-1, 3) + rng.standard_normal((rows, columns)))
 
-    def like(layout):
-        return lambda rng: (rows, *map(layout, plain(rng)[1:]))
+    def like(change):
+        return lambda rng: (rows, *map(change, plain(rng)[1:]))
 
-    return Argument(plain, {"read-only": like(frozen), "in steps": like(stepped)}, frozenset())
+    forms = {
+        "read-only": like(frozen),
+        "in steps": like(stepped),
+        "tiny": like(lambda array: 1e-9 * array),
+        "huge": like(lambda array: 1e90 * array),
+        "many columns": lambda rng: plain(rng, 1100),
+    }
+    return Argument(plain, forms, frozenset())
 
 
 def exact_merge(a, b):

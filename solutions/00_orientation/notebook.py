@@ -63,8 +63,8 @@ checking.start("00_orientation", total=4)
 def centre(X: np.ndarray) -> np.ndarray:
     """Each column of X minus its mean.
 
-    X: (m, d) float64, m >= 1 and d >= 1.
-    Returns a new array (m, d), float64. Leaves X as it is.
+    X: (m, d) float64 or float32, m >= 1 and d >= 1.
+    Returns a new array (m, d), in the dtype of X. Leaves X as it is.
     """
     ### BEGIN SOLUTION
     means = X.mean(axis=0)
@@ -589,8 +589,8 @@ def merge_moments(
     """The (count, mean, M2) of the rows of two chunks together, from those of each.
 
     a, b: tuples (count, mean, M2) of a chunk. count: a Python int >= 0, of any size (10**15, too).
-    mean, M2: (d,) float64, with the same d >= 1 in both chunks, also in an empty one; M2 is the sum
-    over the rows of the squared distance from the mean.
+    mean, M2: (d,) float64, may be views or read-only, with the same d >= 1 in both chunks, also in
+    an empty one; M2 is the sum over the rows of the squared distance from the mean.
     Where a count is 0, what stands beside it means nothing (NumPy's mean of no rows is nan).
 
     Returns a tuple (count, mean, M2) of the same kind: a Python int and two new float64 arrays (d,).

@@ -377,7 +377,7 @@ def gradient_descent(
     lr: the learning rate, a Python float > 0.
     steps: the largest number of updates, >= 0.
     tol: stop at the first theta_k, k = 0 included, whose gradient has a Euclidean norm <= tol; do
-      not update there. A norm that is nan stops nothing.
+      not update there.
 
     Returns (theta, history).
       theta: (d,) new array, the last point at which grad was called: theta_steps unless tol ended
@@ -725,8 +725,8 @@ def backtracking_line_search(
 
         loss(theta - step * gradient) <= loss(theta) - c * step * ||gradient||_2^2
 
-    loss: called as loss(theta) with an array (d,); returns a float, which may be nan, inf or -inf
-      at a trial point. The condition does not hold for nan and inf; it holds for -inf.
+    loss: called as loss(theta) with an array (d,); returns a float, which may be nan or inf at a
+      trial point: then the condition does not hold.
     theta: (d,) float64 or float32, the current point, d >= 1; loss(theta) is finite.
     gradient: (d,) float64 or float32, finite; the search goes along its negative. If it is zero,
       the condition holds with equality, and the first step is accepted.
@@ -970,18 +970,18 @@ def nesterov(
         v_{k+1} = theta_{k+1} + (t_k - 1) / t_{k+1} * (theta_{k+1} - theta_k)
 
     grad: called as grad(v) with a float array v of shape (d,); returns the pair (loss, gradient), a
-      float and a float64 array (d,) of its own. It does not keep v, which may be updated in place
+      float and a float array (d,) of its own. It does not keep v, which may be updated in place
       between two calls.
-    theta0: (d,) float64 or integers, the start, d >= 1; may be read-only. Neither it nor what grad
-      returns may be modified.
+    theta0: (d,) float64, float32 or integers, the start, d >= 1; may be read-only. Neither it nor
+      what grad returns may be modified.
     lr: the learning rate, a Python float > 0.
     steps: the largest number of updates (rounds of the three lines above), >= 0.
     tol: stop at the first v_k, k = 0 included, whose gradient has a Euclidean norm <= tol; do not
-      update there. A norm that is nan stops nothing.
+      update there.
 
     Returns (v, history), both of the look-ahead points, because grad tells the loss there.
-      v: (d,) new array, float64, the last point at which grad was called: v_steps unless tol ended
-        the walk before.
+      v: (d,) new array, the last point at which grad was called: v_steps unless tol ended the walk
+        before. It is float64; it may be float32 where theta0 is.
       history: list or 1-D array of the losses at v_0, v_1, ..., v: one more than there were
         updates. grad is called exactly once for each.
     A walk that diverges is no error. Do not use torch.optim or scipy.optimize.
