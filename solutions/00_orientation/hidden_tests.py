@@ -26,7 +26,6 @@ from autograder.judging import (
     numbers,
     on_large,
     stepped,
-    student_side,
 )
 
 SHAPES = {"tall": (1500, 3), "wide": (3, 60), "two rows": (2, 5), "one column": (40, 1)}
@@ -120,7 +119,7 @@ STANDARDIZE = Contract("standardize", X=TABLE)
 @pytest.mark.exercise("standardize", weight=3, core=True, hint=3)
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_columns_get_mean_0_and_spread_1(submission, rng, shape):
-    """Each column has its mean taken off and is divided by its standard deviation (over m), whatever the shape of X."""
+    """Each column minus its mean is divided by its standard deviation (over m), whatever the shape of X."""
     X = rng.uniform(-1, 3, shape) * rng.uniform(0.1, 10, shape[1])
     assert is_standardised(submission.standardize(X), X)
 
@@ -137,7 +136,7 @@ def test_a_constant_column_becomes_zero(submission, rng, m):
     assert is_array(got, (m, 9), np.float64)
     vary = [2, 5] if m > 1 else []  # a single row is its own mean, whatever stands in it
     assert is_standardised(got[:, vary], X[:, vary])
-    for j in set(range(9)) - set(vary):  # who takes the mean off and divides by 1 leaves the rounding of the mean
+    for j in set(range(9)) - set(vary):  # an answer that divides by 1 leaves the rounding of the mean
         assert close(got[:, j], np.zeros(m), atol=4 * (m + 1) * EPS * abs(X[0, j]))
 
 
@@ -261,8 +260,8 @@ def exact_merge(a, b):
 def is_merge(got, a, b):
     """Whether `got` is the merge of a and b.
 
-    The mean is a weighted sum of two: a few eps of the larger. Whoever measures both means from the merged one, as
-    M2_a + n_a (mean_a - mean)^2 + ..., meets that rounding e in each distance: 2 n |delta| e in all.
+    The mean is a weighted sum of two: a few eps of the larger. An answer that measures both means from
+    the merged one, M2_a + n_a (mean_a - mean)^2 + ..., has that rounding e in each distance: 2 n |delta| e in all.
     """
     n, mean, M2 = exact_merge(a, b)
     size = 8 * EPS * np.maximum(np.abs(a[1]), np.abs(b[1]))
@@ -278,15 +277,6 @@ def empties(d):
     return [(0, np.full(d, filler), np.full(d, filler)) for filler in (0.0, 5.0, np.nan)]
 
 
-@student_side
-def folded(chunks):
-    """All chunks, merged one after another (runs over there)."""
-    merged = chunks[0]
-    for chunk in chunks[1:]:
-        merged = student.merge_moments(merged, chunk)  # noqa: F821
-    return merged
-
-
 MERGE = Contract("merge_moments", a=chunks(12), b=chunks(25))
 
 
@@ -298,21 +288,15 @@ def test_merged_moments_are_those_of_all_rows(submission, rng, rows):
         assert is_merge(submission.merge_moments(*case), *case)
 
 
-@pytest.mark.exercise("merge_moments", weight=2, hint=2)
+@pytest.mark.exercise("merge_moments", weight=3, hint=2)
 def test_an_empty_chunk_changes_nothing(submission, rng):
-    """Merged with an empty chunk, on either side, a chunk stays what it is, whatever stands in the empty one."""
+    """An empty chunk, on either side and whatever stands in it, changes nothing; two of them give (0, zeros, zeros)."""
     full = chunk(rng.standard_normal((7, 3)))
-    for empty in empties(3):
-        for got in (submission.merge_moments(full, empty), submission.merge_moments(empty, full)):
+    for one in empties(3):
+        for got in (submission.merge_moments(full, one), submission.merge_moments(one, full)):
             assert close(list(got), list(full), rtol=4 * EPS, typed=True)
-
-
-@pytest.mark.exercise("merge_moments", hint=2)
-def test_two_empty_chunks_are_an_empty_chunk(submission):
-    """Two empty chunks give (0, zeros, zeros), whatever stands in them."""
-    for one in empties(2):
-        for other in empties(2):
-            assert close(list(submission.merge_moments(one, other)), [0, np.zeros(2), np.zeros(2)], typed=True)
+        for other in empties(3):
+            assert close(list(submission.merge_moments(one, other)), [0, np.zeros(3), np.zeros(3)], typed=True)
 
 
 @pytest.mark.exercise("merge_moments", weight=2, hint=1)
@@ -320,18 +304,6 @@ def test_merging_does_not_cancel(submission, rng):
     """M2 stays exact for noise of size 1 around 1e8."""
     a, b = chunk(offset(rng, 30)), chunk(offset(rng, 12))
     assert is_merge(submission.merge_moments(a, b), a, b)
-
-
-@pytest.mark.exercise("merge_moments", hint=1)
-def test_one_row_at_a_time(submission, rng):
-    """A thousand rows, merged one by one, give the moments of all."""
-    X = rng.uniform(-1, 3, (1000, 2))
-    n, mean, M2 = submission.run(folded, [(1, row, np.zeros(2)) for row in X])
-    whole = chunk(X)
-    # m merges, each rounding a few times at the size of its result: 4 m eps, and both are of one size all the way.
-    assert n == 1000
-    assert close(mean, whole[1], atol=4 * 1000 * EPS * 3)
-    assert close(M2, whole[2], rtol=16 * 1000 * EPS)
 
 
 @pytest.mark.exercise("merge_moments", hint=3)

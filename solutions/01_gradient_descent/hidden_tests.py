@@ -390,7 +390,7 @@ def test_limit_follows_its_seed(submission, rng):
 
 @pytest.mark.exercise("largest_stable_lr", hint=3)
 def test_limit_of_nothing_is_infinite(submission):
-    """An X of zeros has no slope, and the limit is infinity; a single number that is not zero has one."""
+    """For an X of zeros the limit is infinity; for an X with one number that is not zero, however small, it is not."""
     for shape in ((4, 3), (1, 1), (2, 6)):
         assert close(submission.largest_stable_lr(np.zeros(shape)), math.inf)
     X = np.zeros((3, 2))
@@ -499,7 +499,7 @@ SCRIPTS = {
 @pytest.mark.exercise("backtracking_line_search", weight=4, hint=1)
 @pytest.mark.parametrize("c, losses, step, trials", SCRIPTS.values(), ids=SCRIPTS)
 def test_search_wastes_no_evaluation(submission, c, losses, step, trials):
-    """The loss is evaluated once at theta and once for each step tried, up to the first that holds; nan never does."""
+    """The loss is evaluated once at theta and once for each step tried, up to the first that is accepted."""
     loss = scripted(losses)
     assert close(submission.backtracking_line_search(loss, ZERO, ALONG, c=c, max_trials=3), step)
     points = [0.0, *(-(0.5**k) for k in range(trials))]

@@ -611,7 +611,7 @@ def largest_stable_lr(X: np.ndarray, steps: int = 100, seed: int = 0) -> float:
 # an X that is float64 already, and `X.astype(float)` always makes one.)
 #
 # </details>
-# <details><summary>Hint 2: the estimate comes for free</summary>
+# <details><summary>Hint 2: you have the estimate already</summary>
 #
 # If `v` has length 1 and is the eigenvector, then `X.T @ (X @ v) / m` is `lambda_max * v`, and the length of that is
 # `lambda_max`. You compute this length in each round anyway.
