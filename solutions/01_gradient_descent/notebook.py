@@ -904,13 +904,13 @@ for name, (_, losses, spent) in walks_bent.items():
     reached = np.flatnonzero(losses <= target)
     until = f"{reached[0]:4d} steps, {spent[reached[0]]:5d} evaluations" if len(reached) else "not reached"
     print(f"{name:27s} {spent[-1] / (len(spent) - 1):4.1f} evaluations a step; loss {target:g} after {until}")
-steeper = np.array([-2.4, 1.8])
+steeper = np.array([-2.0, -1.0])
 with np.errstate(over="ignore", invalid="ignore"):
-    _, elsewhere = gradient_descent(lambda p: (bent_loss(p), bent_gradient(p)), steeper, float(fixed_rate), 20)
+    _, elsewhere = gradient_descent(lambda p: (bent_loss(p), bent_gradient(p)), steeper, float(fixed_rate), 4)
 safe = steeper - backtracking_line_search(bent_loss, steeper, bent_gradient(steeper)) * bent_gradient(steeper)
 print(f"To find the fixed rate, walks that failed took {tuning} evaluations.")
 print(f"From {steeper}, where the loss is {bent_loss(steeper):.0f}: one searched step leads to {bent_loss(safe):.2g},")
-print(f"and 20 steps at the fixed rate lead to {elsewhere[-1]:.2g}.")
+print(f"and four steps at the fixed rate lead to {elsewhere[-1]:.2g}.")
 
 # %% [markdown]
 # To reach a loss of 0.001, the search that begins at 1 needs the fewest steps and the most evaluations, because it
