@@ -578,8 +578,8 @@ def largest_stable_lr(X: np.ndarray, steps: int = 100, seed: int = 0) -> float:
     steps: the number of rounds of power iteration, >= 1. A round is two products, one of X and one
       of its transpose, with a vector.
     seed: from 0 to 2**32 - 1. The start is random, with normal entries, from a generator that is
-      seeded with it (such as np.random.default_rng(seed)): the same seed gives the same answer,
-      another seed another start.
+      seeded with it (such as np.random.default_rng(seed), not the global np.random.seed): the same
+      seed gives the same answer, another seed another start.
 
     Returns a float, 2 over the estimate of lambda_max after those rounds. The estimate is the norm
     of X^T X v / m or the Rayleigh quotient of v, for the unit vector v with which the last round
