@@ -150,8 +150,8 @@ with check("centre"):
 # 2. **Write.** Replace everything from `# YOUR CODE HERE` on, and run the cell.
 # 3. **Check.** The check below it tries small cases that were worked by hand. Run it as often as you like. Its code is
 #    folded to one line; click that line to read it.
-# 4. **Hints.** They are folded; click to open one. The first is a nudge, the last is nearly the answer. They cost
-#    nothing.
+# 4. **Hints.** They are folded; click to open one. The first says where to look, the last is nearly the answer. They
+#    cost nothing.
 # 5. **Restart and run all**, in the menu *Kernel*. A notebook remembers what you ran, even from cells that you have
 #    changed or deleted since. A fresh start shows whether the notebook works without that memory. It stops at the first
 #    exercise that has no answer, and one line says which.
@@ -749,6 +749,13 @@ with tempfile.TemporaryDirectory() as folder:
 #
 # ```
 # lsml grade --show 00
+# ```
+#
+# When you have all points of an exercise, you may compare your answer with the authors' (in a class, your instructor
+# decides whether this is open):
+#
+# ```
+# lsml solution 00 standardize
 # ```
 #
 # Then hand in the `.ipynb` file in the way that your instructor says. A person reads the question in words. If you
