@@ -184,7 +184,12 @@ class Grader:
                 misconceptions, lists = self._diagnose(module, exercise, own, rebuilt, passed, spare)
                 results.append(verdicts.judged(exercise, own, errors, rebuilt, misconceptions, lists, show))
         wrong = {result.id for result in results if result.verdict not in ("passed", "grader_fault")}
-        return verdicts.with_dependencies(results, self._to_blame(module, rebuilt, outcomes, wrong, spare))
+        try:
+            to_blame = self._to_blame(module, rebuilt, outcomes, wrong, spare)
+        except Exception:  # as with a diagnosis, it must not cost anybody a grade
+            log.exception("finding out what %s depends on failed", module.name)
+            to_blame = {}
+        return verdicts.with_dependencies(results, to_blame)
 
     def outcomes(
         self,

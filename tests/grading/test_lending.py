@@ -91,3 +91,14 @@ def test_an_error_of_what_is_lent_is_an_error_of_the_call(process):
     with pytest.raises(StudentError) as raised:
         other.answer(1.0)
     assert "secret" not in str(raised.value)
+
+
+def test_a_failure_to_find_out_costs_no_grade(grader, module, write, monkeypatch):
+    def fails(*arguments, **more):
+        raise RuntimeError("no explanation today")
+
+    path = write(released(module, {"mean_square": WRONG, "root_mean_square": ROOT.format("")}))
+    expected = grader.grade(path)
+    monkeypatch.setattr(grader, "_borrowing", fails)
+    report = grader.grade(path)
+    assert (report.status, report.score) == ("graded", expected.score) and SAYS not in str(report.to_dict())
