@@ -126,6 +126,21 @@ def test_a_result_kept_for_arrays_in_a_tuple_is_found(rng):
         assert pairs.leaves_no_trace(submission, rng)
 
 
+def test_arrays_in_a_list_may_change_too(rng):
+    parts = Argument(lambda rng: [rng.standard_normal(3), rng.standard_normal((2, 2))], {}, frozenset())
+    source = "def f(parts):\n    return [2 * part for part in parts]\n"
+    kept = (
+        "import numpy as np\n\nkept = {}\n\ndef f(parts):\n"
+        "    return [kept.setdefault(id(part), 2 * part).copy() for part in parts]\n"
+    )
+    with of(source) as submission:
+        assert Contract("f", parts=parts).leaves_no_trace(submission, rng)
+    with of(kept) as submission:
+        assert (
+            "does not see that an array has changed" in Contract("f", parts=parts).leaves_no_trace(submission, rng).why
+        )
+
+
 def test_an_early_return_is_looked_at_where_it_is_asked_for(rng):
     source = GOOD.replace("    return", "    if power == 2:\n        return X\n    return")
     with of(source) as submission:
