@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from autograder.answers import right, wrong
+from autograder.answers import equivalent, right, wrong
 
 # ------------------------------------------------------------------------------------------- binary_cross_entropy
 
@@ -98,6 +98,12 @@ def sigmoid_by_where(z):
     e = np.exp(-np.abs(as_float(z)))
     return np.where(np.asarray(z) >= 0, 1, e) / (1 + e)
 
+
+equivalent(
+    "binary_cross_entropy",
+    diff="~ sigmoid: numbers beyond 1e+06 in size are cut off",
+    reason="beyond 746 the sigmoid is 0 or 1",
+)
 
 # ------------------------------------------------------------------------------------------------------ logsumexp
 
@@ -771,7 +777,7 @@ wrong(
     "online_logsumexp",
     "starts from a maximum of zero",
     fails=["test_online_follows_a_maximum_that_rises_and_falls"],
-    edit={"np.full(len(Z), -np.inf)": "np.zeros(len(Z))"},
+    edit={"top, s = -np.inf, 0.0": "top, s = 0.0, 0.0"},
 )
 wrong(
     "online_logsumexp",
@@ -786,7 +792,6 @@ wrong(
     edit={
         "np.finfo(np.float64).min": "np.finfo(np.float32).min",
         "np.asarray(chunk, dtype=np.float64)": "as_float(chunk)",
-        "np.full(len(Z), -np.inf), np.zeros(len(Z))": "np.full(len(Z), -np.inf, Z.dtype), np.zeros(len(Z), Z.dtype)",
     },
 )
 wrong(

@@ -31,7 +31,7 @@ from autograder.judging import (
 )
 
 WHOLE = (-128, 255)  # all of int8 and of uint8: -(-128) overflows in int8
-FAR = (1e-100, 1e4, 2e299)  # standard normals stay below 1e300
+FAR = (1e-8, 1e4, 2e299)  # standard normals stay below 1e300
 
 
 @student_side
@@ -43,7 +43,7 @@ def without_overflow(name, arguments):
 
 # ------------------------------------------------------------------------------------------- binary_cross_entropy
 
-SIGMOID = Contract("sigmoid", z=numbers(3, 8, whole=WHOLE, scales=(1e-100, 20, 1e300), bools=True))
+SIGMOID = Contract("sigmoid", z=numbers(3, 8, whole=WHOLE, scales=(1e-8, 20, 1e300), bools=True))
 BINARY = Contract("binary_cross_entropy", z=numbers(30, whole=WHOLE, scales=FAR), y=integers(30, high=1, bools=True))
 SOFT = Contract("binary_cross_entropy", z=numbers(30, whole=WHOLE), y=floats(30, draw=lambda rng: rng.random(30)))
 
@@ -61,7 +61,7 @@ def binary_loss(z, y):
 
 
 @pytest.mark.exercise("binary_cross_entropy", weight=2, core=True, hint=1)
-@pytest.mark.parametrize("shape", [(), (1,), (40,), (3, 4), (2, 1, 3), (0,), (2, 0)])
+@pytest.mark.parametrize("shape", [(), (1,), (1500,), (3, 4), (2, 1, 3), (0,), (2, 0)])
 def test_sigmoid_agrees_with_scipy(submission, rng, shape):
     """The sigmoid is 1 / (1 + exp(-z)) for arrays of any shape, and for a single number."""
     z = 5 * rng.standard_normal(shape)
@@ -89,7 +89,7 @@ def test_sigmoid_of_other_kinds_of_arrays(submission, rng):
 
 
 @pytest.mark.exercise("binary_cross_entropy", weight=2, core=True, hint=2)
-@pytest.mark.parametrize("n", [1, 2, 50])
+@pytest.mark.parametrize("n", [1, 2, 1500])
 def test_binary_loss_agrees_with_the_formula(submission, rng, n):
     """The binary cross-entropy is the mean over the rows of -y log(p) - (1 - y) log(1 - p)."""
     z, y = 3 * rng.standard_normal(n), rng.integers(0, 2, n)
@@ -141,7 +141,16 @@ def test_binary_functions_leave_no_trace_and_do_not_overflow(submission, rng):
 # ---------------------------------------------------------------------------- logsumexp, softmax and log_softmax
 
 AXES = [((7,), 0), ((7,), -1), ((4, 6), 0), ((4, 6), 1), ((1, 5), 0), ((5, 1), 1), ((3, 4, 5), 1), ((3, 4, 5), 0)]
-AXES += [((3, 4, 5), -1), ((3, 4, 5), -3), ((200, 2), 0), ((1, 1), 1), ((2, 3, 2, 4), 2), ((0, 4), 1), ((3, 0, 2), 0)]
+AXES += [
+    ((1200, 2), 0),
+    ((2, 1200), 1),
+    ((3, 4, 5), -1),
+    ((3, 4, 5), -3),
+    ((1, 1), 1),
+    ((2, 3, 2, 4), 2),
+    ((0, 4), 1),
+    ((3, 0, 2), 0),
+]
 
 
 def along_axes(name):
@@ -172,7 +181,7 @@ def far_apart(rng):
 def at_the_limits():
     """The largest entries that are allowed, alone and beside a masked one, in float64 and float32."""
     for size, dtype in ((1e300, np.float64), (1e38, np.float32)):
-        yield np.array([[size, size], [-size, -size], [-size, -np.inf], [size, -size], [0, -size]], dtype)
+        yield np.array([[size, size], [-size, -size], [-size, -np.inf], [size, -size], [size, size / 2]], dtype)
 
 
 def masked(rng):
@@ -310,7 +319,7 @@ def test_log_softmax_of_hopeless_classes(submission, rng):
     for Z in at_the_limits():
         size = float(Z[0, 0])
         half = -math.log(2)
-        expected = np.array([[half, half], [half, half], [0, -np.inf], [0, -2 * size], [0, -size]])
+        expected = np.array([[half, half], [half, half], [0, -np.inf], [0, -2 * size], [0, -size / 2]])
         assert close(submission.log_softmax(Z), expected.astype(Z.dtype), rtol=1e-6, typed=True)
 
 
@@ -352,7 +361,7 @@ def test_log_softmax_leaves_no_trace(submission, rng):
 
 # ------------------------------------------------------------------------- cross_entropy, cross_entropy_gradient
 
-SIZES = [(1, 4), (30, 3), (5, 5), (3, 40), (6, 1), (1, 1), (1, 2)]
+SIZES = [(1, 4), (1200, 3), (5, 5), (3, 40), (6, 1), (1, 1), (1, 2)]
 SMOOTHINGS = one_of(0.0, 0.1, 0.5, 1.0, 0, 1)
 ROWS = {"Z": numbers(6, 5, whole=WHOLE, scales=FAR), "y": labels(6, classes=5)}
 LOSS = Contract("cross_entropy", **ROWS, reduction=one_of("mean", "sum", "none"), label_smoothing=SMOOTHINGS)
@@ -430,12 +439,12 @@ def test_loss_with_smoothed_labels(submission, rng, smoothing):
 @pytest.mark.exercise("cross_entropy", weight=2)
 def test_loss_refuses_labels_that_are_no_class(submission, rng):
     """A label below 0 or above C - 1 raises ValueError wherever in y it stands, and so does another reduction."""
-    LOSS.refuses(submission, rng, ValueError, reduction=["average", "", "None", "Mean", "avg", "max"])
     wrong = [np.array(y) for y in ([0, 1, 2, 1, 4, -1], [5, 0, 0, 1, 1, 1], [-3, 0, 1, 2, 0, 0], [0, 1, 100, 0, 0, 0])]
     wrong += [np.array([0, 5, 1, 1, 2, 3], np.uint8), np.array([0, 1, 1, 1, -5, 3], np.int8)]
-    for reduction in ("mean", "sum", "none"):
-        same = Contract("cross_entropy", **ROWS, reduction=reduction, label_smoothing=0.1)
-        same.refuses(submission, rng, ValueError, y=wrong)
+    for how in ({"reduction": "sum"}, {"reduction": "none"}, {"label_smoothing": 0.1}, {}):
+        usual = {"reduction": "mean", "label_smoothing": 0.0} | how
+        same = Contract("cross_entropy", **ROWS, **usual)
+        same.refuses(submission, rng, ValueError, y=wrong, reduction=["average", "", "None", "Mean", "avg", "max"])
 
 
 @pytest.mark.exercise("cross_entropy", depends=("log_softmax", "logsumexp"))
@@ -480,8 +489,10 @@ def test_gradient_of_huge_logits(submission, rng):
     Z = np.array([[1e4, -1e4, 0.0], [1e4, 1e4, -1e4], [-1e300, -1e300, -1e300], [1e300, 0.0, -1e300]])
     expected = np.array([[1, 0, -1], [-0.5, 0.5, 0], [1 / 3, -2 / 3, 1 / 3], [0, 0, 0]]) / 4
     assert close(submission.cross_entropy_gradient(Z, np.array([2, 0, 1, 0])), expected, atol=1e-15)
-    Z = np.clip(Z, -1e38, 1e38).astype(np.float32)
-    assert close(submission.cross_entropy_gradient(Z, np.array([2, 0, 1, 0])), expected, atol=1e-6)
+    for Z in at_the_limits():
+        expected = np.array([[-0.5, 0.5], [-0.5, 0.5], [0, 0], [0, 0]]) / 4
+        got = submission.cross_entropy_gradient(Z[[0, 1, 3, 4]], np.array([0, 0, 0, 0]))
+        assert close(got, expected, atol=1e-6)
 
 
 @pytest.mark.exercise("cross_entropy_gradient", weight=4, hint=1, memory_mb=32, depends=("softmax",))
@@ -516,11 +527,11 @@ def test_gradient_leaves_no_trace(submission, rng):
 BUILDS_ON = ("cross_entropy", "cross_entropy_gradient")
 FIT = Contract(
     "fit_softmax_regression",
-    X=numbers(8, 3, whole=(-128, 127), scales=(1e-3, 1e3)),
+    X=numbers(8, 3, whole=(-128, 127), scales=(1e-7, 1e8)),
     y=labels(8, classes=3),
     classes=3,
-    l2=one_of(0.1, 0, 2.0),
-    tol=one_of(0.0, 0),
+    l2=one_of(0.1, 0, 20.0, 1e-9),
+    tol=one_of(0.0, 0, 1e9),
     max_steps=one_of(3, 0, 1),
 )
 
@@ -562,7 +573,8 @@ def agrees(got, expected, rtol=1e-10):
 
 @pytest.mark.exercise("fit_softmax_regression", weight=3, hint=2, depends=BUILDS_ON)
 @pytest.mark.parametrize(
-    ("m", "d", "C", "classes"), [(40, 3, 3, 3), (30, 1, 2, 2), (5, 8, 2, 3), (1, 2, 1, 2), (20, 2, 3, 5), (4, 2, 1, 1)]
+    ("m", "d", "C", "classes"),
+    [(40, 3, 3, 3), (30, 1, 2, 2), (5, 8, 2, 3), (1, 2, 1, 2), (20, 2, 3, 120), (4, 2, 1, 1), (1200, 1, 2, 2)],
 )
 def test_fit_takes_the_right_steps(submission, rng, m, d, C, classes):
     """From zeros, each step goes downhill by gradient / L, and J is recorded before the first step and after each."""
@@ -577,7 +589,7 @@ def test_fit_finds_the_minimum_of_scikit_learn(submission, rng):
     """Run to the end, it finds the model that scikit-learn finds by another method."""
     X, y = classification(rng, 90, 3, 3)
     l2 = 0.1
-    W, b, losses = submission.fit_softmax_regression(X, y, 3, l2=l2, tol=1e-9, max_steps=20_000)
+    W, b, losses = submission.fit_softmax_regression(X, y, 3, l2=l2, tol=1e-9, max_steps=5000)
     peer = LogisticRegression(C=1 / (l2 * len(X)), solver="newton-cg", tol=1e-12, max_iter=1000).fit(X, y)
     # Where J's curvature is at least l2, a gradient below 1e-9 leaves less than 1e-8; the peer is as exact.
     assert close(W, peer.coef_.T, atol=1e-6)
@@ -591,7 +603,7 @@ def test_fit_does_not_penalise_the_biases(submission, rng):
     X, y = classification(rng, 60, 2, 2)
     y[:20] = 0
     X -= X.mean(axis=0)
-    W, b, _ = submission.fit_softmax_regression(X, y, 2, l2=5.0, tol=1e-10, max_steps=20_000)
+    W, b, _ = submission.fit_softmax_regression(X, y, 2, l2=5.0, tol=1e-10, max_steps=1000)
     assert is_array(W, (2, 2)) and is_array(b, (2,))
     share = scipy.special.softmax(X @ W + b, axis=1).mean(axis=0)
     assert close(share, np.bincount(y) / len(y), atol=1e-8)  # their difference is the gradient of b
@@ -602,9 +614,9 @@ def test_fit_stops_in_time(submission, rng):
     """It stops at the first point where no entry of the gradient is above tol, and takes no step after that."""
     X, y = classification(rng, 50, 2, 3)
     y[:25] = 0  # the largest entry of the gradient is a negative one
-    for tol in (0.1, 0.05, 0.02, 1e-3, 1e-6):
-        got = submission.fit_softmax_regression(X, y, 3, l2=0.2, tol=tol, max_steps=5000)
-        assert agrees(got, descend(X, y, 3, 0.2, tol, 5000))
+    for tol in (0.1, 0.05, 0.02, 1e-3, 1e-10):
+        got = submission.fit_softmax_regression(X, y, 3, l2=0.2, tol=tol, max_steps=1500)
+        assert agrees(got, descend(X, y, 3, 0.2, tol, 1500))
     # Of two rows with opposite features and labels only W has a gradient; of no features at all only b.
     for X, y in ((np.array([[1.0], [-1.0]]), np.array([0, 1])), (np.zeros((4, 1)), np.array([0, 0, 0, 1]))):
         got = submission.fit_softmax_regression(X, y, 2, l2=0.0, tol=0.2, max_steps=1000)
@@ -614,10 +626,10 @@ def test_fit_stops_in_time(submission, rng):
 @pytest.mark.exercise("fit_softmax_regression", hint=1, depends=BUILDS_ON)
 def test_fit_stops_by_itself_or_after_a_thousand_steps(submission, rng):
     """The defaults are l2 = 0.001, tol = 0.0001 and max_steps = 1000."""
-    X, y = classification(rng, 30, 2, 3)
-    for scale in (1.0, 20.0):  # the first stops by tol, the second, badly scaled, by max_steps
-        got = submission.fit_softmax_regression(scale * X - 3, y, 3)
-        assert agrees(got, descend(scale * X - 3, y, 3, 1e-3, 1e-4, 1000), rtol=1e-8)
+    X, y = rng.standard_normal((30, 2)), rng.integers(0, 3, 30)
+    for offset in (0, 30):  # the first stops by tol, the second, far from centred, by max_steps
+        got = submission.fit_softmax_regression(X + offset, y, 3)
+        assert agrees(got, descend(X + offset, y, 3, 1e-3, 1e-4, 1000), rtol=1e-8)
 
 
 @pytest.mark.exercise("fit_softmax_regression", depends=BUILDS_ON)
@@ -640,7 +652,9 @@ PREDICT = Contract("predict_proba", X=floats(4, 3), W=floats(3, 5), b=floats(5))
 
 
 @pytest.mark.exercise("predict_proba", weight=3, core=True, hint=1)
-@pytest.mark.parametrize(("m", "d", "C"), [(6, 3, 4), (4, 2, 4), (1, 3, 3), (3, 1, 2), (5, 2, 1), (0, 2, 3)])
+@pytest.mark.parametrize(
+    ("m", "d", "C"), [(6, 3, 4), (4, 2, 4), (1, 3, 3), (3, 1, 2), (5, 2, 1), (0, 2, 3), (1200, 2, 2)]
+)
 def test_predictions_agree_with_scipy(submission, rng, m, d, C):
     """Each row of probabilities sums to 1, also where there are as many rows as classes, one row or one class."""
     X, W, b = rng.standard_normal((m, d)), rng.standard_normal((d, C)), rng.standard_normal(C)
@@ -661,7 +675,9 @@ def test_predictions_of_unscaled_features(submission, rng):
     huge = submission.predict_proba(np.array([[1e300], [-1e300]]), W, np.zeros(3))
     assert close(huge, [[1, 0, 0], [0, 0, 1]], atol=1e-15)
     small = np.array([[0.0, -300.0, -650.0]])
-    assert close(submission.predict_proba(np.ones((1, 1)), small, np.zeros(3)), np.exp(small), rtol=1e-12)
+    for scale in (1.0, 1e300):
+        got = submission.predict_proba(np.full((1, 1), scale), small / scale, np.zeros(3))
+        assert close(got, np.exp(small), rtol=1e-11)
 
 
 @pytest.mark.exercise("predict_proba", weight=0.5)
@@ -706,7 +722,9 @@ CALIBRATION = Contract(
 
 
 @pytest.mark.exercise("expected_calibration_error", weight=3, core=True, hint=1)
-@pytest.mark.parametrize(("m", "C", "bins"), [(1, 3, 15), (400, 3, 15), (400, 10, 7), (60, 2, 1), (50, 4, 100)])
+@pytest.mark.parametrize(
+    ("m", "C", "bins"), [(1, 3, 15), (1200, 3, 15), (400, 10, 7), (60, 2, 1), (50, 4, 150), (9, 3, 40_000)]
+)
 def test_calibration_error_agrees_with_counting(submission, rng, m, C, bins):
     """The error is right for few rows and many, few bins and more bins than rows."""
     P, y = rng.dirichlet(np.full(C, 0.5), m), rng.integers(0, C, m)
@@ -781,18 +799,22 @@ def pair_agrees(got, Z):
 
 @student_side
 def streamed(m, V, width, seed, reused):
-    """Feed (m, V) logits in blocks that are new, or all lie in one buffer, and give back the pair (runs over there)."""
+    """Feed (m, V) logits in blocks that are new, or all lie in one buffer, and give back the pair (runs over there).
+
+    Whoever goes through them a second time meets other numbers.
+    """
     rng, buffer = np.random.default_rng(seed), np.empty((m, width), dtype=np.float32)
 
-    def chunks():
-        for _ in range(V // width):
-            block = buffer if reused else np.empty((m, width), dtype=np.float32)
-            rng.random(out=block, dtype=np.float32)
-            block *= 8
-            yield block
-        buffer[:] = 0
+    class Chunks:
+        def __iter__(self):
+            for _ in range(V // width):
+                block = buffer if reused else np.empty((m, width), dtype=np.float32)
+                rng.random(out=block, dtype=np.float32)
+                block *= 8
+                yield block
+            buffer[:] = 0
 
-    return student.online_logsumexp(chunks())  # noqa: F821
+    return student.online_logsumexp(Chunks())  # noqa: F821
 
 
 def stream_agrees(submission, rng, m, V, width, reused):
@@ -811,7 +833,7 @@ def stream_agrees(submission, rng, m, V, width, reused):
 @pytest.mark.parametrize("cuts", [(), (1,), (3, 4, 10), (2, 4, 6, 8, 10), tuple(range(1, 12))])
 def test_online_agrees_with_all_at_once(submission, rng, cuts):
     """The pair is the maximum of each row and the sum of exp(entry - maximum), however the columns were cut."""
-    for m in (1, 5):
+    for m in (1, 5, 1100):
         Z = 4 * rng.standard_normal((m, 12))
         assert pair_agrees(submission.online_logsumexp(split(Z, *cuts)), Z)
         assert pair_agrees(submission.online_logsumexp(iter(split(Z, *cuts))), Z)
@@ -926,7 +948,7 @@ def test_blockwise_agrees_with_all_at_once(submission, rng, m, d, V, width):
 )
 def test_blockwise_never_holds_all_logits(submission, rng):
     """No array of all the logits, rows by words, is built, on the way forward or backward."""
-    m, d, V = 1000, 2, 4000  # all logits take 32 MB, in float32 16 MB; ten arrays (m, width) 1.3 MB
+    m, d, V = 1100, 2, 3000  # all logits take 26 MB, in float32 13 MB; ten arrays (m, width) 1.3 MB
     y, seed = rng.integers(0, V, m), int(rng.integers(2**31))
     got = submission.run(on_large, "blockwise_cross_entropy", seed, [(m, d), (d, V)], [y, 16])
     draw = np.random.default_rng(seed)
