@@ -140,17 +140,9 @@ def test_binary_functions_leave_no_trace_and_do_not_overflow(submission, rng):
 
 # ---------------------------------------------------------------------------- logsumexp, softmax and log_softmax
 
-AXES = [((7,), 0), ((7,), -1), ((4, 6), 0), ((4, 6), 1), ((1, 5), 0), ((5, 1), 1), ((3, 4, 5), 1), ((3, 4, 5), 0)]
-AXES += [
-    ((1200, 2), 0),
-    ((2, 1200), 1),
-    ((3, 4, 5), -1),
-    ((3, 4, 5), -3),
-    ((1, 1), 1),
-    ((2, 3, 2, 4), 2),
-    ((0, 4), 1),
-    ((3, 0, 2), 0),
-]
+AXES = [((7,), 0), ((7,), -1), ((4, 6), 0), ((4, 6), 1), ((5, 1), 1), ((1200, 2), 0), ((2, 1200), 1)]
+AXES += [((3, 4, 5), 0), ((3, 4, 5), 1), ((3, 4, 5), -1), ((3, 4, 5), -3), ((2, 3, 2, 4), 2)]
+EMPTY = [((0, 4), 1), ((3, 0, 2), 0)]
 
 
 def along_axes(name):
@@ -218,7 +210,7 @@ def test_logsumexp_of_slices_thousands_apart(submission, rng):
     for Z in at_the_limits():
         expected = Z.max(axis=1).astype(float) + np.log([2, 2, 1, 1, 1])
         eps = float(np.finfo(Z.dtype).eps)
-        assert close(submission.logsumexp(Z), expected.astype(Z.dtype), atol=rounding(Z, 1, eps), typed=True)
+        assert close(submission.logsumexp(Z), expected, atol=rounding(Z, 1, eps))
 
 
 @pytest.mark.exercise("logsumexp", hint=3)
@@ -242,6 +234,8 @@ def test_logsumexp_of_other_kinds_of_arrays(submission, rng):
         assert close(submission.logsumexp(*case), expected, atol=rounding(Z, axis, case.eps), typed=True)
     for dtype in (np.float32, np.float64):
         assert np.asarray(submission.logsumexp(np.ones(3, dtype))).dtype == dtype
+    for shape, axis in EMPTY:
+        assert close(submission.logsumexp(np.ones(shape), axis), np.ones(shape).sum(axis=axis), typed=True)
 
 
 @pytest.mark.exercise("logsumexp", weight=0.5, forgeable=True)
@@ -257,9 +251,9 @@ def test_softmax_agrees_with_scipy(submission, rng, shape, axis):
     """Each slice along the axis that was asked for sums to 1, and does not depend on the other slices."""
     Z = 3 * rng.standard_normal(shape)
     expected = scipy.special.softmax(Z, axis=axis)
-    assert close(submission.softmax(Z, axis=axis), expected, rtol=1e-6)
+    assert close(submission.softmax(Z, axis=axis), expected, atol=1e-6)
     if axis == -1:
-        assert close(submission.softmax(Z), expected, rtol=1e-6)
+        assert close(submission.softmax(Z), expected, atol=1e-6)
 
 
 @pytest.mark.exercise("softmax", weight=2, hint=1)
@@ -269,8 +263,8 @@ def test_softmax_of_slices_thousands_apart(submission, rng):
     assert close(submission.softmax(Z, axis=1), expected, rtol=1e-12)
     assert close(submission.softmax(Z.T, axis=0), expected.T, rtol=1e-12)
     for Z in at_the_limits():
-        expected = np.array([[0.5, 0.5], [0.5, 0.5], [1, 0], [1, 0], [1, 0]], Z.dtype)
-        assert close(submission.softmax(Z), expected, rtol=1e-6, typed=True)
+        expected = [[0.5, 0.5], [0.5, 0.5], [1, 0], [1, 0], [1, 0]]
+        assert close(submission.softmax(Z), expected, rtol=1e-6)
 
 
 @pytest.mark.exercise("softmax", hint=1)
@@ -291,6 +285,8 @@ def test_softmax_of_other_kinds_of_arrays(submission, rng):
         expected = scipy.special.softmax(Z, axis=axis)
         atol = allowed * expected + float(np.finfo(case.dtype).tiny)
         assert close(submission.softmax(*case), expected.astype(case.dtype), atol=atol, typed=True)
+    for shape, axis in EMPTY:
+        assert close(submission.softmax(np.ones(shape), axis), np.ones(shape), typed=True)
 
 
 @pytest.mark.exercise("softmax", weight=0.5, forgeable=True)
@@ -318,9 +314,7 @@ def test_log_softmax_of_hopeless_classes(submission, rng):
     assert close(submission.log_softmax(Z), scipy.special.log_softmax(Z, axis=1), rtol=20 * EPS, atol=1e-12)
     for Z in at_the_limits():
         size = float(Z[0, 0])
-        half = -math.log(2)
-        expected = np.array([[half, half], [half, half], [0, -np.inf], [0, -2 * size], [0, -size / 2]])
-        assert close(submission.log_softmax(Z), expected.astype(Z.dtype), rtol=1e-6, typed=True)
+        assert close(submission.log_softmax(Z[3:]), [[0, -2 * size], [0, -size / 2]], rtol=1e-6)
 
 
 @pytest.mark.exercise("log_softmax", weight=2, hint=2, depends=("logsumexp",))
@@ -336,21 +330,21 @@ def test_log_softmax_does_not_lose_digits_far_from_zero(submission, rng):
     assert close(submission.log_softmax((Z + 1e4).T, axis=0), expected.T, atol=100 * EPS)
 
 
-@pytest.mark.exercise("log_softmax", hint=1, depends=("logsumexp",))
-def test_log_softmax_of_masked_entries(submission, rng):
-    """A class at -inf has the log-probability -inf, and the others share the rest."""
-    Z = masked(rng)
-    assert close(submission.log_softmax(Z), scipy.special.log_softmax(Z, axis=1), atol=1e-13)
-
-
-@pytest.mark.exercise("log_softmax", depends=("logsumexp",))
+@pytest.mark.exercise("log_softmax", weight=2, depends=("logsumexp",))
 def test_log_softmax_of_other_kinds_of_arrays(submission, rng):
-    """float32 stays float32, integers of any kind become float64; views and read-only arrays are fine."""
+    """float32 stays float32, integers become float64, views are fine; a class at -inf has the log-probability -inf."""
     for case in along_axes("log_softmax").cases(rng):
         Z, axis = case.exact
         expected = scipy.special.log_softmax(Z, axis=axis).astype(case.dtype)
         atol = sum_rounding(Z.shape[axis], 1, case.eps)
         assert close(submission.log_softmax(*case), expected, rtol=8 * case.eps, atol=atol, typed=True)
+    for shape, axis in EMPTY:
+        assert close(submission.log_softmax(np.ones(shape), axis), np.ones(shape), typed=True)
+    Z = masked(rng)
+    assert close(submission.log_softmax(Z), scipy.special.log_softmax(Z, axis=1), atol=1e-13)
+    for Z in at_the_limits():
+        half = -math.log(2)
+        assert close(submission.log_softmax(Z[:3]), [[half, half], [half, half], [0, -np.inf]], rtol=1e-6)
 
 
 @pytest.mark.exercise("log_softmax", weight=0.5, forgeable=True)
@@ -420,14 +414,14 @@ def test_loss_of_huge_logits(submission, rng):
     for gap in (20.0, 30.0, 100.0, 700.0, 1e6, 1e300):
         wrong = submission.cross_entropy(np.array([[gap, 0.0]]), np.array([1]))
         assert close(wrong, gap + math.log1p(math.exp(-gap)), rtol=20 * EPS)
-    smoothed = submission.cross_entropy(Z[:1], np.array([0]), label_smoothing=0.3)
-    assert close(smoothed, 0.3 * 2 * 2e4 / 3, rtol=20 * EPS)
 
 
 @pytest.mark.exercise("cross_entropy", weight=2, hint=2, depends=("log_softmax", "logsumexp"))
 @pytest.mark.parametrize("smoothing", [0.1, 0.5, 1.0])
 def test_loss_with_smoothed_labels(submission, rng, smoothing):
     """Label smoothing spreads its share over all the classes, the right one included."""
+    huge = submission.cross_entropy(np.array([[1e4, -1e4, -1e4]]), np.array([0]), label_smoothing=smoothing)
+    assert close(huge, smoothing * 4e4 / 3, rtol=20 * EPS)
     for m, C in SIZES:
         Z, y = rows_and_labels(rng, m, C)
         expected = row_losses(Z, y, smoothing)
@@ -450,7 +444,7 @@ def test_loss_refuses_labels_that_are_no_class(submission, rng):
 @pytest.mark.exercise("cross_entropy", depends=("log_softmax", "logsumexp"))
 def test_loss_of_other_kinds_of_arrays(submission, rng):
     """Integers, views and read-only arrays are fine, and everything is computed and returned in float64."""
-    for case in LOSS.cases(rng):
+    for case in [*LOSS.cases(rng), LOSS.plain(rng, Z=np.float32, reduction="none")]:
         Z, y, reduction, smoothing = case.exact
         losses = row_losses(Z, y, smoothing)
         expected = {"mean": losses.mean(), "sum": losses.sum(), "none": losses}[reduction]
@@ -737,17 +731,12 @@ def test_calibration_error_agrees_with_counting(submission, rng, m, C, bins):
 
 @pytest.mark.exercise("expected_calibration_error", weight=2, hint=1)
 def test_calibration_bins_are_closed_on_the_right(submission, rng):
-    """A confidence on the edge of two bins belongs to the lower one, and 1.0 to the last."""
+    """A confidence on the edge of two bins belongs to the lower one, and where classes tie the first is predicted."""
     top = rng.integers(5, 9, 60) / 8  # eighths, so that every edge is exact in binary
     top[:4] = 0.5, 0.625, 0.75, 1.0
     P, y = np.column_stack([top, 1 - top]), rng.integers(0, 2, 60)
     for bins in (2, 4, 8):
         assert close(submission.expected_calibration_error(P, y, bins=bins), calibration_error(P, y, bins), atol=1e-13)
-
-
-@pytest.mark.exercise("expected_calibration_error")
-def test_calibration_error_breaks_ties_by_the_first_class(submission):
-    """Where classes tie for the largest probability, the first of them is the prediction."""
     P = np.array([[0.5, 0.5, 0.0], [0.25, 0.375, 0.375], [0.0, 0.5, 0.5]])
     for y in (np.array([0, 1, 1]), np.array([1, 2, 2])):
         assert close(submission.expected_calibration_error(P, y, bins=4), calibration_error(P, y, 4), atol=1e-13)
@@ -958,19 +947,13 @@ def test_blockwise_never_holds_all_logits(submission, rng):
 
 @pytest.mark.exercise("blockwise_cross_entropy", hint=2, depends=("online_logsumexp",))
 def test_blockwise_finds_labels_at_the_edges_of_blocks(submission, rng):
-    """A label that is the first or the last word of a block is found in this block alone."""
+    """A label at the first or the last word of a block is found there alone, and logits of 10000 do not overflow."""
     X, W = rng.standard_normal((6, 2)), rng.standard_normal((2, 9))
     for y in ([0, 2, 3, 5, 6, 8], [8, 8, 8, 8, 8, 8], [3, 3, 2, 2, 5, 6]):
         y = np.array(y)
         assert close(submission.blockwise_cross_entropy(X, W, y, 3), all_at_once(X, W, y), atol=1e-12)
-
-
-@pytest.mark.exercise("blockwise_cross_entropy", hint=1, depends=("online_logsumexp",))
-def test_blockwise_of_huge_logits(submission, rng):
-    """Logits of ten thousand do not overflow, and a confident mistake costs their difference."""
     X, W = np.array([[1.0], [-1.0]]), np.array([[1e4, 0.0, -1e4]])
-    for y in ([0, 2], [2, 0], [1, 1]):
-        y = np.array(y)
+    for y in (np.array([0, 2]), np.array([2, 0]), np.array([1, 1])):
         assert close(submission.blockwise_cross_entropy(X, W, y, 2), all_at_once(X, W, y), rtol=1e-12, atol=1e-12)
 
 

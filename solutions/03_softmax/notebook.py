@@ -320,9 +320,9 @@ plt.show()
 def logsumexp(Z: np.ndarray, axis: int = -1, keepdims: bool = False) -> np.ndarray:
     """log(sum(exp(Z))) along one axis.
 
-    Z: array of floats or integers, one dimension or more, at least one entry along the axis. Entries
-      are finite or -inf: a class that is masked out, exp(-inf) = 0. A slice of nothing but -inf
-      gives -inf (there NumPy may warn of log(0)).
+    Z: array of floats or integers, one dimension or more, at least one entry along the axis (other
+      axes may have length 0). Entries are finite or -inf: a class that is masked out, exp(-inf) = 0.
+      A slice of nothing but -inf gives -inf (there NumPy may warn of log(0)).
     axis: the axis that is summed away; negative numbers count from the end.
     keepdims: keep that axis, with length 1.
 
@@ -417,7 +417,8 @@ def softmax(Z: np.ndarray, axis: int = -1) -> np.ndarray:
     """exp(Z) / sum(exp(Z)), where each slice along the axis sums to 1.
 
     Z: array of floats or integers, one dimension or more, finite or -inf, which marks a masked
-      class: its probability is exactly 0. Each slice has at least one finite entry.
+      class: its probability is exactly 0. Each slice has at least one finite entry; there may be no
+      slice at all (another axis of length 0).
     axis: negative numbers count from the end.
 
     Returns a new array with the shape of Z, in the dtype of `as_float(Z)`. Does not change Z.
@@ -507,7 +508,8 @@ def log_softmax(Z: np.ndarray, axis: int = -1) -> np.ndarray:
     """The logarithm of softmax(Z, axis).
 
     Z: array of floats or integers, one dimension or more, finite or -inf, which marks a masked
-      class: its log-probability is -inf. Each slice has at least one finite entry.
+      class: its log-probability is -inf. Each slice has at least one finite entry; there may be no
+      slice at all (another axis of length 0).
     axis: negative numbers count from the end.
 
     Returns a new array with the shape of Z, in the dtype of `as_float(Z)`. Does not change Z.
