@@ -532,7 +532,7 @@ def gradient_by_loop(Z, y, label_smoothing=0.0):
 wrong(
     "fit_softmax_regression",
     "penalises the biases as well",
-    fails=["test_fit_does_not_penalise_the_biases"],
+    fails=["test_fit_finds_the_minimum_of_scikit_learn", "test_fit_takes_the_right_steps"],
     edit={"np.sum(theta[:-1] ** 2)": "np.sum(theta**2)", "G[:-1] += l2 * theta[:-1]": "G += l2 * theta"},
 )
 wrong(
@@ -783,7 +783,7 @@ wrong(
     "online_logsumexp",
     "starts from a maximum of zero",
     fails=["test_online_follows_a_maximum_that_rises_and_falls"],
-    edit={"top, s = -np.inf, 0.0": "top, s = 0.0, 0.0"},
+    edit={"top, s = -np.inf, 0": "top, s = 0.0, 0"},
 )
 wrong(
     "online_logsumexp",
@@ -894,6 +894,22 @@ def column_by_column(chunks):
         chunk = next(chunks, None)
     return top, s
 
+
+equivalent(
+    "online_logsumexp",
+    diff="- top, s = (-np.inf, 0)\n+ top, s = (-np.inf, 1)",
+    reason="at first top is -inf, so the old sum is multiplied by exp(-inf) = 0",
+)
+equivalent(
+    "online_logsumexp",
+    diff="- top, s = (-np.inf, 0)\n+ top, s = (-np.inf, -1)",
+    reason="at first top is -inf, so the old sum is multiplied by exp(-inf) = 0",
+)
+equivalent(
+    "online_logsumexp",
+    diff="~ online_logsumexp: the arguments are zeros after an error",
+    reason="it raises only where there is no chunk, so there is nothing to write to",
+)
 
 # ---------------------------------------------------------------------------------------- blockwise_cross_entropy
 

@@ -142,7 +142,6 @@ def test_binary_functions_leave_no_trace_and_do_not_overflow(submission, rng):
 
 AXES = [((7,), 0), ((7,), -1), ((4, 6), 0), ((4, 6), 1), ((5, 1), 1), ((1200, 2), 0), ((2, 1200), 1)]
 AXES += [((3, 4, 5), 0), ((3, 4, 5), 1), ((3, 4, 5), -1), ((3, 4, 5), -3), ((2, 3, 2, 4), 2)]
-EMPTY = [((0, 4), 1), ((3, 0, 2), 0)]
 
 
 def along_axes(name):
@@ -156,11 +155,27 @@ def rounding(Z, axis=-1, eps=EPS):
     return sum_rounding(np.shape(Z)[axis], 1 + np.abs(np.where(np.isfinite(top), top, 0.0)), eps)
 
 
-def relative_rounding(Z, axis=-1, eps=EPS):
-    """How far a probability may be off, relatively: the shift z - max is rounded, and below -745 exp gives 0."""
-    with np.errstate(invalid="ignore"):
-        shifted = np.max(Z, axis=axis, keepdims=True, initial=-np.inf) - Z
-    return sum_rounding(np.shape(Z)[axis], 1 + np.clip(np.nan_to_num(shifted), 0, 745), eps)
+def probability_rounding(Z, axis=-1, eps=EPS):
+    """How far a probability may be off: the shift z - max is rounded, and below -745 exp gives 0."""
+    P = scipy.special.softmax(Z, axis=axis)
+    with np.errstate(divide="ignore"):
+        return sum_rounding(Z.shape[axis], 1 - np.log(P).clip(min=-745), eps) * P + 1e-300 + 1e-37 * (eps > EPS)
+
+
+def logarithm_rounding(Z, axis=-1, eps=EPS):
+    """How far a log-probability may be off: as a sum of K terms, and as a number of its own size."""
+    return sum_rounding(Z.shape[axis], 1, eps) + 8 * eps * np.abs(scipy.special.log_softmax(Z, axis=axis))
+
+
+def kinds_agree(submission, rng, name, allowed):
+    """Assert that a function agrees with scipy's for every kind of array, along every axis, and for no slices."""
+    oracle = getattr(scipy.special, name)
+    for case in along_axes(name).cases(rng):
+        Z, axis = case.exact
+        expected = oracle(Z, axis=axis).astype(case.dtype)
+        assert close(submission[name](*case), expected, atol=allowed(Z, axis, case.eps), typed=True)
+    for shape, axis in (((0, 4), 1), ((3, 0, 2), 0)):
+        assert close(submission[name](np.ones(shape), axis), oracle(np.ones(shape), axis=axis), typed=True)
 
 
 def far_apart(rng):
@@ -194,11 +209,10 @@ def test_logsumexp_agrees_with_scipy(submission, rng, shape, axis):
 def test_logsumexp_keeps_the_axis_when_asked(submission, rng):
     """The last axis is the default, and keepdims keeps the axis with length 1."""
     Z = rng.standard_normal((3, 4, 2))
-    for axis in (0, 1, 2, -2):
-        expected = scipy.special.logsumexp(Z, axis=axis, keepdims=True)
-        assert close(submission.logsumexp(Z, axis=axis, keepdims=True), expected, atol=rounding(Z, axis)[0, 0])
-    assert close(submission.logsumexp(Z), scipy.special.logsumexp(Z, axis=-1), atol=rounding(Z))
-    assert close(submission.logsumexp(Z[0, :, 0], keepdims=True), [scipy.special.logsumexp(Z[0, :, 0])], atol=1e-14)
+    for part, axis in ((Z, 0), (Z, 1), (Z, 2), (Z, -2), (Z[0, :, 0], 0)):
+        expected = scipy.special.logsumexp(part, axis=axis, keepdims=True)
+        assert close(submission.logsumexp(part, axis=axis, keepdims=True), expected, atol=1e-14)
+    assert close(submission.logsumexp(Z), scipy.special.logsumexp(Z, axis=-1), atol=1e-14)
 
 
 @pytest.mark.exercise("logsumexp", weight=2, hint=1)
@@ -228,14 +242,9 @@ def test_logsumexp_of_masked_entries(submission, rng):
 @pytest.mark.exercise("logsumexp", hint=1)
 def test_logsumexp_of_other_kinds_of_arrays(submission, rng):
     """float32 stays float32, integers of any kind become float64; views and read-only arrays are fine."""
-    for case in along_axes("logsumexp").cases(rng):
-        Z, axis = case.exact
-        expected = scipy.special.logsumexp(Z, axis=axis).astype(case.dtype)
-        assert close(submission.logsumexp(*case), expected, atol=rounding(Z, axis, case.eps), typed=True)
+    kinds_agree(submission, rng, "logsumexp", rounding)
     for dtype in (np.float32, np.float64):
         assert np.asarray(submission.logsumexp(np.ones(3, dtype))).dtype == dtype
-    for shape, axis in EMPTY:
-        assert close(submission.logsumexp(np.ones(shape), axis), np.ones(shape).sum(axis=axis), typed=True)
 
 
 @pytest.mark.exercise("logsumexp", weight=0.5, forgeable=True)
@@ -279,14 +288,7 @@ def test_softmax_of_masked_entries(submission, rng):
 @pytest.mark.exercise("softmax")
 def test_softmax_of_other_kinds_of_arrays(submission, rng):
     """float32 stays float32, integers of any kind become float64; views and read-only arrays are fine."""
-    for case in along_axes("softmax").cases(rng):
-        Z, axis = case.exact
-        allowed = relative_rounding(Z, axis, case.eps)
-        expected = scipy.special.softmax(Z, axis=axis)
-        atol = allowed * expected + float(np.finfo(case.dtype).tiny)
-        assert close(submission.softmax(*case), expected.astype(case.dtype), atol=atol, typed=True)
-    for shape, axis in EMPTY:
-        assert close(submission.softmax(np.ones(shape), axis), np.ones(shape), typed=True)
+    kinds_agree(submission, rng, "softmax", probability_rounding)
 
 
 @pytest.mark.exercise("softmax", weight=0.5, forgeable=True)
@@ -333,13 +335,7 @@ def test_log_softmax_does_not_lose_digits_far_from_zero(submission, rng):
 @pytest.mark.exercise("log_softmax", weight=2, depends=("logsumexp",))
 def test_log_softmax_of_other_kinds_of_arrays(submission, rng):
     """float32 stays float32, integers become float64, views are fine; a class at -inf has the log-probability -inf."""
-    for case in along_axes("log_softmax").cases(rng):
-        Z, axis = case.exact
-        expected = scipy.special.log_softmax(Z, axis=axis).astype(case.dtype)
-        atol = sum_rounding(Z.shape[axis], 1, case.eps)
-        assert close(submission.log_softmax(*case), expected, rtol=8 * case.eps, atol=atol, typed=True)
-    for shape, axis in EMPTY:
-        assert close(submission.log_softmax(np.ones(shape), axis), np.ones(shape), typed=True)
+    kinds_agree(submission, rng, "log_softmax", logarithm_rounding)
     Z = masked(rng)
     assert close(submission.log_softmax(Z), scipy.special.log_softmax(Z, axis=1), atol=1e-13)
     for Z in at_the_limits():
@@ -505,7 +501,7 @@ def test_gradient_of_other_kinds_of_arrays(submission, rng):
     for case in GRADIENT.cases(rng):
         Z, y, smoothing = case.exact
         expected = mean_gradient(Z, y, smoothing).astype(case.dtype)
-        atol = np.max(relative_rounding(Z, eps=case.eps)) / len(Z)
+        atol = sum_rounding(Z.shape[1], 750, case.eps) / len(Z)  # p is off by eps times its logarithm, see above
         assert close(submission.cross_entropy_gradient(*case), expected, atol=atol, typed=True)
 
 
@@ -537,21 +533,18 @@ def classification(rng, m, d, C):
 
 
 def objective(W, b, X, y, l2):
-    """J and its gradient in W and b, by scipy in float64."""
-    Z = X @ W + b
-    P = scipy.special.softmax(Z, axis=1)
-    P[np.arange(len(y)), y] -= 1
-    return row_losses(Z, y).mean() + l2 / 2 * np.sum(W**2), X.T @ P / len(y) + l2 * W, P.mean(axis=0)
+    return row_losses(X @ W + b, y).mean() + l2 / 2 * np.sum(W**2)
 
 
 def descend(X, y, classes, l2, tol, max_steps):
     """The descent of the docstring: W, b and the losses."""
     X1 = np.column_stack([X, np.ones(len(X))])
-    L = float(np.linalg.eigvalsh(X1.T @ X1)[-1]) / (2 * len(X)) + l2
+    L = np.linalg.eigvalsh(X1.T @ X1)[-1] / (2 * len(X)) + l2
     W, b, losses = np.zeros((X.shape[1], classes)), np.zeros(classes), []
     while True:
-        J, dW, db = objective(W, b, X, y, l2)
-        losses.append(J)
+        losses.append(objective(W, b, X, y, l2))
+        G = mean_gradient(X @ W + b, y)
+        dW, db = X.T @ G + l2 * W, G.sum(axis=0)
         if len(losses) > max_steps or max(np.abs(dW).max(), np.abs(db).max()) <= tol:
             return W, b, losses
         W, b = W - dW / L, b - db / L
@@ -568,7 +561,7 @@ def agrees(got, expected, rtol=1e-10):
 @pytest.mark.exercise("fit_softmax_regression", weight=3, hint=2, depends=BUILDS_ON)
 @pytest.mark.parametrize(
     ("m", "d", "C", "classes"),
-    [(40, 3, 3, 3), (30, 1, 2, 2), (5, 8, 2, 3), (1, 2, 1, 2), (20, 2, 3, 120), (4, 2, 1, 1), (1200, 1, 2, 2)],
+    [(40, 3, 3, 3), (30, 1, 2, 2), (5, 8, 2, 3), (1, 2, 1, 2), (20, 2, 3, 120), (1200, 1, 2, 2)],
 )
 def test_fit_takes_the_right_steps(submission, rng, m, d, C, classes):
     """From zeros, each step goes downhill by gradient / L, and J is recorded before the first step and after each."""
@@ -588,19 +581,7 @@ def test_fit_finds_the_minimum_of_scikit_learn(submission, rng):
     # Where J's curvature is at least l2, a gradient below 1e-9 leaves less than 1e-8; the peer is as exact.
     assert close(W, peer.coef_.T, atol=1e-6)
     assert is_array(b, (3,)) and close(b - np.mean(b), peer.intercept_ - peer.intercept_.mean(), atol=1e-6)
-    assert close(losses[-1], objective(W, b, X, y, l2)[0], rtol=1e-10)
-
-
-@pytest.mark.exercise("fit_softmax_regression", hint=3, depends=BUILDS_ON)
-def test_fit_does_not_penalise_the_biases(submission, rng):
-    """Whatever the penalty, the mean probability of a class over the rows equals the share of rows that have it."""
-    X, y = classification(rng, 60, 2, 2)
-    y[:20] = 0
-    X -= X.mean(axis=0)
-    W, b, _ = submission.fit_softmax_regression(X, y, 2, l2=5.0, tol=1e-10, max_steps=1000)
-    assert is_array(W, (2, 2)) and is_array(b, (2,))
-    share = scipy.special.softmax(X @ W + b, axis=1).mean(axis=0)
-    assert close(share, np.bincount(y) / len(y), atol=1e-8)  # their difference is the gradient of b
+    assert close(losses[-1], objective(W, b, X, y, l2), rtol=1e-10)
 
 
 @pytest.mark.exercise("fit_softmax_regression", weight=2, hint=1, depends=BUILDS_ON)
@@ -611,6 +592,9 @@ def test_fit_stops_in_time(submission, rng):
     for tol in (0.1, 0.05, 0.02, 1e-3, 1e-10):
         got = submission.fit_softmax_regression(X, y, 3, l2=0.2, tol=tol, max_steps=1500)
         assert agrees(got, descend(X, y, 3, 0.2, tol, 1500))
+    for scale, classes, tol in ((1, 1, 0.0), (1e3, 3, 1e6)):  # no gradient at all, and one above 10
+        got = submission.fit_softmax_regression(scale * X, y % classes, classes, l2=0.2, tol=tol, max_steps=50)
+        assert agrees(got, (np.zeros((2, classes)), np.zeros(classes), [math.log(classes)]))
     # Of two rows with opposite features and labels only W has a gradient; of no features at all only b.
     for X, y in ((np.array([[1.0], [-1.0]]), np.array([0, 1])), (np.zeros((4, 1)), np.array([0, 0, 0, 1]))):
         got = submission.fit_softmax_regression(X, y, 2, l2=0.0, tol=0.2, max_steps=1000)
@@ -734,7 +718,7 @@ def test_calibration_bins_are_closed_on_the_right(submission, rng):
     """A confidence on the edge of two bins belongs to the lower one, and where classes tie the first is predicted."""
     top = rng.integers(5, 9, 60) / 8  # eighths, so that every edge is exact in binary
     top[:4] = 0.5, 0.625, 0.75, 1.0
-    P, y = np.column_stack([top, 1 - top]), rng.integers(0, 2, 60)
+    P, y = np.column_stack([top, 1 - top]), np.where(8 * top % 2, 0, 1)  # gaps of neighbours have opposite signs
     for bins in (2, 4, 8):
         assert close(submission.expected_calibration_error(P, y, bins=bins), calibration_error(P, y, bins), atol=1e-13)
     P = np.array([[0.5, 0.5, 0.0], [0.25, 0.375, 0.375], [0.0, 0.5, 0.5]])
@@ -771,19 +755,12 @@ def split(Z, *cuts):
     return [np.array(block) for block in np.split(Z, cuts, axis=1)]
 
 
-def pair(Z):
-    """The maximum of each row, and the sum of exp(entry - maximum)."""
-    Z = np.asarray(Z, dtype=np.float64)
-    top = Z.max(axis=1)
-    shift = np.where(np.isfinite(top), top, 0.0)[:, None]
-    return top, np.exp(Z - shift).sum(axis=1)
-
-
 def pair_agrees(got, Z):
     """Whether (top, s) is right: top exactly, s to a unit in the last place for each column; both are float64."""
-    (top, s), (top_right, s_right) = got, pair(Z)
-    same = close(top, top_right, typed=True)
-    return same and close(s, s_right, rtol=sum_rounding(np.shape(Z)[1], 1), typed=True)
+    Z = np.asarray(Z, dtype=np.float64)
+    top = Z.max(axis=1)
+    s = np.exp(Z - np.where(np.isfinite(top), top, 0.0)[:, None]).sum(axis=1)
+    return close(got, (top, s), rtol=sum_rounding(Z.shape[1], 1), typed=True) and close(got[0], top)
 
 
 @student_side
@@ -808,14 +785,9 @@ def streamed(m, V, width, seed, reused):
 
 def stream_agrees(submission, rng, m, V, width, reused):
     seed = int(rng.integers(2**31))
-    top, s = submission.run(streamed, m, V, width, seed, reused)
-    draw, highest, total = np.random.default_rng(seed), np.zeros(m), np.zeros(m)
-    for _ in range(V // width):
-        block = 8 * draw.random((m, width), dtype=np.float32)
-        highest = np.maximum(highest, block.max(axis=1))
-        total += np.exp(block.astype(np.float64)).sum(axis=1)
-    # Sums of positive terms in float64, one after another at worst.
-    return close(top, highest) and close(s, total / np.exp(highest), rtol=sum_rounding(V, 1))
+    got = submission.run(streamed, m, V, width, seed, reused)
+    blocks = 8 * np.random.default_rng(seed).random((V // width, m, width), dtype=np.float32)
+    return pair_agrees(got, np.concatenate(blocks, axis=1))
 
 
 @pytest.mark.exercise("online_logsumexp", weight=3, core=True, hint=1)
@@ -825,13 +797,20 @@ def test_online_agrees_with_all_at_once(submission, rng, cuts):
     for m in (1, 5, 1100):
         Z = 4 * rng.standard_normal((m, 12))
         assert pair_agrees(submission.online_logsumexp(split(Z, *cuts)), Z)
-        assert pair_agrees(submission.online_logsumexp(iter(split(Z, *cuts))), Z)
 
 
-@pytest.mark.exercise("online_logsumexp", weight=4, core=True, hint=1, memory_mb=24)
+@pytest.mark.exercise("online_logsumexp", hint=1)
+def test_online_of_other_kinds_of_arrays(submission, rng):
+    """The pair is float64, as exact as if float32 and integer chunks had come in float64; views are fine."""
+    for case in MATRIX.cases(rng):
+        (Z,) = case
+        assert pair_agrees(submission.online_logsumexp(np.split(Z, (2, 3, 8), axis=1)), *case.exact)
+
+
+@pytest.mark.exercise("online_logsumexp", weight=4, core=True, hint=1, memory_mb=12)
 def test_online_keeps_no_chunks(submission, rng):
-    """Half a million columns pass through: memory does not grow with them, and no chunk is kept."""
-    assert stream_agrees(submission, rng, 16, 2**19, 2**12, False)  # all chunks take 34 MB, one takes 0.3 MB
+    """A quarter of a million columns pass through: memory does not grow with them, and no chunk is kept."""
+    assert stream_agrees(submission, rng, 16, 2**18, 2**12, False)  # all chunks take 17 MB, one takes 0.3 MB
 
 
 @pytest.mark.exercise("online_logsumexp", hint=1)
@@ -887,14 +866,6 @@ def test_online_refuses_no_chunks(submission):
     for nothing in ([], iter(()), ()):
         with raises_student(ValueError):
             submission.online_logsumexp(nothing)
-
-
-@pytest.mark.exercise("online_logsumexp", hint=1)
-def test_online_of_other_kinds_of_arrays(submission, rng):
-    """The pair is float64, as exact as if float32 and integer chunks had come in float64; views are fine."""
-    for case in MATRIX.cases(rng):
-        (Z,) = case
-        assert pair_agrees(submission.online_logsumexp(np.split(Z, (2, 3, 8), axis=1)), *case.exact)
 
 
 @pytest.mark.exercise("online_logsumexp", weight=0.5, forgeable=True)

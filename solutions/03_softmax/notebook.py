@@ -1194,10 +1194,10 @@ def online_logsumexp(chunks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarr
     """
     ### BEGIN SOLUTION
     lowest = np.finfo(np.float64).min
-    top, s = -np.inf, 0.0  # of each row; arrays from the first chunk on
+    top, s = -np.inf, 0  # of each row; arrays from the first chunk on
     for chunk in chunks:
         Z = np.asarray(chunk, dtype=np.float64)
-        new = np.maximum(top, Z.max(axis=1, initial=-np.inf))
+        new = Z.max(axis=1, initial=-np.inf).clip(min=top)
         shift = new.clip(min=lowest)  # finite, because -inf - -inf is nan
         s = s * np.exp(top - shift) + np.exp(Z - shift[:, None]).sum(axis=1)
         top = new
