@@ -283,18 +283,12 @@ def test_lasso_leaves_no_trace(submission, rng):
 
 
 @student_side
-def all_folds(name, arguments, world=None):
-    """Every pair, and whether the arrays of all pairs still are what they were (runs over there)."""
+def all_folds(name, arguments, world=None, at_once=True):
+    """Every pair, as it is when it comes or as it is at the end; with NumPy's global generator seeded (runs there)."""
     if world is not None:
         np.random.seed(world)
-    pairs, kept = [], []
-    for train, test in getattr(student, name)(*arguments):  # noqa: F821
-        pairs.append((train, test))
-        kept.append((np.array(train), np.array(test)))
-    same = all(
-        np.array_equal(a, b) for pair, copy in zip(pairs, kept, strict=True) for a, b in zip(pair, copy, strict=True)
-    )
-    return [list(pair) for pair in pairs] if same else [list(pair) for pair in kept[:-1]]
+    pairs = getattr(student, name)(*arguments)  # noqa: F821
+    return [[np.array(train), np.array(test)] for train, test in (pairs if at_once else list(pairs))]
 
 
 @student_side
@@ -383,6 +377,13 @@ def test_folds_are_made_one_by_one(submission, rng):
     assert [size for size, _, _ in found] == [m - 1] * 40
     assert all(whole for _, _, whole in found)
     assert len({int(test[0]) for _, test, _ in found}) == 40
+
+
+@pytest.mark.exercise("kfold", weight=0.5, hint=3)
+def test_folds_stay_as_they_are(submission):
+    """The arrays of a pair do not change when later pairs are made."""
+    now, later = (submission.run(all_folds, "kfold", [30, 4, 2], None, at_once) for at_once in (True, False))
+    assert all(np.array_equal(a, b) for pair in zip(now, later, strict=True) for a, b in zip(*pair, strict=True))
 
 
 @pytest.mark.exercise("kfold", weight=0.5)
@@ -694,21 +695,26 @@ def test_rows_stay_whole(submission, rng):
 
 
 @student_side
-def interval_of_median(rows, level, resamples, seed, world=None, scribble=False):
-    """The interval of a median over there; a statistic that scribbles keeps its resamples and overwrites them."""
+def interval_of_median(rows, level, resamples, seed, world=None):
+    """The interval of a median that is computed over there, with the global generator seeded before."""
+    if world is not None:
+        np.random.seed(world)
+    low, high = student.bootstrap_interval(rows, np.median, level, resamples, seed)  # noqa: F821
+    return float(low), float(high)
+
+
+@student_side
+def interval_of_a_keeper(rows, level, resamples, seed):
+    """The same of a median that overwrites each resample and looks at the end whether all still are what it wrote."""
     kept = []
 
     def median(resample):
-        value = float(np.median(resample))
-        if scribble:
-            kept.append(resample)
-            resample[...] = np.nan
-        return value
+        kept.append((resample, float(np.median(resample))))
+        resample[...] = kept[-1][1]
+        return kept[-1][1]
 
-    if world is not None:
-        np.random.seed(world)
     low, high = student.bootstrap_interval(rows, median, level, resamples, seed)  # noqa: F821
-    return float(low), float(high)
+    return (float(low), float(high)) if all((sample == value).all() for sample, value in kept) else None
 
 
 @pytest.mark.exercise("bootstrap_interval", hint=2)
@@ -727,7 +733,7 @@ def test_a_resample_is_a_new_array(submission, rng):
     """A statistic may keep and overwrite what it is given: each resample is a new array."""
     rows = rng.standard_normal(20)
     expected = submission.run(interval_of_median, rows, 0.9, 50, 4)
-    assert close(submission.run(interval_of_median, rows, 0.9, 50, 4, None, True), expected)
+    assert close(submission.run(interval_of_a_keeper, rows, 0.9, 50, 4), expected)
 
 
 @pytest.mark.exercise("bootstrap_interval", hint=3)
