@@ -38,7 +38,7 @@ checking.start("NN_topic", total=2)
 # %% [markdown]
 # ## Implement
 #
-# ### 1 `weighted_mean` · essential · level 1 of 4 · 5 min
+# ### NN.1 `weighted_mean` · essential · level 1 of 4 · 5 min
 
 
 # %% exercise="weighted_mean" points=1 minutes=5 forbids=["numpy.average"]
@@ -95,7 +95,7 @@ plotting.curves(
 # %% [markdown]
 # ## Find the bug
 #
-# ### 2 `merge_means` · essential · level 1 of 4 · 10 min
+# ### NN.2 `merge_means` · essential · level 1 of 4 · 10 min
 #
 # Two machines have averaged their own part of the data. This function puts the two means together, and it is wrong.
 # Find out when, and repair it.
