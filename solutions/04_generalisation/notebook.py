@@ -623,9 +623,9 @@ with check("kfold", forbids=["sklearn"]):
             list(kfold(8, wrong_k, seed=0))
 
 # %% [markdown]
-# ### 4.4 `out_of_fold`: find the bug · essential · level 2 of 4 · 10 min
+# ### 4.4 `out_of_fold` · essential · level 2 of 4 · 10 min
 #
-# Someone standardises the features, cuts the rows into folds, fits ridge, and collects the predictions. The code runs,
+# **Find the bug.** Someone standardises the features, cuts the rows into folds, fits ridge, and collects the predictions. The code runs,
 # and its results look plausible. But they are not what the docstring promises. Find out why, and repair it. The
 # function uses your `ridge`.
 
