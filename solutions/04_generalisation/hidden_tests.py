@@ -36,9 +36,9 @@ from autograder.judging import (
 
 # ---------------------------------------------------------------------------------------------------------- ridge
 
-TALL, WIDE = (
-    Contract("ridge", X=numbers(*s), y=numbers(s[0]), penalty=one_of(2.0, 30, 0.5)) for s in [(14, 4), (4, 9)]
-)
+TALL = Contract("ridge", X=numbers(14, 4), y=numbers(14), penalty=one_of(2.0, 30, 0.5, 1e-9))
+WIDE = Contract("ridge", X=numbers(4, 9), y=numbers(4), penalty=one_of(2.0, 30, 0.5))
+SCALES = (2.0**-30, 2.0**30)  # powers of 2, which multiply exactly
 
 
 def sklearn_ridge(X, y, penalty):
@@ -72,11 +72,23 @@ def test_ridge_shifts_with_the_data(submission, rng):
 @pytest.mark.parametrize("shape", [(40, 3), (5, 20)])
 def test_ridge_keeps_its_digits_far_from_zero(submission, rng, shape):
     """The parameters keep nine digits where y lies near 1e8 and X near 1e4."""
-    # Eighths, so that adding the offsets is exact. Uncentred, eps * 1e8 * 1e4 would be added to X^T y.
-    X, y = rng.integers(-50, 51, shape) / 8, rng.integers(-50, 51, shape[0]) / 8
-    expected, _ = sklearn_ridge(X, y, 2.0)
-    for a, b in [(1e4, 0), (0, 1e8), (1e4, 1e8)]:
-        assert close(submission.ridge(X + a, y + b, 2.0)[0], expected, atol=2e-10)
+    # Uncentred, eps * 1e8 * 1e4 would be added to X^T y. float32 does not hold these integers.
+    X, y = rng.integers(-50, 51, shape), rng.integers(-50, 51, shape[0])
+    expected, _ = sklearn_ridge(X / 8, y / 8, 2.0)
+    for a, b in [(80_000, 0), (0, 8 * 10**8), (80_000, 8 * 10**8)]:
+        assert close(submission.ridge((X + a) / 8, (y + b) / 8, 2.0)[0], expected, atol=2e-10)
+        assert close(submission.ridge(X + a, y + b, 128.0)[0], expected, atol=2e-10)
+
+
+@pytest.mark.exercise("ridge")
+@pytest.mark.parametrize("scale", SCALES)
+def test_ridge_of_any_scale(submission, rng, scale):
+    """Very large and very small numbers, with a penalty to match, give the same parameters."""
+    for contract in (TALL, WIDE):
+        X, y, penalty = contract.plain(rng)
+        theta, b = sklearn_ridge(X, y, penalty)
+        got = submission.ridge(scale * X, scale * y, scale**2 * penalty)
+        assert close(got, (theta, scale * b), rtol=1e-9)
 
 
 @pytest.mark.exercise("ridge", weight=3, hint=2, memory_mb=96)
@@ -101,10 +113,8 @@ def test_ridge_of_every_kind_of_data(submission, rng, contract):
 @pytest.mark.exercise("ridge", weight=0.5)
 @pytest.mark.parametrize("contract", [TALL, WIDE], ids=["tall", "wide"])
 def test_ridge_refuses_a_penalty_that_is_not_positive(submission, rng, contract):
-    """A penalty of 0, below 0 or nan raises ValueError, and every penalty above 0 is allowed."""
+    """A penalty of 0, below 0 or nan raises ValueError."""
     contract.refuses(submission, rng, ValueError, penalty=[0.0, -1.0, 0, -1e-9, -1e14, math.nan, -math.inf])
-    X, y, penalty = contract.plain(rng, penalty=1e-9)
-    assert np.isfinite(submission.ridge(X, y, penalty)[0]).all()
 
 
 @pytest.mark.exercise("ridge", weight=0.5, forgeable=True)
@@ -167,9 +177,12 @@ def test_soft_threshold_is_a_step_towards_zero(submission, rng):
     """soft_threshold moves every number towards zero by t, and stops there; any shape, integers too, in float64."""
     for case in SOFT.cases(rng):
         assert close(submission.soft_threshold(*case), softened(*case.exact), atol=1e-14, typed=True)
-    for shape in [(0,), (1,), (2, 0), (2, 3, 4)]:
+    for shape in [(0,), (1,), (2, 0), (2, 3, 4), (1500,)]:
         z = 3 * rng.standard_normal(shape)
         assert close(submission.soft_threshold(z, 0.7), softened(z, 0.7), atol=1e-14, typed=True)
+    z = 3 * rng.standard_normal((2, 3, 4))
+    for scale in SCALES:
+        assert close(submission.soft_threshold(scale * z, scale * 0.7), scale * softened(z, 0.7), rtol=1e-12)
     z = np.array([-128, 127, 2, -2], dtype=np.int8)
     assert close(submission.soft_threshold(z, 2), [-126.0, 125.0, 0.0, 0.0])
     got = submission.soft_threshold(np.asarray(1.5), 0.5)  # a 0-d array or a NumPy scalar
@@ -240,7 +253,7 @@ def test_lasso_stops_when_the_gap_is_small(submission, rng):
         first = next(k for k, gap in enumerate(gaps) if gap <= tol * scale)
         assert close(submission.lasso(X, y, penalty, tol=tol, max_steps=200)[1], gaps[first], rtol=1e-6)
         # The border of tol itself: a little above the gap of a step is enough, a little below is not.
-        for factor, steps in [(1 + 1e-6, first), (1 - 1e-6, first + 1)]:
+        for factor, steps in [(1 + 1e-9, first), (1 - 1e-9, first + 1)]:
             got = submission.lasso(X, y, penalty, tol=gaps[first] / scale * factor, max_steps=first + 1)[1]
             assert close(got, gaps[steps], rtol=1e-9)
     too_large = 1.001 * float(np.abs(X.T @ y).max())
@@ -261,6 +274,17 @@ def test_lasso_of_every_kind_of_data(submission, rng):
         scale = float(y @ y)
         assert close(got[0], theta, rtol=1e-9, atol=1e-10, typed=True)
         assert close(got[1], lasso_gap(X, y, penalty, theta), rtol=1e-9, atol=1e-11 * scale, typed=True)
+
+
+@pytest.mark.exercise("lasso", weight=0.5)
+@pytest.mark.parametrize("scale", SCALES)
+def test_lasso_of_any_scale(submission, rng, scale):
+    """Very large and very small numbers, with a penalty to match, give the same parameters after as many steps."""
+    X, y, penalty, tol, _ = LASSO.plain(rng, tol=1e-4)
+    theta = fista(X, y, penalty, tol, 500)
+    got = submission.lasso(scale * X, scale * y, scale**2 * penalty, tol, 500)
+    assert close(got[0], theta, rtol=1e-9, atol=1e-10)
+    assert close(got[1] / scale**2, lasso_gap(X, y, penalty, theta), atol=1e-11 * float(y @ y))
 
 
 @pytest.mark.exercise("lasso", weight=1.5, memory_mb=96)
@@ -288,7 +312,7 @@ def all_folds(name, arguments, world=None, at_once=True):
     if world is not None:
         np.random.seed(world)
     pairs = getattr(student, name)(*arguments)  # noqa: F821
-    return [[np.array(train), np.array(test)] for train, test in (pairs if at_once else list(pairs))]
+    return [[part.copy() for part in pair] for pair in (pairs if at_once else list(pairs))]
 
 
 @student_side
@@ -395,8 +419,8 @@ def test_folds_refuse_an_impossible_number(submission):
 
 
 @student_side
-def global_generator_untouched(name, arguments):
-    """Whether going through the folds leaves NumPy's global generator as it is (runs over there)."""
+def global_generator_kept(name, arguments):
+    """Whether a call leaves NumPy's global generator as it is (runs over there)."""
     before = np.random.get_state()
     list(getattr(student, name)(*arguments))  # noqa: F821
     return all(np.array_equal(a, b) for a, b in zip(before, np.random.get_state(), strict=True))
@@ -405,7 +429,7 @@ def global_generator_untouched(name, arguments):
 @pytest.mark.exercise("kfold", weight=0.5, forgeable=True)
 def test_folds_leave_the_global_generator(submission):
     """NumPy's global generator is as before."""
-    assert submission.run(global_generator_untouched, "kfold", [10, 3, 0])
+    assert submission.run(global_generator_kept, "kfold", [10, 3, 0])
 
 
 GROUPS = integers(40, low=-9, high=9)
@@ -486,11 +510,11 @@ def pipeline(penalty):
 
 
 FOLDS = Argument(lambda rng: some_folds(rng, 14, 3), {}, frozenset())
-OUT_OF_FOLD = Contract("out_of_fold", X=numbers(14, 3), y=numbers(14), folds=FOLDS, penalty=one_of(0.7, 20, 1e-3))
+OUT_OF_FOLD = Contract("out_of_fold", X=numbers(14, 3), y=numbers(14), folds=FOLDS, penalty=one_of(0.7, 20, 1e-7))
 
 
 @pytest.mark.exercise("out_of_fold", weight=3, core=True, hint=2, depends=("ridge",))
-@pytest.mark.parametrize(("m", "d", "k"), [(12, 2, 3), (20, 4, 5), (8, 10, 8), (7, 1, 2)])
+@pytest.mark.parametrize(("m", "d", "k"), [(12, 2, 3), (20, 4, 5), (8, 10, 8), (7, 1, 2), (1500, 2, 2)])
 def test_predictions_agree_with_a_pipeline(submission, rng, m, d, k):
     """The predictions are those of scikit-learn's pipeline of StandardScaler and Ridge under the same folds."""
     X = rng.standard_normal((m, d)) * rng.uniform(0.1, 100, d) + rng.uniform(-5, 5, d)
@@ -540,6 +564,11 @@ def test_predictions_from_every_kind_of_data(submission, rng):
         X, y, folds, penalty = case.exact
         expected = cross_val_predict(pipeline(penalty), X, y, cv=folds)
         assert close(submission.out_of_fold(*case), expected, rtol=1e-8, atol=1e-8, typed=True)
+    X, y, folds, penalty = OUT_OF_FOLD.plain(rng)
+    expected = cross_val_predict(pipeline(penalty), X, y, cv=folds)
+    for scale in (1e-12, 1e12):
+        assert close(submission.out_of_fold(scale * X, y, folds, penalty), expected, rtol=1e-8, atol=1e-8)
+        assert close(submission.out_of_fold(X, scale * y, folds, penalty), scale * expected, rtol=1e-8)
 
 
 @pytest.mark.exercise("out_of_fold", weight=0.5, forgeable=True, depends=("ridge",))
@@ -572,16 +601,7 @@ def test_residuals_are_those_of_m_fits(submission, rng, shape):
     assert close(submission.loocv_ridge(X, y, penalties), refitted(X, y, penalties), rtol=1e-8, atol=1e-9)
 
 
-@pytest.mark.exercise("loocv_ridge", hint=3)
-def test_each_penalty_has_its_row(submission, rng):
-    """One penalty or many, in any order: each has its own row of the result."""
-    X, y = rng.standard_normal((10, 4)), rng.standard_normal(10)
-    penalties = np.array([9.0, 1.0, 4.0, 0.5, 4.0])
-    for some in (penalties, penalties[3:4], penalties[:2]):
-        assert close(submission.loocv_ridge(X, y, some), refitted(X, y, some), rtol=1e-8, atol=1e-9)
-
-
-@pytest.mark.exercise("loocv_ridge", weight=1.5, hint=2, memory_mb=128, seconds=5)
+@pytest.mark.exercise("loocv_ridge", weight=1.5, hint=2, memory_mb=128)
 def test_residuals_of_many_rows(submission, rng):
     """40,000 rows work in little memory and in a moment: nothing is refitted, and no (m, m) matrix is formed."""
     # The hat matrix would take 12.8 GB, U 3.2 MB. One decomposition takes some 20 ms, 40,000 fits 40,000 times as much.
@@ -592,7 +612,7 @@ def test_residuals_of_many_rows(submission, rng):
     assert close(got[:, rows], refitted(X, y, penalties, rows), rtol=1e-7, atol=1e-9)
 
 
-@pytest.mark.exercise("loocv_ridge", weight=2.5, hint=3, seconds=10)
+@pytest.mark.exercise("loocv_ridge", weight=2.5, hint=3, seconds=20)
 def test_residuals_for_many_penalties(submission, rng):
     """One decomposition serves 4,000 penalties: no system is solved, and nothing is decomposed, for each of them."""
     # m = d = 400: some 0.3 ms a penalty from the decomposition; a system takes 10 ms, a decomposition 60 ms.
@@ -616,6 +636,10 @@ def test_residuals_of_every_kind_of_data(submission, rng):
     for case in LOOCV.cases(rng):
         expected = refitted(*case.exact)
         assert close(submission.loocv_ridge(*case), expected, rtol=1e-9, atol=1e-9, typed=True)
+    X, y, penalties = LOOCV.plain(rng)
+    for s in SCALES:
+        got = submission.loocv_ridge(s * X, s * y, s**2 * penalties)
+        assert close(got, s * refitted(X, y, penalties), rtol=1e-9)
     constant = np.column_stack([np.full(6, 4.0), rng.standard_normal(6)])
     for X, y in [(constant, rng.standard_normal(6)), (np.ones((4, 2)), rng.standard_normal(4))]:
         assert close(submission.loocv_ridge(X, y, np.array([2.0])), refitted(X, y, [2.0]), rtol=1e-9, atol=1e-9)
@@ -684,7 +708,9 @@ def test_resamples_are_drawn_with_replacement(submission, rng):
 @pytest.mark.exercise("bootstrap_interval", hint=1)
 def test_rows_stay_whole(submission, rng):
     """Rows of any shape, dtype and memory layout are drawn as wholes, with their order of columns, shape and dtype."""
-    tables = [rows for (rows,) in Contract("bootstrap_interval", rows=numbers(6, 2, bools=True)).cases(rng)]
+    tables = [
+        rows for (rows,) in Contract("bootstrap_interval", rows=numbers(6, 2, bools=True, scales=SCALES)).cases(rng)
+    ]
     for rows in (*tables, rng.standard_normal((5, 2, 2)), np.array([["a", "b"], ["c", "d"]])):
         asked = Asked(lambda sample: 1.0)
         submission.bootstrap_interval(rows, asked, resamples=20)
@@ -736,20 +762,6 @@ def test_a_resample_is_a_new_array(submission, rng):
     assert close(submission.run(interval_of_a_keeper, rows, 0.9, 50, 4), expected)
 
 
-@pytest.mark.exercise("bootstrap_interval", hint=3)
-def test_interval_agrees_with_the_binomial(submission, rng):
-    """For a share of ones, the ends are quantiles of a binomial distribution, within what chance allows."""
-    m, ones, level, resamples = 60, 18, 0.8, 3000
-    rows = rng.permutation(np.arange(m) < ones).astype(float)
-    low, high = submission.run(interval_of_mean, rows, level, resamples, 7)
-    # The number of ones in a resample is binomial(60, 0.3). The quantile of 3000 draws at a share s is the quantile of
-    # the distribution at some s +- 6 sqrt(s (1 - s) / 3000).
-    slack = 6 * math.sqrt(0.1 * 0.9 / resamples)
-    for end, share in ((low, 0.1), (high, 0.9)):
-        least, most = scipy.stats.binom.ppf([share - slack, share + slack], m, ones / m) / m
-        assert least - 1e-9 <= end <= most + 1e-9
-
-
 @student_side
 def interval_of_mean(rows, level, resamples, seed):
     """The interval of a mean that is computed over there."""
@@ -772,20 +784,12 @@ def first_entry(resample):
     return float(np.ravel(resample)[0])
 
 
-@student_side
-def global_generator_used(rows):
-    """Whether a call leaves NumPy's global generator as it is (runs over there)."""
-    before = np.random.get_state()
-    student.bootstrap_interval(rows, lambda r: 0.0, 0.9, 5)  # noqa: F821
-    return all(np.array_equal(a, b) for a, b in zip(before, np.random.get_state(), strict=True))
-
-
 @pytest.mark.exercise("bootstrap_interval", forgeable=True)
 def test_bootstrap_leaves_no_trace(submission, rng):
     """rows and NumPy's global generator are as before the call."""
     contract = Contract("bootstrap_interval", rows=floats(8, 2), statistic=first_entry, level=0.9, resamples=20)
     assert contract.leaves_no_trace(submission, rng)
-    assert submission.run(global_generator_used, rng.standard_normal(5))
+    assert submission.run(global_generator_kept, "bootstrap_interval", [rng.standard_normal(5), first_entry, 0.9, 5])
 
 
 # ------------------------------------------------------------------------------------------------------ confusion
@@ -842,6 +846,7 @@ def test_confusion_refuses_labels_that_are_no_class(submission, rng):
         return bad
 
     wrong = [(-1, np.int64), (7, np.int64), (-7, np.int8), (48, np.uint8), (-2, np.int32), (2**63, np.uint64)]
+    wrong += [(2**bits + 1, np.int64) for bits in (8, 16, 32)]
     bad = [with_label(label, dtype, at) for label, dtype in wrong for at in (0, -1)]
     CONFUSION.refuses(submission, rng, ValueError, y=bad, predicted=bad)
     assert close(submission.confusion(np.array([6, 0]), np.array([0, 6]), 7).sum(), 2)
@@ -896,7 +901,7 @@ def test_scores_where_nothing_is_to_divide(submission, rng, zero_division):
 @pytest.mark.exercise("confusion", hint=3)
 def test_scores_of_no_rows(submission):
     """With no rows at all, every ratio is zero_division, also one between 0 and 1."""
-    for value in (0.0, 1.0, 0.25):
+    for value in (0.0, 1.0, 0.3):
         for average in ("none", "macro", "micro"):
             each = np.full(3, value) if average == "none" else value
             expected = {"accuracy": value, "precision": each, "recall": each, "f1": each}
@@ -915,9 +920,12 @@ def test_scores_of_every_kind_of_counts(submission, rng):
             got = submission.classification_scores(case.args[0], average, case.args[2])
             assert close(got, sklearn_scores(counts, average, zero_division), rtol=1e-12, typed=True)
     small = rng.integers(1, 15, (3, 3))
-    for factor, dtype in [(10**7, np.int32), (5 * 10**12, np.int64), (10**13, np.float64)]:
-        got = submission.classification_scores((small * factor).astype(dtype), "none")
-        assert close(got, sklearn_scores(small, "none"), rtol=1e-12)
+    for factor, dtype in [(10**7, np.int32), (5 * 10**12, np.int64), (10**13, np.float64), (1e-9, np.float64)]:
+        for average in ("macro", "none", "micro"):
+            got = submission.classification_scores((small * factor).astype(dtype), average)
+            assert close(got, sklearn_scores(small, average), rtol=1e-12)
+    ones = dict.fromkeys(("accuracy", "precision", "recall", "f1"), 1.0)
+    assert close(submission.classification_scores(np.eye(1200, dtype=np.uint8)), ones, rtol=1e-12)
 
 
 @pytest.mark.exercise("confusion", weight=0.5)
@@ -925,13 +933,13 @@ def test_scores_refuse_an_unknown_average(submission, rng):
     """An average other than none, macro and micro raises ValueError."""
     SCORES.refuses(submission, rng, ValueError, average=["weighted", "", "Macro", "no", "binary"])
     with raises_student(ValueError):
-        submission.classification_scores(np.zeros((2, 2)), "weighted")
+        submission.classification_scores(np.zeros((2, 2)), "weighted", 1.0)
 
 
 @pytest.mark.exercise("confusion", weight=0.5, forgeable=True)
 def test_confusion_leaves_no_trace(submission, rng):
     """Neither function changes its arguments or returns an array that shares memory with anything."""
-    assert CONFUSION.leaves_no_trace(submission, rng, y=[lambda y: y - 1])
+    assert CONFUSION.leaves_no_trace(submission, rng, y=[lambda y: y - 1], predicted=[lambda p: p + 1])
     then = [{"average": average} for average in ("macro", "micro", "none")]
     assert SCORES.leaves_no_trace(submission, rng, then=[*then, {"counts": np.zeros((4, 4)), "average": "none"}])
 
@@ -991,14 +999,14 @@ def test_auc_of_every_kind_of_data(submission, rng):
     for case in AUC.cases(rng):
         assert close(submission.roc_auc(*case), pairs_won(*case), rtol=1e-12, atol=1e-15, typed=True)
     y, score = rng.permutation(np.arange(60) % 2), rng.integers(0, 9, 60)
-    for beyond in (score + 2**60, score - 2**62, score.astype(np.uint64) + np.uint64(2**63)):
+    for beyond in (score + 2**60, score * 2**58, score.astype(np.uint64) + np.uint64(2**63)):
         assert close(submission.roc_auc(beyond, y), pairs_won(score, y), rtol=1e-12)
 
 
-@pytest.mark.exercise("roc_auc", weight=4, hint=1, memory_mb=384, seconds=10)
+@pytest.mark.exercise("roc_auc", weight=4, hint=1, memory_mb=384, seconds=30)
 def test_auc_of_many_rows(submission, rng):
-    """600,000 rows work in little memory and in a moment, with ties and without: pairs are not compared one by one."""
-    m = 600_000  # 8.6e10 pairs: in blocks, NumPy compares at most 4e9 a second
+    """A million rows work in little memory and in a moment, with ties and without: pairs are not compared one by one."""
+    m = 1_000_000  # 2.4e11 pairs: in blocks, NumPy compares some 1e9 a second
     y = (rng.random(m) < 0.4).astype(np.int8)
     score = (rng.standard_normal(m) + y).astype(np.float32)
     for s in (score, np.round(score, 2)):
@@ -1091,18 +1099,6 @@ def test_bounds_are_attained(submission, rng, bins):
     assert close(submission.auc_bounds(counts), (worst, best), rtol=1e-12, atol=1e-14)
 
 
-@pytest.mark.exercise("auc_bounds", weight=0.5, hint=2)
-def test_bounds_hold_the_auc_of_the_scores(submission, rng):
-    """With the counts of score_counts, the AUC of the scores lies between the bounds, which close in as bins grow."""
-    y = (rng.random(400) < 0.3).astype(int)
-    score = np.clip(0.4 + 0.2 * y + 0.2 * rng.standard_normal(400), 0, 1)
-    exact, width = roc_auc_score(y, score), 2.0
-    for bins in (1, 4, 16, 64, 256):
-        low, high = submission.auc_bounds(submission.score_counts(score, y, bins))
-        assert low <= exact + 1e-12 and exact <= high + 1e-12 and high - low < width
-        width = high - low
-
-
 @pytest.mark.exercise("auc_bounds", hint=3)
 def test_bounds_of_huge_counts(submission, rng):
     """Counts of 1e12 in a bin give right bounds: no product overflows. Two floats come back."""
@@ -1119,7 +1115,7 @@ def test_counts_of_every_kind_of_data(submission, rng):
         assert close(submission.score_counts(*case), counted(*case.exact), typed=True)
 
 
-@pytest.mark.exercise("auc_bounds", weight=5, hint=1, memory_mb=128, seconds=8)
+@pytest.mark.exercise("auc_bounds", weight=5, hint=1, memory_mb=128)
 def test_counts_of_many_rows(submission, rng):
     """Time and memory grow with the rows plus the bins, not with their product, and bounds with the bins."""
     score, y = rng.random(1_000_000, dtype=np.float32), rng.integers(0, 2, 1_000_000, dtype=np.int8)
@@ -1144,7 +1140,7 @@ def test_bounds_refuse_a_single_class(submission, rng):
 def test_bounds_leave_no_trace(submission, rng):
     """Neither function changes its arguments or returns an array that shares memory with anything."""
     assert BINNED.leaves_no_trace(submission, rng, then=[{}, {"bins": 1}])
-    assert BOUNDS.leaves_no_trace(submission, rng, counts=[np.zeros((2, 3), int)])
+    assert BOUNDS.leaves_no_trace(submission, rng, counts=[lambda counts: counts * np.array([[0], [1]])])
 
 
 # ---------------------------------------------------------------------------------------------------- kfold_ridge

@@ -368,7 +368,7 @@ def lasso(
 
     X: (m, d), m >= 1, d >= 1, any rank, may be all zeros; y: (m,). float32, float64 or any NumPy
     integer dtype, in any memory layout; convert both to float64 before you compute.
-    penalty > 0; tol >= 0; max_steps >= 0.
+    penalty > 0; 0 <= tol <= 1; max_steps >= 0.
 
     Starts from theta_0 = z_0 = 0. With L the square of the largest singular value of X, step
     k = 0, 1, ... is theta_(k+1) = soft_threshold(z_k + X^T (y - X z_k) / L, penalty / L) and
@@ -625,9 +625,9 @@ with check("kfold", forbids=["sklearn"]):
 # %% [markdown]
 # ### 4.4 `out_of_fold` · essential · level 2 of 4 · 10 min
 #
-# **Find the bug.** Someone standardises the features, cuts the rows into folds, fits ridge, and collects the predictions. The code runs,
-# and its results look plausible. But they are not what the docstring promises. Find out why, and repair it. The
-# function uses your `ridge`.
+# **Find the bug.** Someone standardises the features, cuts the rows into folds, fits ridge, and collects the
+# predictions. The code runs, and its results look plausible. But they are not what the docstring promises. Find out
+# why, and repair it. The function uses your `ridge`.
 
 
 # %% exercise="out_of_fold" points=2 minutes=10 bug=true forbids=["sklearn"]
@@ -638,8 +638,9 @@ def out_of_fold(
 
     X: (m, d); y: (m,). float32, float64 or any NumPy integer dtype, in any memory layout; both are
     converted to float64 first.
-    folds: an iterable of pairs (train, test) of integer arrays, such as `kfold` gives, gone through
-    once. No row is in two test sets. A row that is in none may get any value, also nan.
+    folds: an iterable of pairs (train, test) of integer arrays, such as `kfold` gives; it can be
+    gone through once only. No row is in two test sets. A row that is in none may get any value,
+    also nan.
     For each pair: divide each column by its standard deviation over the rows of train (the one with
     1/n), or by 1 where it is constant there (`ridge` subtracts the means by itself); fit `ridge`
     with the penalty on the rows of train; predict the rows of test. You may ask whether the
@@ -1223,7 +1224,8 @@ def classification_scores(
     raises ValueError.
     zero_division: a number from 0 to 1, the value of each ratio 0/0, before macro averages:
     precision of a class that was never predicted, recall of one that never occurs, F1 of one
-    without either; and the accuracy of no rows. F1 of a class is 2 N_ii / (row sum + column sum).
+    without either; and the accuracy where all counts are 0. F1 of a class is 2 N_ii divided by
+    (row sum + column sum).
 
     Returns {"accuracy": float, "precision": ..., "recall": ..., "f1": ...}: floats (of Python or
     NumPy), or new float64 arrays with "none". The accuracy is one float with each average.
@@ -1660,10 +1662,10 @@ def kfold_ridge(
 ) -> np.ndarray:
     """Cross-validated mean squared error of ridge, for several penalties, from one pass over rows.
 
-    chunks: an iterable of (X, y, fold), gone through once, at least one: X (n, d), y (n,), fold
-    (n,), integers from 0 to k - 1, the fold of each row. n differs from chunk to chunk and may be
-    0; d >= 1 does not. The rows of a fold may lie in many chunks. X and y: float32, float64 or any
-    NumPy integer dtype, converted to float64. k >= 2; each fold has a row somewhere.
+    chunks: an iterable of (X, y, fold), at least one, that can be gone through once only: X (n, d),
+    y (n,), fold (n,), integers from 0 to k - 1, the fold of each row. n differs from chunk to chunk
+    and may be 0; d >= 1 does not. The rows of a fold may lie in many chunks. X and y: float32,
+    float64 or any NumPy integer dtype, converted to float64. k >= 2; each fold has a row somewhere.
     penalties: (p,), p >= 1, all > 0.
 
     Returns (p,), a new float64 array: for each penalty, the mean over all m rows of
