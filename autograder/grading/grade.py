@@ -163,8 +163,8 @@ class Grader:
                 results.append(verdicts.exercise_result(exercise, "failed", 0.0, message=message))
             else:
                 own = outcomes[exercise.name]
-                misconceptions = self._diagnose(module, exercise, own)
-                results.append(verdicts.judged(exercise, own, errors, rebuilt, misconceptions, show))
+                misconceptions, lists = self._diagnose(module, exercise, own)
+                results.append(verdicts.judged(exercise, own, errors, rebuilt, misconceptions, lists, show))
         return verdicts.with_dependencies(results, outcomes)
 
     def outcomes(
@@ -284,14 +284,16 @@ class Grader:
             elif outcome.cause == "broken":
                 outcome.cause = "failed"
 
-    def _diagnose(self, module: Module, exercise: Exercise, outcomes: list[Outcome]) -> dict[str, str]:
-        if verdicts.is_faulty(outcomes):
-            return {}
+    def _diagnose(self, module: Module, exercise: Exercise, outcomes: list[Outcome]) -> tuple[dict[str, str], set[str]]:
+        """Of the runs that failed, by name: misconceptions, and those that failed because a list came."""
+        if verdicts.is_faulty(outcomes) or all(outcome.cause == "passed" for outcome in outcomes):
+            return {}, set()
         try:
-            return self._diagnosis(module, exercise.name).misconceptions(outcomes)
+            diagnosis = self._diagnosis(module, exercise.name)
+            return diagnosis.misconceptions(outcomes), diagnosis.lists(outcomes, mentioned="list" in exercise.docstring)
         except Exception:  # what a student's answer does to it must not cost anybody a grade
             log.exception("diagnosing %s failed", exercise.name)
-            return {}
+            return {}, set()
 
     def _diagnosis(self, module: Module, exercise: str) -> Diagnosis:
         files = vars(module.files).values()
