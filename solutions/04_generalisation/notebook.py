@@ -174,7 +174,7 @@ plt.show()
 #   With a sum, the penalty stays the same when a row is left out. Exercise 4.6 needs that.
 # - **The intercept** has no penalty. A column of ones inside $X$ would have one.
 # - **Scale.** Neither penalty is invariant: if you measure a feature in millimetres instead of metres, its parameter
-#   becomes a thousand times smaller, and so does its part of the penalty's gradient. So we standardise features first.
+#   becomes a thousand times smaller, and its penalty becomes nearly 0. So we standardise features first.
 #   *Which rows* may enter the standard deviations is the question of exercise 4.4.
 
 # %% [markdown]
@@ -1013,7 +1013,7 @@ print(f"{cost.seconds['hat matrix (yours)'][-1]:.2g} s")
 # %% [markdown]
 # ### More rows, or another model? Learning curves
 #
-# A **learning curve** plots both errors against the number of rows. The error that you want and the training error
+# A **learning curve** plots both errors against the number of rows. The error on fresh rows and the training error
 # approach each other as $m$ grows. If they have met above the error that you need, more rows do not help: the model is
 # too restricted (bias). If a wide gap remains, more rows do help, or a larger penalty (variance). Leave-one-out errors
 # make such a curve cheap, because no rows need to be held back. Below, 60 features matter. One model sees 5 of them,
