@@ -199,9 +199,9 @@ def test_soft_threshold_is_a_step_towards_zero(submission, rng):
 @pytest.mark.exercise("lasso", weight=2, hint=2)
 @pytest.mark.parametrize("shape", [(12, 5), (5, 12)])
 def test_lasso_follows_the_recursion(submission, rng, shape):
-    """After 0, 1, 2, ... steps the parameters are those of the recursion in the docstring."""
+    """After 0, 1, 2, ... and 100 steps the parameters are those of the recursion in the docstring."""
     X, y, penalty = sparse_problem(rng, *shape, 0.05)
-    for steps in range(9):
+    for steps in (*range(9), 100):
         theta = submission.lasso(X, y, penalty, tol=0.0, max_steps=steps)[0]
         assert close(theta, fista(X, y, penalty, 0.0, steps), atol=1e-11)
 
@@ -230,24 +230,6 @@ def test_lasso_reports_the_gap_of_its_result(submission, rng, steps):
         theta, gap = submission.lasso(X, y, penalty, tol=0.0, max_steps=steps)
         scale = float(y @ y)  # differences of numbers of this size
         assert close(gap, lasso_gap(X, y, penalty, np.asarray(theta)), rtol=1e-9, atol=100 * EPS * scale)
-
-
-@pytest.mark.exercise("lasso", hint=2)
-def test_lasso_is_as_fast_as_promised(submission, rng):
-    """After k steps the objective is within 2 L |theta|^2 / (k + 1)^2 of its minimum, on a badly scaled problem."""
-    # Directions with curvature L / 2k: without look-ahead about 0.09 L |theta|^2 / k would be left after k steps,
-    # ten times the bound.
-    k, d = 300, 20
-    curvature = np.geomspace(1, 1 / (2 * k), d)
-    Q = np.linalg.qr(rng.standard_normal((30, d)))[0]
-    X = Q * np.sqrt(curvature)
-    best = np.where(curvature < 4 / k, 3.0, 0.1) * rng.choice([-1, 1], d)
-    penalty = 1e-5
-    y = Q @ ((curvature * best + penalty * np.sign(best)) / np.sqrt(curvature))  # the optimality condition of `best`
-    theta, _ = submission.lasso(X, y, penalty, tol=0.0, max_steps=k)
-    bound = 2 * float(best @ best) / (k + 1) ** 2
-    excess = lasso_value(X, y, penalty, np.asarray(theta)) - lasso_value(X, y, penalty, best)
-    assert close(excess, bound / 2, atol=bound / 2 + 1e-12)
 
 
 @pytest.mark.exercise("lasso", hint=2)
@@ -434,9 +416,10 @@ def global_generator_kept(name, arguments):
 
 
 @pytest.mark.exercise("kfold", weight=0.5, forgeable=True)
-def test_folds_leave_the_global_generator(submission):
-    """NumPy's global generator is as before."""
+def test_folds_leave_no_trace(submission, rng):
+    """NumPy's global generator is as before, and no later call changes an earlier fold."""
     assert submission.run(global_generator_kept, "kfold", [10, 3, 0])
+    assert Contract("kfold", m=30, k=4, seed=1).leaves_no_trace(submission, rng)
 
 
 GROUPS = integers(40, low=-9, high=9)
@@ -500,7 +483,8 @@ def test_group_folds_refuse_an_impossible_number(submission):
 @pytest.mark.exercise("group_kfold", weight=0.5, forgeable=True, depends=("kfold",))
 def test_group_kfold_leaves_no_trace(submission, rng):
     """groups is the same after the call, and no later call changes an earlier fold."""
-    assert Contract("group_kfold", groups=GROUPS, k=3, seed=5).leaves_no_trace(submission, rng)
+    alike = Argument(lambda rng: rng.permutation(np.arange(40) % 10), {}, frozenset())  # folds of the same sizes
+    assert Contract("group_kfold", groups=alike, k=5, seed=5).leaves_no_trace(submission, rng)
 
 
 # ---------------------------------------------------------------------------------------------------- out_of_fold
@@ -842,18 +826,9 @@ def test_confusion_of_every_kind_of_labels(submission, rng):
 @pytest.mark.exercise("confusion", weight=0.5, hint=1)
 def test_confusion_refuses_labels_that_are_no_class(submission, rng):
     """A label below 0 or above classes - 1 raises ValueError, in the truth and in the prediction."""
-
-    def with_label(label, dtype, at):
-        def bad(values):
-            values = values.astype(dtype)
-            values[at] = label
-            return values
-
-        return bad
-
     wrong = [(-1, np.int64), (7, np.int64), (-7, np.int8), (48, np.uint8), (-2, np.int32), (2**63, np.uint64)]
     wrong += [(2**bits + 1, np.int64) for bits in (8, 16, 32)]
-    bad = [with_label(label, dtype, at) for label, dtype in wrong for at in (0, -1)]
+    bad = [np.insert(np.zeros(59, dtype), at, dtype(label)) for label, dtype in wrong for at in (0, 59)]
     CONFUSION.refuses(submission, rng, ValueError, y=bad, predicted=bad)
     assert close(submission.confusion(np.array([6, 0]), np.array([0, 6]), 7).sum(), 2)
 
@@ -905,12 +880,10 @@ def test_scores_where_nothing_is_to_divide(submission, rng, average):
 @pytest.mark.exercise("confusion", hint=3)
 def test_scores_of_no_rows(submission):
     """With no rows at all, every ratio is zero_division, also one between 0 and 1."""
-    for value in (0.0, 1.0, 0.3):
-        for average in ("none", "macro", "micro"):
-            each = np.full(3, value) if average == "none" else value
-            expected = {"accuracy": value, "precision": each, "recall": each, "f1": each}
-            got = submission.classification_scores(np.zeros((3, 3), dtype=int), average, value)
-            assert close(got, expected, rtol=1e-12, typed=True)
+    for value, average in itertools.product((0.0, 1.0, 0.3), ("none", "macro", "micro")):
+        expected = dict.fromkeys(("precision", "recall", "f1"), np.full(3, value) if average == "none" else value)
+        got = submission.classification_scores(np.zeros((3, 3), dtype=int), average, value)
+        assert close(got, {"accuracy": value, **expected}, rtol=1e-12, typed=True)
 
 
 @pytest.mark.exercise("confusion", hint=2)
@@ -1066,18 +1039,15 @@ def exact_bounds(counts):
 @pytest.mark.exercise("auc_bounds", weight=2, core=True, hint=1)
 @pytest.mark.parametrize(("m", "bins"), [(60, 4), (500, 16), (9, 1), (1, 3), (3, 100), (0, 5), (200, 7)])
 def test_counts_of_the_bins(submission, rng, m, bins):
-    """Negatives and positives are counted in the right bins, an edge belongs to the bin above it, 1 to the last."""
+    """Negatives and positives are counted in the right bins, for many rows and bins and for few."""
     score, y = rng.random(m), rng.integers(0, 2, m)
-    if bins in (4, 16):  # their edges are exact in floating point
-        score[: 2 * bins] = np.tile(np.arange(bins) / bins, 2)
-        score[-3:] = 1.0
     assert close(submission.score_counts(score, y, bins), counted(score, y, bins))
 
 
 @pytest.mark.exercise("auc_bounds", hint=1)
 @pytest.mark.parametrize("bins", [3, 10, 49, 107, 1000])
 def test_counts_at_the_edges(submission, rng, bins):
-    """A score within rounding of an edge falls where floor(a * bins) says in float64, whatever the score's dtype."""
+    """An edge belongs to the bin above it and 1 to the last, as floor(a * bins) says in float64 for every dtype."""
     edges = np.arange(bins + 1) / bins
     for score in (edges, np.nextafter(edges[1:], 0), np.nextafter(edges[:-1], 1), edges.astype(np.float32)):
         y = rng.integers(0, 2, len(score))

@@ -566,8 +566,8 @@ def kfold(m: int, k: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
     m, k, seed: integers; 2 <= k <= m, else ValueError (when called, or when the first pair is
     asked for); seed >= 0, of any size.
-    test: the rows of the fold; train: all other rows. Both are one-dimensional arrays of integers,
-    in any order, no row twice. The k test sets together hold each row exactly once, and their
+    test: the rows of the fold; train: all other rows. Both are 1-D integer arrays, in any order, no
+    row twice. The k test sets together hold each row exactly once, and their
     sizes differ by at most 1.
     Which rows share a fold is drawn from np.random.default_rng(seed) (in any way that shuffles all
     the rows): the same arguments give the same folds, another seed gives others. NumPy's global
@@ -783,8 +783,8 @@ def group_kfold(groups: np.ndarray, k: int, seed: int) -> Iterator[tuple[np.ndar
     groups: (m,), integers of any kind (negative ones, too) in any order; rows with equal numbers
     are one group. Let G be the number of different groups: 2 <= k <= G, else ValueError (when
     called, or when the first pair is asked for).
-    test: all rows of the fold's groups; train: all other rows. Both are one-dimensional arrays of
-    integers, in any order, no row twice. Each row is in exactly one test set. The folds' numbers
+    test: all rows of the fold's groups; train: all other rows. Both are 1-D integer arrays, in any
+    order, no row twice. Each row is in exactly one test set. The folds' numbers
     of groups (not of rows) differ by at most 1.
     Which groups share a fold is drawn from np.random.default_rng(seed), seed >= 0: the same
     arguments give the same folds, another seed gives others. You may use your `kfold`.
@@ -1199,15 +1199,14 @@ plt.show()
 def confusion(y: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
     """Counts N, (classes, classes), integers: N[i, j] rows have y = i and predicted = j.
 
-    y, predicted: (m,), from 0 to classes - 1; m may be 0. Any NumPy integer dtype (the two may
-    differ; no bools), in any memory layout. classes >= 1.
+    y, predicted: (m,), integers from 0 to classes - 1, of any NumPy integer dtype (the two may
+    differ; no bools), in any memory layout; m may be 0. classes >= 1.
     Raises ValueError where a label of either array lies outside.
     Returns a new array of an integer dtype. Leaves y and predicted as they are.
     Memory for a few arrays of the size of y and N, not for an (m, classes) array.
     """
     ### BEGIN SOLUTION
-    labels = np.asarray(y, dtype=np.int64), np.asarray(predicted, dtype=np.int64)
-    cells = np.ravel_multi_index(labels, (classes, classes))  # raises ValueError for what lies outside
+    cells = np.ravel_multi_index((y, predicted), (classes, classes))  # int64; raises ValueError for what lies outside
     return np.bincount(cells, minlength=classes**2).reshape(classes, classes)
     ### END SOLUTION
 
