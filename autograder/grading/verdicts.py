@@ -150,21 +150,14 @@ def _hint(spec: Spec, misconception: str | None) -> str | None:
     return f"Read hint {spec.hint} of {spec.exercise}."
 
 
-def with_dependencies(results: list[ExerciseResult], outcomes: dict[str, list[Outcome]]) -> tuple[ExerciseResult, ...]:
-    """Say of a failed test that it depends on another exercise, where that one is not right itself."""
-    wrong = {result.id for result in results if result.verdict != "passed"}
-    depends = {
-        outcome.spec.name: [name for name in outcome.spec.depends if name in wrong]
-        for own in outcomes.values()
-        for outcome in own
-    }
-    changed = []
-    for result in results:
-        tests = [
-            replace(test, message=f"{test.message}\n" + " ".join(f"It depends on `{n}`, which fails." for n in names))
-            if not test.passed and (names := depends.get(test.name))
-            else test
-            for test in result.tests
-        ]
-        changed.append(replace(result, tests=tuple(tests)))
-    return tuple(changed)
+def with_dependencies(
+    results: Sequence[ExerciseResult], to_blame: Mapping[str, Sequence[str]]
+) -> tuple[ExerciseResult, ...]:
+    """Say of a failed test which other exercises are `to_blame` for it, by the test's name."""
+
+    def told(test: TestResult) -> TestResult:
+        names = to_blame.get(test.name, ()) if not test.passed else ()
+        said = " ".join(f"It depends on `{name}`, which fails." for name in names)
+        return replace(test, message=f"{test.message}\n{said}") if said else test
+
+    return tuple(replace(result, tests=tuple(map(told, result.tests))) for result in results)

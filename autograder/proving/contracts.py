@@ -9,19 +9,34 @@ import re
 import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 
 from autograder.proving import violations
 
-# Behind a cell: the decorators in a function of their own, so that their names meet none of the cell's.
-_BEHIND = f"""
+# Behind a cell: a decorator in a function of its own, so that no name meets one of the cell's.
+_BEHIND = """
 
-def _violate(violation, function, *arguments):
-{textwrap.indent(inspect.getsource(violations), "    ")}
-    return locals()[violation](function, *arguments)
+def _violate(function, *arguments):
+SOURCE
+    return VIOLATION(function, *arguments)
 
 
 NAME = _violate(GIVEN)
 """
+
+
+@cache
+def _source(violation: str) -> str:
+    """A decorator of `violations` with the imports and the helpers that it uses, and no more."""
+    tree = ast.parse(inspect.getsource(violations))
+    defined = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    wanted, waiting = set(), {violation}
+    while waiting:
+        wanted |= waiting
+        used = {n.id for name in waiting for n in ast.walk(defined[name]) if isinstance(n, ast.Name)}
+        waiting = (used & defined.keys()) - wanted
+    kept = [node for node in tree.body if isinstance(node, ast.Import) or getattr(node, "name", "") in wanted]
+    return textwrap.indent("\n\n".join(map(ast.unparse, kept)), "    ")
 
 
 class _Expression(str):
@@ -408,6 +423,7 @@ def broken(tree: ast.Module) -> Iterator[tuple[Violation, int, str, str]]:
             if not contract.says(violation.breaks) or (violation.unless and contract.says(violation.unless)):
                 continue
             for arguments in violation.over(contract):
-                given = ", ".join([repr(violation.name), contract.name, *map(repr, arguments)])
+                given = ", ".join([contract.name, *map(repr, arguments)])
                 behind = _BEHIND.replace("NAME", contract.name).replace("GIVEN", given)
+                behind = behind.replace("VIOLATION", violation.name).replace("SOURCE", _source(violation.name))
                 yield violation, contract.line, f"{contract.name}: {violation.says.format(*arguments)}", behind

@@ -1,6 +1,6 @@
 """Ways to break a contract that do not depend on how a function is written: decorators of a student's function.
 
-`contracts` says which contract each of them breaks, and puts this file's source behind a reference's cell.
+`contracts` says which contract each of them breaks, and puts its source, with that of its helpers, behind a cell.
 """
 
 import functools

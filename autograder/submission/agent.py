@@ -177,9 +177,6 @@ class Agent:
     def op_next(self, message, target):
         return next(target)
 
-    def op_move(self, message):
-        os.sched_setaffinity(0, {message["core"]})
-
     def op_names(self, message):
         names = (name for name in list(self.space) if isinstance(name, str) and name not in self.hidden)
         return [name[:200] for name in names if not name.startswith("__")][:NAMES]

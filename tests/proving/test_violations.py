@@ -10,8 +10,11 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 import pytest
 
+from autograder import curriculum
+from autograder.grading import syntax
+from autograder.proving.calibrate import authored_cell
 from autograder.proving.contracts import TABLE
-from autograder.proving.mutants import mutants
+from autograder.proving.mutants import mutants, sample
 
 SCALED = '''
 def scaled(X: np.ndarray, factor: float = 2.0, steps: int = 3) -> np.ndarray:
@@ -333,3 +336,20 @@ def test_methods_are_wrapped_like_functions():
     before = counter.counts()
     counter.add(np.array([2]))
     assert counter.counts() is before
+
+
+FORBIDDING = [
+    (name, exercise.name)
+    for name in curriculum.names()
+    for exercise in curriculum.load(name).exercises
+    if exercise.forbids
+]
+
+
+@pytest.mark.parametrize(("name", "exercise"), FORBIDDING)
+def test_no_wrapper_breaks_the_rule_on_names_and_is_killed_by_it(name, exercise):
+    module = curriculum.load(name)
+    rules = {exercise: module.exercise(exercise).forbids}
+    found = mutants(authored_cell(module, module.exercise(exercise)).source)
+    for mutant in sample([mutant for mutant in found if mutant.diff.startswith("~")], 8):
+        assert syntax.forbidden(rules, [*module.setup, mutant.source]) == {}, mutant.diff
