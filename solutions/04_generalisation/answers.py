@@ -645,8 +645,8 @@ wrong(
     "spreads the labels out into one column a class",
     fails=["test_confusion_of_many_rows_and_classes"],
     edit={
-        "return np.bincount(cells, minlength=classes**2)": "truth, said = (np.eye(classes)[a] for a in (y, predicted))\n"
-        "    return (truth.T @ said).astype(np.int64)"
+        "return np.bincount(cells, minlength=classes**2)": "one_hot = np.eye(classes)\n"
+        "    return (one_hot[y].T @ one_hot[predicted]).astype(np.int64)"
     },
 )
 wrong(
