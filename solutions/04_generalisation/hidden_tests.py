@@ -1152,15 +1152,16 @@ def in_one_pass(chunks, k, penalties):
 
 
 @pytest.mark.exercise("kfold_ridge", weight=3, core=True, hint=2)
-@pytest.mark.parametrize(("m", "d", "k"), [(30, 3, 3), (12, 1, 2), (20, 6, 20), (9, 12, 4)])
+@pytest.mark.parametrize(("m", "d", "k"), [(30, 3, 3), (12, 1, 2), (20, 6, 20), (9, 12, 4), (130, 1, 110)])
 def test_errors_are_those_of_k_fits(submission, rng, m, d, k):
     """The errors equal those of k separate fits for each penalty, however the rows come in chunks."""
-    X, y, penalties = rng.standard_normal((m, d)) + 2, rng.standard_normal(m) - 5, np.array([0.5, 7.0, 100.0])
+    X, y, penalties = rng.standard_normal((m, d)) + 2, rng.standard_normal(m) - 5, np.array([0.3, 7.1, 100.3])
     fold = rng.permutation(np.arange(m) % k)
     expected = row_by_row_errors([(X, y, fold)], penalties)
     for cuts in ([], [1, 5, 5, 8]):
-        got = submission.kfold_ridge(chunked(X, y, fold, cuts), k, penalties)
-        assert close(got, expected, rtol=1e-8)
+        for s in (1.0, *SCALES):
+            got = submission.kfold_ridge(chunked(s * X, s * y, fold, cuts), k, s**2 * penalties)
+            assert close(got, s**2 * expected, rtol=1e-10)
 
 
 @pytest.mark.exercise("kfold_ridge", weight=2, hint=1)

@@ -882,7 +882,7 @@ def loocv_ridge(X: np.ndarray, y: np.ndarray, penalties: np.ndarray) -> np.ndarr
     X, y = np.asarray(X, dtype=float), np.asarray(y, dtype=float)
     yc = y - y.mean()
     U, s, _ = np.linalg.svd(X - X.mean(axis=0), full_matrices=False)
-    shrink = s**2 / (s**2 + np.asarray(penalties, dtype=float)[:, None])  # (p, r)
+    shrink = s**2 / (s**2 + penalties[:, None])  # (p, r)
     fitted = (shrink * (U.T @ yc)) @ U.T
     leverage = 1 / len(y) + shrink @ U.T**2
     return (yc - fitted) / (1 - leverage)
@@ -1662,8 +1662,8 @@ def kfold_ridge(
     """Cross-validated mean squared error of ridge, for several penalties, from one pass over rows.
 
     chunks: an iterable of (X, y, fold), at least one, that can be gone through once only: X (n, d),
-    y (n,), fold (n,), integers from 0 to k - 1, the fold of each row. n differs from chunk to chunk
-    and may be 0; d >= 1 does not. The rows of a fold may lie in many chunks. X and y: float32,
+    y (n,), fold (n,): for each row an integer from 0 to k - 1, its fold. n differs from chunk to
+    chunk and may be 0; d >= 1 does not. The rows of a fold may lie in many chunks. X and y: float32,
     float64 or any NumPy integer dtype, converted to float64. k >= 2; each fold has a row somewhere.
     penalties: (p,), p >= 1, all > 0.
 
@@ -1684,7 +1684,7 @@ def kfold_ridge(
         train = total - held
         mean = train[0] / train[0, 0]
         centred = (train - train[0, 0] * np.outer(mean, mean))[1:, 1:]
-        for j, penalty in enumerate(np.asarray(penalties, dtype=float)):
+        for j, penalty in enumerate(penalties):
             theta = np.linalg.solve(centred[:-1, :-1] + penalty * np.eye(len(centred) - 1), centred[:-1, -1])
             v = np.concatenate([[mean[-1] - mean[1:-1] @ theta], theta, [-1.0]])
             errors[j] += v @ held @ v
