@@ -86,7 +86,7 @@ def hinge_by_loop(X, y, theta, penalty):
 
 @right("hinge_loss", "torch, differentiated by autograd, as a list")
 def hinge_by_torch(X, y, theta, penalty):
-    y = torch.from_numpy(signs(y, len(X)))
+    y = torch.from_numpy(signs(y, len(X)).copy())
     rows = torch.from_numpy(np.ascontiguousarray(X, dtype=np.float64))
     weights = torch.tensor(np.array(theta, np.float64), requires_grad=True)
     J = penalty / 2 * weights @ weights + torch.relu(1 - y * (rows @ weights)).mean()
@@ -792,7 +792,7 @@ wrong(
     "counts an empty chunk as a step",
     fails=["test_stream_walks_as_it_says"],
     edit={
-        "        if not len(y):\n            continue": "        if not len(y):\n            steps += 1\n            continue"
+        "        if not len(y):\n": "        if not len(y):\n            steps += 1\n",
     },
 )
 wrong(
