@@ -476,50 +476,34 @@ def dual_by_second_order(K, y, C, tol=1e-3):
         v = v + step * K[i].astype(np.float64) - step * K[j].astype(np.float64)
 
 
-@right("svm_dual", "accelerated projected gradient, with the projection by bisection; a list")
-def dual_by_projection(K, y, C, tol=1e-3):
+@right("svm_dual", "sweeps over the rows, each paired with the one that disagrees most; a list")
+def dual_by_sweeps(K, y, C, tol=1e-3):
     m = len(K)
     y = signs(y, m)
     if K.shape != (m, m) or abs(np.sum(y)) == m or min(C, tol) <= 0 or np.isnan(C + tol):
         raise ValueError("arguments")
-    low, high = np.where(y > 0, 0, -C), np.where(y > 0, C, 0)
-
-    def times_K(x):
-        return np.concatenate([K[start : start + 100].astype(np.float64) @ x for start in range(0, m, 100)])
-
-    def onto_the_rules(x):
-        a, b = (x - high).min(), (x - low).max()
-        for _ in range(100):
-            c = (a + b) / 2
-            a, b = (c, b) if np.clip(x - c, low, high).sum() > 0 else (a, c)
-        return np.clip(x - (a + b) / 2, low, high)
-
-    x = np.ones(m)
-    for _ in range(30):
-        x = times_K(x / max(np.linalg.norm(x), 1e-300))
-    L = 1.1 * np.linalg.norm(x) + 1e-9
-    beta = ahead = np.zeros(m)
-    momentum = 1.0
+    low, high = np.where(y > 0, 0.0, -C), np.where(y > 0, C, 0.0)
+    beta, wish = np.zeros(m), y.copy()
     while True:
-        v = times_K(beta)
-        wish = y - v
-        candidates = np.sort(wish)
-        # P is piecewise linear in b: look for its minimum among the corners by bisection on the slope.
-        first, last = 0, m - 1
-        while first < last:
-            middle = (first + last) // 2
-            slope = -np.sum(y[y * (v + candidates[middle] + 1e-13) < 1])
-            first, last = (first, middle) if slope >= 0 else (middle + 1, last)
-        b = candidates[first]
-        gap = C * np.maximum(0, 1 - y * (v + b)).sum() + beta @ v - np.abs(beta).sum()
+        for i in range(m):
+            highest, lowest = np.where(beta < high, wish, -np.inf), np.where(beta > low, wish, np.inf)
+            up, down = int(np.argmax(highest)), int(np.argmin(lowest))
+            if highest[i] - lowest[down] >= highest[up] - lowest[i]:
+                up = i
+            else:
+                down = i
+            if not wish[up] > wish[down] or beta[up] >= high[up] or beta[down] <= low[down]:
+                continue
+            bend = float(K[up, up]) - 2 * float(K[up, down]) + float(K[down, down])
+            room = min(high[up] - beta[up], beta[down] - low[down])
+            step = min(room, (wish[up] - wish[down]) / bend) if bend > 1e-12 else room
+            beta[up] = min(beta[up] + step, high[up])
+            beta[down] = max(beta[down] - step, low[down])
+            wish -= step * np.subtract(K[up], K[down], dtype=np.float64)
+        b = (wish[beta < high].max() + wish[beta > low].min()) / 2
+        gap = C * np.maximum(0, y * (wish - b)).sum() - beta @ wish
         if gap <= tol * C * m:
             return [np.abs(beta), float(b)]
-        new = onto_the_rules(ahead + (y - times_K(ahead)) / L)
-        if (ahead - new) @ (new - beta) > 0:
-            momentum = 1.0
-        following = (1 + np.sqrt(1 + 4 * momentum**2)) / 2
-        ahead = new + (momentum - 1) / following * (new - beta)
-        beta, momentum = new, following
 
 
 # ---------------------------------------------------------------------------------------------- decision_function
@@ -593,12 +577,13 @@ def decision_by_blocks(X, rows, y, alpha, b, kernel, block=1000):
 @right("decision_function", "one new row at a time, whatever the block")
 def decision_by_rows(X, rows, y, alpha, b, kernel, block=1000):
     support = [i for i in range(len(alpha)) if alpha[i] > 0]
+    weights = [float(alpha[i]) * float(y[i]) for i in support]
     out = np.empty(len(X))
     for n in range(len(X)):
         out[n] = b
         if support:
             values = kernel(X[n : n + 1], rows[support])[0]
-            out[n] += sum(float(alpha[i]) * float(y[i]) * value for i, value in zip(support, values, strict=True))
+            out[n] += np.dot(values, weights)
     return out
 
 

@@ -770,8 +770,8 @@ def many_scores(seed, n, m):
 
 @pytest.mark.exercise("decision_function", weight=2, hint=2, memory_mb=32)
 def test_memory_follows_the_block(submission, rng):
-    """With 100,000 new rows the kernel never stands in memory as a whole."""
-    seed, n, m = int(rng.integers(2**31)), 100_000, 100  # the whole kernel takes 80 MB, a block 0.4
+    """With 40,000 new rows the kernel never stands in memory as a whole."""
+    seed, n, m = int(rng.integers(2**31)), 40_000, 250  # the whole kernel takes 80 MB, a block 1
     got = submission.run(many_scores, seed, n, m)
     draw = np.random.default_rng(seed)
     X, rows = draw.random((n, 1)), draw.random((m, 1))
