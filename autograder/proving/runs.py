@@ -192,11 +192,10 @@ class Bench:
             if outcome.cause != "passed":
                 told.setdefault(outcome.spec.name, found.get(outcome.item))
         told = {name: misconception for name, misconception in told.items() if misconception}
-        others = [
-            a for a in diagnosis.gallery.wrong(trial.exercise) if a.says in told.values() and a.name != trial.name
-        ]
+        others = [a for a in diagnosis.gallery.wrong(trial.exercise) if a.name != trial.name]
         agrees = [a.says for a in others if alike(outcomes, diagnosis.known(a).runs)]
-        diagnosable = bool(told) or _shows(outcomes, diagnosis)
+        # Of two that nothing tells apart neither is named.
+        diagnosable = bool(told) or (not agrees and _shows(outcomes, diagnosis))
         return replace(result, diagnosed=told, agrees=tuple(agrees), diagnosable=diagnosable)
 
     def _diagnosis(self, module: Module, exercise: str) -> Diagnosis:

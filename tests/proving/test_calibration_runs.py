@@ -9,7 +9,7 @@ from autograder.authoring.new import create
 from autograder.proving.calibrate import Trial
 from autograder.proving.runs import Bench, calibrate
 
-EXACT = "assert close(submission.weighted_mean(x, w), reference.weighted_mean(x, w), rtol=RTOL)"
+EXACT = "assert close(submission.weighted_mean(x, w), reference.weighted_mean(x, w), rtol=RTOL, typed=True)"
 NAME = "98_proving"
 
 
@@ -61,6 +61,7 @@ def test_the_skeleton_meets_every_bar(tree):
 
 def test_a_weak_hidden_test_is_told_by_the_wrong_answers_that_slip_through(tree):
     tree.change(tree.tests_file, EXACT, "assert close(submission.weighted_mean(x, w), x.mean(), rtol=1)")
+    tree.change(tree.tests_file, "rtol=max(RTOL, 100 * case.eps)", "rtol=9")
     problems = tree.calibrate("weighted_mean").problems
     assert any(
         re.fullmatch(r"wrong answer answers\.py:\d+ gets all points; it leaves the weights out", p) for p in problems
@@ -92,25 +93,25 @@ def test_a_trivial_answer_that_scores_is_named(tree):
     tree.change(tree.tests_file, "weight=2, core=True, hint=2", "weight=2, hint=2")
     tree.change(tree.tests_file, '("weighted_mean", hint=1)', '("weighted_mean", hint=1, core=True)')
     row = tree.calibrate("weighted_mean")
-    assert "an answer that returns 0.0 scores 0.25 of 1" in row.problems
+    assert "an answer that returns 0.0 scores 0.333333 of 1" in row.problems
     assert row.trivial == 0.5  # what calls the reference raises as it does
 
 
 def test_mutants_that_survive_are_listed_with_their_place_and_diff(tree):
-    tree.change(tree.tests_file, "rtol=RTOL)", "rtol=1e9)")
+    tree.change(tree.tests_file, "rtol=RTOL", "rtol=1e9")
     row = tree.calibrate("merge_means", sample=None)
-    assert any("mutants are killed or explained; the bar is 95%" in problem for problem in row.problems)
+    assert any("mutants are killed or explained; the bar is 90%" in problem for problem in row.problems)
     line = next(i for i, text in enumerate(tree.module_file.read_text().splitlines(), 1) if "n_a * mean_a" in text)
     assert any(survivor.startswith(f"solutions/98_proving/notebook.py:{line}\n- return") for survivor in row.survivors)
 
 
-def test_wrong_answers_that_no_input_tells_apart_may_stand_for_each_other(tree):
+def test_wrong_answers_that_no_input_tells_apart_need_no_diagnosis(tree):
     twin = "\n\n@wrong('merge_means', 'also swaps them', fails=['test_agrees_with_the_mean_of_all_values'])\n"
     twin += "def twin(mean_a, n_a, mean_b, n_b):\n    return (n_b * mean_a + n_a * mean_b) / (n_a + n_b)\n"
     tree.answers_file.write_text(tree.answers_file.read_text() + twin)
     row = tree.calibrate("merge_means")
     assert row.problems == ()
-    assert row.diagnosed == (3, 3)
+    assert (row.wrong, row.diagnosed) == ((3, 3), (1, 1))
 
 
 def test_a_slip_of_the_pen_is_no_wrong_answer(tree):
