@@ -198,11 +198,10 @@ def hinge_loss(X: np.ndarray, y: np.ndarray, theta: np.ndarray, penalty: float) 
     Returns (J, g): J a Python float or NumPy float64; g a new array (d,), float64. Both are computed
     in float64 whatever the dtypes. A row whose margin y_i x_i·theta is exactly 1 adds nothing to g.
     Raises ValueError unless y has shape (m,) and holds only -1 and +1 (so 0 is refused).
-    Changes no argument. Where X is float64, no second array of its size is built.
+    Leaves its arguments as they are. Where X is float64, no second array of its size is built.
     """
     ### BEGIN SOLUTION
-    X, theta = np.asarray(X, dtype=np.float64), np.asarray(theta, dtype=np.float64)
-    y = signs(y, len(X))
+    y, theta = signs(y, len(X)), np.asarray(theta, dtype=np.float64)
     margin = y * (X @ theta)
     J = penalty / 2 * (theta @ theta) + np.maximum(0, 1 - margin).mean()
     return float(J), penalty * theta - (y * (margin < 1)) @ X / len(X)
@@ -222,7 +221,8 @@ def hinge_loss(X: np.ndarray, y: np.ndarray, theta: np.ndarray, penalty: float) 
 # <details><summary>Hint 3: nearly the solution</summary>
 #
 # J = penalty / 2 * (theta @ theta) + np.maximum(0, 1 - margin).mean(), and
-# g = penalty * theta - (y * (margin < 1)) @ X / m. Turn X and theta into float64 before anything else.
+# g = penalty * theta - (y * (margin < 1)) @ X / m. Turn theta into float64 before anything else;
+# then the products are float64, too.
 # </details>
 
 # %% check="hinge_loss"
@@ -330,7 +330,7 @@ def pegasos(X: scipy.sparse.csr_array, y: np.ndarray, penalty: float, order: np.
     Returns theta after the last step, with no average taken: a new array (d,), float64.
     A step costs in proportion to the entries of its row, not to d: with d = 2,000,000, thousands of
     steps on rows of ten entries take a fraction of a second (the test stops at 5 seconds).
-    X is never made dense. Changes no argument.
+    X is never made dense. Leaves its arguments as they are.
     Raises ValueError unless y has shape (m,) and holds only -1 and +1, and penalty > 0.
     Not allowed: sklearn.
     """
@@ -489,8 +489,8 @@ def one_vs_rest(X: np.ndarray | scipy.sparse.csr_array, y: np.ndarray, fit: Call
       s that it gets, so each s is an array of its own; and it may use one buffer for every theta
       that it returns, so copy theta before the next call. What it returned is not changed.
 
-    Returns (classes, Theta): classes (C,), the different labels in rising order, in the dtype of y;
-    Theta (C, d), float64, row c being the theta of classes[c]. New arrays. Changes no argument.
+    Returns (classes, Theta): classes (C,), the different labels in rising order, of y's own dtype;
+    Theta (C, d), float64, row c being the theta of classes[c]. New arrays. Leaves X and y as they are.
     Not allowed: sklearn.
     """
     ### BEGIN SOLUTION
@@ -506,7 +506,8 @@ def predict_one_vs_rest(X: np.ndarray | scipy.sparse.csr_array, classes: np.ndar
     """The class with the largest score x·theta for each row of X; the lowest class where scores tie.
 
     X: (n, d), a NumPy array or CSR, n >= 0. classes: (C,), rising; Theta: (C, d).
-    Returns (n,), in the dtype of classes. Changes no argument. Not allowed: sklearn.
+    Returns (n,), integers of the dtype that classes has. Leaves its arguments as they are.
+    Not allowed: sklearn.
     """
     ### BEGIN SOLUTION
     return classes[np.argmax(X @ Theta.T, axis=1)]
@@ -628,7 +629,7 @@ def kernel_matrix(A: np.ndarray, B: np.ndarray, kind: str = "rbf", gamma: float 
     right to within 1e-14 (1 + gamma (|a|^2 + |b|^2)) times d + 10, and never above 1.
     Raises ValueError for another kind, for a gamma that is not > 0 where kind is "rbf", and where A
     and B have different numbers of columns.
-    Takes less memory than eight arrays (p, q): no (p, q, d) array. Changes no argument.
+    Takes less memory than eight arrays (p, q): no (p, q, d) array. Leaves A and B as they are.
     Not allowed: sklearn, scipy.spatial, torch.cdist.
     """
     ### BEGIN SOLUTION
@@ -829,8 +830,8 @@ def svm_dual(K: np.ndarray, y: np.ndarray, C: float, tol: float = 1e-3) -> tuple
       C sum_i max(0, 1 - y_i f_i) + sum_ij alpha_i alpha_j y_i y_j K_ij - sum_i alpha_i.
     Any method will do. Where K_ii <= 1, a call with 60 rows, C <= 100 and tol >= 1e-6 takes less than
     ten seconds, and so does one with 2,000 rows, C = 1 and tol = 1e-2.
-    Computes in float64; takes, beside K, less memory than half of a second (m, m) array. Changes no
-    argument. Raises ValueError unless K is (m, m), y has shape (m,) and holds -1 and +1 and nothing
+    Computes in float64; takes, beside K, less memory than half of a second (m, m) array. Leaves K and
+    y as they are. Raises ValueError unless K is (m, m), y has shape (m,) and holds -1 and +1 and nothing
     else, C > 0 and tol > 0.
     Not allowed: sklearn, scipy.optimize.
     """
@@ -978,7 +979,7 @@ def decision_function(
     Cost: kernel is asked once for each pair of a new row and a support vector, in this order of its
     arguments, for no other pair, and for at most `block` (>= 1) new rows in one call, so that the
     memory follows `block` and not n. Without support vectors, or without new rows, it is not called.
-    Changes no argument, and nothing that kernel returned. Not allowed: sklearn.
+    Leaves its arguments, and what kernel returned, as they are. Not allowed: sklearn.
     """
     ### BEGIN SOLUTION
     support = np.flatnonzero(alpha > 0)
@@ -1065,10 +1066,11 @@ print(f"support vectors: {np.sum(alpha > 0)} yours, {len(peer.support_)} of SVC,
 print(f"bias: {b:.6f} yours, {peer.intercept_[0]:.6f} of SVC")
 
 # %% [markdown]
-# ### 5.7 Find the bug in `rbf_predict` · important · level 1 of 4 · 10 min
+# ### 5.7 `rbf_predict` · important · level 1 of 4 · 10 min
 #
-# Somebody loads a file with labels 0 and 1, trains as you did, and writes the prediction down from memory. It runs, it
-# gives zeros and ones, and on some data it is right most of the time. It has two faults. This module has named both.
+# **Find the bug.** Somebody loads a file with labels 0 and 1, trains as you did, and writes the prediction down from
+# memory. It runs, it gives zeros and ones, and on some data it is right most of the time. It has two faults. This
+# module has named both.
 
 
 # %% exercise="rbf_predict" points=1 minutes=10 bug=true
@@ -1081,7 +1083,7 @@ def rbf_predict(
       float64. y: (m,), the labels of `rows`, 0 or 1, integers of any kind or bools. gamma > 0.
     alpha and b are the answer of `svm_dual` for labels -1 in place of 0, and +1 in place of 1.
 
-    Returns (n,) int64: 1 where the score f(x) is at least 0, else 0. Changes no argument.
+    Returns (n,) int64: 1 where the score f(x) is at least 0, else 0. Leaves its arguments as they are.
     """
     ### BEGIN SOLUTION
     squared = ((X[:, None, :] - rows[None, :, :]) ** 2).sum(axis=2)
@@ -1199,9 +1201,9 @@ def random_fourier_features(X: np.ndarray, features: int, gamma: float, seed: in
     the cos-and-sin pairs of the text and sqrt(2/F) cos(w·x + phase) are both fine.
     Row i of Z depends on row i of X (in float64), on d, features, gamma and seed alone: it is the
     same in any process and among any other rows, but for rounding. Another seed, other features.
-    Takes less memory than four arrays (m, F), Z included: nothing of shape (m, m).
-    Raises ValueError unless features is even and at least 2, and gamma > 0. Changes no argument and
-    not NumPy's global random state. Not allowed: sklearn.
+    Takes less memory than four arrays (m, F), Z included: no array of shape (m, m).
+    Raises ValueError unless features is even and at least 2, and gamma > 0. Leaves X and NumPy's
+    global random state as they are. Not allowed: sklearn.
     """
     ### BEGIN SOLUTION
     if features < 2 or features % 2 or not gamma > 0:
@@ -1290,7 +1292,7 @@ plt.show()
 #
 # Two changes to exercise 5.2. A step uses a whole **chunk** of $c$ rows, the mean of their subgradients. That makes a
 # step less noisy, and turns its work into two matrix products. And the answer is an average in place of the last
-# $\theta$, which moves by up to $1/(\lambda t)$ in step $t$. The plain mean of all $\theta_t$ would carry the first,
+# $\theta$, which moves by some $1/(\lambda t)$ in step $t$. The plain mean of all $\theta_t$ would carry the first,
 # wild steps along for too long. **Weights proportional to $t$** forget them, and improve the bound from $O(\log
 # T/(\lambda T))$ to $O(1/(\lambda T))$ (Lacoste-Julien, Schmidt and Bach, 2012). They cost one more vector. With the
 # sum $u_t = \lambda t\,\theta_t$ of exercise 5.2, now
