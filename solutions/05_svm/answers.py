@@ -10,7 +10,7 @@ import numpy as np
 import scipy.sparse
 import torch
 
-from autograder.answers import right, wrong
+from autograder.answers import equivalent, right, wrong
 
 # ----------------------------------------------------------------------------------------------------- hinge_loss
 
@@ -160,6 +160,13 @@ wrong(
     "takes any labels",
     fails=["test_pegasos_refuses"],
     edit={"signs(y, X.shape[0])": "np.asarray(y, dtype=np.float64)"},
+)
+
+equivalent(
+    "pegasos", diff="~ pegasos: numbers beyond 1e+06 in size are cut off", reason="labels are -1 and +1, X is sparse"
+)
+equivalent(
+    "pegasos", diff="~ pegasos: numbers below 1e-6 in size count as 0", reason="labels are -1 and +1, X is sparse"
 )
 
 
