@@ -1092,7 +1092,8 @@ def rbf_predict(
       float64. y: (m,), the labels of `rows`, 0 or 1, integers of any kind or bools. gamma > 0.
     alpha and b are the answer of `svm_dual` for labels -1 in place of 0, and +1 in place of 1.
 
-    Returns (n,) int64: 1 where the score f(x) is at least 0, else 0. Leaves its arguments as they are.
+    Returns (n,), int64: 1 where the score f(x) is at least 0, else 0. Leaves its arguments as they
+    are.
     """
     ### BEGIN SOLUTION
     squared = ((X[:, None, :] - rows[None, :, :]) ** 2).sum(axis=2)
