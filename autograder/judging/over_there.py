@@ -36,6 +36,8 @@ def trace(name, names, first, second, refused, fresh):
             return [value]
         if hasattr(value, "detach"):
             return [value.detach().numpy()]
+        if hasattr(value, "indptr"):  # CSR and CSC
+            return [value.data, value.indices, value.indptr]
         parts = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
         return [array for part in parts for array in arrays(part)]
 
@@ -52,7 +54,7 @@ def trace(name, names, first, second, refused, fresh):
             return type(value)(copied(part) for part in value)
         if isinstance(value, dict):
             return {key: copied(part) for key, part in value.items()}
-        if isinstance(value, np.ndarray):
+        if isinstance(value, np.ndarray) or hasattr(value, "indptr"):
             return value.copy()
         return value.clone() if hasattr(value, "clone") else value
 
@@ -61,6 +63,8 @@ def trace(name, names, first, second, refused, fresh):
             return type(a) is type(b) and len(a) == len(b) and all(map(lambda x, y: same(x, y, rough), a, b))
         if isinstance(a, dict):
             return isinstance(b, dict) and list(a) == list(b) and all(same(a[key], b[key], rough) for key in a)
+        if hasattr(a, "indptr"):
+            return hasattr(b, "indptr") and a.shape == b.shape and same(arrays(a), arrays(b), rough)
         if not arrays(a):
             number = rough and isinstance(a, (float, complex))
             return bool(np.allclose(a, b, 1e-9, 0, equal_nan=True)) if number else a is b or bool(a == b)
