@@ -1,0 +1,49 @@
+"""Hidden tests of module 06_trees. A docstring is the sentence that a student reads when the test fails."""
+
+import numpy as np
+import pytest
+
+from autograder.judging import close, raises_student
+
+# Sums of m terms of one sign are off by at most m rounding errors of 1.1e-16 each; all tests here have m <= 100,
+# and both sides may err, so 1e-12 leaves room and still fails a wrong formula.
+RTOL = 1e-12
+
+
+@pytest.mark.exercise("weighted_mean", weight=2, core=True, hint=2)
+@pytest.mark.parametrize("m", [1, 2, 100])
+def test_weighs_every_value(submission, reference, rng, m):
+    """The mean is right for one value, for two and for many, whatever the weights."""
+    x, w = rng.uniform(1, 2, m), rng.uniform(1, 2, m)
+    assert close(submission.weighted_mean(x, w), reference.weighted_mean(x, w), rtol=RTOL)
+
+
+@pytest.mark.exercise("weighted_mean", hint=1)
+def test_scaling_the_weights_changes_nothing(submission, rng):
+    """Weights that are all multiplied by the same number give the same mean."""
+    x, w = rng.uniform(1, 2, 20), rng.uniform(1, 2, 20)
+    assert close(submission.weighted_mean(x, 7 * w), submission.weighted_mean(x, w), rtol=RTOL)
+
+
+@pytest.mark.exercise("weighted_mean")
+def test_refuses_weights_that_sum_to_zero(submission):
+    """Weights that sum to zero raise ValueError."""
+    with raises_student(ValueError):
+        submission.weighted_mean(np.array([1.0, 2.0]), np.zeros(2))
+
+
+@pytest.mark.exercise("merge_means", weight=2, core=True, hint=1)
+def test_agrees_with_the_mean_of_all_values(submission, rng):
+    """Two merged means equal the mean of all values, for parts of any size."""
+    for n_a, n_b in [(1, 50), (50, 1), (7, 7)]:
+        a, b = rng.uniform(1, 2, n_a), rng.uniform(5, 6, n_b)
+        merged = submission.merge_means(float(a.mean()), n_a, float(b.mean()), n_b)
+        assert close(merged, float(np.concatenate([a, b]).mean()), rtol=RTOL)
+
+
+@pytest.mark.exercise("merge_means", hint=2)
+def test_an_empty_part_counts_for_nothing(submission, rng):
+    """A part without values does not move the mean."""
+    mean = float(rng.uniform(1, 2))
+    assert close(submission.merge_means(mean, 3, 99.0, 0), mean, rtol=RTOL)
+    assert close(submission.merge_means(99.0, 0, mean, 3), mean, rtol=RTOL)
