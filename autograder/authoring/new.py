@@ -26,5 +26,6 @@ def create(name: str, title: str, root: Path = curriculum.ROOT) -> list[Path]:
         text = (TEMPLATES / path.name).read_text(encoding="utf-8")
         path.parent.mkdir(parents=True, exist_ok=True)
         filled = text.replace("NN_topic", name).replace("# NN TITLE", f"# {name[:2]} {title.strip()}")
+        filled = filled.replace("### NN.", f"### {int(name[:2])}.")
         path.write_text(filled, encoding="utf-8", newline="\n")
     return files

@@ -38,7 +38,7 @@ def problems(module: Module) -> list[str]:
     found = [problem for cell in module.cells for problem in _syntax(cell)] or [*_size(module), *_setup(module)]
     for cell in module.cells:
         if cell.role == "exercise":
-            found += [*_definitions(cell), *_promise(cell, module.exercise(cell.name))]
+            found += [*_definitions(cell), *_promise(cell, module.exercise(cell.name)), *_heading(cell, module)]
         else:
             found += _strangers(cell)
         if cell.role == "check":
@@ -113,6 +113,17 @@ def _promise(cell: Cell, exercise: Exercise) -> Iterator[Problem]:
         yield cell.line, f"{exercise.name!r} as released is not valid Python; look at what stands around its markers"
     elif ast.dump(released) == ast.dump(tree):
         yield cell.line, f"{exercise.name!r} is released with its right answer"
+
+
+def _heading(cell: Cell, module: Module) -> Iterator[Problem]:
+    """Above each exercise a heading says how important it is, how hard and how long, as its marker does."""
+    exercise = module.exercise(cell.name)
+    rest = f"level {exercise.points} of 4 · {exercise.minutes} min"
+    heading = rf"### {int(module.name[:2])}\.\d+ `{exercise.name}` · (essential|important|optional) · {rest}$"
+    prose = [other.source for other in module.cells if other.cell_type == "markdown"]
+    if not any(re.search(heading, text, re.MULTILINE) for text in prose):
+        number = f"{int(module.name[:2])}.N"
+        yield cell.line, f"no heading `### {number} `{exercise.name}` · essential · {rest}` (important, optional)"
 
 
 def _strangers(cell: Cell) -> Iterator[Problem]:

@@ -11,7 +11,7 @@ from autograder.curriculum import Cell, Exercise, Module
 from autograder.grading.plugin import Spec
 from autograder.proving import mistakes, mutants, trivial
 
-KILLED_OR_EXPLAINED = 0.95  # of an exercise's mutants
+OF_A_MODULE, OF_AN_EXERCISE = 0.97, 0.90  # of the mutants that are killed or explained
 EQUIVALENT_SHARE = 1 / 20  # that may be marked as equivalent; one always may
 ENOUGH = 2  # wrong answers, and right ones, that every exercise has
 
@@ -25,6 +25,7 @@ class Trial:
     name: str  # of a mutant: its diff
     cell: str
     line: int = 0  # of a mutant: in the module's file
+    operator: str = ""  # of a mutant: what changed it
     explained: bool = False  # a mutant that is marked as equivalent
 
 
@@ -83,7 +84,9 @@ def trials(
     marked = [equivalent.diff for equivalent in gallery.equivalent(exercise.name)]
     for mutant in found if sample is None else mutants.sample(found, sample, seed):
         explained = any(mutants.same_change(mutant.diff, diff) for diff in marked)
-        yield Trial(exercise.name, "mutant", mutant.diff, mutant.source, authored.line + mutant.line, explained)
+        yield Trial(
+            exercise.name, "mutant", mutant.diff, mutant.source, authored.line + mutant.line, mutant.operator, explained
+        )
 
 
 def authored_cell(module: Module, exercise: Exercise) -> Cell:
@@ -211,9 +214,8 @@ def _of_mutants(
     exercise: Exercise,
 ) -> Iterator[str]:
     """Judged against all the exercise's mutants, so that a sample never fails where the whole would pass."""
-    if len(unexplained) > (1 - KILLED_OR_EXPLAINED) * in_all + 1e-9:
-        tried = len(results)
-        yield f"{tried - len(unexplained)} of {tried} mutants are killed or explained; the bar is 95%"
+    if len(unexplained) > (1 - OF_AN_EXERCISE) * in_all + 1e-9:
+        yield _too_few(len(results), len(unexplained), OF_AN_EXERCISE)
     marked = gallery.equivalent(exercise.name)
     allowed = max(1, int(EQUIVALENT_SHARE * in_all))
     if len(marked) > allowed:
@@ -225,6 +227,19 @@ def _of_mutants(
             yield f"marked as equivalent, but no mutant of the reference: {_in_one_line(equivalent.diff)}"
         elif same and all(result.share < 1 for result in same):
             yield (f"marked as equivalent, but it fails {_failures(same[0])}: {_in_one_line(equivalent.diff)}")
+
+
+def _too_few(tried: int, unexplained: int, bar: float) -> str:
+    return f"{tried - unexplained} of {tried} mutants are killed or explained; the bar is {bar:.0%}"
+
+
+def of_module(module: Module, rows: Sequence[Row]) -> tuple[str, ...]:
+    """What a module's exercises miss together; nothing where not all of them were tried."""
+    own = [row for row in rows if row.module == module.name]
+    unexplained = sum(row.mutants - row.killed - row.explained for row in own)
+    if len(own) < len(module.exercises) or unexplained <= (1 - OF_A_MODULE) * sum(r.mutants_in_all for r in own) + 1e-9:
+        return ()
+    return (_too_few(sum(row.mutants for row in own), unexplained, OF_A_MODULE),)
 
 
 def _in_one_line(diff: str) -> str:

@@ -35,6 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from autograder.proving import table
+    from autograder.proving.calibrate import of_module
     from autograder.proving.runs import calibrate
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -48,9 +49,12 @@ def run(arguments: argparse.Namespace) -> int:
             seed=arguments.seed,
             progress=lambda done, total: bar.update(shown, completed=done, total=total),
         )
+    missed = [(name, problem) for name in names for problem in of_module(curriculum.load(name), rows)]
     if arguments.json:
         for row in rows:
             print(json.dumps(asdict(row)))
     else:
         table.show(rows, Console(highlight=False, width=None if sys.stdout.isatty() else 120))
-    return int(any(row.problems for row in rows))
+    for name, problem in missed:
+        print(f"{name}: {problem}", file=sys.stderr)
+    return int(bool(missed) or any(row.problems for row in rows))

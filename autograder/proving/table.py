@@ -21,7 +21,7 @@ COLUMNS = (
 
 
 def show(rows: Sequence[Row], console: Console, *, survivors: bool = True) -> None:
-    """One exercise a row, then the bars that were missed, then the mutants that survived and are not explained."""
+    """One exercise a row, each module's share, the mutants that survived and are not explained, the bars missed."""
     table = Table(box=None, pad_edge=False)
     table.add_column("exercise", overflow="fold")
     for column in COLUMNS:
@@ -35,6 +35,11 @@ def show(rows: Sequence[Row], console: Console, *, survivors: bool = True) -> No
         cells = [*counts, f"{row.trivial:.0%}", mutants, str(row.explained), f"{row.seconds:.1f}"]
         table.add_row(f"[{colour}]{escape(row.exercise)}[/] [dim]{escape(row.module[:2])}[/]", *cells)
     console.print(table)
+    for module in dict.fromkeys(row.module for row in rows):
+        own = [row for row in rows if row.module == module]
+        good, tried = sum(row.killed + row.explained for row in own), sum(row.mutants for row in own)
+        share = f"{good} of {tried} mutants killed or explained, {good / max(tried, 1):.1%}"
+        console.print(f"\n{escape(module)}: {share}")
     for row in rows:
         for survivor in row.survivors if survivors else ():
             where, _, diff = survivor.partition("\n")

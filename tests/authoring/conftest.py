@@ -11,6 +11,10 @@ TEXT = '''\
 # %% [markdown]
 # # 01 · Sums
 # Prose about $\\sum_i x_i$, naïve and otherwise.
+#
+# ### 1.1 `total` · essential · level 2 of 4 · 5 min
+# ### 1.2 `Counter` · optional · level 1 of 4 · 10 min
+# ### 1.3 `mean` · important · level 4 of 4 · 15 min
 
 # %% tags=["setup"]
 import numpy as np
@@ -104,7 +108,8 @@ def with_module(root: Path, text: str, name: str = NAME) -> Path:
     """Write a module's notebook into the checkout."""
     path = root / "solutions" / name / "notebook.py"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+    number = name[:2].lstrip("0")
+    path.write_text(text.replace("### 1.", f"### {number}."), encoding="utf-8")
     return root
 
 

@@ -53,7 +53,7 @@ def test_bad_input_is_one_line(lsml, checkout):
     with pytest.raises(curriculum.UserError, match="no module '7'; there are: 01_sums"):
         lsml("build", "7")
     with_module(checkout, TEXT.replace("points=2", "points=7"))
-    with pytest.raises(curriculum.UserError, match=r"^solutions/01_sums/notebook\.py:13: points must be"):
+    with pytest.raises(curriculum.UserError, match=r"^solutions/01_sums/notebook\.py:17: points must be"):
         lsml("build", "--check")
 
 

@@ -51,6 +51,8 @@ MALFORMED = {
         'hints="total"',
         "right after its exercise cell",
     ),
+    "no heading": ("### 1.1 `total`", "### `total`", MARKER, "no heading `### 1.N `total` · essential · level 2"),
+    "heading that tells other minutes": ("level 4 of 4 · 15", "level 4 of 4 · 5", 'exercise="mean"', "no heading"),
     "no SOLUTION markers": (
         "    ### BEGIN SOLUTION\n    for",
         "    for",
@@ -73,7 +75,7 @@ MALFORMED = {
         "    for value in x:",
         "    ### BEGIN SOLUTION\n    for value in x:",
         "",
-        "inside the region that began on line 17",
+        "inside the region that began on line 21",
     ),
     "marker that shares its line": (
         "    result = 0.0",
@@ -268,6 +270,7 @@ def test_every_broken_rule_is_told_at_once(tmp_path):
 
 def test_more_than_eight_main_exercises(tmp_path):
     more = "".join(
+        f"\n# %% [markdown]\n# ### 1.{n + 4} `one_{n}` · important · level 1 of 4 · 1 min\n"
         f'\n# %% exercise="one_{n}" points=1 minutes=1\ndef one_{n}() -> int:\n    """One."""\n'
         "    ### BEGIN SOLUTION\n    return 1\n    ### END SOLUTION\n\n"
         f'# %% [markdown] hints="one_{n}"\n# <details>a</details>\n# <details>b</details>\n\n'

@@ -187,6 +187,6 @@ def test_check_names_folders_that_nothing_makes(checkout):
 
 def test_one_malformed_module_keeps_all_from_being_written(checkout):
     with_module(checkout, TEXT.replace("points=2", "points=9"), "02_more")
-    with pytest.raises(curriculum.UserError, match=r"^solutions/02_more/notebook\.py:13: points must be"):
+    with pytest.raises(curriculum.UserError, match=r"^solutions/02_more/notebook\.py:17: points must be"):
         build([NAME, "02_more"], checkout)
     assert not (checkout / "course").exists()

@@ -75,17 +75,33 @@ def test_the_table_has_a_row_an_exercise_then_survivors_then_what_is_missed(caps
     text = capsys.readouterr().out
     assert "first 01" in text and "39/40" in text
     assert "4/5 of 50" in text and "50%" in text
+    assert "01_x: 44 of 45 mutants killed or explained, 97.8%" in text
     assert text.index("survived second, x.py:7\n    - a\n    + b") < text.index("✗ second: right answer [a] loses")
 
 
 def test_json_has_a_line_an_exercise(monkeypatch, capsys):
-    row = Row("01_x", "first", (2, 2), (3, 3), (3, 3), (3, 3), 0.0, 39, 1, 40, 40, 12.3, (), ())
+    row = Row("01_gradient_descent", "mse_loss", (2, 2), (3, 3), (3, 3), (3, 3), 0.0, 39, 1, 40, 40, 12.3, (), ())
     monkeypatch.setattr("autograder.proving.runs.calibrate", lambda names, **_: [row, row])
     arguments = cli.parser().parse_args(["calibrate", "01", "--json"])
     assert run(arguments) == 0
     first, second = capsys.readouterr().out.splitlines()
     assert json.loads(first) == json.loads(second)
     assert json.loads(first)["right"] == [2, 2]
+
+
+def test_a_module_that_misses_its_bar_fails_the_command_though_each_exercise_meets_its_own(monkeypatch, capsys):
+    names = [exercise.name for exercise in curriculum.load("01_gradient_descent").exercises]
+    rows = [
+        Row("01_gradient_descent", name, (2, 2), (3, 3), (3, 3), (3, 3), 0.0, 38, 0, 40, 40, 1.0, (), ())
+        for name in names
+    ]
+    monkeypatch.setattr("autograder.proving.runs.calibrate", lambda names, **_: rows)
+    assert run(cli.parser().parse_args(["calibrate", "01", "--json"])) == 1
+    printed = capsys.readouterr()
+    assert len(printed.out.splitlines()) == len(names)
+    tried = 40 * len(names)
+    says = f"{tried - 2 * len(names)} of {tried} mutants are killed or explained; the bar is 97%"
+    assert printed.err == f"01_gradient_descent: {says}\n"
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from autograder.answers import Answer, Equivalent, Gallery
 from autograder.curriculum import Cell, Exercise, Module, files
 from autograder.grading.plugin import Spec
-from autograder.proving.calibrate import Trial, TrialResult, row, trials
+from autograder.proving.calibrate import Trial, TrialResult, of_module, row, trials
 
 SOURCE = "def double(x):\n    return x + x\n"
 FAILS = TrialResult(0.0, failed={"test_doubles": "failed"})
@@ -92,11 +92,21 @@ def test_a_diagnosis_as_a_twin_is_as_good(module, exercise):
 def test_a_survivor_counts_against_the_bar_unless_it_is_explained(module, exercise):
     survived = {"-_return_x_+_x\n+_return_x": TrialResult(1.0)}
     found = judged(module, exercise, **survived)
-    assert found.problems == ("1 of 2 mutants are killed or explained; the bar is 95%",)
+    assert found.problems == ("1 of 2 mutants are killed or explained; the bar is 90%",)
     assert found.survivors == ("solutions/98_bars/notebook.py:12\n- return x + x\n+ return x",)
     gallery = replace(GALLERY, equivalents=(Equivalent("double", "- return x + x\n+ return x", "x is 0"),))
     found = judged(module, exercise, gallery, **survived)
     assert (found.problems, found.killed, found.explained) == ((), 1, 1)
+
+
+@pytest.mark.parametrize(("survivors", "missed"), [(3, False), (4, True)])
+def test_a_module_is_judged_by_the_mutants_of_all_its_exercises(module, exercise, survivors, missed):
+    found = replace(judged(module, exercise), mutants=60, mutants_in_all=60, killed=60)
+    rows = [found, replace(found, exercise="other", killed=60 - survivors, mutants_in_all=40)]
+    whole = replace(module, exercises=(exercise, replace(exercise, name="other")))
+    expected = f"{120 - survivors} of 120 mutants are killed or explained; the bar is 97%"
+    assert of_module(whole, rows) == ((expected,) if missed else ())
+    assert of_module(whole, rows[1:]) == ()  # one exercise is no module
 
 
 def test_equivalents_must_exist_survive_and_be_few(module, exercise):

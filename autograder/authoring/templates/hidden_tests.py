@@ -3,11 +3,17 @@
 import numpy as np
 import pytest
 
-from autograder.judging import close, raises_student
+from autograder.judging import Contract, close, floats, numbers
 
 # Sums of m terms of one sign are off by at most m rounding errors of 1.1e-16 each; all tests here have m <= 100,
 # and both sides may err, so 1e-12 leaves room and still fails a wrong formula.
 RTOL = 1e-12
+
+MEAN = Contract(
+    "weighted_mean",
+    x=numbers(40, draw=lambda rng: rng.uniform(1, 2, 40), whole=(1, 9)),
+    w=floats(40, draw=lambda rng: rng.uniform(1, 2, 40)),
+)
 
 
 @pytest.mark.exercise("weighted_mean", weight=2, core=True, hint=2)
@@ -15,7 +21,7 @@ RTOL = 1e-12
 def test_weighs_every_value(submission, reference, rng, m):
     """The mean is right for one value, for two and for many, whatever the weights."""
     x, w = rng.uniform(1, 2, m), rng.uniform(1, 2, m)
-    assert close(submission.weighted_mean(x, w), reference.weighted_mean(x, w), rtol=RTOL)
+    assert close(submission.weighted_mean(x, w), reference.weighted_mean(x, w), rtol=RTOL, typed=True)
 
 
 @pytest.mark.exercise("weighted_mean", hint=1)
@@ -25,11 +31,24 @@ def test_scaling_the_weights_changes_nothing(submission, rng):
     assert close(submission.weighted_mean(x, 7 * w), submission.weighted_mean(x, w), rtol=RTOL)
 
 
+@pytest.mark.exercise("weighted_mean", hint=2)
+def test_takes_every_kind_of_array(submission, reference, rng):
+    """Integers of any kind, float32, views and read-only arrays give the same mean, as a Python float."""
+    for case in MEAN.cases(rng):
+        expected = reference.weighted_mean(*case.exact)
+        assert close(submission.weighted_mean(*case), expected, rtol=max(RTOL, 100 * case.eps), typed=True)
+
+
 @pytest.mark.exercise("weighted_mean")
-def test_refuses_weights_that_sum_to_zero(submission):
+def test_refuses_weights_that_sum_to_zero(submission, rng):
     """Weights that sum to zero raise ValueError."""
-    with raises_student(ValueError):
-        submission.weighted_mean(np.array([1.0, 2.0]), np.zeros(2))
+    MEAN.refuses(submission, rng, ValueError, w=[lambda w: 0 * w])
+
+
+@pytest.mark.exercise("weighted_mean", forgeable=True)
+def test_leaves_no_trace(submission, rng):
+    """The call changes neither x nor w."""
+    assert MEAN.leaves_no_trace(submission, rng, w=[lambda w: 0 * w])
 
 
 @pytest.mark.exercise("merge_means", weight=2, core=True, hint=1)

@@ -38,15 +38,15 @@ checking.start("NN_topic", total=2)
 # %% [markdown]
 # ## Implement
 #
-# ### `weighted_mean` (1 point, 5 minutes)
+# ### NN.1 `weighted_mean` · essential · level 1 of 4 · 5 min
 
 
 # %% exercise="weighted_mean" points=1 minutes=5 forbids=["numpy.average"]
 def weighted_mean(x: np.ndarray, w: np.ndarray) -> float:
     """The weighted mean of `x`: sum of w_i x_i over sum of w_i.
 
-    x: shape (m,), m >= 1, float64; not modified.
-    w: shape (m,), float64, no weight negative; not modified.
+    x: shape (m,), m >= 1, floats or integers of any kind; not modified.
+    w: shape (m,), float64 or float32, no weight negative; not modified.
     Returns a Python float. Raises ValueError if the weights sum to zero.
     Do not use numpy.average: it is what you are writing.
     """
@@ -95,7 +95,7 @@ plotting.curves(
 # %% [markdown]
 # ## Find the bug
 #
-# ### `merge_means` (1 point, 10 minutes)
+# ### NN.2 `merge_means` · essential · level 1 of 4 · 10 min
 #
 # Two machines have averaged their own part of the data. This function puts the two means together, and it is wrong.
 # Find out when, and repair it.
