@@ -266,13 +266,14 @@ right.set(xlim=(0, 0.7), title="The gain is the height above the chord")
 plt.show()
 
 # %% [markdown]
-# ### 6.2 `candidate_thresholds`: find the bug · essential · level 1 of 4 · 8 min
+# ### 6.2 `candidate_thresholds` · essential · level 1 of 4 · 8 min
 #
 # Which questions $x \le t$ are there? The answer depends only on which rows lie on the left. So one threshold between
 # each two neighbouring values is enough: at most $m - 1$ questions a column, whatever the values are. Half-way between
 # them is a good place, because new rows will not have exactly the old values.
 #
-# The function below is found in many tutorials. It runs, and it is wrong on every column that holds a value twice.
+# **Find the bug.** The function below is found in many tutorials. It runs, and it is wrong on every column that holds a
+# value twice.
 
 
 # %% exercise="candidate_thresholds" points=1 minutes=8 bug=true
@@ -447,19 +448,19 @@ def best_split(X: np.ndarray, Y: np.ndarray, min_leaf: int = 1) -> tuple[int, fl
 
 # %% check="best_split"
 with check("best_split", forbids=["sklearn"]):
-    X = np.array([[7.0, 1.0], [7.0, 2.0], [7.0, 2.0], [7.0, 5.0], [7.0, 6.0]])
+    X = np.array([[1.0, 7.0], [2.0, 7.0], [2.0, 7.0], [5.0, 7.0], [6.0, 7.0]])
     Y = np.array([[0.0], [0.0], [3.0], [3.0], [3.0]])
     with expect_unchanged(X=X, Y=Y):
         got = best_split(X, Y)
-    # Column 0 is constant. Minus their mean the targets are -1.8, -1.8, 1.2, 1.2, 1.2.
+    # Column 1 is constant. Minus their mean the targets are -1.8, -1.8, 1.2, 1.2, 1.2.
     # Left 1 row: 1.8² · 5/4 = 4.05. Left 3: 2.4² · 5/6 = 4.8. Left 4: 1.2² · 5/4 = 1.8.
     expect_close(
         got,
-        (1, 3.5, True, 4.8),
+        (0, 3.5, True, 4.8),
         rtol=1e-12,
         mistakes={
-            "You cut between two rows with equal values.": (1, 2.0, False, 10.8),
-            "You divided the gain by the number of rows.": (1, 3.5, True, 4.8 / 5),
+            "You cut between two rows with equal values.": (0, 2.0, False, 10.8),
+            "You divided the gain by the number of rows.": (0, 3.5, True, 4.8 / 5),
         },
     )
     expect_close(best_split(X, Y + 1e8)[3], 4.8, rtol=1e-6, hint="subtract the mean of Y first")
@@ -504,7 +505,11 @@ left.set_ylim(0, 1.3 * gain)
 left.legend(loc="upper left")
 draw = np.random.default_rng(0)
 found = {}
-for name, chance in {"no": np.zeros(569), "at random": np.full(569, 0.5), "by class": np.where(cancer.y, 0.2, 0.8)}.items():
+for name, chance in {
+    "no": np.zeros(569),
+    "at random": np.full(569, 0.5),
+    "by class": np.where(cancer.y, 0.2, 0.8),
+}.items():
     x = np.where(draw.random(569) < chance, np.nan, cancer.X[:, feature])[:, None]
     found[name] = best_split(x, targets)
 right.bar(list(found), [split[3] for split in found.values()], color=plotting.COLOURS[:3], width=0.8)
@@ -844,7 +849,9 @@ plotting.curves(
 left.set_ylim(0)
 peer = RandomForestClassifier(sizes, max_features=8, random_state=0, n_jobs=1).fit(X, digits.y[chosen])
 left.plot(sizes, 1 - peer.score(fresh_X, fresh_y), "x", color="k", markersize=8)
-left.annotate("scikit-learn", (sizes, 1 - peer.score(fresh_X, fresh_y)), (-8, 12), textcoords="offset points", ha="right")
+left.annotate(
+    "scikit-learn", (sizes, 1 - peer.score(fresh_X, fresh_y)), (-8, 12), textcoords="offset points", ha="right"
+)
 choices = demo_size(full=[1, 2, 4, 8, 16, 32, 64], small=[1, 8, 64])
 alone, together, whole = [], [], []
 for choice in choices:
@@ -942,8 +949,9 @@ def histograms(codes: np.ndarray, g: np.ndarray, h: np.ndarray, bins: int) -> np
 def histogram_split(hist: np.ndarray, penalty: float = 0.0, min_leaf: int = 1) -> tuple[int, int, float] | None:
     """The best cut between bins: rows in the bins 0 to b of a column go left, all others right.
 
-    hist: (d, bins, 3), floats: rows, G and H of each bin, as `histograms` makes them, or a sum of
-      such arrays. The rows of a column add up to those of any other column. No H is negative.
+    hist: (d, bins, 3), floats, added up in float64: rows, G and H of each bin, as `histograms`
+      makes them, or a sum of such arrays. The rows of a column add up to those of any other column.
+      No H is negative.
     penalty: lambda >= 0. min_leaf >= 1: each side has at least so many rows.
 
     gain = G_L^2 / (H_L + penalty) + G_R^2 / (H_R + penalty) - G^2 / (H + penalty), in which a term
@@ -954,6 +962,7 @@ def histogram_split(hist: np.ndarray, penalty: float = 0.0, min_leaf: int = 1) -
     Not allowed, in all three functions: sklearn.
     """
     ### BEGIN SOLUTION
+    hist = np.asarray(hist, dtype=np.float64)
     left = np.cumsum(hist, axis=1)[:, :-1]  # (d, bins - 1, 3): what goes left for each cut
     right = hist.sum(axis=1, keepdims=True) - left
 
@@ -1132,13 +1141,13 @@ def gradient_boosting(
 # </details>
 # <details><summary>Hint 2: the split</summary>
 #
-# Give `grow_tree` a `split(codes, targets, min_leaf)` that calls `histograms` and `histogram_split`, and turns (feature,
-# bin, gain) into (feature, bin, False, gain). On bins, "x ≤ threshold" is "bin ≤ b".
+# Give `grow_tree` a `split(codes, targets, min_leaf)` that calls `histograms` and `histogram_split`, and turns
+# (feature, bin, gain) into (feature, bin, False, gain). On bins, "x ≤ threshold" is "bin ≤ b".
 # </details>
 # <details><summary>Hint 3: after each tree</summary>
 #
-# `G, H = (tree["value"] * tree["n_node_samples"][:, None]).T`, and the new value is `-lr * G / (H + penalty)`, shape (N,
-# 1). Add `predict_tree(tree, codes)[:, 0]` to F while the thresholds are still bins. Then replace each inner node's
+# `G, H = (tree["value"] * tree["n_node_samples"][:, None]).T`, and the new value is `-lr * G / (H + penalty)`, shape
+# (N, 1). Add `predict_tree(tree, codes)[:, 0]` to F while the thresholds are still bins. Then replace each inner node's
 # threshold b by `edges[feature][b]`.
 # </details>
 
@@ -1172,10 +1181,10 @@ with check("gradient_boosting", forbids=["sklearn"]):
     expect_close(none[0]["value"], [[0.25]], rtol=1e-12, hint="a single leaf: half of 2.5 - 2")
 
 # %% [markdown]
-# Left, a curve that is fitted by trees of depth 2, after a few rounds. Right, the error on fresh rows for three learning
-# rates, on Friedman's function $10 \sin(\pi x_0 x_1) + 20 (x_2 - \frac12)^2 + 10 x_3 + 5 x_4$ with noise and five
-# columns that say nothing. With a large rate the error soon stops falling, too early; with a small one it falls longer.
-# The crosses are scikit-learn's `HistGradientBoostingRegressor` with the same settings, in the same run.
+# Left, a curve that is fitted by trees of depth 2, after a few rounds. Right, the error on fresh rows for three
+# learning rates, on Friedman's function $10 \sin(\pi x_0 x_1) + 20 (x_2 - \frac12)^2 + 10 x_3 + 5 x_4$ with noise and
+# five columns that say nothing. With a large rate the error soon stops falling, too early; with a small one it falls
+# longer. The crosses are scikit-learn's `HistGradientBoostingRegressor` with the same settings, in the same run.
 
 
 # %% tags=["demo"]
@@ -1210,7 +1219,12 @@ for lr, style in ((0.6, ":"), (0.2, "--"), (0.05, "-")):
     right.plot(np.arange(1, rounds + 1), error, style, label=f"learning rate {lr}")
     with threadpool_limits(limits=1):
         peer = HistGradientBoostingRegressor(
-            learning_rate=lr, max_iter=rounds, max_depth=3, l2_regularization=1.0, max_leaf_nodes=None, early_stopping=False
+            learning_rate=lr,
+            max_iter=rounds,
+            max_depth=3,
+            l2_regularization=1.0,
+            max_leaf_nodes=None,
+            early_stopping=False,
         ).fit(X, y)
     peer_error = np.sqrt(np.mean((peer.predict(fresh_X) - fresh_y) ** 2))
     right.plot(rounds, peer_error, "x", color="k", markersize=8, label="scikit-learn" if lr == 0.6 else None)
@@ -1237,10 +1251,11 @@ print(f"after {rounds} rounds, yours and scikit-learn's errors differ by at most
 # But all parts must use the same edges, and a quantile of the whole is no sum of quantiles. So one pass comes before.
 # Each part sends a **summary** of each column: at most $s$ values with weights, which say how many rows each stands
 # for. Sort the part's column, cut it into $s$ blocks of equally many rows, and keep the middle row of each block with
-# the weight $n / s$. How many rows are $\le t$? The summary is right for all blocks on one side of $t$, and at most half
-# a block wrong where $t$ falls into one: $n / 2s$ rows. Put the summaries of all parts together, and these errors add
-# up to $\sum_p n_p / 2s = m / 2s$. The *share* of the rows that is in doubt, $1 / 2s$, is the same for one part and for
-# a thousand. Now cut the merged summary at the weights $m/B$, $2m/B$, ... and every bin has its rows, up to $m / s$.
+# the weight $n / s$. How many rows are $\le t$? The summary is right for all blocks on one side of $t$, and at most
+# half a block wrong where $t$ falls into one: $n / 2s$ rows. Put the summaries of all parts together, and these errors
+# add up to $\sum_p n_p / 2s = m / 2s$. The *share* of the rows that is in doubt, $1 / 2s$, is the same for one part and
+# for a thousand. Now cut the merged summary at the weights $m/B$, $2m/B$, ... and every bin has its rows, up
+# to $m/s$.
 
 
 # %% exercise="merge_histograms" points=4 minutes=24 forbids=["sklearn"]
@@ -1317,8 +1332,8 @@ def merge_histograms(
 # <details><summary>Hint 2: edges</summary>
 #
 # Concatenate values and weights. `np.unique(values, return_inverse=True)` and `np.bincount(inverse, weights=weights)`
-# add up the weights of equal values; `np.cumsum` gives the ranks, and `np.searchsorted` finds where they reach a target.
-# The running sum of floats may miss its target by a rounding error, so ask for a little less.
+# add up the weights of equal values; `np.cumsum` gives the ranks, and `np.searchsorted` finds where they reach a
+# target. The running sum of floats may miss its target by a rounding error, so ask for a little less.
 # </details>
 # <details><summary>Hint 3: two passes</summary>
 #
@@ -1340,18 +1355,23 @@ with check("merge_histograms", forbids=["sklearn"]):
     expect_close(summarise(np.array([2.0, 1.0, 2.0]), 2), ([1.0, 2.0], [1.0, 2.0]), hint="few values: exact counts")
     parts = [summarise(np.array([1.0, 2.0, 3.0]), 9), summarise(np.array([2.0, 3.0, 4.0]), 9)]
     # Values 1, 2, 3, 4 with weights 1, 2, 2, 1: the running sum is 1, 3, 5, 6. Half of 6 is reached at 2.
-    expect_close(merged_edges(parts, bins=2), [2.0], hint="the value at which the running sum of the weights reaches W/2")
+    expect_close(
+        merged_edges(parts, bins=2), [2.0], hint="the value at which the running sum of the weights reaches W/2"
+    )
     expect_close(merged_edges(parts, bins=4), [1.5, 2.5, 3.5], hint="four values, four bins: half-way between")
-    rows = [(np.array([[1.0], [2.0]]), np.array([1.0, -1.0]), np.ones(2)), (np.array([[3.0]]), np.array([5.0]), np.ones(1))]
+    rows = [
+        (np.array([[1.0], [2.0]]), np.array([1.0, -1.0]), np.ones(2)),
+        (np.array([[3.0]]), np.array([5.0]), np.ones(1)),
+    ]
     calls = []
     edges, hist = merge_histograms(lambda: calls.append(0) or iter(rows), bins=3, size=10)
     expect_close(hist, [[[1, 1, 1], [1, -1, 1], [1, 5, 1]]], rtol=1e-12)
     expect_close(len(calls), 2, hint="two passes over the parts")
 
 # %% [markdown]
-# Left, how far the bins are from equal: the largest difference between the rows of a bin and $m/B$, for summaries of $s$
-# values. The error falls as $1/s$, and with more parts it does not grow. Right, bytes: what one machine sends for the
-# root node, beside its rows.
+# Left, how far the bins are from equal: the largest difference between the rows of a bin and $m/B$, for summaries of
+# $s$ values. The error falls as $1/s$, and with more parts it does not grow. Right, bytes: what one machine sends for
+# the root node, beside its rows.
 
 # %% tags=["demo"]
 m, bins = demo_size(full=64_000, small=6400), 16
@@ -1486,20 +1506,24 @@ search.table()
 # hand its trees are shallow, and on tables of numbers and categories it usually has the smaller error. The cell below
 # says what happened here.
 #
-# Trees break where the answer lies outside the boxes. A leaf predicts a mean of targets that it has seen. So no tree, no
-# forest and no boosted sum of trees with constant leaves follows a trend beyond the last row.
+# Trees break where the answer lies outside the boxes. A leaf predicts a mean of targets that it has seen. So no tree,
+# no forest and no boosted sum of trees with constant leaves follows a trend beyond the last row.
 
 # %% tags=["demo"]
 X, y = friedman(demo_size(full=1500, small=300), 0)
 begun = time.perf_counter()
-trees, total, votes = random_forest(X, y[:, None], range(demo_size(full=30, small=5)), max_features=4, seed=0, min_leaf=3)
+trees, total, votes = random_forest(
+    X, y[:, None], range(demo_size(full=30, small=5)), max_features=4, seed=0, min_leaf=3
+)
 grown = time.perf_counter()
 boosted = gradient_boosting(X, y, squared, demo_size(full=200, small=20), max_depth=3, start=float(y.mean()))
 done = time.perf_counter()
 said = np.mean([predict_tree(tree, fresh_X)[:, 0] for tree in trees], axis=0)
 added = y.mean() + sum(predict_tree(tree, fresh_X)[:, 0] for tree in boosted)
 out_of_bag = np.sqrt(np.mean((total[votes > 0, 0] / votes[votes > 0] - y[votes > 0]) ** 2))
-print(f"your forest:   {np.sqrt(np.mean((said - fresh_y) ** 2)):.2f} on fresh rows, {out_of_bag:.2f} out of bag", end="")
+print(
+    f"your forest:   {np.sqrt(np.mean((said - fresh_y) ** 2)):.2f} on fresh rows, {out_of_bag:.2f} out of bag", end=""
+)
 print(f"; {grown - begun:.1f} s for {len(trees)} trees")
 print(f"your boosting: {np.sqrt(np.mean((added - fresh_y) ** 2)):.2f} on fresh rows; {done - grown:.1f} s", end="")
 print(f" for {len(boosted)} rounds. The noise is 1.00.")
@@ -1521,25 +1545,26 @@ plotting.curves(
 plt.show()
 
 # %% [markdown] written="which_trees" points=2
-# **Written question (2 points).** A company predicts the price of used cars with a forest of 500 trees. The table has one
-# row for each *offer*, and a car is offered several times; there is a column with the car's serial number (nearly all
-# values different) and one with its mileage (missing in a fifth of the rows, mostly where it is high). The out-of-bag
-# error is excellent. A year later, with prices up by a third, the predictions are poor. Name every reason that you can
-# find for the good out-of-bag error and for the poor predictions, and what you would do about each. The table grows to
-# a thousand machines: would you keep the forest or boost, and which numbers would travel?
+# **Written question (2 points).** A company predicts the price of used cars with a forest of 500 trees. The table has
+# one row for each *offer*, and a car is offered several times; there is a column with the car's serial number (nearly
+# all values different) and one with its mileage (missing in a fifth of the rows, mostly where it is high). The
+# out-of-bag error is excellent. A year later, with prices up by a third, the predictions are poor. Name every reason
+# that you can find for the good out-of-bag error and for the poor predictions, and what you would do about each. The
+# table grows to a thousand machines: would you keep the forest or boost, and which numbers would travel?
 #
 # ### BEGIN SOLUTION
 # Out of bag is only fresh where rows are independent: another offer of the same car is in the bag, so the tree has seen
-# the answer. Draw cars instead of rows (a bootstrap of groups), or hold out cars. The serial number offers a cut between
-# any two rows: on training rows it always gains, and it finds cars again; leave it out. Offers of the same months are
-# in and out of the bag, so the error says nothing about later months: hold out the last months. Trees predict means of
-# prices that they saw, so they cannot follow a rise by a third: predict a ratio to a price index or the residual of a
-# linear trend, and retrain. Missing mileage: keep it as missing with a learnt direction, because it says that the
-# mileage is high; check that the reason for missing is the same next year. On a thousand machines: a forest needs rows
-# where each tree grows (trees on local rows see only their part, which is biased if the parts differ), then no traffic
-# except the trees. Boosting exchanges 24 d B bytes for each node and machine, plus one summary of each column at the
-# start, and waits at each level; shallow trees, and usually the smaller error. Either choice with a reason that names
-# traffic and error gets the point. One point for the leaks and the trend, one for the remedies and the traffic.
+# the answer. Draw cars instead of rows (a bootstrap of groups), or hold out cars. The serial number offers a cut
+# between any two rows: on training rows it always gains, and it finds cars again; leave it out. Offers of the same
+# months are in and out of the bag, so the error says nothing about later months: hold out the last months. Trees
+# predict means of prices that they saw, so they cannot follow a rise by a third: predict a ratio to a price index or
+# the residual of a linear trend, and retrain. Missing mileage: keep it as missing with a learnt direction, because it
+# says that the mileage is high; check that the reason for missing is the same next year. On a thousand machines: a
+# forest needs rows where each tree grows (trees on local rows see only their part, which is biased if the parts
+# differ), then no traffic except the trees. Boosting exchanges 24 d B bytes for each node and machine, plus one summary
+# of each column at the start, and waits at each level; shallow trees, and usually the smaller error. Either choice with
+# a reason that names traffic and error gets the point. One point for the leaks and the trend, one for the remedies and
+# the traffic.
 # ### END SOLUTION
 
 # %% [markdown]
@@ -1552,9 +1577,9 @@ plt.show()
 # 2. A column with 1,000 distinct values offers 999 cuts, a yes-or-no column offers one. On pure noise, which one is
 #    chosen at the root, and how often? What does this do to importances that add up gains? (Module 22.)
 # 3. For one-hot classes and $C = 2$, a categorical column with $q$ values has $2^{q-1} - 1$ splits into two groups, but
-#    sorting the values by their share of class 1 leaves $q - 1$ to try (Breiman et al., 1984). Why is that enough?
-# 4. LightGBM grows the leaf with the largest gain next, instead of level by level. With the same number of leaves, which
-#    one has the smaller training error, and which one would you stop by depth?
+# sorting the values by their share of class 1 leaves $q - 1$ to try (Breiman et al., 1984). Why is that enough? 4.
+# LightGBM grows the leaf with the largest gain next, instead of level by level. With the same number of leaves, which
+# one has the smaller training error, and which one would you stop by depth?
 # 5. The summaries of this module weigh rows alike. XGBoost weighs them by $h$. For which loss does this matter, and
 #    which rows then get finer bins?
 #
