@@ -9,7 +9,6 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 
 from autograder.grading.budget import TIMES, CellPurse
-from autograder.grading.cores import SameCore
 from autograder.sandbox import Limits, Sandbox
 from autograder.submission import SandboxFault, SourceCell, Submission
 
@@ -19,11 +18,9 @@ class Ahead:
 
     def __init__(self, sandbox: Sandbox):
         self.sandbox = sandbox
-        self._core = SameCore()
-        self._worker = ThreadPoolExecutor(1, "lsml-children", self._core.leave)
+        self._worker = ThreadPoolExecutor(1, "lsml-children")
         self._next: tuple[tuple, Future[Submission]] | None = None
         self._ending: list[Future] = []
-        self._partner: Submission | None = None
 
     def load(self, cells: Sequence[SourceCell], limits: Limits, skip: frozenset[str], purse: CellPurse) -> Submission:
         """A child in which the cells have been run, within a purse that is in its `purse` then. Raises SandboxFault."""
@@ -34,19 +31,14 @@ class Ahead:
                 if child.alive:  # and not gone with its server
                     return child
                 child.close()
-        return self._load(cells, limits, skip, purse)
-
-    def _load(self, cells: Sequence[SourceCell], limits: Limits, skip: frozenset[str], purse: CellPurse) -> Submission:
-        child = Submission.load(self.sandbox, cells, limits, skip, purse)
-        self._core.bring(child)
-        return child
+        return Submission.load(self.sandbox, cells, limits, skip, purse)
 
     def prepare(self, cells: Sequence[SourceCell], limits: Limits, skip: frozenset[str], purse: CellPurse) -> None:
         """Begin to load the child that will be asked for next. Its limits on time may be others then."""
         key = _key(cells, limits, skip)
         if self._next is None or self._next[0] != key:
             self._discard()
-            self._next = key, self._worker.submit(self._load, cells, limits, skip, purse)
+            self._next = key, self._worker.submit(Submission.load, self.sandbox, cells, limits, skip, purse)
 
     def _discard(self) -> None:
         if self._next is not None:
@@ -54,21 +46,12 @@ class Ahead:
             if not loading.cancel():
                 self._ending.append(self._worker.submit(_close, loading))
 
-    def talk_to(self, child: Submission) -> None:
-        """Make ready for a conversation with a child."""
-        if child is not self._partner:
-            self._partner = child
-            self._core.stay()
-            self._core.bring(child)
-
     def end(self, submission: Submission) -> None:
         """Begin to end a child."""
         self._ending.append(self._worker.submit(submission.close))
 
     def settle(self) -> None:
         """Wait until all children that were to end have ended, with everything that they started."""
-        self._partner = None
-        self._core.leave()
         self._discard()
         ending, self._ending = self._ending, []
         wait(ending)

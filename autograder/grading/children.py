@@ -72,7 +72,6 @@ class Children:
         if not own(spec):
             self.child = child
         child.limit(self._limits(spec))
-        self.ahead.talk_to(child)
         before = child.seconds_left
         try:
             yield child

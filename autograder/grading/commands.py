@@ -1,4 +1,4 @@
-"""`lsml grade` and `lsml doctor`."""
+"""`lsml grade`, `lsml solution` and `lsml doctor`."""
 
 import argparse
 import contextlib
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def add_commands(subparsers) -> None:
-    """Add `grade` and `doctor` to the command line."""
+    """Add `grade`, `solution` and `doctor` to the command line."""
     grade = subparsers.add_parser("grade", help="grade your own notebooks with the hidden tests")
     grade.add_argument(
         "notebooks",
@@ -26,13 +26,19 @@ def add_commands(subparsers) -> None:
     )
     grade.add_argument("--show", action="store_true", help="add input, result and expected value to each failed test")
     grade.add_argument("--json", action="store_true", help="print one JSON object a notebook, a line each")
-    grade.add_argument(
-        "--sandbox",
-        choices=("bubblewrap", "none"),
-        default="bubblewrap",
-        help="'none' runs the code without protection: for your own notebooks only",
-    )
     grade.set_defaults(run=run_grade)
+    solution = subparsers.add_parser("solution", help="show the reference's answer to an exercise that you have right")
+    solution.add_argument("module", metavar="MODULE", help="such as 01")
+    solution.add_argument("exercise", metavar="EXERCISE", help="such as mse_gradient")
+    solution.add_argument("--anyway", action="store_true", help="show it before your own answer is right")
+    solution.set_defaults(run=run_solution)
+    for command in (grade, solution):
+        command.add_argument(
+            "--sandbox",
+            choices=("bubblewrap", "none"),
+            default="bubblewrap",
+            help="'none' runs the code without protection: for your own notebooks only",
+        )
     doctor = subparsers.add_parser("doctor", help="say what this machine can do, and what to install")
     doctor.set_defaults(run=run_doctor)
 
@@ -98,10 +104,37 @@ def _print(report: "Report", as_json: bool, several: bool) -> None:
         return
     from rich.console import Console
 
+    from autograder.grading import solution
     from autograder.grading.table import print_report
 
     # What is piped is searched, or read in a window of another width: no line of it is broken.
-    print_report(Console(highlight=False, width=None if sys.stdout.isatty() else 10_000), report, several)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 10_000)
+    print_report(console, report, several)
+    if line := solution.invitation(report):
+        console.print(line, style="dim", markup=False)
+
+
+def run_solution(arguments: argparse.Namespace) -> int:
+    """Show the reference's answer, where the notebook in work/ has the exercise right. UserError where it has not."""
+    with interrupts.at_once():
+        from rich.console import Console
+
+        from autograder.grading import chosen, solution, verdicts
+
+    module, exercise = solution.find(arguments.module, arguments.exercise)
+    if not arguments.anyway:
+        (path,) = chosen.notebooks([module.name])
+        others = [verdicts.exercise_result(e, "unanswered", 0.0) for e in module.exercises if e is not exercise]
+        with _grader(arguments.sandbox) as grader:  # only this exercise is run
+            report = grader.grade(path, expected_module=module.name, done=others)
+        verdict = next((result.verdict for result in report.exercises if result.id == exercise.name), report.status)
+        if verdict != "passed":
+            raise UserError(
+                f"{exercise.name} is not at full marks in {path} yet ({verdict.replace('_', ' ')});"
+                " its hints help further, and --anyway shows the solution all the same"
+            )
+    solution.show(Console(highlight=False), module, exercise)
+    return 0
 
 
 def run_doctor(arguments: argparse.Namespace) -> int:

@@ -63,13 +63,15 @@ class Known:
             for mine, (name, result) in zip(run.calls, own.calls, strict=False)
         )
 
+    def passes(self, runs: Sequence[Outcome]) -> bool:
+        """Whether it passed what the student's answer passed."""
+        return all(
+            run.item in self.runs and self.runs[run.item].cause == "passed" for run in runs if run.cause == "passed"
+        )
+
     def did_all(self, runs: Sequence[Outcome], tolerance: float) -> bool:
         """Whether it passed the runs that the student's answer passed, and did the same in the others."""
-        return all(
-            run.item in self.runs
-            and (self.runs[run.item].cause == "passed" if run.cause == "passed" else self.did(run, tolerance))
-            for run in runs
-        )
+        return self.passes(runs) and all(self.did(run, tolerance) for run in runs if run.cause != "passed")
 
 
 class Kept:
@@ -129,8 +131,21 @@ class Diagnosis:
         """Have a known answer run again when it is asked for next."""
         self._known.pop(answer.name if answer is not None else None, None)
 
+    def lists(self, outcomes: Sequence[Outcome], mentioned: bool) -> set[str]:
+        """The names of the failed runs in which a list came where the reference gives the equal array.
+
+        None where the docstring has `mentioned` lists, and one passed another run: then something else is wrong.
+        """
+        sound = self.known(None).runs
+        found = {outcome.item: outcome.cause for outcome in outcomes if _came_as_list(outcome, sound.get(outcome.item))}
+        allowed = mentioned and "passed" in found.values()
+        return set() if allowed else {item for item, cause in found.items() if cause == "failed"}
+
     def misconceptions(self, outcomes: Sequence[Outcome]) -> dict[str, str]:
-        """For each failed run that can be explained, by its name: the misconception of the wrong answer like it."""
+        """For each failed run that can be explained, by its name: the misconception of the wrong answer like it.
+
+        Of one wrong answer: where several did the same there, and no other run tells them apart, none is named.
+        """
         failed = [outcome for outcome in outcomes if outcome.cause != "passed" and outcome.cause not in _LIMITS]
         if not failed or not self.gallery.wrong(self.exercise):
             return {}
@@ -142,20 +157,38 @@ class Diagnosis:
             unexplained = [run for run in unexplained if not any(known.did(run, tolerance) for known in right)]
             for run in unexplained:
                 # One that did the same everywhere explains whatever it did; else only what is no coincidence.
-                alike = [
-                    (known.did_all(outcomes, tolerance), sum(known.did(other, tolerance) for other in failed), known)
-                    for known in wrong
-                    if known.did(run, tolerance)
-                ]
-                alike = [candidate for candidate in alike if candidate[0] or _telling(run)]
-                if alike:
-                    found[run.item] = max(alike, key=lambda candidate: candidate[:2])[2].answer.says
+                alike = [known for known in wrong if known.did(run, tolerance) and known.passes(outcomes)]
+                named = [known for known in alike if known.did_all(outcomes, tolerance)]
+                named = named or (alike if _telling(run) else [])
+                says = {known.answer.says for known in named}
+                if len(says) == 1:
+                    found[run.item] = says.pop()
         return found
 
 
 def alike(one: Sequence[Outcome], other: Mapping[str, Run], tolerance: float = TOLERANCES[-1]) -> bool:
     """Whether two answers ended alike in every run of the hidden tests, and where they failed returned the same."""
     return len(one) == len(other) and Known(None, dict(other)).did_all(one, tolerance)
+
+
+def _came_as_list(mine: Outcome, sound: Run | None) -> bool:
+    pairs = zip(mine.calls, sound.calls, strict=False) if sound is not None else ()
+    return any(
+        call.error is None
+        and call.name == name
+        and agree(call.result, result, TOLERANCES[-1])
+        and is_listed(call.result, result)
+        for call, (name, result) in pairs
+    )
+
+
+def is_listed(mine: Any, theirs: Any) -> bool:
+    """Whether a list stands anywhere in `mine` where `theirs`, which agrees with it, has an array."""
+    if isinstance(mine, list | tuple):
+        if isinstance(theirs, np.ndarray | torch.Tensor):
+            return True
+        return any(is_listed(a, b) for a, b in zip(mine, theirs, strict=True))
+    return isinstance(mine, dict) and any(is_listed(mine[key], theirs[key]) for key in mine)
 
 
 def _plain(result: Any) -> Any:
@@ -170,7 +203,10 @@ def _result(call: Call) -> Any:
 
 
 def agree(mine: Any, theirs: Any, tolerance: float) -> bool:
-    """Whether two results are the same kind of thing, with the same numbers: |a - b| <= tolerance * largest |b|."""
+    """Whether two results are the same kind of thing, with the same numbers: |a - b| <= tolerance * largest |b|.
+
+    A list or tuple of numbers is as good as the equal array.
+    """
     if isinstance(mine, torch.Tensor) and isinstance(theirs, torch.Tensor):
         mine, theirs = (value.detach().cpu().to_dense() for value in (mine, theirs))
         if mine.dtype != theirs.dtype:
@@ -178,6 +214,10 @@ def agree(mine: Any, theirs: Any, tolerance: float) -> bool:
         if mine.dtype == torch.bfloat16:
             mine, theirs = mine.float(), theirs.float()
         mine, theirs = mine.numpy(), theirs.numpy()
+    if isinstance(mine, np.ndarray) and isinstance(theirs, list | tuple):
+        theirs = _as_array(theirs, mine)
+    elif isinstance(theirs, np.ndarray) and isinstance(mine, list | tuple):
+        mine = _as_array(mine, theirs)
     if isinstance(mine, list | tuple) and isinstance(theirs, list | tuple):
         return len(mine) == len(theirs) and all(agree(a, b, tolerance) for a, b in zip(mine, theirs, strict=True))
     if isinstance(mine, dict) and isinstance(theirs, dict):
@@ -200,6 +240,19 @@ def agree(mine: Any, theirs: Any, tolerance: float) -> bool:
         dropped = isinstance(mine, str) and mine.endswith("not kept>")  # too large for the trace, so it is not known
         return type(mine) is type(theirs) and mine == theirs and not dropped
     return type(mine) is type(theirs)
+
+
+def _as_array(values: Sequence, like: np.ndarray) -> Any:
+    """A list of numbers, or of arrays, as an array of the type of another; as it is where it cannot be one."""
+    try:
+        array = np.asarray(values) if like.shape[:1] == (len(values),) else None
+    except (ValueError, TypeError, OverflowError, RuntimeError):
+        array = None
+    if array is None:
+        return values
+    kinds = {array.dtype.kind, like.dtype.kind}
+    numbers = kinds <= set("iuf") or (len(kinds) == 1 and kinds <= set("bc"))
+    return array.astype(like.dtype) if numbers and array.shape == like.shape else values
 
 
 def _telling(run: Outcome) -> bool:

@@ -1,12 +1,13 @@
 """One notebook in, one Report out: read safely, rebuild, run in the sandbox, test from here, judge."""
 
+import ast
 import contextlib
 import logging
 import os
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -15,11 +16,11 @@ from autograder import answers, apart, curriculum
 from autograder.answers import Answer
 from autograder.curriculum import Exercise, Module
 from autograder.errors import UserError
-from autograder.grading import plugin, rebuild, verdicts
+from autograder.grading import lending, plugin, rebuild, verdicts
 from autograder.grading.ahead import Ahead
 from autograder.grading.budget import Budget, patience
 from autograder.grading.children import Children
-from autograder.grading.diagnosis import Diagnosis, Kept
+from autograder.grading.diagnosis import TOLERANCES, Diagnosis, Kept
 from autograder.grading.messages import safe
 from autograder.grading.plugin import BrokenTests, Outcome, Spec
 from autograder.grading.reading import Unreadable
@@ -35,6 +36,21 @@ from autograder.submission import (
 )
 
 KNOWN_SECONDS = 3.0  # for one call of a known wrong answer, some of which loop
+
+SPARE_SECONDS = 15.0  # for one notebook, to find out why more than that its tests fail
+
+
+@dataclass(frozen=True)
+class Lent:
+    """Functions of another submission that the cells of one are to use in place of their own."""
+
+    owner: Submission
+    names: list[str]
+
+
+class OutOfTime(Exception):
+    """The time for an explanation is used up."""
+
 
 log = logging.getLogger(__name__)
 
@@ -152,7 +168,8 @@ class Grader:
         outcomes, errors = self._outcomes(
             module, rebuilt, [exercise.name for exercise in module.exercises if exercise.name not in settled]
         )
-        results = []
+        results: list[ExerciseResult] = []
+        spare = time.monotonic() + SPARE_SECONDS * self._stretch
         for exercise in module.exercises:
             if exercise.name in done:
                 results.append(done[exercise.name])
@@ -163,9 +180,11 @@ class Grader:
                 results.append(verdicts.exercise_result(exercise, "failed", 0.0, message=message))
             else:
                 own = outcomes[exercise.name]
-                misconceptions = self._diagnose(module, exercise, own)
-                results.append(verdicts.judged(exercise, own, errors, rebuilt, misconceptions, show))
-        return verdicts.with_dependencies(results, outcomes)
+                passed = {result.id for result in results if result.verdict == "passed"}
+                misconceptions, lists = self._diagnose(module, exercise, own, rebuilt, passed, spare)
+                results.append(verdicts.judged(exercise, own, errors, rebuilt, misconceptions, lists, show))
+        wrong = {result.id for result in results if result.verdict not in ("passed", "grader_fault")}
+        return verdicts.with_dependencies(results, self._to_blame(module, rebuilt, outcomes, wrong, spare))
 
     def outcomes(
         self,
@@ -232,13 +251,24 @@ class Grader:
         return by_name
 
     def _run(
-        self, module: Module, cells: Sequence[SourceCell], names: list[str], budget, everything=False, enough=None
+        self,
+        module: Module,
+        cells: Sequence[SourceCell],
+        names: list[str],
+        budget,
+        everything=False,
+        enough=None,
+        lent: Lent | None = None,
     ):
         children = Children(self._ahead, cells, budget, names, everything)
 
-        def opened(outcome: Outcome, following: Sequence[Spec]) -> contextlib.AbstractContextManager:
+        @contextlib.contextmanager
+        def opened(outcome: Outcome, following: Sequence[Spec]) -> Iterator[Submission]:
             self.begun(outcome.spec.exercise)
-            return children.open(outcome, following)
+            with children.open(outcome, following) as child:
+                if lent is not None:
+                    lending.lend(lent.owner, lent.names, to=child)
+                yield child
 
         with contextlib.closing(children):
             outcomes = plugin.run(
@@ -284,14 +314,83 @@ class Grader:
             elif outcome.cause == "broken":
                 outcome.cause = "failed"
 
-    def _diagnose(self, module: Module, exercise: Exercise, outcomes: list[Outcome]) -> dict[str, str]:
-        if verdicts.is_faulty(outcomes):
-            return {}
+    def _to_blame(
+        self, module: Module, rebuilt: Rebuilt, outcomes: Mapping[str, list[Outcome]], wrong: set[str], spare: float
+    ) -> dict[str, list[str]]:
+        """For each failed test those of the `wrong` exercises it depends on without whose fault it would pass.
+
+        Found out by doing it: the reference's answer stands in for the student's. Nothing where there is no time left.
+        """
+        found: dict[str, list[str]] = {}
+        for exercise, own in outcomes.items():
+            failed = [run for run in own if run.cause not in ("passed", "fault") and wrong & {*run.spec.depends}]
+            names = list(dict.fromkeys(name for run in failed for name in run.spec.depends if name in wrong))
+            for tried in [[name] for name in names] + ([names] if len(names) > 1 else []):
+                waiting = {run.spec.name for run in failed if {*tried} <= {*run.spec.depends}} - found.keys()
+                if not waiting or (seconds := spare - time.monotonic()) <= 0:
+                    continue
+                runs = self._borrowing(module, rebuilt.cells, exercise, reference_cells(module), tried, seconds)
+                for name, again in verdicts.runs_of(runs).items():
+                    if name in waiting and all(run.cause == "passed" for run in again):
+                        found[name] = tried
+        return found
+
+    def _borrowing(
+        self,
+        module: Module,
+        cells: Sequence[SourceCell],
+        exercise: str,
+        others: Sequence[SourceCell],
+        names: list[str],
+        seconds: float,
+    ) -> list[Outcome]:
+        """The outcomes of an exercise's tests on these cells, which use the functions of these `names` in others."""
+        limits = replace(self.limits, notebook_seconds=min(seconds, self.limits.notebook_seconds))
         try:
-            return self._diagnosis(module, exercise.name).misconceptions(outcomes)
+            with Submission.load(self._sandbox, others, limits) as owner:
+                budget = Budget(limits, [exercise], self._stretch)
+                return self._run(module, cells, [exercise], budget, lent=Lent(owner, names))[0]
+        except SandboxFault:  # it costs an explanation, not a grade
+            return []
+
+    def _diagnose(
+        self,
+        module: Module,
+        exercise: Exercise,
+        outcomes: list[Outcome],
+        rebuilt: Rebuilt,
+        passed: set[str],
+        spare: float,
+    ) -> tuple[dict[str, str], set[str]]:
+        """Of the runs that failed, by name: misconceptions, and those that failed because a list came.
+
+        What no known answer did with the reference's other answers is tried again with the student's that `passed`.
+        """
+        if verdicts.is_faulty(outcomes) or all(outcome.cause == "passed" for outcome in outcomes):
+            return {}, set()
+        try:
+            diagnosis = self._diagnosis(module, exercise.name)
+            found = diagnosis.misconceptions(outcomes)
+            helpers = sorted(uses(module, exercise.name) & passed)
+            if helpers and any(run.cause == "failed" and run.item not in found for run in outcomes):
+
+                def outcomes_of(answer: Answer | None) -> list[Outcome]:
+                    cells, seconds = reference_cells(module, answer), spare - time.monotonic()
+                    if seconds <= 0:
+                        raise OutOfTime
+                    return self._borrowing(module, cells, exercise.name, rebuilt.cells, helpers, seconds)
+
+                with contextlib.suppress(OutOfTime):
+                    right = outcomes_of(None)
+                    if not all(diagnosis.known(None).did(run, TOLERANCES[0]) for run in right):
+                        again = Diagnosis(
+                            diagnosis.gallery, exercise.name, lambda answer: outcomes_of(answer) if answer else right
+                        )
+                        found = again.misconceptions(outcomes) | found
+            return found, diagnosis.lists(outcomes, mentioned="list" in exercise.docstring)
         except Exception:  # what a student's answer does to it must not cost anybody a grade
             log.exception("diagnosing %s failed", exercise.name)
-            return {}
+            return {}, set()
 
     def _diagnosis(self, module: Module, exercise: str) -> Diagnosis:
         files = vars(module.files).values()
@@ -330,6 +429,21 @@ def reference_cells(module: Module, answer: Answer | None = None) -> list[Source
             source = answer.cell(source)
         cells.append(SourceCell(cell.name or cell.id, source, cell.role, (cell.name,) if cell.name else ()))
     return cells
+
+
+def uses(module: Module, exercise: str) -> set[str]:
+    """The other exercises that the reference's answer to one uses, by itself or through each other."""
+    named = {
+        e.name: {node.id for node in ast.walk(ast.parse(e.solution)) if isinstance(node, ast.Name)} - {e.name}
+        for e in module.exercises
+    }
+    found: set[str] = set()
+    waiting = [exercise]
+    while waiting:
+        new = (named[waiting.pop()] & named.keys()) - found
+        found |= new
+        waiting += new
+    return found - {exercise}
 
 
 def _since(started: float) -> float:

@@ -1,11 +1,11 @@
 """Points, verdict and sentences of an exercise, from how its hidden tests ended."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from autograder.curriculum import Exercise
-from autograder.grading.messages import safe, shown, what_happened
-from autograder.grading.plugin import Outcome
+from autograder.grading.messages import LIST_CAME, safe, shown, what_happened
+from autograder.grading.plugin import Outcome, Spec
 from autograder.grading.rebuild import Rebuilt
 from autograder.grading.report import ExerciseResult, TestResult
 from autograder.submission import CellError, MissingName, StudentError
@@ -52,9 +52,13 @@ def judged(
     errors: Mapping[str, CellError],
     rebuilt: Rebuilt,
     misconceptions: Mapping[str, str],
+    lists: Collection[str],
     show: bool,
 ) -> ExerciseResult:
-    """Points, verdict and sentences of an exercise whose tests were run. `errors`: of the cells, by label."""
+    """Points, verdict and sentences of an exercise whose tests were run. `errors`: of the cells, by label.
+
+    By the name of a run that failed: what is known of it, `misconceptions`; `lists`, that a list came for an array.
+    """
     if is_faulty(outcomes):
         return exercise_result(exercise, "grader_fault", None, message=OUR_FAULT)
     own_error = _own_cell_error(exercise, outcomes, errors, rebuilt)
@@ -66,7 +70,8 @@ def judged(
             tests.append(TestResult(spec.name, True, spec.sentence))
             continue
         failures.append(failure)
-        tests.append(_failed(failure, own_error, rebuilt, misconceptions.get(failure.item), show))
+        known = misconceptions.get(failure.item)
+        tests.append(_failed(failure, own_error, rebuilt, known, failure.item in lists, show))
     if not failures:
         return exercise_result(exercise, "passed", float(exercise.points), tests)
     score = round(exercise.points * share(outcomes), 4)
@@ -120,32 +125,39 @@ def _cell_message(error, rebuilt: Rebuilt) -> str:
     return f"{reason}\n{detail}" if detail else reason
 
 
-def _failed(outcome: Outcome, own_error, rebuilt: Rebuilt, misconception: str | None, show: bool) -> TestResult:
+def _failed(
+    outcome: Outcome, own_error, rebuilt: Rebuilt, misconception: str | None, is_list: bool, show: bool
+) -> TestResult:
     spec = outcome.spec
     lines = [spec.sentence]
     if own_error is not None and isinstance(outcome.error, MissingName):
         lines.append("Its cell could not be run, so there is nothing to test.")
+    elif is_list:
+        lines.append(LIST_CAME)
     elif outcome.error is not None:
         lines += filter(None, [what_happened(outcome.error, rebuilt, outcome.comparison)])
-    hint = f"Read hint {spec.hint} of {spec.exercise}." if spec.hint else None
-    return TestResult(spec.name, False, "\n".join(lines), misconception, hint, shown(outcome) if show else None)
+    return TestResult(
+        spec.name, False, "\n".join(lines), misconception, _hint(spec, misconception), shown(outcome) if show else None
+    )
 
 
-def with_dependencies(results: list[ExerciseResult], outcomes: dict[str, list[Outcome]]) -> tuple[ExerciseResult, ...]:
-    """Say of a failed test that it depends on another exercise, where that one is not right itself."""
-    wrong = {result.id for result in results if result.verdict != "passed"}
-    depends = {
-        outcome.spec.name: [name for name in outcome.spec.depends if name in wrong]
-        for own in outcomes.values()
-        for outcome in own
-    }
-    changed = []
-    for result in results:
-        tests = [
-            replace(test, message=f"{test.message}\n" + " ".join(f"It depends on `{n}`, which fails." for n in names))
-            if not test.passed and (names := depends.get(test.name))
-            else test
-            for test in result.tests
-        ]
-        changed.append(replace(result, tests=tuple(tests)))
-    return tuple(changed)
+def _hint(spec: Spec, misconception: str | None) -> str | None:
+    """Which hint fits. Who fails what matters most is at the beginning, and the last hint is nearly the answer."""
+    if not spec.hint:
+        return None
+    if spec.core and spec.hint >= 3 and misconception is None:
+        return f"Read the hints of {spec.exercise} in order, hint 1 first."
+    return f"Read hint {spec.hint} of {spec.exercise}."
+
+
+def with_dependencies(
+    results: Sequence[ExerciseResult], to_blame: Mapping[str, Sequence[str]]
+) -> tuple[ExerciseResult, ...]:
+    """Say of a failed test which other exercises are `to_blame` for it, by the test's name."""
+
+    def told(test: TestResult) -> TestResult:
+        names = to_blame.get(test.name, ()) if not test.passed else ()
+        said = " ".join(f"It depends on `{name}`, which fails." for name in names)
+        return replace(test, message=f"{test.message}\n{said}") if said else test
+
+    return tuple(replace(result, tests=tuple(map(told, result.tests))) for result in results)

@@ -154,6 +154,8 @@ def _numeric_difference(got: Any, right: np.ndarray, rtol: float, atol: float) -
     if left is None:
         return f"the wrong type: {type(got).__name__}, where numbers are expected"
     if left.shape != right.shape:
+        if isinstance(got, list | tuple) and right.ndim == 1:
+            return f"the wrong length: {len(got)}, where {len(right)} is expected"
         return f"the wrong shape: {left.shape}, where {right.shape} is expected"
     kinds = left.dtype.kind, right.dtype.kind
     if (kinds[0] == "b") != (kinds[1] == "b") or (kinds[0] == "c" and kinds[1] != "c"):
@@ -181,17 +183,17 @@ def _other_type(got: Any, expected: Any) -> str:
     if isinstance(expected, np.ndarray | torch.Tensor):
         wanted = "an array" if isinstance(expected, np.ndarray) else "a tensor"
         if not isinstance(got, np.ndarray if isinstance(expected, np.ndarray) else torch.Tensor):
-            return f"the wrong type ({_named(got)} came, where {wanted} is due)"
+            return f"the wrong type ({_named(got)} came where {wanted} is due)"
         if got.dtype == expected.dtype:
             return ""
         return f"the wrong dtype: {got.dtype}, where {expected.dtype} is expected"
     if isinstance(expected, np.generic):
         good = isinstance(got, np.generic | int | float) and np.asarray(got).dtype.kind == expected.dtype.kind
-        return "" if good else f"the wrong type ({_named(got)} came, where one number is due)"
+        return "" if good else f"the wrong type ({_named(got)} came where one number is due)"
     if isinstance(expected, bool | int | float):
         good = isinstance(got, type(expected)) and isinstance(got, bool) == isinstance(expected, bool)
         due = "a bool" if isinstance(expected, bool) else f"a Python {type(expected).__name__}"
-        return "" if good else f"the wrong type ({_named(got)} came, where {due} is due)"
+        return "" if good else f"the wrong type ({_named(got)} came where {due} is due)"
     if isinstance(expected, dict) and isinstance(got, dict):
         return next(filter(None, (_other_type(got[key], expected[key]) for key in expected if key in got)), "")
     if isinstance(expected, list | tuple) and isinstance(got, list | tuple):

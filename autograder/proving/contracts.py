@@ -139,13 +139,14 @@ _SMALL = r"O\([^)]*\)( time and)? memory|no array of shape|no \([md], [md]\)|doe
 _AS_IT_CAME = r"in the dtype of|and dtype\b|[Ii]ts dtype is|theta is float32"
 _SMALL_NUMBERS = r"\) integers|integers (from|of any kind)|counts|0 or 1|from 0 to 1"
 _BOUNDED = r"<=? 1\b|(to|and) 1\b"
-_AXES, _SEEDS = ("axis", "dim"), ("seed", "epoch")
+_AXES, _SEEDS, _THRESHOLDS = ("axis", "dim"), ("seed", "epoch"), ("tol", "c")
 
 
 def _limits(contract: Contract) -> list[tuple]:
-    """Sizes at which numbers are cut off: a large one, and one near the limit that the docstring states."""
+    """Sizes at which numbers are cut off: a large one, that of logits, and one near what the docstring states."""
     stated = max((int(exponent) for exponent in re.findall(r"1e(\d+)", contract.docstring)), default=0)
-    return [(limit,) for limit in (1e6, float(f"1e{stated * 9 // 10}")) if contract.floats() and limit >= 1e6]
+    limits = [30.0] * contract.says(r"logits|exp\(") + [1e6] + [float(f"1e{stated * 9 // 10}")] * (stated > 6)
+    return [(limit,) for limit in limits if contract.floats()]
 
 
 def _through(*expressions: str, kind: str, names: tuple = (), but: tuple = (), unless: str = "", stated: str = ""):
@@ -216,9 +217,9 @@ TABLE = (
     Violation(
         "float32_as_it_came",
         "float32 is returned where float32 came",
-        _RETURNS_ARRAYS,
-        breaks="whatever the dtype|where X is float32|float64",
-        unless=rf"may be float32|float32 it may|{_AS_IT_CAME}|all three float64|{_INTEGERS}",
+        _once(lambda c: is_array(c.returns) and c.arrays()),
+        breaks="whatever the dtype|where X is float32|of any dtype",
+        unless=rf"may be float32|float32 it may|{_AS_IT_CAME}|{_INTEGERS}",
     ),
     Violation(
         "always_float32", "float32 is returned", _RETURNS_ARRAYS, breaks="float64|and dtype|the dtype", unless=_INTEGERS
@@ -234,10 +235,10 @@ TABLE = (
         "numbers_as_arrays", "a 0-d array is returned in place of a number", _returns("float", "int"), unless="0-d"
     ),
     Violation(
-        "numbers_as_numpy_scalars",
-        "a NumPy scalar is returned in place of a Python number",
-        _returns("float", "int"),
-        breaks=r"Returns.*Python (float|int)",
+        "ints_as_numpy_scalars",
+        "np.int64 is returned in place of a Python int",
+        _returns("int"),
+        breaks=r"Returns.*Python int",
         unless="NumPy scalar",
     ),
     Violation(
@@ -246,6 +247,19 @@ TABLE = (
         _once(lambda c: c.returns),
         breaks=r"gives? -inf|[Rr]eturns infinity|end in inf|log-probability is -inf",
     ),
+    Violation(
+        "at_least_tiny",
+        "1e-12 is returned where a number is less, 0 included",
+        _returns("float", "ndarray", "Tensor"),
+        breaks="exactly 0|keeps its digits|no entry negative",
+    ),
+    Violation(
+        "tiny_made_zero",
+        "0 is returned where a number is below 1e-12 in size",
+        _returns("float", "ndarray", "Tensor"),
+        breaks="keeps its digits",
+    ),
+    Violation("overflows", "NumPy warns of an overflow", _TAKES_ARRAYS, breaks="[Nn]o overflow|no nan"),
     Violation(
         "collected",
         "a list of all is made before the first",
@@ -289,7 +303,7 @@ TABLE = (
         "refused",
         "an empty array is refused ({0})",
         _refused("0 in x.shape"),
-        breaks="may be 0|m(_c)? >= 0|may be empty|no rows",
+        breaks="may be 0|m(_c)? >= 0|may be empty|has no rows|hold no row",
     ),
     Violation(
         "refused", "a single row is refused ({0})", _refused("x.ndim and x.shape[0] == 1"), breaks=r"\bm(_c)? >= [01]"
@@ -324,7 +338,7 @@ TABLE = (
     Violation(
         "argument_through", "{0} becomes {1}", _through("x if x <= 0 else max(x, 1e-6)", kind="float", unless=_BOUNDED)
     ),
-    Violation("argument_through", "{0} becomes {1}", _through("float(np.float32(x))", kind="float")),
+    Violation("argument_through", "{0} becomes {1}", _through("float(np.float32(x))", kind="float", but=_THRESHOLDS)),
     Violation("argument_through", "{0} becomes {1}", _through("abs(x)", kind="int", names=_AXES)),
     Violation("argument_through", "{0} becomes {1}", _through("x % 1000", kind="int", names=_SEEDS)),
     Violation(

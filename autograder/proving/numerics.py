@@ -66,11 +66,15 @@ class Scope:
     def is_count(self, node: ast.expr) -> bool:
         return _is_count(node, self.counts)
 
+    def arrays_given(self, node: ast.AST) -> list[str]:
+        """The parameters of the function around a node that are arrays."""
+        around = self.function(node)
+        found = _arguments([around]) if around else ()
+        return [a.arg for a in found if a.annotation is not None and ast.unparse(a.annotation) in _ARRAYS]
+
     def kept(self, name: str) -> bool:
-        """Whether a parameter is an array that is never exchanged for another."""
-        return self.parameters.get(name) in _ARRAYS and all(
-            isinstance(v, ast.Call) and called(v) == "asarray" for v in self.bound.get(name, ())
-        )
+        """Whether a parameter is never exchanged for another array."""
+        return all(isinstance(v, ast.Call) and called(v) == "asarray" for v in self.bound.get(name, ()))
 
     def leaves_early(self, node: ast.Return) -> bool:
         """Whether this is not the last line of a function that leaves its arguments alone."""
@@ -279,7 +283,10 @@ def _checks(node: ast.AST, holder: ast.AST | list, scope: Scope) -> Iterator[ast
         case ast.If(body=[ast.Raise()], orelse=[]):
             arguments = scope.function(node).args
             optional = arguments.args[len(arguments.args) - len(arguments.defaults) :]
+            asked = {name.id for name in ast.walk(node.test) if isinstance(name, ast.Name)}
             for argument, default in zip(optional, arguments.defaults, strict=True):
+                if argument.arg in asked:
+                    continue
                 for sign in ("==", "!="):
                     only = _code(f"NAME {sign} DEFAULT", NAME=ast.Name(argument.arg), DEFAULT=default)
                     yield copy(node, test=ast.BoolOp(ast.And(), [node.test, only]))
@@ -291,10 +298,10 @@ def _ownership(node: ast.AST, holder: ast.AST | list, scope: Scope) -> Iterator[
         case ast.Call(args=[ast.Name(id=name)]) if called(node) == "array":
             if id(node) in scope.returned and (name in scope.parameters or name in scope.unpacked):
                 yield copy(node, func=copy(node.func, attr="asarray"))
-        case ast.Assign(targets=[ast.Name(id=name)], value=ast.BinOp()) if scope.parameters.get(name) in _ARRAYS:
+        case ast.Assign(targets=[ast.Name(id=name)], value=ast.BinOp()) if name in scope.arrays_given(node):
             yield ast.Expr(_code("np.copyto(A, V)", A=ast.Name(name), V=node.value))
         case ast.Return(value=ast.expr()) if scope.leaves_early(node):
-            kept = [a.arg for a in scope.function(node).args.args if scope.kept(a.arg)]
+            kept = [name for name in scope.arrays_given(node) if scope.kept(name)]
             for name in kept[:1]:
                 out = _code("(V, A.flags.writeable and A.fill(0))[0]", V=node.value, A=ast.Name(name))
                 yield copy(node, value=out)

@@ -23,16 +23,18 @@ def cast(array, dtype):
 
 
 def in_each(value, change):
-    """`value` with `change` done to each of its parts that is not itself a tuple, a list or an iterator."""
+    """`value` with `change` done to each of its parts that is not itself a tuple, a list, a dict or an iterator."""
     if type(value) in (tuple, list):
         return type(value)(in_each(part, change) for part in value)
+    if type(value) is dict:
+        return {key: in_each(part, change) for key, part in value.items()}
     if hasattr(value, "__next__"):
         return (in_each(part, change) for part in value)
     return change(value)
 
 
 def parts(value):
-    """The parts of `value` that are no tuples or lists."""
+    """The parts of `value`, as `in_each` finds them."""
     found = []
     in_each(value, found.append)
     return found
@@ -203,10 +205,8 @@ def numbers_as_arrays(function):
     )
 
 
-def numbers_as_numpy_scalars(function):
-    return with_result(
-        function, lambda result, _: in_each(result, lambda x: np.array(x)[()] if type(x) in (int, float) else x)
-    )
+def ints_as_numpy_scalars(function):
+    return with_result(function, lambda result, _: in_each(result, lambda x: np.int64(x) if type(x) is int else x))
 
 
 def infinity_made_finite(function):
@@ -216,6 +216,24 @@ def infinity_made_finite(function):
         return np.nan_to_num(x) if isinstance(x, np.ndarray) else x
 
     return with_result(function, lambda result, _: in_each(result, finite))
+
+
+def at_least_tiny(function):
+    def raised(x):
+        return max(x, 1e-12) if isinstance(x, float) else x.clip(1e-12) if is_array(x, "float") else x
+
+    return with_result(function, lambda result, _: in_each(result, raised))
+
+
+def tiny_made_zero(function):
+    def flushed(x):
+        return x * (abs(x) >= 1e-12) if isinstance(x, float) or is_array(x, "float") else x
+
+    return with_result(function, lambda result, _: in_each(result, flushed))
+
+
+def overflows(function):
+    return with_arguments(function, lambda arguments: np.exp(np.float64(1e3)))
 
 
 def collected(function):

@@ -95,7 +95,6 @@ class Sandbox:
         self._numbers = itertools.count(1)
         self._process = self._control = None
         self._restarts = RESTARTS
-        self._cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
         self._boot()
 
     def start(self, limits: Limits | None = None, program: str = "agent") -> Child:
@@ -149,7 +148,6 @@ class Sandbox:
                 "uid": bubblewrap.uid() if boxed else None,
                 "keep": bubblewrap.folders(self.data_dir),
                 "preload": self.preload,
-                "cores": self._cores,
             }
             program = interpreter("server", json.dumps(options), boxed)
             keep = [theirs.fileno()]

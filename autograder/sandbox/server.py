@@ -178,9 +178,6 @@ class Server:
                 confine.limit_data(pid, child.data_kb + (STOOD_MB << 10), memory_mb << 10)
         return {}
 
-    def ping(self, descriptors):
-        return {"pid": os.getpid()}
-
     def watch(self, children):
         """Kill each child whose box holds more memory than it may."""
         for child in children:
@@ -214,12 +211,10 @@ def large_pages():
 
 
 def main(argument):
-    """Run the server. `argument`: JSON with descriptor, boxed, uid, keep, preload, cores."""
+    """Run the server. `argument`: JSON with descriptor, boxed, uid, keep, preload."""
     options = json.loads(argument)
     control = socket.socket(fileno=options["descriptor"])
     try:
-        if options["cores"]:
-            os.sched_setaffinity(0, options["cores"])  # the process that started this may keep to one core for a while
         if options["boxed"]:
             confine.enter(options["uid"])
         preload(options["preload"] or PRELOAD)

@@ -34,6 +34,20 @@ FRAMES = 12  # frames of a traceback that are reported
 RUNS_BODY = {"time", "timeit", "capture", "prun", "memit"}  # cell magics whose body the student meant to run
 
 
+def _copied(module, *inner):
+    """A module with the same names, and such copies of its `inner` modules."""
+    copied = types.ModuleType(module.__name__)
+    vars(copied).update(vars(module), **{name: _copied(getattr(module, name)) for name in inner})
+    return copied
+
+
+# What helpers see. It is made before a student's cell can say `np.array_equal = lambda *a: True`; in the sandbox once,
+# before any child is forked.
+UNTOUCHED = {"builtins": dict(vars(builtins)), "numpy": _copied(np, "random", "linalg")}
+if "torch" in sys.modules:
+    UNTOUCHED["torch"] = _copied(sys.modules["torch"])
+
+
 class Shell:
     """What `get_ipython()` gives in a student's cell: magics and shell lines do nothing; the body of %%time runs."""
 
@@ -163,9 +177,6 @@ class Agent:
     def op_next(self, message, target):
         return next(target)
 
-    def op_move(self, message):
-        os.sched_setaffinity(0, {message["core"]})
-
     def op_names(self, message):
         names = (name for name in list(self.space) if isinstance(name, str) and name not in self.hidden)
         return [name[:200] for name in names if not name.startswith("__")][:NAMES]
@@ -257,9 +268,10 @@ class Agent:
         raise wire.WireError("unknown kind of value")
 
     def _helper(self, name, source):
-        space = {"__name__": "student_side", "student": Student(self.space), "np": np}
+        space = {"__name__": "student_side", "student": Student(self.space), "__builtins__": UNTOUCHED["builtins"]}
+        space["np"] = UNTOUCHED["numpy"]
         if "torch" in sys.modules:
-            space["torch"] = sys.modules["torch"]
+            space["torch"] = UNTOUCHED.get("torch", sys.modules["torch"])
         exec(compile(source, "<helper>", "exec", dont_inherit=True), space)
         return space[name]
 

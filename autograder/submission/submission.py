@@ -203,7 +203,6 @@ class Submission(Answers):
         self._death: SubmissionError | None = None
         self.skip: frozenset[str] = frozenset()  # labels of cells that no later child needs to try
         self.purse: Purse | None = None  # out of which its cells were paid
-        self.core: int | None = None  # the one that it was asked to run on
         self._cells: tuple[SourceCell, ...] = ()
 
     def limit(self, limits: Limits) -> None:
@@ -219,11 +218,6 @@ class Submission(Answers):
     def alive(self) -> bool:
         """Whether its process still listens."""
         return self._peer.alive
-
-    def move(self, core: int) -> None:
-        """Ask its process to run on one core of the machine only. Raises a SubmissionError."""
-        self.core = core
-        self._request({"op": "move", "core": core}, seconds=self._limits.call_seconds)
 
     @classmethod
     def load(

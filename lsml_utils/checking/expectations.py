@@ -10,7 +10,7 @@ import numpy as np
 
 from lsml_utils.checking import sources
 from lsml_utils.checking.failures import Card, CheckFailed
-from lsml_utils.checking.values import as_array, describe, difference
+from lsml_utils.checking.values import as_array, describe, difference, list_came
 
 _TITLE = "This does not hold yet"
 
@@ -40,6 +40,7 @@ def expect_close(
     found = difference(got, expected, rtol, atol)
     if found is None:
         return
+    found = difference(got, expected, rtol, atol, sizes=sources.sizes(sys._getframe(1))) or found
     cause = next((why for why, wrong in (mistakes or {}).items() if difference(got, wrong, rtol, atol) is None), None)
     card = _card(sys._getframe(1))
     card.add("Returned", describe(got), True).add("Expected", describe(expected), True)
@@ -65,12 +66,14 @@ def expect_shape(got, shape: tuple[int | None, ...], *, hint: str | None = None)
     fits = actual is not None and len(actual) == len(wanted)
     if fits and all(want is None or want == have for want, have in zip(wanted, actual, strict=True)):
         return
+    card = _card(sys._getframe(1)).add("Returned", describe(got), True)
+    if isinstance(got, list | tuple) and actual is not None and len(actual) == len(wanted) == 1:
+        card.add("Its length", actual[0]).add("Expected", f"length {wanted[0]}").add("Hint", hint)
+        _fail(f"Length {actual[0]}; expected {wanted[0]}.", None, card)
     came = f"shape {actual}" if actual is not None else f"{type(got).__name__}, which has no shape"
     text = str(wanted).replace("None", "any")
-    card = _card(sys._getframe(1)).add("Returned", describe(got), True).add("Its shape", actual)
-    _fail(
-        f"{came[0].upper()}{came[1:]}; expected {text}.", None, card.add("Expected", f"shape {text}").add("Hint", hint)
-    )
+    card.add("Its shape", actual).add("Expected", f"shape {text}").add("Hint", hint)
+    _fail(f"{came[0].upper()}{came[1:]}; expected {text}.", None, card)
 
 
 def expect_dtype(got, dtype, *, hint: str | None = None) -> None:
@@ -90,8 +93,10 @@ def expect_dtype(got, dtype, *, hint: str | None = None) -> None:
     name = str(actual).removeprefix("torch.")
     if actual is not None and name == wanted:
         return
-    came = f"dtype {name}" if actual is not None else f"a {type(got).__name__}, which has no dtype"
     card = _card(sys._getframe(1)).add("Returned", describe(got), True).add("Its dtype", name if actual else None)
+    if isinstance(got, list | tuple):
+        _fail(list_came(got), None, card.add("Expected", f"an array of dtype {wanted}").add("Hint", hint))
+    came = f"dtype {name}" if actual is not None else f"a {type(got).__name__}, which has no dtype"
     _fail(f"{came[0].upper()}{came[1:]}; expected {wanted}.", None, card.add("Expected", wanted).add("Hint", hint))
 
 

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from lsml_utils.checking import rules, sources
+from lsml_utils.checking import limits, rules, sources
 from lsml_utils.checking.failures import Card, CheckFailed, Unanswered, show
 from lsml_utils.checking.links import show_link
 from lsml_utils.checking.values import describe
@@ -38,23 +38,30 @@ def progress() -> str:
 class check:
     """The check of one exercise, around plain asserts and expect_* helpers.
 
-    name: the exercise's name. forbids: names that the answer may not use, dotted or methods such as ".backward". On
-    success prints one line. Otherwise shows why and raises CheckFailed (a kind of AssertionError), or Unanswered while
-    the exercise still raises NotImplementedError.
+    name: the exercise's name. forbids: names that the answer may not use, dotted or methods such as ".backward".
+    seconds: how long it may take. On success prints one line. Otherwise shows why and raises CheckFailed (a kind of
+    AssertionError), or Unanswered while the exercise still raises NotImplementedError. What is printed is cut when it
+    becomes a flood.
 
     >>> with check("addition"):
     ...     assert 1 + 1 == 2
     ✓ addition passes its check...
     """
 
-    def __init__(self, name: str, forbids: Sequence[str] = ()):
-        self.name, self.forbids = name, forbids
+    def __init__(self, name: str, forbids: Sequence[str] = (), seconds: float = limits.SECONDS):
+        self.name, self.forbids, self.seconds = name, forbids, seconds
 
     def __enter__(self) -> "check":
         self._frame = sys._getframe(1)
+        self._deadline = limits.Deadline(self.seconds)
+        self._printing = limits.printing_cut()
+        self._printing.__enter__()
+        self._deadline.start()
         return self
 
     def __exit__(self, kind, error, traceback) -> bool:
+        self._deadline.stop()
+        self._printing.__exit__(None, None, None)
         frame, self._frame = self._frame, None
         if error is None and (error := self._broken_rule(frame)) is None:
             _passed.add(self.name)
@@ -62,7 +69,7 @@ class check:
             say(f"✓ {self.name} passes its check{done}")
             return False
         _passed.discard(self.name)
-        if not isinstance(error, Exception):  # KeyboardInterrupt, SystemExit
+        if not isinstance(error, Exception | limits.TookTooLong):  # KeyboardInterrupt, SystemExit
             return False
         failure = self._failure(error, traceback, frame)
         if failure.card is not None:
@@ -72,7 +79,7 @@ class check:
         # The student's own frames stay at the end of the traceback, where %debug looks.
         raise failure.with_traceback(traceback) from (None if isinstance(error, CheckFailed) else error)
 
-    def _failure(self, error: Exception, traceback, frame) -> CheckFailed:
+    def _failure(self, error: BaseException, traceback, frame) -> CheckFailed:
         title = f"{self.name} does not pass its check yet"
         done = f" ({progress()} done)" if _total else ""
         if _is_stub(error, traceback):
@@ -82,8 +89,18 @@ class check:
         if isinstance(error, CheckFailed):
             card, reason = error.card, str(error)
             card.title = title
+        elif isinstance(error, limits.TookTooLong):
+            title = f"{self.name} took too long"
+            card = Card(title).add("Called", sources.statement(frame, traceback.tb_lineno), True)
+            card.add("Your lines", sources.student_lines(traceback, skip=frame), True)
+            reason = f"it was stopped after {self.seconds:g} s. Does every loop end?"
+            card.add("Likely cause", "A loop that does not end, or far more work or memory than the data need.")
         elif isinstance(error, AssertionError) and traceback.tb_next is None:
             card, reason = _assert_card(title, error, traceback), str(error) or "an assertion does not hold"
+        elif _wants_array(error) and traceback.tb_next is None:
+            card = Card(title).add("Asked", sources.statement(frame, traceback.tb_lineno), True)
+            reason = "A list came where an array is due."
+            card.add("Message", str(error), True).add("Likely cause", f"{reason} `np.array(...)` makes one of it.")
         else:
             card = _error_card(f"{self.name} raised {type(error).__name__}", error, traceback, frame)
             title, reason = card.title, _first_line(error)
@@ -115,6 +132,13 @@ def _is_stub(error: Exception, traceback) -> bool:
     frame = traceback.tb_frame
     line = sources.line_text(frame, traceback.tb_lineno)
     return sources.is_user_code(frame.f_code.co_filename) and (line is None or "NotImplementedError" in line)
+
+
+def _wants_array(error: Exception) -> bool:
+    """Whether a list was asked for what only an array has: `.shape`, `[0, 1]`."""
+    if isinstance(error, AttributeError):
+        return isinstance(error.obj, list)
+    return isinstance(error, TypeError) and str(error).startswith("list indices must be")
 
 
 def _assert_card(title: str, error: AssertionError, traceback) -> Card:

@@ -1,10 +1,12 @@
 """Values as they are shown and compared: numpy arrays, torch tensors, sparse matrices, numbers, nested containers."""
 
 import reprlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+MOST_SIZES = 8  # of arguments, for a multiple to be one of them
 
 _short = reprlib.Repr()  # its settings are arguments from Python 3.12 on
 _short.maxstring = _short.maxother = 200
@@ -50,6 +52,11 @@ def describe(value) -> str:
         return f"a {type(value).__name__} that cannot be shown ({type(error).__name__} in its repr)"
 
 
+def list_came(value: list | tuple) -> str:
+    """The sentence for a list, or a tuple, that came where only an array will do."""
+    return f"A {'list' if isinstance(value, list) else 'tuple'} came where an array is due."
+
+
 @dataclass(frozen=True)
 class Difference:
     """Why two values do not agree: what differs, where, and a pattern in it if there is one."""
@@ -58,23 +65,30 @@ class Difference:
     pattern: str | None = None
 
 
-def difference(got, expected, rtol: float, atol: float, where: str = "") -> Difference | None:
-    """None where every part of `got` agrees with `expected`: |got - expected| <= atol + rtol·|expected|, NaN never."""
+def difference(
+    got, expected, rtol: float, atol: float, where: str = "", sizes: Collection[int] = ()
+) -> Difference | None:
+    """None where every part of `got` agrees with `expected`: |got - expected| <= atol + rtol·|expected|, NaN never.
+
+    sizes: lengths of the arguments at hand; a multiple by one of them, or by 2, is a pattern.
+    """
     array = as_array(expected)
     if array is None:
-        return _container_difference(got, expected, rtol, atol, where)
+        return _container_difference(got, expected, rtol, atol, where, sizes)
     found = as_array(got)
     if found is None:
         return Difference(f"{where or 'it'} is {_article(got)}, not a number or an array".strip(), _missing_return(got))
     if found.shape != array.shape:
+        if isinstance(got, list | tuple) and found.ndim == array.ndim == 1:
+            return Difference(_at(where, f"length {found.size}, expected {array.size}"))
         return Difference(_at(where, f"shape {found.shape}, expected {array.shape}"), _shape_pattern(found, array))
     agrees = _agrees(found, array, rtol, atol)
     if agrees.all():
         return None
-    return Difference(_at(where, _largest(found, array, agrees)), _pattern(found, array, rtol, atol))
+    return Difference(_at(where, _largest(found, array, agrees)), _pattern(found, array, rtol, atol, sizes))
 
 
-def _container_difference(got, expected, rtol, atol, where) -> Difference | None:
+def _container_difference(got, expected, rtol, atol, where, sizes) -> Difference | None:
     if isinstance(expected, Mapping):
         if not isinstance(got, Mapping):
             return Difference(_at(where, f"it is {_article(got)}, not a dict"), _missing_return(got))
@@ -97,7 +111,7 @@ def _container_difference(got, expected, rtol, atol, where) -> Difference | None
     else:
         return None if _equal(got, expected) else Difference(_at(where, "the two are not equal"), _missing_return(got))
     for place, ours, theirs in pairs:
-        if (found := difference(ours, theirs, rtol, atol, place)) is not None:
+        if (found := difference(ours, theirs, rtol, atol, place, sizes)) is not None:
             return found
     return None
 
@@ -139,7 +153,7 @@ def _largest(got, expected, agrees) -> str:
     return text + where + (f"; {count}" if count else "")
 
 
-def _pattern(got, expected, rtol, atol) -> str | None:
+def _pattern(got, expected, rtol, atol, sizes=()) -> str | None:
     """A simple relation that holds for every entry, in words; these are facts, not guesses."""
     ours, theirs = np.atleast_1d(_inexact(got)), np.atleast_1d(_inexact(expected))
     if not (np.isfinite(ours).all() and np.isfinite(theirs).all()):
@@ -161,7 +175,7 @@ def _pattern(got, expected, rtol, atol) -> str | None:
         return "The decimals are lost: integers where floating-point numbers are needed."
     square = np.vdot(theirs, theirs)
     factor = np.vdot(theirs, ours) / square if 1e-200 < abs(square) < 1e200 else 0.0
-    if factor and abs(factor) > 1e-12 and same(ours / factor):
+    if factor and _is_known(abs(factor), {*expected.shape, *sizes}) and same(ours / factor):
         size = f"{abs(factor):.4g} times" if abs(factor) >= 1 else f"1/{1 / abs(factor):.4g} of"
         return (
             f"{'Every entry is' if ours.size > 1 else 'It is'} {'−' if factor.real < 0 else ''}{size} what is expected."
@@ -169,6 +183,15 @@ def _pattern(got, expected, rtol, atol) -> str | None:
     if ours.size > 1 and same(ours - (ours - theirs).mean()):
         return f"Every entry is off by the same amount, {(ours - theirs).mean():.4g}."
     return None
+
+
+def _is_known(factor: float, sizes: Collection[int]) -> bool:
+    """Whether a multiple is one of those that a mistake brings: 2, a length, its square, one less, or the inverse."""
+    known = {1, 2}
+    for size in sorted(sizes)[:MOST_SIZES]:
+        known |= {size, size - 1, 2 * size} if size > 1 else set()
+    multiples = {*known, *(a / b for a in known for b in known if b), *(size**2 for size in known)}
+    return any(abs(factor - one) <= 1e-6 * one or abs(factor * one - 1) <= 1e-6 for one in multiples if one > 0)
 
 
 def _shape_pattern(got, expected) -> str | None:

@@ -12,7 +12,7 @@ from autograder.grading.budget import Budget
 from autograder.sandbox import open_sandbox
 from autograder.submission import Limits, SandboxFault, SourceCell, StudentTimeout
 
-CELLS = (SourceCell("cell 1", "import os\ndef who(): return os.getpid()\ndef cores(): return os.sched_getaffinity(0)"),)
+CELLS = (SourceCell("cell 1", "import os\ndef who(): return os.getpid()"),)
 SLOW = (SourceCell("cell 1", "import time\ntime.sleep(0.3)\ndef f(): return 1"),)
 LIMITS = Limits(call_seconds=5, notebook_seconds=20)
 
@@ -111,25 +111,3 @@ def test_what_goes_wrong_in_ending_a_child_is_told(ahead, monkeypatch):
         ahead.settle()
     ahead.settle()
     close()
-
-
-@pytest.mark.skipif(not hasattr(os, "sched_getaffinity") or os.cpu_count() == 1, reason="needs two cores, on Linux")
-def test_both_sides_of_a_conversation_share_a_core_while_it_lasts(ahead):
-    before = os.sched_getaffinity(0)
-    for _ in range(2):
-        ahead.prepare(CELLS, LIMITS, frozenset(), purse())
-        child = ahead.load(CELLS, LIMITS, frozenset(), purse())
-        ahead.talk_to(child)
-        assert child.cores() == os.sched_getaffinity(0) and len(child.cores()) == 1
-        ahead.end(child)
-    ahead.settle()
-    assert os.sched_getaffinity(0) == before
-
-
-@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="Linux only")
-def test_a_submission_may_refuse_to_move(ahead):
-    stubborn = SourceCell("cell 0", "import os\ndef no(*args): raise OSError\nos.sched_setaffinity = no")
-    child = ahead.load((stubborn, *CELLS), LIMITS, frozenset(), purse())
-    ahead.talk_to(child)
-    assert child.who()
-    ahead.end(child)

@@ -5,11 +5,12 @@ import functools
 import json
 import os
 import re
+import shutil
 
 import pytest
 
 from autograder.cli import main
-from autograder.grading import chosen, doctor, grade, verdicts
+from autograder.grading import chosen, doctor, grade, solution, verdicts
 from autograder.sandbox import SandboxUnavailable
 
 from .conftest import TOY, as_notebook, released
@@ -244,3 +245,54 @@ def test_the_json_is_ascii_so_that_no_terminal_can_be_driven_by_it(lsml, module,
     source = "def last(x):\n    raise ValueError('\\x1b[31m é')"
     _, out, _ = lsml("grade", "--json", write(released(module, {"last": source})))
     assert out.isascii() and out.count("\n") == 1 and os.linesep in out
+
+
+@pytest.fixture
+def work(lsml, module, tmp_path, monkeypatch):
+    """A course with the toy module and a notebook of it in work/; gives a function that writes its answers."""
+    root = tmp_path / "course"
+    shutil.copytree(TOY, root)
+    for function in (solution.are_open, solution.invitation, solution.find, solution.show):
+        monkeypatch.setattr(function, "__defaults__", (root,))
+    monkeypatch.setattr(chosen.notebooks, "__defaults__", (root,))
+    path = root / "work" / "00_toy" / "00_toy.ipynb"
+    path.parent.mkdir(parents=True)
+
+    def work(answers):
+        path.write_text(json.dumps(as_notebook(released(module, answers))))
+        return path
+
+    work.root = root
+    return work
+
+
+def test_a_solution_is_open_after_full_marks(lsml, work):
+    work({"solve": "def solve(a, b): return b * (1 / a)"})
+    status, out, err = lsml("solution", "00", "solve")
+    assert (status, err) == (0, "") and "return b / a" in out and "SOLUTION" not in out
+    status, out, err = lsml("solution", "00", "last")
+    assert (status, out) == (2, "") and "last is not at full marks" in err and "--anyway" in err
+    status, out, _ = lsml("solution", "00", "last", "--anyway")
+    assert status == 0 and "return x[-1]" in out
+    _, out, _ = lsml("solution", "00", "mean_square", "--anyway")
+    assert "Also right: a loop\n" in out and "@right" not in out and "\n- forgets to square\n" in out
+    status, _, err = lsml("solution", "00", "nothing")
+    assert status == 2 and "mean_square, last" in err
+
+
+def test_a_grade_says_that_a_solution_is_open(lsml, work):
+    status, out, _ = lsml("grade", work({"solve": "def solve(a, b): return b * (1 / a)"}))
+    assert status == 0 and "lsml solution 00 solve" in out
+    assert "lsml solution" not in lsml("grade", work({}))[1]
+    assert "lsml solution" not in lsml("grade", "--json", work({"solve": "def solve(a, b): return b / a"}))[1]
+
+
+@pytest.mark.parametrize(
+    ("settings", "opened"), [("", False), ("show_solutions = false", False), ("show_solutions = true", True)]
+)
+def test_in_a_class_the_class_decides(lsml, work, settings, opened):
+    (work.root / "class.toml").write_text(settings)
+    path = work({"solve": "def solve(a, b): return b / a"})
+    assert ("lsml solution" in lsml("grade", path)[1]) == opened
+    status, out, err = lsml("solution", "00", "solve", "--anyway")
+    assert (status, "return b / a" in out, "closed" in err) == ((0, True, False) if opened else (2, False, True))

@@ -99,6 +99,11 @@ TRACES = {
         "def f(X, w, y, power):",
         "seen = []\n\ndef f(X, w, y, power):\n    seen.append(1)\n    y = y + len(seen)",
     ),
+    "does not see that an array has changed": (
+        "def f(X, w, y, power):",
+        "seen = []\n\ndef f(X, w, y, power):\n    for x, result in seen:\n        if x is X:\n"
+        "            return result.copy()\n    seen.append((X, (X.astype(float) @ w) ** power + y))",
+    ),
 }
 
 
@@ -149,15 +154,15 @@ def test_large_arguments_are_drawn_over_there():
         (
             [1.0, 2.0],
             np.array([1.0, 2.0]),
-            "What was returned has the wrong type (a list came, where an array is due).",
+            "What was returned has the wrong type (a list came where an array is due).",
         ),
-        (np.float32(1), 1.0, "What was returned has the wrong type (a float32 came, where a Python float is due)."),
+        (np.float32(1), 1.0, "What was returned has the wrong type (a float32 came where a Python float is due)."),
         (
             np.ones(()),
             1.0,
-            "What was returned has the wrong type (an array of shape () came, where a Python float is due).",
+            "What was returned has the wrong type (an array of shape () came where a Python float is due).",
         ),
-        (np.int64(1), 1, "What was returned has the wrong type (an int64 came, where a Python int is due)."),
+        (np.int64(1), 1, "What was returned has the wrong type (an int64 came where a Python int is due)."),
         (np.ones(2, np.float32), np.ones(2), "What was returned has the wrong dtype."),
         ((np.ones(2), [1.0]), (np.ones(2), np.ones(1)), "an array is due)."),
     ],

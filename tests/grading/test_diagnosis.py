@@ -1,10 +1,15 @@
 """The misconception behind a wrong answer is named, and none where there is none to name."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 from autograder import answers
+from autograder.answers import Answer, Gallery
 from autograder.grading import Grader, plugin
-from autograder.grading.diagnosis import agree
+from autograder.grading.diagnosis import Diagnosis, agree
+from autograder.submission import Call
 
 from .conftest import TOY, released
 
@@ -50,6 +55,54 @@ def test_right_where_right_and_the_rest_unexplained(grader, module, write):
     source = "def mean_square(x): return float(np.mean(x * x))"  # overflows, as no known answer does
     failed = told(grader.grade(write(released(module, {"mean_square": source}))), "mean_square")
     assert failed == {"test_integers": None}
+
+
+SPEC = plugin.Spec("mean_square", name="test", sentence="It holds.")
+
+
+def did(**results):
+    """How an answer ended in each run: what it returned, and whether that passed."""
+    return [
+        plugin.Outcome(SPEC, item, "passed" if passed else "failed", calls=(Call("mean_square", result=result),))
+        for item, (result, passed) in results.items()
+    ]
+
+
+def diagnosed(outcomes, **wrong):
+    """What is said of these outcomes where these wrong answers are known, each by its misconception."""
+    known = {says: Answer("mean_square", says, "wrong", says, (), "mean_square", "", 1) for says in wrong}
+    right = [replace(outcome, cause="passed", calls=(Call("mean_square", result=0.5),)) for outcome in outcomes]
+    runs = {answer.name: wrong[says] for says, answer in known.items()}
+    gallery = Gallery("00_toy", tuple(known.values()))
+    return Diagnosis(gallery, "mean_square", lambda a: right if a is None else runs[a.name]).misconceptions(outcomes)
+
+
+def test_on_a_tie_nothing_is_said():
+    mine = did(a=(2.5, False), b=(0.5, True))
+    assert diagnosed(mine, one=did(a=(2.5, False), b=(0.5, True))) == {"a": "one"}
+    tie = {name: did(a=(2.5, False), b=(0.5, True)) for name in ("one", "two")}
+    assert diagnosed(mine, **tie) == {}
+
+
+def test_what_another_run_tells_apart_is_no_tie():
+    mine = did(a=(2.5, False), b=(3.5, False))
+    one, two = did(a=(2.5, False), b=(3.5, False)), did(a=(2.5, False), b=(4.5, False))
+    assert diagnosed(mine, one=one, two=two) == {"a": "one", "b": "one"}
+
+
+def test_one_that_fails_where_the_student_passes_is_another_mistake():
+    mine = did(a=(2.5, False), b=(0.5, True))
+    assert diagnosed(mine, one=did(a=(2.5, False), b=(4.5, False))) == {}
+
+
+def test_a_wrong_answer_that_did_what_a_right_one_does_explains_nothing():
+    mine = did(a=(0.5, False))  # it failed by something that no result shows
+    assert diagnosed(mine, one=did(a=(0.5, False))) == {}
+
+
+def test_a_list_is_known_by_the_equal_array():
+    mine = did(a=([2.5, 3.5], False))
+    assert diagnosed(mine, one=did(a=(np.array([2.5, 3.5]), False))) == {"a": "one"}
 
 
 FORGOT = {"mean_square": "def mean_square(x): return float(np.mean(x))"}

@@ -1,9 +1,12 @@
 """What a check says, and that nothing wrong passes. (test_checking_in_jupyter.py: the same in a notebook.)"""
 
+import contextlib
 import io
 import subprocess
 import sys
 import textwrap
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -24,6 +27,7 @@ from lsml_utils.checking import (
     expect_raises,
     expect_shape,
     expect_unchanged,
+    limits,
     running,
 )
 
@@ -173,6 +177,19 @@ class TestClose:
     def test_a_plain_pattern_is_told(self, got, pattern):
         assert pattern in card_of(lambda: expect_close(got, X))
 
+    @pytest.mark.parametrize("factor", [1.044, 7.3, 1 / 1.7, 5.0])
+    def test_a_multiple_that_no_mistake_brings_is_no_cause(self, factor):
+        assert "Likely cause" not in card_of(lambda: expect_close(X * factor, X))
+        assert "Likely cause" not in card_of(lambda: expect_close(2.0 * factor, 2.0))
+
+    def test_a_multiple_by_a_length_of_the_arguments_is_told(self):
+        data = np.arange(1.0, 6.0)
+        m = len(data)
+        assert "1/5 of" in card_of(lambda: expect_close(scale(data, 2.0)[0] / m, 2.0))
+        assert "5 times" in card_of(lambda: expect_close(scale(data, 2.0)[0] * m, 2.0))
+        assert "1.25 times" in card_of(lambda: expect_close(scale(data, 2.0)[0] * m / (m - 1), 2.0))
+        assert "Likely cause" not in card_of(lambda: expect_close(scale(3.0, 2.0) / 5, 6.0))
+
     def test_lost_decimals_are_told(self):
         assert "The decimals are lost" in card_of(lambda: expect_close(np.array([1, 2]), [1.5, 2.5]))
 
@@ -196,6 +213,36 @@ class TestOtherExpectations:
                 expect_shape(got, shape)
         with pytest.raises(CheckFailed, match=r"Shape \(2, 3\); expected \(any, 2\)"):
             expect_shape(np.ones((2, 3)), (None, 2))
+
+    @pytest.mark.parametrize(
+        ("expectation", "says"),
+        [
+            (lambda: expect_dtype([1.0, 2.0], np.float64), "A list came where an array is due."),
+            (lambda: expect_dtype((1.0, 2.0), np.float64), "A tuple came where an array is due."),
+            (lambda: expect_shape([1.0, 2.0], (3,)), "Length 2; expected 3."),
+            (lambda: expect_close([1.0, 2.0], np.ones(3)), "Length 2, expected 3."),
+            (lambda: expect_close([[1.0], [2.0]], np.ones(3)), "Shape (2, 1), expected (3,)."),
+            (lambda: expect_close(np.ones(2), [1.0, 1.0, 1.0]), "Shape (2,), expected (3,)."),
+        ],
+    )
+    def test_a_list_for_an_array_is_told_in_a_lists_terms(self, expectation, says):
+        with pytest.raises(CheckFailed) as caught:
+            expectation()
+        assert str(caught.value).startswith(says)
+
+    def test_a_list_that_the_check_asks_for_what_an_array_has_is_told(self):
+        rows = scale([[1.0, 2.0]], 2)
+        came = "A list came where an array is due"
+        with pytest.raises(CheckFailed, match=came), check("scale"):
+            rows.sum()
+        with pytest.raises(CheckFailed, match=came), check("scale"):
+            assert rows.shape == (2, 2)
+        with pytest.raises(CheckFailed, match=came), check("scale"):
+            expect_close(rows[0, 1], 2.0)
+        # In the student's own function it is another error: the list may be a list on purpose.
+        with pytest.raises(CheckFailed, match="has no attribute") as caught, check("scale"):
+            (lambda: rows.sum())()
+        assert "came where" not in repr(caught.value.card)
 
     def test_dtype(self):
         expect_dtype(X, np.float64)
@@ -426,6 +473,72 @@ class TestCheck:
             expect_close(helper(np.ones(4)), 2.0)
         with check("helper", forbids=["numpy.linalg.svd"]):
             expect_close(helper(np.ones(4)), 2.0)
+
+
+class TestLimits:
+    @pytest.mark.parametrize(
+        "body",
+        ["    while True: pass", "    while True:\n        try: time.sleep(0.01)\n        except Exception: pass"],
+    )
+    def test_a_loop_ends_at_the_deadline_with_a_card(self, tmp_path, body):
+        path = tmp_path / "cell.py"
+        path.write_text(f"import time\ndef endless():\n{body}\n")
+        scope = {}
+        exec(compile(path.read_text(), str(path), "exec"), scope)
+        started = time.perf_counter()
+        says = "endless took too long: it was stopped after 0.5 s"
+        with pytest.raises(CheckFailed, match=says) as caught, check("endless", seconds=0.5):
+            scope["endless"]()
+        assert time.perf_counter() - started < 5
+        card = repr(caught.value.card)
+        assert "while True" in card and "A loop that does not end" in card
+        with check("scale"):  # and the next one runs as ever
+            expect_close(scale(1.0), 2.0)
+
+    def test_a_bare_except_only_puts_it_off(self, monkeypatch, capsys):
+        monkeypatch.setattr(limits, "PATIENCE", 0.2)
+        caught = []
+
+        def stubborn():
+            while len(caught) < 2:
+                try:
+                    while True:
+                        pass
+                except BaseException as error:
+                    caught.append(error)
+            raise caught[-1]
+
+        with pytest.raises(CheckFailed, match="took too long"), check("stubborn", seconds=0.2):
+            stubborn()
+        assert len(caught) == 2 and "choose Kernel > Restart" in capsys.readouterr().out
+
+    def test_a_slow_check_within_its_time_passes_and_nothing_comes_later(self, capsys):
+        with check("scale", seconds=0.5):
+            time.sleep(0.3)
+        time.sleep(0.5)
+        for _ in range(50):  # that end as their time does
+            with contextlib.suppress(CheckFailed), check("scale", seconds=0.002):
+                time.sleep(0.0019)
+        time.sleep(0.1)
+        assert threading.active_count() < 20
+
+    def test_an_interruption_by_the_student_is_none_of_ours(self):
+        with pytest.raises(KeyboardInterrupt), check("scale"):
+            raise KeyboardInterrupt
+
+    def test_a_flood_is_cut_with_one_line(self, capsys):
+        with check("scale"):
+            for _ in range(100_000):
+                print("I am here")
+        out = capsys.readouterr().out
+        assert len(out) < limits.MOST_PRINTED + 500
+        assert out.count("the rest is left out") == 1 and "✓ scale passes its check" in out
+
+    def test_a_little_output_stays_as_it_is(self, capsys):
+        with check("scale"):
+            print("one", end=" ")
+            print("two", file=sys.stderr)
+        assert capsys.readouterr().out.startswith("one ✓ scale")
 
 
 class TestCard:

@@ -24,6 +24,10 @@ def halve(x):
     wrong = x[5]
     return wrong / 2
 
+def endless(x):
+    while True:
+        print("still here")
+
 def stub(x):
     raise NotImplementedError("stub: write your answer here")
 """
@@ -31,6 +35,7 @@ CHECKS = {
     "passes": "with check('passes'):\n    expect_close(3.0, 3.0)",
     "double": "with check('double'):\n    expect_close(double(np.ones(2)), 2 * np.ones(2), hint='<i>2</i>')",
     "halve": "with check('halve'):\n    expect_close(halve(np.ones(2)), 2 * np.ones(2))",
+    "endless": "with check('endless', seconds=1.0):\n    endless(1.0)",
     "stub": "with check('stub'):\n    expect_close(stub(np.ones(2)), 1.0)",
 }
 
@@ -59,6 +64,14 @@ def test_failure_is_a_card_and_an_error_of_one_line(outputs):
     assert "Largest difference" in error.evalue
     # The card has said why: the red line beneath does not say it again.
     assert error.traceback == ["✗ double does not pass its check yet (1 of 2 done)"]
+
+
+def test_a_loop_and_its_flood_end_in_one_card_and_the_kernel_goes_on(outputs):
+    printed = "".join(output.text for output in outputs["endless"] if output.output_type == "stream")
+    assert printed.count("the rest is left out") == 1 and len(printed) < 25_000
+    card, error = (output for output in outputs["endless"] if output.output_type != "stream")
+    assert "endless took too long" in card.data["text/plain"] and "still here" in card.data["text/plain"]
+    assert error.ename == "CheckFailed" and outputs["stub"]
 
 
 def test_the_students_error_shows_the_cell_and_the_line(outputs):

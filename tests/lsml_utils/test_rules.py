@@ -1,6 +1,7 @@
 """What the visible check calls forbidden; the grader, which reads the cells unrun, calls the same forbidden."""
 
 import textwrap
+from types import SimpleNamespace
 
 import pytest
 
@@ -78,6 +79,117 @@ EVASIONS = {
     "__import__": ("", "__import__('numpy').linalg.svd(x)", True),
     "import_module": ("import importlib", "importlib.import_module('numpy.linalg').svd(x)", True),
     "global": ("def bind():\n    global la\n    la = np.linalg\nbind()", "la.svd(x)", True),
+    "exec": ("", "exec('global z; z = np.linalg.svd(x)') or z", True),
+    "eval": ("", "eval('np.linalg.svd(x)')", True),
+    "eval of an import": ("", "eval('__import__(\"numpy\").linalg').svd(x)", True),
+    "a helper made with exec": ("exec('def h(x):\\n    return np.linalg.svd(x)')", "h(x)", True),
+    "exec in a dictionary": ("ns = {}\nexec('import numpy.linalg as q', ns)", "ns['q'].svd(x)", True),
+    "compile": ("", "eval(compile('np.linalg.svd(x)', '', 'eval'))", True),
+    "getattr with a name for its text": ("T = 'svd'", "getattr(np.linalg, T)(x)", True),
+    "getattr with an f-string": ("", "getattr(np.linalg, f'svd')(x)", True),
+    "vars().get": ("", "vars(np).get('linalg').svd(x)", True),
+    "__getattribute__": ("", "np.__getattribute__('linalg').svd(x)", True),
+    "user_ns": ("", "get_ipython().user_ns['np'].linalg.svd(x)", True),
+    "__main__": ("", "sys.modules['__main__'].np.linalg.svd(x)", True),
+    "__import__ of __main__": ("", "__import__('__main__').np.linalg.svd(x)", True),
+    "getattr by another name": ("g = getattr", "g(np.linalg, 'svd')(x)", True),
+    "__import__ by another name": ("imp = __import__", "imp('numpy').linalg.svd(x)", True),
+    "import_module by another name": ("from importlib import import_module as im", "im('numpy.linalg').svd(x)", True),
+    "sys.modules by another name": ("from sys import modules as m", "m['numpy.linalg'].svd(x)", True),
+    "an alias of sys.modules": ("import sys\nm = sys.modules", "m['numpy.linalg'].svd(x)", True),
+    "an alias of globals()": ("g = globals()", "g['np'].linalg.svd(x)", True),
+    "a partial of getattr": ("import functools", "functools.partial(getattr, np.linalg)('svd')(x)", True),
+    "attrgetter": ("import operator", "operator.attrgetter('linalg.svd')(np)(x)", True),
+    "attrgetter by another name": ("from operator import attrgetter as ag", "ag('svd')(np.linalg)(x)", True),
+    "methodcaller": ("import operator", "operator.methodcaller('svd', x)(np.linalg)", True),
+    "itemgetter": ("import operator", "operator.itemgetter('linalg')(vars(np)).svd(x)", True),
+    "append": ("tools = []\ntools.append(np.linalg.svd)", "tools[0](x)", True),
+    "update": ("tools = {}\ntools.update(svd=np.linalg.svd)", "tools['svd'](x)", True),
+    "update with a dictionary": ("tools = {}\ntools.update({'s': np.linalg.svd})", "tools['s'](x)", True),
+    "setdefault": ("tools = {}\ntools.setdefault('s', np.linalg.svd)", "tools['s'](x)", True),
+    "append to a local list": ("", "(lambda t: (t.append(np.linalg), t[0].svd(x)))([])", True),
+    "lists joined": ("tools = [1] + [np.linalg]", "tools[1].svd(x)", True),
+    "deque": ("import collections\nd = collections.deque()\nd.append(np.linalg)", "d[0].svd(x)", True),
+    "dictionaries joined": ("d = {} | {'a': np.linalg}", "d['a'].svd(x)", True),
+    "match": ("match np.linalg:\n    case mm: pass", "mm.svd(x)", True),
+    "match with as": ("match np.linalg:\n    case object() as mm: pass", "mm.svd(x)", True),
+    "an exception's arguments": (
+        "try:\n    raise ValueError(np.linalg)\nexcept ValueError as e:\n    ll = e.args[0]",
+        "ll.svd(x)",
+        True,
+    ),
+    "a module for a parameter": ("def h(la): return la.svd([[1.]])", "h(np.linalg)", True),
+    "a function for a parameter": ("def h(f, x): return f(x)", "h(np.linalg.svd, x)", True),
+    "map": ("", "list(map(np.linalg.svd, [x]))", True),
+    "map and a lambda": ("", "list(map(lambda q: q.svd(x), [np.linalg]))", True),
+    "a decorator with a parameter": (
+        "def by(m):\n    def wrap(f): return lambda x: m.svd(x)\n    return wrap\n@by(np.linalg)\ndef h(x): return x",
+        "h(x)",
+        True,
+    ),
+    "a function that returns the module": ("def lib(): return np.linalg", "lib().svd(x)", True),
+    "a function that returns the package": ("def lib(): return np", "lib().linalg.svd(x)", True),
+    "a lambda that returns it": ("lib = lambda: np.linalg", "lib().svd(x)", True),
+    "a generator": ("def lib():\n    yield np.linalg", "next(lib()).svd(x)", True),
+    "a class's attribute": ("class T:\n    la = np", "T.la.linalg.svd(x)", True),
+    "a class's attribute in a method": (
+        "class T:\n    la = np\n    def run(self, x): return self.la.linalg.svd(x)",
+        "T().run(x)",
+        True,
+    ),
+    "an object's attribute": (
+        "class T:\n    def __init__(self): self.la = np\n    def run(self, x): return self.la.linalg.svd(x)",
+        "T().run(x)",
+        True,
+    ),
+    "a function's attribute": ("def h(): pass\nh.la = np", "h.la.linalg.svd(x)", True),
+    "a SimpleNamespace": ("import types\ns = types.SimpleNamespace(la=np)", "s.la.linalg.svd(x)", True),
+    "a named tuple": (
+        "import collections\nN = collections.namedtuple('N', 'la')\nn = N(np)",
+        "n.la.linalg.svd(x)",
+        True,
+    ),
+    "a dataclass": (
+        "import dataclasses\n@dataclasses.dataclass\nclass D:\n    la: object = np",
+        "D().la.linalg.svd(x)",
+        True,
+    ),
+    "globals().update": ("globals().update(la=np.linalg)", "la.svd(x)", True),
+    "globals().setdefault": ("globals().setdefault('la', np.linalg)", "la.svd(x)", True),
+    "globals().__setitem__": ("globals().__setitem__('la', np.linalg)", "la.svd(x)", True),
+    "a star": ("from numpy.linalg import *", "svd(x)", True),
+    "property": ("class T:\n    @property\n    def la(self): return np.linalg", "T().la.svd(x)", True),
+    "a with and a generator": (
+        "import contextlib\n@contextlib.contextmanager\ndef lib(): yield np.linalg\nwith lib() as la: pass",
+        "la.svd(x)",
+        True,
+    ),
+    "a dictionary's values": ("tools = {'a': np.linalg}\nfor la in tools.values(): pass", "la.svd(x)", True),
+    "a list's pop": ("tools = [np.linalg]\nla = tools.pop()", "la.svd(x)", True),
+    "a dictionary's get": ("tools = {'a': np.linalg}\nla = tools.get('a')", "la.svd(x)", True),
+    "an import in a try": (
+        "try:\n    import numpy.linalg as la\nexcept ImportError:\n    la = None",
+        "la.svd(x)",
+        True,
+    ),
+    "deleted after": ("la = np.linalg\nold = la\ndel la", "old.svd(x)", True),
+    "lru_cache": ("import functools\n@functools.lru_cache\ndef h(x): return np.linalg.svd(x)", "h(x)", True),
+    "vectorize": ("h = np.vectorize(np.linalg.svd)", "h(x)", True),
+    "another function's code": ("def h(x): return np.linalg.svd(x)", "x\nanswer.__code__ = h.__code__", True),
+    "appended to a list of results": ("import numpy.linalg as q\nlog = []", "log.append(x) or np.sum(x)", False),
+    "an experiment that appends": ("log = []\nlog.append(np.linalg.norm([1.0]))", "np.sum(x)", False),
+    "a parameter named like an experiment's list": (
+        "results = []\nresults.append(np.linalg.svd([[1.0]]))",
+        "(lambda results: results)(x)",
+        False,
+    ),
+    "a helper that an experiment gives it to": (
+        "def apply(f, x): return f(x)\napply(np.linalg.svd, [[1.]])",
+        "apply(np.sum, x)",
+        False,
+    ),
+    "an experiment's result": ("out = np.linalg.svd([[1.0]])", "np.sum(x)", False),
+    "eval of something else": ("", "eval('np.sum(x)')", False),
     "a local name": ("import numpy.linalg as p", "(lambda p: p.svd)(x)", False),
     "a local variable": ("import numpy.linalg as F", "[F.svd for F in [x]]", False),
     "another function of the module": ("la = np.linalg", "la.norm(x)", False),
@@ -102,6 +214,12 @@ def test_a_local_variable_beside_a_scratch_cell_that_imports_under_its_name(note
     assert by_syntax(answer, ["scipy"]) == rules.broken(notebook(answer)["answer"], ["scipy"]) == []
 
 
+def test_what_a_function_says_that_it_wraps_is_looked_at_as_well_as_itself(notebook):
+    answer = inside("return x") + "import functools\nanswer = functools.wraps(answer)(lambda x: np.linalg.svd(x))\n"
+    assert by_syntax(answer, ["np.linalg.svd"]) == ["np.linalg.svd"]
+    assert rules.broken(notebook(answer)["answer"], ["np.linalg.svd"]) == ["np.linalg.svd"]
+
+
 def by_syntax(answer: str, forbids: list[str]) -> list[str]:
     """What the grader finds in a notebook of these cells."""
     return list(syntax.forbidden({"answer": forbids}, [SETUP, HELPERS, answer]).get("answer", ()))
@@ -118,7 +236,8 @@ def notebook(tmp_path, monkeypatch):
     def run(answer: str) -> dict:
         path = tmp_path / "cells.py"
         path.write_text(SETUP + HELPERS + answer)
-        scope = {"__name__": "cells"}  # as in a kernel, `globals()` is what the cells see
+        scope = {"__name__": "__main__"}  # as in a kernel, `globals()` is what the cells see
+        scope["get_ipython"] = lambda: SimpleNamespace(user_ns=scope)
         exec(compile(path.read_text(), str(path), "exec"), scope)
         return scope
 

@@ -3,6 +3,7 @@
 import contextlib
 import timeit
 import tracemalloc
+import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 
@@ -27,7 +28,10 @@ def scaled(X: np.ndarray, factor: float = 2.0, steps: int = 3) -> np.ndarray:
 '''
 SIGNED = '''
 def signed(x: np.ndarray) -> np.ndarray:
-    """-x, elementwise, in the dtype of x. x: finite or -inf, any shape, bool too; log(0) gives -inf."""
+    """-x, elementwise, in the dtype of x. x: finite or -inf, any shape, bool too; log(0) gives -inf.
+
+    A result below 1e-12 keeps its digits, and 0 is exactly 0: no overflow.
+    """
     return -1 * x
 '''
 TOTAL = '''
@@ -43,7 +47,10 @@ def walk(grad: Callable[[np.ndarray], np.ndarray], theta: np.ndarray) -> np.ndar
 '''
 STREAM = '''
 def longest(chunks: Iterable[np.ndarray], path: str) -> int:
-    """The length of the longest chunk, gone through once: memory holds one. A file is read once."""
+    """The length of the longest chunk, gone through once: memory holds one. A file is read once.
+
+    Returns a Python int.
+    """
     return max(len(chunk) for chunk in chunks)
 '''
 DRAWN = '''
@@ -120,6 +127,13 @@ def holds(effect, names):
         return bool(effect(names))
     except (ValueError, IndexError, RuntimeError, AttributeError):
         return False
+
+
+def warnings_of(f, *arguments):
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        f(*arguments)
+    return seen
 
 
 def peak(f, *arguments):
@@ -207,8 +221,11 @@ EFFECTS = [
     ("integers_as_floats", DRAWN, lambda n: n["drawn"](5, 0).dtype.kind == "i"),
     ("arrays_as_lists", SCALED, lambda n: isinstance(n["scaled"](X), np.ndarray)),
     ("numbers_as_arrays", TOTAL, lambda n: not isinstance(n["total"](X, 1.0), np.ndarray)),
-    ("numbers_as_numpy_scalars", TOTAL, lambda n: type(n["total"](X, 1.0)) is float),
+    ("ints_as_numpy_scalars", STREAM, lambda n: type(n["longest"]([X], "/dev/null")) is int),
     ("infinity_made_finite", SIGNED, lambda n: np.isinf(n["signed"](np.array([np.inf])))[0]),
+    ("at_least_tiny", SIGNED, lambda n: n["signed"](np.zeros(1))[0] == 0),
+    ("tiny_made_zero", SIGNED, lambda n: n["signed"](np.array([1e-13]))[0] == -1e-13),
+    ("overflows", SIGNED, lambda n: not warnings_of(n["signed"], np.ones(1))),
     ("collected", HALVES, lambda n: first_half(n) == 1),
     ("writes_to", SCALED, lambda n: left_alone(n["scaled"], X.copy())),
     ("writes_before_it_raises", SCALED, lambda n: left_alone(lambda x: n["scaled"](x, np.inf), X.copy())),

@@ -11,6 +11,7 @@ NAMED = re.findall(r"`((?:tests/\w+/)?test_\w+\.py)(?:::(test_\w+))?`", PAGE)
 CONTROLS = {
     "test_documented.py",
     "test_what_was_given_may_come_back",
+    "test_what_helpers_see_is_whole",
     "test_a_stream_is_not_drawn_further_than_it_lasts",
     "test_forking_does_not_count_what_is_shared_twice",
     "test_mapped_files_do_not_count_as_memory",

@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 
-from autograder.judging import close
+from autograder.judging import close, fresh, student_side, unchanged
 from autograder.submission import (
     Remote,
     StudentCrashed,
@@ -162,6 +162,51 @@ def test_whatever_it_patches_a_wrong_answer_stays_wrong(attack, honest, what):
         assert not close(answer, float(rng.normal()), rtol=1e-6)
     # And nothing of ours was patched.
     assert not np.allclose(0.0, 1.0) and time.monotonic() > 0 and honest()
+
+
+# What a wrong answer may do before it is asked whether it leaves its argument alone, and returns a new array.
+HELPER_PATCHES = {
+    "array_equal": "np.array_equal = lambda *a, **k: True",
+    "shares_memory": "np.shares_memory = np.may_share_memory = lambda *a, **k: False",
+    "array": "np.array = np.asarray = lambda x, *a, **k: x",
+    "all": "import builtins; builtins.all = lambda parts: True; builtins.any = lambda parts: False",
+    "zip": "import builtins; builtins.zip = lambda *a, **k: iter(())",
+    "isinstance": "import builtins; builtins.isinstance = lambda *a: False",
+    "ndim": "np.ndim = lambda x: 0",
+    "the modules": "import sys, types; sys.modules['numpy'] = sys.modules['torch'] = types.ModuleType('x')",
+}
+
+
+@pytest.mark.parametrize("what", HELPER_PATCHES)
+def test_patched_libraries_do_not_reach_our_helpers(attack, what):
+    submission = attack(
+        f"""
+        import numpy as np
+        def answer(x):
+            x[0] = 7.0
+            return x
+        {HELPER_PATCHES[what]}
+        """,
+    )
+    x = np.zeros(3)
+    for helper in (unchanged, fresh):
+        with contextlib.suppress(SubmissionError):
+            assert submission.run(helper, "answer", [x]) is False
+
+
+def test_what_helpers_see_is_whole(attack):
+    """A control: with nothing patched they tell right from wrong, with numpy's inner modules and torch."""
+    submission = attack("import numpy as np\ndef answer(x): return x + 1")
+    assert submission.run(unchanged, "answer", [np.zeros(3)]) is True
+    assert submission.run(fresh, "answer", [np.zeros(3)]) is True
+    assert submission.run(sees_libraries) == [True, True, True]
+
+
+@student_side
+def sees_libraries():
+    """Whether random numbers, linear algebra and torch work (runs over there)."""
+    random = float(np.random.default_rng(0).normal()) == float(np.random.default_rng(0).normal())
+    return [random, bool(np.linalg.norm(np.ones(4)) == 2.0), bool(torch.equal(torch.ones(2), torch.ones(2)))]  # noqa: F821
 
 
 LIARS = {

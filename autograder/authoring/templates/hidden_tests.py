@@ -5,19 +5,19 @@ import pytest
 
 from autograder.judging import Contract, close, floats, numbers
 
-# Sums of m terms of one sign are off by at most m rounding errors of 1.1e-16 each; all tests here have m <= 100,
+# Sums of m terms of one sign are off by at most m rounding errors of 1.1e-16 each; all tests here have m <= 2000,
 # and both sides may err, so 1e-12 leaves room and still fails a wrong formula.
 RTOL = 1e-12
 
 MEAN = Contract(
     "weighted_mean",
-    x=numbers(40, draw=lambda rng: rng.uniform(1, 2, 40), whole=(1, 9)),
+    x=numbers(40, draw=lambda rng: rng.uniform(1, 2, 40), whole=(1, 9), scales=(1e9, 1e-9)),
     w=floats(40, draw=lambda rng: rng.uniform(1, 2, 40)),
 )
 
 
 @pytest.mark.exercise("weighted_mean", weight=2, core=True, hint=2)
-@pytest.mark.parametrize("m", [1, 2, 100])
+@pytest.mark.parametrize("m", [1, 2, 2000])
 def test_weighs_every_value(submission, reference, rng, m):
     """The mean is right for one value, for two and for many, whatever the weights."""
     x, w = rng.uniform(1, 2, m), rng.uniform(1, 2, m)
@@ -53,11 +53,11 @@ def test_leaves_no_trace(submission, rng):
 
 @pytest.mark.exercise("merge_means", weight=2, core=True, hint=1)
 def test_agrees_with_the_mean_of_all_values(submission, rng):
-    """Two merged means equal the mean of all values, for parts of any size."""
-    for n_a, n_b in [(1, 50), (50, 1), (7, 7)]:
-        a, b = rng.uniform(1, 2, n_a), rng.uniform(5, 6, n_b)
+    """Two merged means equal the mean of all values, for parts of any size and values of any."""
+    for n_a, n_b, scale in [(1, 50, 1), (50, 1, 1), (7, 7, 1), (200, 300, 1e9), (300, 200, 1e-9)]:
+        a, b = scale * rng.uniform(1, 2, n_a), scale * rng.uniform(5, 6, n_b)
         merged = submission.merge_means(float(a.mean()), n_a, float(b.mean()), n_b)
-        assert close(merged, float(np.concatenate([a, b]).mean()), rtol=RTOL)
+        assert close(merged, float(np.concatenate([a, b]).mean()), rtol=RTOL, typed=True)
 
 
 @pytest.mark.exercise("merge_means", hint=2)
