@@ -28,7 +28,7 @@ wrong(
     "impurity",
     "takes the share outside the largest class",
     fails=["test_impurity_is_that_of_the_shares"],
-    edit={"(p * (1 - p)).sum(axis=-1)": "np.where(total[..., 0] > 0, 1 - p.max(axis=-1), 0.0)"},
+    edit={"(p * (1 - p)).sum(axis=-1)": "np.where(total[..., 0] > 0, 1 - p.max(axis=-1), 0.0)[()]"},
 )
 wrong(
     "impurity",
@@ -46,13 +46,16 @@ wrong(
     "impurity",
     "computes in the dtype of the counts",
     fails=["test_impurity_is_that_of_the_shares"],
-    edit={"np.asarray(counts, dtype=np.float64)": "np.asarray(counts)"},
+    edit={
+        "np.asarray(counts, dtype=np.float64)": "np.asarray(counts)",
+        "np.divide(counts, total, out=np.zeros_like(counts), where=total > 0)": "counts / np.maximum(total, 1)",
+    },
 )
 wrong(
     "impurity",
     "takes the logarithm of a share that is 0",
     fails=["test_impurity_without_rows_is_zero"],
-    edit={"np.where(p > 0, p, 1.0)": "p"},
+    edit={"np.log2(p, out=np.zeros_like(p), where=p > 0)": "np.log2(p)"},
 )
 
 
