@@ -240,6 +240,7 @@ def holes(rng, shape=(24, 3)):
     return X
 
 
+LARGE = 2**24 + np.array([[0], [1], [0], [1], [7], [8], [9], [8]])  # whole numbers that float32 does not hold
 SPLIT = Contract(
     "best_split",
     X=numbers(24, 3, draw=holes, scales=(1e-9, 1e8)),
@@ -254,6 +255,8 @@ def test_split_is_the_best_of_all(submission, rng):
     for case in SPLIT.cases(rng, plain=6):
         X, Y, min_leaf = case.exact
         assert is_best(submission.best_split(*case), X, Y, min_leaf, atol=0.0)
+    large = 2**24 + np.arange(8)
+    assert is_best(submission.best_split(large[:, None], LARGE), large[:, None].astype(float), LARGE.astype(float))
 
 
 @pytest.mark.exercise("best_split", weight=2, core=True, hint=1)
@@ -299,7 +302,9 @@ def test_split_without_gain(submission, rng):
     X, Y = np.arange(7.0)[:, None], rng.standard_normal((7, 1))
     assert close(submission.best_split(X, Y, 4), None)
     assert is_best(submission.best_split(X, Y, 3), X, Y, 3)
-    assert close(submission.best_split(X, Y, 200), None)
+    X, Y = rng.standard_normal((250, 1)), rng.standard_normal((250, 1))
+    assert is_best(submission.best_split(X, Y, 110), X, Y, 110)
+    assert close(submission.best_split(X, Y, 126), None)
 
 
 @pytest.mark.exercise("best_split", weight=2, hint=3)
@@ -516,6 +521,10 @@ def test_tree_compares_in_float64(submission, rng):
     x = [np.float32(rng.uniform(1, 2))]
     for _ in range(9):
         x.append(np.nextafter(x[-1], np.float32(9)))
+    assert close(submission.grow_tree(LARGE, LARGE, 0)["value"], LARGE.mean(axis=0)[None], rtol=1e-12)
+    whole = submission.grow_tree(LARGE, LARGE, None, 1, middle_split)
+    assert fits(whole, LARGE.astype(float), LARGE.astype(float), split=middle_split)
+    assert close(submission.predict_tree(whole, LARGE), LARGE, rtol=1e-12)
     X, Y = np.array(x)[:, None], rng.standard_normal((10, 1))
     tree = submission.grow_tree(X, Y, None, 1, middle_split)
     assert fits(tree, X.astype(float), Y, split=middle_split)
@@ -572,6 +581,9 @@ def test_tree_stops_where_it_should(submission, rng):
         asked = [np.column_stack(call[:2]) for call in split.calls]
         assert close(sorted(map(_fingerprint, asked)), sorted(_fingerprint(np.column_stack([X[r], Y[r]])) for r in due))
         assert all(call[2] == 2 for call in split.calls)
+    split = Asked(lambda X, Y, min_leaf: None)
+    submission.grow_tree(X, Y, None, 150, split)
+    assert close([call[2] for call in split.calls], [150], typed=True)
     bits = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
     split = Asked(lambda X, Y, min_leaf: (int(np.ptp(X[:, 0]) == 0), 0.5, False, 0.0))
     tree = submission.grow_tree(bits, np.array([[0], [1], [1], [0]]), split=split)
@@ -789,6 +801,21 @@ def test_columns_are_drawn_at_each_node(submission, rng):
             assert low <= sum(a == b for a, b in pairs) <= high
 
 
+@pytest.mark.exercise("random_forest", hint=2, depends=("best_split", "grow_tree"))
+def test_forest_of_many_columns(submission, rng):
+    """With max_features = d all columns are looked at, however many there are; min_leaf may be large."""
+    X = rng.standard_normal((40, 150))
+    X[:, 77] = np.arange(40)
+    trees, _, _ = submission.random_forest(X, (X[:, 77:78] >= 20).astype(float), range(30), 150, 2, 1)
+    assert close([int(tree["feature"][0]) for tree in trees], [77] * 30)
+    X = rng.standard_normal((250, 1))
+    (tree,), _, _ = submission.random_forest(X, X**3, [4], 1, 2, None, 110)
+    rows = submission.bootstrap_rows(250, 2, 4)
+    assert fits(tree, X[rows], X[rows] ** 3, None, 110)
+    sizes = tree["n_node_samples"][tree["children_left"] < 0]
+    assert close(len(sizes), 2) and sizes.min() >= 110
+
+
 @pytest.mark.exercise("random_forest", weight=2, hint=2, depends=("best_split", "grow_tree"))
 def test_constant_columns_do_not_stop_a_tree(submission, rng):
     """Where none of the drawn columns can be split, others are tried: a leaf is a node that no column can split."""
@@ -887,6 +914,8 @@ def test_bins_end_at_their_edges(submission, rng):
     many = np.sort(rng.standard_normal(255))
     X = np.concatenate([many, many + 1e-9, [-9, 9]])[:, None]
     assert close(submission.to_bins(X, [many]), binned(X, [many]), typed=True)
+    ends = [LARGE[3:5, 0].astype(float)]
+    assert close(submission.to_bins(LARGE, ends), binned(LARGE, ends), typed=True)
     X = rng.standard_normal((1500, 1))
     assert close(submission.to_bins(X, [many]), binned(X, [many]), typed=True)
     assert close(submission.to_bins(np.zeros((0, 2)), [many, many]), np.zeros((0, 2), np.uint8), typed=True)
@@ -952,18 +981,19 @@ def every_cut(hist, penalty, min_leaf):
 def is_best_cut(got, hist, penalty=0.0, min_leaf=1):
     cuts = every_cut(hist, penalty, min_leaf)
     best = max((cut[2] for cut in cuts), default=0.0)
-    slack = 1e-9 * max((abs(cut[2]) for cut in cuts), default=0.0)
+    scale = sum((np.abs(column[:, 1]).sum() ** 2) / max(column[:, 2].sum() + penalty, 1e-300) for column in hist)
+    slack = 1e-13 * scale  # a gain is a difference of numbers of this size, each right to a few roundings
     if best <= slack:
         return close(got, None)
     equal = [cut for cut in cuts if cut[2] >= best - slack]
     same = [cut for cut in equal if isinstance(got, tuple | list) and list(got[:2]) == list(cut[:2])]
-    return close(got, (same or equal)[0], rtol=1e-8, typed=True)
+    return close(got, (same or equal)[0], rtol=1e-12, atol=slack, typed=True)
 
 
 CUT = Contract(
     "histogram_split",
     hist=floats(draw=random_histogram),
-    penalty=one_of(0.0, 1.0, 1e-3, 3, 200.0, 1e6),
+    penalty=one_of(0.0, 1.0, 0.1, 1e-3, 3, 200.0, 1e6),
     min_leaf=one_of(1, 5, 15, 21),
 )
 
@@ -978,8 +1008,9 @@ def test_cut_is_the_best_of_all(submission, rng):
         assert is_best_cut(submission.histogram_split(hist), hist)
     hist = random_histogram(rng)
     for scale in (1e-8, 1e8):
-        scaled = hist * np.array([1.0, scale, scale])
+        scaled = hist * np.array([10.0, scale, scale])
         assert is_best_cut(submission.histogram_split(scaled), scaled)
+        assert is_best_cut(submission.histogram_split(scaled, 1e-9, 150), scaled, 1e-9, 150)
 
 
 @pytest.mark.exercise("histogram_split", weight=2, hint=3)
@@ -1138,10 +1169,10 @@ def path_of(trees, X, start):
 BOOST = Contract(
     "gradient_boosting",
     X=numbers(40, 3, draw=lambda rng: np.round(rng.standard_normal((40, 3)), 2), scales=(1e-8, 1e8)),
-    y=numbers(40),
+    y=numbers(40, scales=(1e-8, 1e8)),
     derivatives=tilted,
     rounds=one_of(2, 1, 0),
-    lr=one_of(0.4, 1.0, 0.01, 2.0),
+    lr=one_of(0.4, 1.0, 0.01, 12.0, 1e-9),
     max_depth=one_of(2, 0, 1, 200),
     bins=one_of(255, 2, 7, 256),
     penalty=one_of(1.0, 0.0, 0.01, 20.0, 200.0),
@@ -1159,7 +1190,39 @@ def test_trees_are_newton_steps(submission, rng):
         expected = boosted(*case.exact)
         assert close(len(trees), len(expected))
         assert all(well_formed(tree) for tree in trees)
-        assert close(path_of(trees, X, start), expected, rtol=1e-8, atol=1e-8)
+        assert agrees(path_of(trees, X, start), expected, start)
+    X = 2**24 + np.arange(12)[:, None]
+    for rows in (X, X.astype(float)):
+        trees = submission.gradient_boosting(rows, LARGE[:8, 0].repeat(2)[:12], tilted, 1, 1.0, 5, 255, 0.0, 1, 2.0**24)
+        expected = boosted(X.astype(float), LARGE[:8, 0].repeat(2)[:12], tilted, 1, 1.0, 5, 255, 0.0, 1, 2.0**24)
+        assert agrees(path_of(trees, X.astype(float), 2.0**24), expected, 2.0**24)
+
+
+def agrees(path, expected, start):
+    """Whether what the trees add is right to eleven digits."""
+    scale = np.abs(expected - start).max(initial=0.0)
+    return close(path - start, expected - start, atol=1e-11 * (scale + EPS * abs(start)) + 8 * EPS * abs(start))
+
+
+@pytest.mark.exercise("gradient_boosting", weight=2, hint=3, depends=("grow_tree", "histogram_split"))
+def test_boosting_takes_any_setting(submission, rng):
+    """Many rounds, deep trees, large leaves, a tiny penalty: all settings are used as they are."""
+    X, y = rng.standard_normal((5, 1)), rng.standard_normal(5)
+    assert close(len(submission.gradient_boosting(X, y, squared, 120, 0.1, 0)), 120)
+    X, y = np.arange(130.0)[:, None], 2.0 ** np.arange(130)  # the largest is cut off, again and again
+    (tree,) = submission.gradient_boosting(X, y, squared, 1, 1.0, 200, 255, 0.0, 1, 0.0)
+    assert close(predicted(tree, X)[:, 0], y, rtol=1e-9)
+    X, y = rng.standard_normal((250, 1)), rng.standard_normal(250)
+    trees = submission.gradient_boosting(X, y, tilted, 1, 1.0, 9, 255, 0.0, 110, 0.0)
+    assert agrees(path_of(trees, X, 0.0), boosted(X, y, tilted, 1, 1.0, 9, 255, 0.0, 110, 0.0), 0.0)
+    trees = submission.gradient_boosting(X[:9], y[:9], without_curvature, 1, 1.0, 1, 255, 1e-9, 1, 0.0)
+    expected = boosted(X[:9], y[:9], without_curvature, 1, 1.0, 1, 255, 1e-9, 1, 0.0)
+    assert agrees(path_of(trees, X[:9], 0.0), expected, 0.0)
+    trees = submission.gradient_boosting(X[:9], y[:9], without_curvature, 1, 1.0, 1, 255, 0.0, 1, 2.0)
+    assert close(path_of(trees, X[:9], 2.0), np.full((1, 9), 2.0))
+    asked = Asked(squared)
+    submission.gradient_boosting(X, y, asked, 1, start=1e-9)
+    assert close(asked.calls[0][1], np.full(250, 1e-9), rtol=1e-12)
 
 
 @pytest.mark.exercise("gradient_boosting", weight=3, core=True, hint=2, depends=("grow_tree", "histogram_split"))
@@ -1173,7 +1236,7 @@ def test_every_loss_is_asked_once_a_round(submission, rng, derivatives):
     path = np.concatenate([[np.full(40, 0.1)], path_of(trees, X, 0.1)])
     for (given, F), before in zip(asked.calls, path, strict=False):
         assert close(given, y, typed=True) and close(F, before, atol=1e-12, typed=True)
-    assert close(path[1:], boosted(X, y, derivatives, 4, 0.3, 2, 255, 0.7, 4, 0.1), rtol=1e-8, atol=1e-8)
+    assert close(path[1:], boosted(X, y, derivatives, 4, 0.3, 2, 255, 0.7, 4, 0.1), rtol=1e-11, atol=1e-11)
 
 
 @pytest.mark.exercise("gradient_boosting", weight=2, hint=3, depends=("grow_tree", "histogram_split"))
@@ -1189,7 +1252,9 @@ def test_thresholds_are_in_the_units_of_the_data(submission, rng):
                 assert np.isin(used, edges_of(X[:, j], bins)).all()
             assert inner.any()
     defaults = submission.gradient_boosting(X, y, squared, 2)
-    assert close(path_of(defaults, X, 0.0), boosted(X, y, squared, 2, 0.1, 3, 255, 1.0, 20, 0.0), rtol=1e-8, atol=1e-8)
+    assert close(
+        path_of(defaults, X, 0.0), boosted(X, y, squared, 2, 0.1, 3, 255, 1.0, 20, 0.0), rtol=1e-11, atol=1e-11
+    )
 
 
 @pytest.mark.exercise("gradient_boosting", weight=2, depends=("grow_tree", "histogram_split"))
@@ -1281,7 +1346,7 @@ def summarises(got, x, size):
     ):
         return close(got, (np.zeros(1), np.zeros(1)), typed=True)
     values, weights = got
-    distinct, counts = np.unique(x, return_counts=True)
+    distinct, counts = np.unique(np.asarray(x, dtype=np.float64), return_counts=True)
     if len(distinct) <= size:
         return close(got, (distinct, counts.astype(float)), typed=True)
     ok = close(bool(len(values) <= size), True) and close(len(weights), len(values))
@@ -1304,9 +1369,10 @@ def test_summaries_count_rows(submission, rng):
     for case in SUMMARY.cases(rng):
         assert summarises(submission.summarise(*case), *case.exact)
     for make in COLUMNS.values():
-        for n, size in [(0, 4), (1, 1), (7, 3), (400, 1), (400, 37), (1500, 64)]:
+        for n, size in [(0, 4), (1, 1), (7, 3), (400, 1), (400, 37), (400, 150), (1500, 64)]:
             x = make(rng, n)
             assert summarises(submission.summarise(x, size), x, size)
+    assert summarises(submission.summarise(LARGE[:, 0], 9), LARGE[:, 0], 9)
 
 
 def edges_by_definition(summaries, bins):
@@ -1390,11 +1456,11 @@ def test_bins_hold_equal_shares(submission, rng):
 @pytest.mark.exercise("merge_histograms", weight=2, hint=3, depends=("histogram_split",))
 def test_few_values_make_the_parts_irrelevant(submission, rng):
     """With at most `size` distinct values a column, edges and counts are the same however the rows are divided."""
-    X, g = np.round(rng.standard_normal((90, 2)), 1), rng.integers(-9, 10, 90)
+    X, g = np.round(rng.standard_normal((190, 2)), 3), rng.integers(-9, 10, 190)
     expected = [edges_by_definition([np.unique(x, return_counts=True)], 6) for x in X.T]
-    for cuts in ([], [45], [1, 2, 80], [30, 30, 60]):
+    for cuts in ([], [45], [1, 2, 180], [30, 30, 60]):
         parts = list(zip(np.split(X, cuts), np.split(g, cuts), np.split(np.abs(g), cuts), strict=True))
-        edges, hist = submission.merge_histograms(Asked(lambda parts=parts: parts), 6, 100)
+        edges, hist = submission.merge_histograms(Asked(lambda parts=parts: parts), 6, 200)
         assert close(edges, expected, typed=True)
         assert close(hist, added_up(binned(X, expected), g, np.abs(g), 6), typed=True)
 
