@@ -14,7 +14,7 @@ import numpy as np
 import scipy.special
 import torch
 
-from autograder.answers import right, wrong
+from autograder.answers import equivalent, right, wrong
 
 # ------------------------------------------------------------------------------------------------------- impurity
 
@@ -48,14 +48,27 @@ wrong(
     fails=["test_impurity_is_that_of_the_shares"],
     edit={
         "np.asarray(counts, dtype=np.float64)": "np.asarray(counts)",
-        "np.divide(counts, total, out=np.zeros_like(counts), where=total > 0)": "counts / np.maximum(total, 1)",
     },
 )
 wrong(
     "impurity",
     "takes the logarithm of a share that is 0",
     fails=["test_impurity_without_rows_is_zero"],
-    edit={"np.log2(p, out=np.zeros_like(p), where=p > 0)": "np.log2(p)"},
+    edit={"np.where(p > 0, p, 1.0)": "p"},
+)
+
+
+equivalent(
+    "impurity",
+    diff="""- p = counts / np.where(total > 0, total, 1.0)
++ p = counts / np.where(total > 0, total, 2.0)""",
+    reason="where the sum is 0 all counts are 0, and so are the shares whatever they are divided by",
+)
+equivalent(
+    "impurity",
+    diff="""- return -(p * np.log2(np.where(p > 0, p, 1.0))).sum(axis=-1)
++ return -(p * np.log2(np.where(p > 0, p, 2.0))).sum(axis=-1)""",
+    reason="the logarithm is multiplied by a share of 0, so any finite one will do",
 )
 
 
@@ -142,7 +155,10 @@ wrong(
     "best_split",
     "cuts between rows with equal values",
     fails=["test_split_is_the_best_of_all", "test_split_never_cuts_between_equal_values"],
-    edit={"x[:-1] < x[1:]": "x[:-1] <= x[1:]"},
+    edit={
+        "x[:-1] < x[1:]": "x[:-1] <= x[1:]",
+        "candidate_thresholds(x[cut - 1 : cut + 1])[0]": "(x[cut - 1] + x[cut]) / 2",
+    },
 )
 wrong(
     "best_split",
@@ -156,9 +172,9 @@ wrong(
     fails=["test_split_keeps_its_digits_far_from_zero"],
     edit={
         "Y = Y - Y.mean(axis=0)": "Y = Y + 0",
-        "(left[allowed] ** 2).sum(axis=1) * m / (n_left * (m - n_left))[allowed]": (
-            "(left[allowed] ** 2).sum(axis=1) / n_left[allowed] - (sums[-1] ** 2).sum() / m"
-            " + ((sums[-1] - left[allowed]) ** 2).sum(axis=1) / (m - n_left)[allowed]"
+        "(left**2).sum(axis=1) * m / (n_left * (m - n_left))": (
+            "(left**2).sum(axis=1) / n_left - (sums[-1] ** 2).sum() / m"
+            " + ((sums[-1] - left) ** 2).sum(axis=1) / (m - n_left)"
         ),
     },
 )
@@ -166,13 +182,13 @@ wrong(
     "best_split",
     "sends missing rows to the right whatever they say",
     fails=["test_split_sends_missing_rows_to_the_better_side"],
-    edit={"[False, True][: 1 + (present < m)]": "[False]"},
+    edit={"in (False, True):": "in (False,):"},
 )
 wrong(
     "best_split",
     "does not try the present rows against the missing ones",
     fails=["test_split_sends_missing_rows_to_the_better_side"],
-    edit={"if 0 < present < m:": "if False:"},
+    edit={"np.append(1 + np.flatnonzero(x[:-1] < x[1:]), present)": "1 + np.flatnonzero(x[:-1] < x[1:])"},
 )
 wrong(
     "best_split",
@@ -184,13 +200,13 @@ wrong(
     "best_split",
     "puts the threshold on the lower of the two values",
     fails=["test_split_is_the_best_of_all"],
-    edit={"(x[cut - 1] + x[cut]) / 2": "x[cut - 1]"},
+    edit={"candidate_thresholds(x[cut - 1 : cut + 1])[0]": "x[cut - 1]"},
 )
 wrong(
     "best_split",
     "asks for a gain above 0",
     fails=["test_split_without_gain"],
-    edit={"best is None or gains[k] > best[3]": "gains[k] > (best[3] if best else 1e-9)"},
+    edit={"best is None or gains.max() > best[3]": "gains.max() > (best[3] if best else 1e-9)"},
 )
 wrong(
     "best_split",
@@ -391,7 +407,7 @@ def tree_by_levels(X, Y, max_depth=None, min_leaf=1, split=best_split):
     left, right_, feature, threshold, missing, size, value = [], [], [], [], [], [], []
 
     def add(rows, depth):
-        for column, new in zip((left, right_, feature, threshold, missing), (-1, -1, -1, np.nan, True), strict=True):
+        for column, new in zip((left, right_, feature, threshold, missing), (-1, -1, -2, -2.0, False), strict=True):
             column.append(new)
         size.append(rows.size)
         value.append(Y[rows].astype(np.float64).mean(axis=0))
@@ -568,7 +584,7 @@ wrong(
     "histogram_split",
     "splits where no gain is above 0",
     fails=["test_cut_that_gains_nothing"],
-    edit={"if not (gains > 0).any():": "if not np.isfinite(gains).any():"},
+    edit={"] = 0.0": "] = -np.inf", "if not (gains > 0).any():": "if not np.isfinite(gains).any():"},
 )
 wrong(
     "histogram_split",
@@ -592,7 +608,7 @@ wrong(
     "histogram_split",
     "compares float32 values with edges that are rounded to float32",
     fails=["test_bins_end_at_their_edges"],
-    edit={"np.searchsorted(cuts, x,": "np.searchsorted(np.asarray(cuts).astype(X.dtype), X[:, j],"},
+    edit={"np.searchsorted(cuts, ": "np.searchsorted(np.asarray(cuts).astype(X.dtype), "},
 )
 
 
@@ -645,7 +661,7 @@ wrong(
     "gradient_boosting",
     "leaves out the learning rate",
     fails=["test_trees_are_newton_steps"],
-    edit={"-lr * np.divide": "-np.divide"},
+    edit={"-lr * (": "-1.0 * ("},
 )
 wrong(
     "gradient_boosting",
@@ -657,7 +673,7 @@ wrong(
     "gradient_boosting",
     "steps uphill",
     fails=["test_trees_are_newton_steps"],
-    edit={"-lr * np.divide": "lr * np.divide"},
+    edit={"-lr * (": "lr * ("},
 )
 wrong(
     "gradient_boosting",
@@ -708,7 +724,7 @@ def boosting_by_subtraction(
         def new(rows, g=g, h=h, table=table):
             weight = float(h[rows].sum()) + penalty
             step = -lr * float(g[rows].sum()) / weight if weight > 0 else 0.0
-            for key, entry in zip(table, (-1, -1, 0, 0.0, [step], len(rows)), strict=True):
+            for key, entry in zip(table, (-1, -1, -2, -2.0, [step], len(rows)), strict=True):
                 table[key].append(entry)
             return len(table["n"]) - 1
 
@@ -767,7 +783,7 @@ def boosting_by_leaves(X, y, derivatives, rounds, lr=0.1, max_depth=3, bins=255,
 
     trees, F = [], np.repeat(np.float64(start), len(X))
     while len(trees) < rounds:
-        g, h = derivatives(y, F)
+        g, h = derivatives(y, np.array(F))
         tree, step = one_tree(np.asarray(g, dtype=float), np.asarray(h, dtype=float))
         trees.append(tree)
         F = F + step
@@ -809,7 +825,7 @@ wrong(
     "merge_histograms",
     "takes the edges from the first part alone",
     fails=["test_merged_histogram_is_that_of_the_whole", "test_bins_hold_equal_shares"],
-    edit={"zip(*summaries, strict=True)]": "zip(*[s for s in summaries if len(s[0][0])][:1], strict=True)]"},
+    edit={"for part in summaries]": "for part in [s for s in summaries if len(s[0][0])][:1]]"},
 )
 wrong(
     "merge_histograms",
@@ -901,3 +917,67 @@ def merge_by_steps(parts, bins, size):
         part = histograms(to_bins(X, edges), g, h, bins)
         whole = part if whole is None else whole + part
     return edges, whole
+
+
+# Mutants that no test can tell from the reference.
+
+equivalent(
+    "best_split",
+    diff="""- Y = Y - Y.mean(axis=0)
++ Y = Y.mean(axis=0) - Y""",
+    reason="only squares of sums of Y are used",
+)
+equivalent(
+    "best_split",
+    diff="""- cuts = np.append(1 + np.flatnonzero(x[:-1] < x[1:]), present)
++ cuts = np.append(present, 1 + np.flatnonzero(x[:-1] < x[1:]))""",
+    reason="the order of the cuts decides between equal gains only, and any of these may be returned",
+)
+equivalent(
+    "best_split",
+    diff="""- if len(gains) and (best is None or gains.max() > best[3]):
++ if len(gains) and (best is None or gains.max() >= best[3]):""",
+    reason="of equal gains any may be returned",
+)
+equivalent(
+    "grow_tree",
+    diff="""- if depth == max_depth or (targets == targets[0]).all():
++ if depth == max_depth or (targets == targets[-1]).all():""",
+    reason="all rows equal the first where they all equal the last",
+)
+equivalent(
+    "histogram_split",
+    diff="""- codes[:, j] = np.searchsorted(cuts, X[:, j], side='left')
++ codes[:, j] = np.searchsorted(cuts, X[:, j])""",
+    reason="left is the default; it stands there for the reader",
+)
+equivalent(
+    "histogram_split",
+    diff="""- def histogram_split(hist: np.ndarray, penalty: float=0.0, min_leaf: int=1) -> tuple[int, int, float] | None:
++ def histogram_split(hist: np.ndarray, penalty: float=np.float32(0), min_leaf: int=1) -> tuple[int, int, float] | None:""",
+    reason="zero is zero",
+)
+equivalent(
+    "histogram_split",
+    diff="""- def histogram_split(hist: np.ndarray, penalty: float=0.0, min_leaf: int=1) -> tuple[int, int, float] | None:
++ def histogram_split(hist: np.ndarray, penalty: float=0.0, min_leaf: int=0) -> tuple[int, int, float] | None:""",
+    reason="a cut that leaves a side without rows has gain 0, and only gains above 0 count",
+)
+equivalent(
+    "gradient_boosting",
+    diff="""- return found and (found[0], found[1], False, found[2])
++ return found and (found[0], found[1], True, found[2])""",
+    reason="no row is missing; what is said of missing rows sends nobody anywhere",
+)
+equivalent(
+    "gradient_boosting",
+    diff="""- return found and (found[0], found[1], False, found[2])
++ return found and (found[0], found[1], False, found[1])""",
+    reason="grow_tree does not look at the gain",
+)
+equivalent(
+    "gradient_boosting",
+    diff="""- F += predict_tree(tree, codes)[:, 0]
++ F += predict_tree(tree, codes)[:, -1]""",
+    reason="there is one column",
+)

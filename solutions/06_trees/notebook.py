@@ -185,11 +185,11 @@ def impurity(counts: np.ndarray, criterion: str = "gini") -> np.ndarray | float:
     if not (counts >= 0).all():
         raise ValueError("a count is negative or nan")
     total = counts.sum(axis=-1, keepdims=True)
-    p = np.divide(counts, total, out=np.zeros_like(counts), where=total > 0)
+    p = counts / np.where(total > 0, total, 1.0)
     if criterion == "gini":
         return (p * (1 - p)).sum(axis=-1)
     if criterion == "entropy":
-        return -(p * np.log2(p, out=np.zeros_like(p), where=p > 0)).sum(axis=-1)
+        return -(p * np.log2(np.where(p > 0, p, 1.0))).sum(axis=-1)
     raise ValueError(f"criterion {criterion!r}")
     ### END SOLUTION
 
@@ -197,8 +197,7 @@ def impurity(counts: np.ndarray, criterion: str = "gini") -> np.ndarray | float:
 # %% [markdown] hints="impurity"
 # <details><summary>Hint 1: shares</summary>
 #
-# Divide by the sum over the last axis, with `keepdims=True`. Where that sum is 0, the shares are 0:
-# `np.divide(counts, total, out=np.zeros_like(counts), where=total > 0)`.
+# Divide by the sum over the last axis, with `keepdims=True`. Where that sum is 0, divide by 1 instead.
 # </details>
 # <details><summary>Hint 2: a node without rows</summary>
 #
@@ -207,8 +206,8 @@ def impurity(counts: np.ndarray, criterion: str = "gini") -> np.ndarray | float:
 # </details>
 # <details><summary>Hint 3: nearly the solution</summary>
 #
-# Gini: `(p * (1 - p)).sum(axis=-1)`. Entropy: the same with `-p * log`, where
-# `log = np.log2(p, out=np.zeros_like(p), where=p > 0)` leaves 0 where a share is 0.
+# Gini: `(p * (1 - p)).sum(axis=-1)`. Entropy: minus the sum of `p * np.log2(np.where(p > 0, p, 1.0))`, in which the
+# `where` gives log2(1) = 0 for a share of 0.
 # </details>
 
 # %% check="impurity"
@@ -400,26 +399,18 @@ def best_split(X: np.ndarray, Y: np.ndarray, min_leaf: int = 1) -> tuple[int, fl
         order = np.argsort(x)  # nan comes last
         x = x[order]
         present = m - np.count_nonzero(np.isnan(x))
-        cuts = 1 + np.flatnonzero(x[:-1] < x[1:])  # rows on the left; a comparison with nan is false
-        if 0 < present < m:
-            cuts = np.append(cuts, present)
+        cuts = np.append(1 + np.flatnonzero(x[:-1] < x[1:]), present)  # rows on the left, if missing ones go right
         sums = np.cumsum(Y[order], axis=0)
-        for missing_left in [False, True][: 1 + (present < m)]:
+        for missing_left in (False, True):
             n_left = cuts + missing_left * (m - present)
-            left = sums[cuts - 1] + missing_left * (sums[-1] - sums[present - 1])
             allowed = (n_left >= min_leaf) & (m - n_left >= min_leaf)
-            if not allowed.any():
-                continue
-            gains = np.full(len(cuts), -1.0)
-            gains[allowed] = (left[allowed] ** 2).sum(axis=1) * m / (n_left * (m - n_left))[allowed]
-            k = int(gains.argmax())
-            if best is None or gains[k] > best[3]:
-                cut = cuts[k]
-                if cut == present:
-                    threshold = np.inf
-                else:
-                    threshold = (x[cut - 1] + x[cut]) / 2
-                    threshold = threshold if threshold < x[cut] else x[cut - 1]
+            at, n_left = cuts[allowed], n_left[allowed]
+            left = sums[at - 1] + missing_left * (sums[-1] - sums[present - 1])
+            gains = (left**2).sum(axis=1) * m / (n_left * (m - n_left))
+            if len(gains) and (best is None or gains.max() > best[3]):
+                k = gains.argmax()
+                cut = at[k]
+                threshold = np.inf if cut == present else candidate_thresholds(x[cut - 1 : cut + 1])[0]
                 more_left = missing_left if present < m else bool(n_left[k] > m - n_left[k])
                 best = j, float(threshold), more_left, float(gains[k])
     return best
@@ -440,9 +431,9 @@ def best_split(X: np.ndarray, Y: np.ndarray, min_leaf: int = 1) -> tuple[int, fl
 # </details>
 # <details><summary>Hint 3: nearly the solution</summary>
 #
-# Subtract `Y.mean(axis=0)` first. For each column and each direction: `gains = (left**2).sum(axis=1) * m / (n_left * (m
-# - n_left))`, where both sides have min_leaf rows; the others get −1. Keep the best of all in a variable that starts
-# as None. Without missing rows, missing_left is `n_left > m - n_left`.
+# Subtract `Y.mean(axis=0)` first. For each column and each direction, keep the cuts with min_leaf rows on both sides:
+# `gains = (left**2).sum(axis=1) * m / (n_left * (m - n_left))`. The best of all starts as None. Its threshold is
+# `candidate_thresholds` of the two values at the cut. Without missing rows, missing_left is `n_left > m - n_left`.
 # </details>
 
 # %% check="best_split"
@@ -552,8 +543,8 @@ def grow_tree(
     Returns a dict of arrays, an entry for each of N nodes. Node 0 is the root, and a child has a
     higher number than its parent; otherwise nodes are numbered as you like.
       children_left, children_right: (N,) int64, numbers of nodes; -1 in a leaf.
-      feature (N,) int64, threshold (N,) float64, missing_go_to_left (N,) bool: as `split` said; any
-        value in a leaf, but feature is from -2 to d - 1.
+      feature (N,) int64, threshold (N,) float64, missing_go_to_left (N,) bool: as `split` said; in a
+        leaf -2, -2.0 and False.
       value: (N, C) float64, the mean of Y over the node's rows, in leaves and inner nodes.
       n_node_samples: (N,) int64, the number of the node's rows.
     Nodes that wait are kept as row numbers: of X there is at most one copy at a time, that of the
@@ -563,7 +554,6 @@ def grow_tree(
     ### BEGIN SOLUTION
     if len(X) != len(Y):
         raise ValueError("X and Y need the same number of rows")
-    columns = ["children_left", "children_right", "feature", "threshold", "missing_go_to_left", "n_node_samples"]
     nodes, values = [], []
     waiting = [(np.arange(len(X)), 0, None, "")]
     while waiting:
@@ -573,21 +563,20 @@ def grow_tree(
             nodes[parent][side] = number
         targets = Y[rows]
         values.append(targets.mean(axis=0, dtype=np.float64))
-        nodes.append(dict(zip(columns, (-1, -1, -2, -2.0, False, len(rows)), strict=True)))
+        node = {"children_left": -1, "children_right": -1, "n_node_samples": len(rows)}
+        nodes.append(node | {"feature": -2, "threshold": -2.0, "missing_go_to_left": False})
         if depth == max_depth or (targets == targets[0]).all():
             continue
         found = split(X[rows], targets, min_leaf)
         if found is None:
             continue
-        feature, threshold, missing_left = found[:3]
-        nodes[number].update(feature=feature, threshold=threshold, missing_go_to_left=missing_left)
+        feature, threshold, missing_left, _ = found
+        nodes[number] |= {"feature": feature, "threshold": threshold, "missing_go_to_left": missing_left}
         x = X[rows, feature].astype(np.float64)
         left = np.where(np.isnan(x), missing_left, x <= threshold)
         waiting.append((rows[~left], depth + 1, number, "children_right"))
         waiting.append((rows[left], depth + 1, number, "children_left"))
-    kinds = [np.int64, np.int64, np.int64, np.float64, bool, np.int64]
-    tree = {c: np.array([node[c] for node in nodes], dtype=kind) for c, kind in zip(columns, kinds, strict=True)}
-    return tree | {"value": np.array(values)}
+    return {key: np.array([node[key] for node in nodes]) for key in nodes[0]} | {"value": np.array(values)}
     ### END SOLUTION
 
 
@@ -601,7 +590,7 @@ def predict_tree(tree: dict[str, np.ndarray], X: np.ndarray) -> np.ndarray:
     """
     ### BEGIN SOLUTION
     at = np.zeros(len(X), dtype=np.int64)  # the node that each row has reached
-    while len(going := np.flatnonzero(tree["children_left"][at] >= 0)):
+    while len(going := np.flatnonzero(tree["children_left"][at] != -1)):
         node = at[going]
         x = X[going, tree["feature"][node]].astype(np.float64)
         left = np.where(np.isnan(x), tree["missing_go_to_left"][node], x <= tree["threshold"][node])
@@ -624,7 +613,7 @@ def predict_tree(tree: dict[str, np.ndarray], X: np.ndarray) -> np.ndarray:
 # <details><summary>Hint 3: all rows in one go</summary>
 #
 # `at = np.zeros(m, int)` says at which node each row is. Find the rows that are not in a leaf,
-# `np.flatnonzero(tree["children_left"][at] >= 0)`, move each to its child with `np.where`, and repeat until there are
+# `np.flatnonzero(tree["children_left"][at] != -1)`, move each to its child with `np.where`, and repeat until there are
 # none. The answer is `tree["value"][at]`.
 # </details>
 
@@ -914,16 +903,15 @@ def to_bins(X: np.ndarray, edges: list[np.ndarray]) -> np.ndarray:
     X: (m, d), m >= 0, numbers of any kind, compared in float64. edges: d arrays of 0 to 255 rising
     numbers; values up to the first edge are in bin 0, those beyond the last one in the last bin.
     So "bin <= b" and "x <= edges[b]" are the same question.
-    Returns (m, d) uint8, a new array; no other (m, d) array is made. Leaves X and edges as they are.
+    Returns (m, d), integers (uint8), a new array; no other (m, d) array is made. Leaves X and edges as they are.
     Raises ValueError where X holds a nan, and for more than 255 edges.
     """
     ### BEGIN SOLUTION
     codes = np.empty(X.shape, dtype=np.uint8)
     for j, cuts in enumerate(edges):
-        x = np.asarray(X[:, j], dtype=np.float64)
-        if len(cuts) > 255 or np.isnan(x).any():
+        if len(cuts) > 255 or np.isnan(X[:, j]).any():
             raise ValueError("more than 255 edges, or a missing value")
-        codes[:, j] = np.searchsorted(cuts, x, side="left")
+        codes[:, j] = np.searchsorted(cuts, X[:, j], side="left")  # compares in float64
     return codes
     ### END SOLUTION
 
@@ -938,9 +926,8 @@ def histograms(codes: np.ndarray, g: np.ndarray, h: np.ndarray, bins: int) -> np
     ### BEGIN SOLUTION
     hist = np.empty((codes.shape[1], bins, 3))
     for j in range(codes.shape[1]):
-        code = codes[:, j].astype(np.int64)
         for channel, weights in enumerate((None, g, h)):
-            hist[j, :, channel] = np.bincount(code, weights=weights, minlength=bins)
+            hist[j, :, channel] = np.bincount(codes[:, j], weights=weights, minlength=bins)
     return hist
     ### END SOLUTION
 
@@ -962,15 +949,15 @@ def histogram_split(hist: np.ndarray, penalty: float = 0.0, min_leaf: int = 1) -
     """
     ### BEGIN SOLUTION
     hist = np.asarray(hist, dtype=np.float64)
-    left = np.cumsum(hist, axis=1)[:, :-1]  # (d, bins - 1, 3): what goes left for each cut
+    left = np.cumsum(hist, axis=1)  # (d, bins, 3): what goes left for each cut
     right = hist.sum(axis=1, keepdims=True) - left
 
     def saved(side):
         weight = side[..., 2] + penalty
-        return np.divide(side[..., 1] ** 2, weight, out=np.zeros_like(weight), where=weight > 0)
+        return side[..., 1] ** 2 / np.where(weight > 0, weight, np.inf)
 
     gains = saved(left) + saved(right) - saved(left + right)
-    gains[(left[..., 0] < min_leaf) | (right[..., 0] < min_leaf)] = -np.inf
+    gains[(left[..., 0] < min_leaf) | (right[..., 0] < min_leaf)] = 0.0
     if not (gains > 0).any():
         return None
     feature, cut = np.unravel_index(gains.argmax(), gains.shape)
@@ -990,8 +977,8 @@ def histogram_split(hist: np.ndarray, penalty: float = 0.0, min_leaf: int = 1) -
 # </details>
 # <details><summary>Hint 3: the cut</summary>
 #
-# `left = np.cumsum(hist, axis=1)[:, :-1]` and `right = hist.sum(axis=1, keepdims=True) - left`, each (d, bins − 1, 3).
-# Compute all gains at once, set those with too few rows on a side to −inf, and find the largest with `argmax` and
+# `left = np.cumsum(hist, axis=1)` and `right = hist.sum(axis=1, keepdims=True) - left`, each (d, bins, 3). Compute all
+# gains at once, set those with too few rows on a side to −inf, and find the largest with `argmax` and
 # `np.unravel_index`.
 # </details>
 
@@ -1091,7 +1078,7 @@ def gradient_boosting(
 
     X: (m, d), numbers of any kind, none missing. y: (m,), handed to `derivatives` as it is.
     derivatives(y, F) -> (g, h), (m,) each, h >= 0: first and second derivative of each row's loss at
-      F, a new (m,) float64 array. Called exactly `rounds` times, once before each tree.
+      F, a new (m,) float64 array, to which it may write. Called exactly `rounds` times, once before each tree.
     rounds >= 0 trees. 2 <= bins <= 256. penalty >= 0. max_depth >= 0. F begins as `start` in each row.
 
     Each column is cut once, by bin_edges(X[:, j], bins). Each tree splits by `histogram_split` with
@@ -1120,12 +1107,12 @@ def gradient_boosting(
     trees, F = [], np.full(len(y), float(start))
     for _ in range(rounds):
         g, h = derivatives(y, F.copy())
-        tree = grow_tree(codes, np.column_stack([g, h]).astype(np.float64), max_depth, min_leaf, split)
+        tree = grow_tree(codes, np.column_stack([g, h]), max_depth, min_leaf, split)
         G, H = (tree["value"] * tree["n_node_samples"][:, None]).T
         weight = H + penalty
-        tree["value"] = -lr * np.divide(G, weight, out=np.zeros_like(G), where=weight > 0)[:, None]
+        tree["value"] = -lr * (G / np.where(weight > 0, weight, np.inf))[:, None]
         F += predict_tree(tree, codes)[:, 0]
-        for node in np.flatnonzero(tree["children_left"] >= 0):
+        for node in np.flatnonzero(tree["children_left"] != -1):
             tree["threshold"][node] = edges[tree["feature"][node]][int(tree["threshold"][node])]
         trees.append(tree)
     return trees
@@ -1264,7 +1251,7 @@ def summarise(x: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
     x: (n,), n >= 0, finite numbers of any kind, in any order. size >= 1.
     Returns (values, weights), (k,) float64 each, k <= size, values rising and without repeats, each
     of them in x; weights positive, their sum n. For every t, the weights of the values <= t add up
-    to the number of rows <= t within n / size. Where x has at most `size` distinct values, the
+    to the number of rows <= t within n / (2 size) + 1. Where x has at most `size` distinct values, the
     summary holds all of them, and the weights are their exact counts. Leaves x as it is.
     """
     ### BEGIN SOLUTION
@@ -1284,10 +1271,12 @@ def merged_edges(summaries: Iterable[tuple[np.ndarray, np.ndarray]], bins: int) 
     bins >= 2. Returns at most bins - 1 edges, float64, rising. Where all summaries together have at
     most `bins` distinct values, the edges lie half-way between these, as those of `bin_edges`.
     Otherwise, with W the sum of all weights, the edges are the values at which the running sum of
-    the weights reaches W/bins, 2W/bins, ..., repeats left out; the largest value of all is no edge.
+    the weights reaches W/bins, 2W/bins, ... (or lies within 1e-12 W of it, for rounding), repeats
+    left out; the largest value of all is no edge.
     """
     ### BEGIN SOLUTION
-    values, weights = (np.concatenate(column) for column in zip(*summaries, strict=True))
+    parts = list(summaries)
+    values, weights = (np.concatenate([part[k] for part in parts]) for k in (0, 1))
     distinct, which = np.unique(values, return_inverse=True)
     if len(distinct) <= bins:
         return bin_edges(distinct, bins)
@@ -1314,7 +1303,7 @@ def merge_histograms(
     """
     ### BEGIN SOLUTION
     summaries = [[summarise(x, size) for x in X.T] for X, _, _ in parts()]
-    edges = [merged_edges(column, bins) for column in zip(*summaries, strict=True)]
+    edges = [merged_edges([part[j] for part in summaries], bins) for j in range(len(summaries[0]))]
     hist = np.zeros((len(edges), bins, 3))
     for X, g, h in parts():
         hist += histograms(to_bins(X, edges), g, h, bins)
@@ -1349,8 +1338,8 @@ with check("merge_histograms", forbids=["sklearn"]):
     expect_shape(values, (4,), hint="four values stand for eight rows")
     expect_close(weights.sum(), 8.0, rtol=1e-12)
     for t in x:
-        if not abs(weights[values <= t].sum() - np.sum(x <= t)) <= 8 / 4:
-            raise AssertionError("the weights of the values <= t are off by more than n / size = 2 rows")
+        if not abs(weights[values <= t].sum() - np.sum(x <= t)) <= 8 / (2 * 4) + 1:
+            raise AssertionError("the weights of the values <= t are off by more than n / (2 size) + 1 = 2 rows")
     expect_close(summarise(np.array([2.0, 1.0, 2.0]), 2), ([1.0, 2.0], [1.0, 2.0]), hint="few values: exact counts")
     parts = [summarise(np.array([1.0, 2.0, 3.0]), 9), summarise(np.array([2.0, 3.0, 4.0]), 9)]
     # Values 1, 2, 3, 4 with weights 1, 2, 2, 1: the running sum is 1, 3, 5, 6. Half of 6 is reached at 2.
