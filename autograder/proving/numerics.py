@@ -127,7 +127,8 @@ def _is_float(node: ast.expr, floats: set[str]) -> bool:
                 return "float" in ast.unparse(dtype)
             if name in _FLOAT_CALLS or (name in _NEW_ARRAYS and len(node.args) == 1):
                 return True
-            of = node.args[:1] if _is_module(node.func) else [getattr(node.func, "value", node)]
+            method = isinstance(node.func, ast.Attribute) and not _is_module(node.func)
+            of = [node.func.value] if method else node.args[:1]
             return name in _KEEP_DTYPE and bool(of) and _is_float(of[0], floats)
     return False
 

@@ -245,3 +245,5 @@ def test_seeds_that_simple_combinations_confuse():
     }
     for name, combine in combinations.items():
         assert len({combine(*pair) for pair in pairs}) < len(pairs), name
+    drawn = {tuple(np.random.default_rng(list(pair)).integers(2**60, size=2)) for pair in pairs}
+    assert len(drawn) == len(pairs)  # so a right answer passes

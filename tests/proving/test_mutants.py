@@ -176,3 +176,7 @@ def test_a_sample_is_fixed_by_its_seed_and_keeps_the_order():
 def test_diffs_are_compared_by_what_they_say():
     assert same_change("- x = a+b\n+ x = a-b\n", "-   x = a + b\n+ x = a - b")
     assert not same_change("- x = a + b\n+ x = a - b", "- x = a + b\n+ x = a")
+
+
+def test_a_bare_sum_is_looked_at_once():
+    assert mutants("def f(x: np.ndarray) -> float:\n    total = 0.0\n    total += sum(x)\n    return total\n")
