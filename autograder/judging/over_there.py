@@ -36,15 +36,25 @@ def trace(name, names, first, second, refused, fresh):
             return [value]
         if hasattr(value, "detach"):
             return [value.detach().numpy()]
+        if hasattr(value, "indptr"):  # CSR and CSC
+            return [value.data, value.indices, value.indptr]
         parts = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
         return [array for part in parts for array in arrays(part)]
+
+    def refilled(mine, theirs):
+        if arrays(mine) and isinstance(mine, (list, tuple)) and len(mine) == len(theirs):
+            return type(mine)(map(refilled, mine, theirs))
+        if not isinstance(mine, np.ndarray):
+            return theirs
+        mine[...] = theirs
+        return mine
 
     def copied(value):
         if isinstance(value, (list, tuple)):
             return type(value)(copied(part) for part in value)
         if isinstance(value, dict):
             return {key: copied(part) for key, part in value.items()}
-        if isinstance(value, np.ndarray):
+        if isinstance(value, np.ndarray) or hasattr(value, "indptr"):
             return value.copy()
         return value.clone() if hasattr(value, "clone") else value
 
@@ -53,6 +63,8 @@ def trace(name, names, first, second, refused, fresh):
             return type(a) is type(b) and len(a) == len(b) and all(map(lambda x, y: same(x, y, rough), a, b))
         if isinstance(a, dict):
             return isinstance(b, dict) and list(a) == list(b) and all(same(a[key], b[key], rough) for key in a)
+        if hasattr(a, "indptr"):
+            return hasattr(b, "indptr") and a.shape == b.shape and same(arrays(a), arrays(b), rough)
         if not arrays(a):
             number = rough and isinstance(a, (float, complex))
             return bool(np.allclose(a, b, 1e-9, 0, equal_nan=True)) if number else a is b or bool(a == b)
@@ -94,11 +106,10 @@ def trace(name, names, first, second, refused, fresh):
         return "a later call changes what an earlier one returned"
     if not same(before, ask(first), rough=True):
         return "the same call returns something else after another call"
-    pairs = [(mine, theirs) for mine, theirs in zip(first, second) if isinstance(mine, np.ndarray)]
-    if all(mine.shape == theirs.shape and mine.flags.writeable for mine, theirs in pairs):
-        for mine, theirs in pairs:
-            mine[...] = theirs
-        changed = [mine if isinstance(mine, np.ndarray) else theirs for mine, theirs in zip(first, second)]
+    mine, theirs = arrays(first), arrays(second)
+    alike = len(mine) == len(theirs) and all(a.shape == b.shape and a.flags.writeable for a, b in zip(mine, theirs))
+    if mine and alike:
+        changed = refilled(first, second)
         if not same(copied(other), ask(changed), rough=True):
             return "the call does not see that an array has changed since the last one"
     for arguments in refused:

@@ -14,31 +14,34 @@
 # # 04 · Generalisation
 #
 # **What you will be able to do.** Say how well a model will do on rows that it has not seen, and how sure you are of
-# that number. Fit ridge and lasso with your own solvers, choose their penalty by cross-validation that does not leak,
-# get all $m$ leave-one-out errors for the price of one fit, put an interval around any statistic, and compute accuracy,
-# precision, recall, F1 and AUC so that they stay right with ties, with missing classes, and with rows that lie on a
-# hundred machines.
+# that number. You fit ridge and lasso with your own solvers and choose their penalty by cross-validation without leaks.
+# You compute all $m$ leave-one-out errors from one decomposition, and an interval for any statistic. You compute
+# accuracy, precision, recall, F1 and AUC so that they stay right with ties, with missing classes, and with rows that
+# lie on a hundred machines.
 #
 # **You need** module 01 (gradient descent), the singular value decomposition, and the idea of a variance.
 #
-# **Skills it trains**: regularisation, convex optimisation with a certificate, honest evaluation, statistics by
+# **Skills it trains**: regularisation, convex optimisation with a proof of accuracy, honest evaluation, statistics by
 # simulation, mergeable aggregates.
 #
-# **Time**: three to four hours, most of it in nine exercises, one of them a bug to find.
+# **Time**: about three hours for nine exercises (one of them is a bug to find), and one hour for reading and for the
+# figures. Two further exercises are optional. The module has two halves: 4.1 to 4.6 fit models and choose among them;
+# 4.7 to 4.11 measure the result. Take a break between them. Each exercise says how important it is (essential,
+# important, optional), its level, which is also its points, and its minutes.
 #
-# **One legend for the whole module**
+# **Symbols**
 #
 # | symbol | in code | shape | meaning |
 # | --- | --- | --- | --- |
 # | $m$, $d$ | `m`, `d` | | rows (examples) and columns (features) |
-# | $X$, $y$ | `X`, `y` | $(m, d)$, $(m,)$ | the data; $x_i$ is row $i$. From exercise 7 on $y$ holds classes |
-# | $\theta$, $b$ | `theta`, `b` | $(d,)$, a number | parameters, intercept: $x^\top \theta + b$ is predicted |
-# | $\lambda$ | `penalty` | | how much large parameters cost |
-# | $X_c$, $y_c$ | `Xc`, `yc` | $(m, d)$, $(m,)$ | the data after the mean of each column, and of $y$, is subtracted |
+# | $X$, $y$ | `X`, `y` | $(m, d)$, $(m,)$ | the data; $x_i$ is row $i$. From exercise 4.8 on, $y$ holds classes |
+# | $\theta$, $b$ | `theta`, `b` | $(d,)$, a number | parameters, intercept: the prediction is $x^\top \theta + b$ |
+# | $\lambda$ | `penalty` | | penalty: the factor of the parameters' size in the loss |
+# | $X_c$, $y_c$ | `Xc`, `yc` | $(m, d)$, $(m,)$ | the data minus the mean of each column, and of $y$ |
 # | $U$, $s$ | `U`, `s` | $(m, r)$, $(r,)$ | $X_c = U \operatorname{diag}(s) V^\top$, $r = \min(m, d)$ |
 # | $V$ | not needed | $(d, r)$ | the third factor |
-# | $S$ | `leverage`, its diagonal | $(m, m)$ | the hat matrix: fitted values are $\hat y = S y$ |
-# | $K$ | `k` | | folds of cross-validation |
+# | $S$ | `leverage`, its diagonal | $(m, m)$ | the hat matrix: the fitted values are $\hat y = S y$ |
+# | $K$ | `k` | | number of folds in cross-validation |
 # | $C$, $N$ | `classes`, `counts` | $N$: $(C, C)$ | classes; $N_{ij}$ rows of class $i$ were called $j$ |
 
 # %% tags=["setup"]
@@ -61,20 +64,24 @@ from itertools import pairwise
 
 import matplotlib.pyplot as plt
 import numpy as np
-from sklearn.linear_model import Lasso, RidgeCV
+from sklearn.linear_model import Lasso, RidgeCV, lasso_path
 from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import PredefinedSplit
+from threadpoolctl import threadpool_limits
 
 plotting.use()
-checking.start("04_generalisation", total=9)
+threadpool_limits(1)  # these matrices are small: two threads would mostly wait for each other
+checking.start("04_generalisation", total=11)
 
 # %% [markdown]
 # ## Derive
 #
 # ### Two errors
 #
-# A model is fitted to rows that we have and used on rows that we do not have. The error on the first, the *training
-# error*, can be computed; the expected error on a fresh row from the same source, the **generalisation error**, is what
-# matters. The first says little about the second: give a model more freedom and its training error can only fall.
+# We fit a model to rows that we have and use it on rows that we do not have. We can compute the error on the first, the
+# **training error**. The expected error on a fresh row from the same source is the **generalisation error**, and this
+# is the error that matters. The training error says little about it: with more freedom in the model, the training
+# error can only fall.
 #
 # Let $y = f(x) + \text{noise}$ with noise of mean 0 and variance $\sigma^2$, and let $\hat f$ be fitted to a random
 # training set. Write $\bar f(x)$ for the mean of $\hat f(x)$ over all the training sets that we might have drawn. The
@@ -85,10 +92,10 @@ checking.start("04_generalisation", total=9)
 #   + \underbrace{(f(x) - \bar f(x))^2}_{\text{bias}^2}
 #   + \underbrace{\mathbb E\,(\hat f(x) - \bar f(x))^2}_{\text{variance}} .$$
 #
-# More freedom lowers the bias and raises the variance. Somewhere between lies the best model, and nothing in the
-# training error says where. That is the picture of this module: polynomials of growing degree, fitted by least
-# squares to 20 points whose noise is drawn anew each time. Such a fit is linear in the targets, so its means over the
-# noise are known exactly.
+# More freedom lowers the bias and raises the variance. The best model lies somewhere between, and the training error
+# does not say where. The next figure shows this for polynomials of growing degree, fitted by least squares to 20 points
+# whose noise is drawn anew each time. Such a fit is linear in the targets, so the figure needs no simulation: the means
+# over the noise are computed exactly.
 
 
 # %% tags=["demo"]
@@ -120,77 +127,82 @@ plotting.curves(
 plt.show()
 
 # %% [markdown]
-# ### Buying variance with bias
+# ### Less variance for a little bias
 #
-# A finer dial than the degree is a price on the parameters. **Ridge regression** minimises
+# The degree changes in whole steps. A penalty on the parameters limits the freedom of a model continuously. **Ridge
+# regression** minimises
 #
 # $$J(\theta, b) = \tfrac12 \|X\theta + b - y\|^2 + \tfrac{\lambda}{2}\|\theta\|^2, \qquad \lambda > 0 .$$
 #
-# The intercept $b$ costs nothing: adding 100 to every target should add 100 to every prediction. For any $\theta$ the
-# best $b$ is $\bar y - \bar x^\top \theta$, with the means of $y$ and of the columns. Put it in, and only centred data
-# are left: $\tfrac12 \|X_c \theta - y_c\|^2 + \tfrac\lambda2 \|\theta\|^2$. The gradient is zero where
+# The intercept $b$ has no penalty: if we add 100 to every target, every prediction should grow by 100. For any $\theta$
+# the best $b$ is $\bar y - \bar x^\top \theta$, with the means of $y$ and of the columns. Insert it, and only centred
+# data remain: $\tfrac12 \|X_c \theta - y_c\|^2 + \tfrac\lambda2 \|\theta\|^2$. The gradient is zero where
 #
 # $$\underbrace{(X_c^\top X_c + \lambda I)}_{(d,\, d)}\, \theta = \underbrace{X_c^\top y_c}_{(d,)}
 # \qquad\text{(primal)}.$$
 #
-# Read it as $\lambda\theta = X_c^\top (y_c - X_c \theta)$: the solution is a combination of the rows,
-# $\theta = X_c^\top \alpha$ with $\alpha = (y_c - X_c\theta)/\lambda$. Put that in for $\theta$:
+# The same equation reads $\lambda\theta = X_c^\top (y_c - X_c \theta)$. So the solution is a combination of the rows,
+# $\theta = X_c^\top \alpha$ with $\alpha = (y_c - X_c\theta)/\lambda$. Insert that for $\theta$:
 #
 # $$\underbrace{(X_c X_c^\top + \lambda I)}_{(m,\, m)}\, \alpha = \underbrace{y_c}_{(m,)}, \qquad
 # \theta = X_c^\top \alpha \qquad\text{(dual)}.$$
 #
-# The same $\theta$, from a system of $m$ equations instead of $d$. Forming and solving the smaller one costs
-# $O(md \min(m, d))$ operations, and $O(\min(m, d)^2)$ memory besides $X$ and its centred copy. (The dual sees only
+# This gives the same $\theta$ from a system of $m$ equations instead of $d$. To form and solve the smaller system takes
+# $O(md \min(m, d))$ operations, and $O(\min(m, d)^2)$ memory besides $X$ and its centred copy. (The dual uses only
 # inner products of rows. Module 05 replaces them by a kernel.)
 #
 # With the singular value decomposition of $X_c$ the fitted values become
 #
-# $$\hat y = \bar y + \sum_k u_k \, \frac{s_k^2}{s_k^2 + \lambda}\, u_k^\top y_c :$$
+# $$\hat y = \bar y + \sum_k u_k \, \frac{s_k^2}{s_k^2 + \lambda}\, u_k^\top y_c .$$
 #
-# ridge keeps the steep directions and shrinks the flat ones, which are the ones that vary most from one training set
-# to another. Descent that is stopped early, in module 01, did nearly the same.
+# Ridge keeps the directions in which the data vary much (large $s_k$) and shrinks those in which they vary little.
+# The latter change most from one training set to another. Early stopping in module 01 did nearly the same.
 #
-# ### Where tutorials disagree
+# ### Conventions differ
 #
-# - **λ times what?** The squared error may be summed or averaged, halved or not; λ changes with it. Here both penalties
-#   stand beside $\tfrac12\|X\theta + b - y\|^2$, a *sum*. scikit-learn uses one convention for ridge and another for
-#   the lasso:
+# - **The factor of λ.** The squared error may be summed or averaged, halved or not, and λ changes with it. In this
+#   module both penalties are added to $\tfrac12\|X\theta + b - y\|^2$, a *sum*. scikit-learn uses one convention for
+#   ridge and another for the lasso:
 #
-# | what | is our λ times |
+# | parameter | our λ times |
 # | --- | --- |
 # | `alpha` of scikit-learn's `Ridge` and `RidgeCV` | 1 |
 # | `alpha` of scikit-learn's `Lasso`, and of `ElasticNet` at `l1_ratio=1`; λ of glmnet | $1/m$ |
 # | `l2` of module 03; `weight_decay` in an optimiser over a mean of *halved* squares | $1/m$ |
 # | `weight_decay` over torch's `MSELoss`, a mean of squares without the half | $2/m$ |
 #
-#   A sum has a penalty that stays as it is when a row is left out. Exercise 5 will need that.
-# - **The intercept** is not penalised. A column of ones inside $X$ would be.
-# - **Scale.** Neither penalty is invariant: measure a feature in millimetres instead of metres, and its parameter
-#   becomes a thousand times smaller and nearly free. So features are standardised first, and *which rows* have a say
-#   in that will be the bug of this module.
+#   With a sum, the penalty stays the same when a row is left out. Exercise 4.6 needs that.
+# - **The intercept** has no penalty. A column of ones inside $X$ would have one.
+# - **Scale.** Neither penalty is invariant: if you measure a feature in millimetres instead of metres, its parameter
+#   becomes a thousand times smaller, and its penalty becomes nearly 0. So we standardise features first.
+#   *Which rows* may enter the standard deviations is the question of exercise 4.4.
 
 # %% [markdown]
 # ## Implement
 #
-# ### Exercise 1 · The smaller way: `ridge` (2 points, 15 minutes)
+# ### 4.1 `ridge` · essential · level 2 of 4 · 20 min
+#
+# Solve the smaller of the two systems.
 
 
-# %% exercise="ridge" points=2 minutes=15 forbids=["sklearn"]
+# %% exercise="ridge" points=2 minutes=20 forbids=["sklearn"]
 def ridge(X: np.ndarray, y: np.ndarray, penalty: float) -> tuple[np.ndarray, float]:
     """Minimise 1/2 |X theta + b - y|^2 + penalty/2 |theta|^2; the intercept b is not penalised.
 
-    X: (m, d), m >= 1, d >= 1; y: (m,). Numbers of any kind, computed with in float64.
+    X: (m, d), m >= 1, d >= 1; y: (m,). float32, float64 or any NumPy integer dtype, in any
+    memory layout, finite; convert both to float64 before you compute.
     Both may lie far from zero: theta keeps nine digits where y is near 1e8 and X near 1e4, so
     subtract the means of X and of y before anything else.
+    penalty: a number > 0, else raise ValueError (also for nan).
 
     Forms and solves a system of min(m, d) equations: m = 4 with d = 12,000 needs no (d, d) array,
-    and m = 12,000 with d = 4 no (m, m) array. Any way of solving it will do, also a thin SVD of the
-    centred X. No test has a penalty so small that the system's condition number is far above 1e4.
-    Returns theta (d,), float64, and b, a float. Leaves X and y as they are.
-    Raises ValueError unless penalty > 0. Not allowed: sklearn.
+    and m = 12,000 with d = 4 no (m, m) array. You may solve it in any way, also by a thin SVD of
+    the centred X. The system's condition number is at most about 1e4 in every test.
+    Returns the pair theta (d,), a new float64 array, and b, a float (of Python or NumPy).
+    Leaves X and y as they are. Not allowed: sklearn.
     """
     ### BEGIN SOLUTION
-    if penalty <= 0:
+    if not penalty > 0:  # nan, too
         raise ValueError("the penalty must be positive")
     X, y = np.asarray(X, dtype=float), np.asarray(y, dtype=float)
     x_mean, y_mean = X.mean(axis=0), y.mean()
@@ -207,8 +219,8 @@ def ridge(X: np.ndarray, y: np.ndarray, penalty: float) -> tuple[np.ndarray, flo
 # %% [markdown] hints="ridge"
 # <details><summary>Hint 1: the intercept</summary>
 #
-# Subtract the mean of each column from X and the mean of y from y. Solve without an intercept, and get b back at the
-# end from the means: the fit goes through them.
+# Subtract the mean of each column from X and the mean of y from y. Solve without an intercept, and compute b
+# from the means at the end: the fit passes through them.
 # </details>
 # <details><summary>Hint 2: two systems</summary>
 #
@@ -237,60 +249,76 @@ with check("ridge", forbids=["sklearn"]):
             "You left out the penalty.": [7 / 2],
         },
     )
-    expect_close(b, 4 - 2 * 7 / 4, rtol=1e-12, hint="the fit goes through the means, (2, 4)")
+    expect_close(b, 4 - 2 * 7 / 4, rtol=1e-12, hint="the fit passes through the means, (2, 4)")
     # Two rows, three columns: centred, the rows are -(1, 0, -1) and +(1, 0, -1), and y is (-1, 1).
     theta, b = ridge(np.array([[1, 0, 2], [3, 0, 0]]), np.array([0, 2]), penalty=1.0)
-    expect_close(theta, [2 / 5, 0, -2 / 5], atol=1e-12, hint="wider than tall: the dual system, Hint 2")
+    expect_close(
+        theta, [2 / 5, 0, -2 / 5], atol=1e-12, hint="X has more columns than rows: use the dual system, Hint 2"
+    )
     expect_close(b, 1 - 2 / 5, rtol=1e-12)
     expect_shape(ridge(np.ones((2, 12_000)), y[:2], 1.0)[0], (12_000,))
-    with expect_raises(ValueError, hint="a penalty of 0 must be refused"):
-        ridge(X, y, 0.0)
+    for refused in (0.0, float("nan")):
+        with expect_raises(ValueError, hint="only a penalty above 0 is allowed"):
+            ridge(X, y, refused)
 
 # %% [markdown]
-# The dial at work: 30 noisy rows, 20 correlated features, many training sets. Left, one fit: every parameter shrinks,
-# none becomes zero. Right, the two parts of the error, measured with your function. The best λ is where one unit of
-# bias² bought costs as much as the variance that it saves.
+# The next figure shows one fit to 30 noisy rows with 20 correlated features, for many penalties. Left: the norm
+# $\|\theta\|$ falls as λ grows. A single parameter need not shrink: it may grow, or change its sign, while others take
+# over. None becomes exactly zero. Right: bias² and variance of the predictions, from your function. Ridge is linear in
+# the targets, so both are exact: the mean over the noise is the fit to the targets without noise, and the variance is
+# $\sigma^2$ times the sum of the squared fits to each unit target. At the best λ, a small step changes bias² and
+# variance by equal and opposite amounts.
 
 # %% tags=["demo"]
 draw = np.random.default_rng(1)
-mixing = np.linalg.qr(draw.normal(size=(20, 20)))[0] * np.geomspace(1, 0.1, 20)  # steep and flat directions
+rotation = np.linalg.qr(draw.normal(size=(20, 20)))[0]
+mixing = np.geomspace(1, 0.1, 20)[:, None] * rotation  # 20 directions of falling size, none along an axis
+X_train, X_new = draw.normal(size=(30, 20)) @ mixing, draw.normal(size=(300, 20)) @ mixing
 theta_true = draw.normal(size=20)
+y_train = X_train @ theta_true + draw.normal(size=30)  # noise of variance 1
 penalties = np.geomspace(1e-3, 1e3, 25)
-X_new = draw.normal(size=(300, 20)) @ mixing
-paths, predictions = [], []
-for _ in range(demo_size(full=100, small=20)):
-    X_train = draw.normal(size=(30, 20)) @ mixing
-    y_train = X_train @ theta_true + draw.normal(size=30)
-    fits = [ridge(X_train, y_train, penalty) for penalty in penalties]
-    paths.append([theta for theta, _ in fits])
-    predictions.append([X_new @ theta + b for theta, b in fits])
-predictions = np.array(predictions)  # (training sets, penalties, new rows)
-bias2 = np.mean((predictions.mean(axis=0) - X_new @ theta_true) ** 2, axis=1)
-variance = predictions.var(axis=0).mean(axis=1)
+
+
+def predicted(targets, penalty):
+    theta, b = ridge(X_train, targets, penalty)
+    return X_new @ theta + b
+
+
+path = np.array([ridge(X_train, y_train, penalty)[0] for penalty in penalties])
+bias2 = [np.mean((predicted(X_train @ theta_true, p) - X_new @ theta_true) ** 2) for p in penalties]
+variance = [np.mean(sum(predicted(unit, p) ** 2 for unit in np.eye(30))) for p in penalties]
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4))
-left.semilogx(penalties, paths[0], color=plotting.COLOURS[0], lw=1, ls="-")
-left.set(xlabel="penalty λ", ylabel="parameters θ", title="All shrink, none vanishes")
+left.semilogx(penalties, path, color=plotting.COLOURS[0], lw=0.8, ls="-")
+left.semilogx(penalties, np.linalg.norm(path, axis=1), color=plotting.COLOURS[1], ls="-", label="norm of θ")
+left.plot([], [], color=plotting.COLOURS[0], lw=0.8, ls="-", label="the 20 parameters")
+left.set(xlabel="penalty λ", ylabel="parameters θ", title="The norm falls; single parameters may grow")
+left.legend()
+total = np.add(bias2, variance)
 plotting.curves(
-    {"bias²": (penalties, bias2), "variance": (penalties, variance), "their sum": (penalties, bias2 + variance)},
+    {"bias²": (penalties, bias2), "variance": (penalties, variance), "their sum": (penalties, total)},
     xlabel="penalty λ",
     ylabel="error beyond the noise",
-    title="A little bias saves much variance",
+    title=f"The sum is lowest at λ = {penalties[total.argmin()]:.2g}",
     logx=True,
     logy=True,
     ax=right,
-)
+).set_ylim(total.min() / 100, None)
 plt.show()
+strongest = np.abs(np.corrcoef(X_new.T) - np.eye(20)).max()
+print(f"strongest correlation between two features: {strongest:.2f}")
+print(f"sum of bias² and variance: {total.min():.2f} at its lowest, {total[0]:.2f} at λ = {penalties[0]:.2g}")
 
 # %% [markdown]
-# ### Exercise 2 · With a certificate: `lasso` (4 points, 30 minutes)
+# ### 4.2 `lasso` · important · level 4 of 4 · 35 min
 #
-# Change the price from squares to absolute values and parameters do become zero:
+# With absolute values instead of squares in the penalty, parameters do become zero:
 #
 # $$J(\theta) = \tfrac12\|X\theta - y\|^2 + \lambda \|\theta\|_1 .$$
 #
-# (No intercept here: centre the data first.) One parameter shows why. Minimise $\tfrac12 (\theta - z)^2 + t|\theta|$:
-# for $\theta > 0$ the slope $\theta - z + t$ is zero at $z - t$, which is positive only if $z > t$; for $\theta < 0$ it
-# is zero at $z + t$; otherwise the corner at 0 is the lowest point. This is **soft thresholding**:
+# (There is no intercept here: centre the data first.) One parameter shows why. Minimise
+# $\tfrac12 (\theta - z)^2 + t|\theta|$. For $\theta > 0$ the slope $\theta - z + t$ is zero at $z - t$, which is
+# positive only if $z > t$. For $\theta < 0$ it is zero at $z + t$, which is negative only if $z < -t$. Otherwise the
+# lowest point is the corner at 0. This is **soft thresholding**:
 #
 # $$\operatorname{soft}(z, t) = \operatorname{sign}(z) \max(|z| - t,\, 0).$$
 #
@@ -302,29 +330,30 @@ plt.show()
 # $$\theta_{k+1} = \operatorname{soft}\!\Bigl(z_k + \tfrac1L X^\top (y - X z_k),\; \tfrac{\lambda}{L}\Bigr), \qquad
 # z_{k+1} = \theta_{k+1} + \tfrac{k}{k+3} (\theta_{k+1} - \theta_k),$$
 #
-# and $J(\theta_k) - J(\theta^\star) \le 2L\|\theta^\star\|^2/(k+1)^2$. (The paper's own momentum looks different and
-# has the same bound.)
+# and $J(\theta_k) - J(\theta^\star) \le 2L\|\theta^\star\|^2/(k+1)^2$. (The momentum in the paper has another formula
+# and the same bound.)
 #
-# **When to stop?** Small steps prove nothing. A lower bound on $J(\theta^\star)$ does. For any vector $u$ of shape
-# $(m,)$ with $|X^\top u| \le \lambda$ in every entry, and any $\theta$, let $v = y - X\theta$. Then
-# $\lambda\|\theta\|_1 \ge \sum_j |(X^\top u)_j|\,|\theta_j| \ge u^\top X \theta = u^\top(y - v)$ (entry by entry:
-# Hölder's inequality), so
+# **When to stop?** A small step does not prove that the minimum is near. A lower bound on $J(\theta^\star)$ does. For
+# any vector $u$ of shape $(m,)$ with $|X^\top u| \le \lambda$ in every entry, and any $\theta$, let $v = y - X\theta$.
+# Then $\lambda\|\theta\|_1 \ge \sum_j |(X^\top u)_j|\,|\theta_j| \ge u^\top X \theta = u^\top(y - v)$, so
 #
 # $$J(\theta) \;\ge\; \tfrac12 \|v\|^2 - u^\top v + u^\top y \;\ge\; u^\top y - \tfrac12\|u\|^2
-# = \tfrac12\|y\|^2 - \tfrac12\|y - u\|^2,$$
+# = \tfrac12\|y\|^2 - \tfrac12\|y - u\|^2.$$
 #
-# the last step because $\tfrac12\|v - u\|^2 \ge 0$. The best $u$ is the residual at the minimum. On the way there, take
-# the residual $v$ of your own $\theta$ and shrink it until it is allowed:
-# $u = v \cdot \lambda / \max(\lambda, \|X^\top v\|_\infty)$. The difference between $J(\theta)$ and that bound is the
-# **duality gap**: you are that close to the minimum, whatever anybody's code did to get there.
+# The second step holds because $\tfrac12\|v - u\|^2 \ge 0$. The best $u$ is the residual at the minimum. Before you are
+# there, take the residual $v$ of your own $\theta$ and shrink it until it is allowed:
+# $u = v \cdot \lambda / \max(\lambda, \|X^\top v\|_\infty)$. The difference between $J(\theta)$ and this bound is the
+# **duality gap**. It proves how close you are to the minimum, however you found $\theta$.
 
 
-# %% exercise="lasso" points=4 minutes=30 forbids=["sklearn"]
+# %% exercise="lasso" points=4 minutes=35 forbids=["sklearn"]
 def soft_threshold(z: np.ndarray, t: float) -> np.ndarray:
     """sign(z) max(|z| - t, 0), elementwise: z moved towards zero by t >= 0, and 0 where |z| <= t.
 
-    z: numbers, any shape. Returns the same shape, float64 (of a single number, a NumPy scalar or a
-    0-d array). Leaves z as it is.
+    z: an array of any shape, also 0-d or empty; float32, float64 or any NumPy integer dtype,
+    converted to float64 before the subtraction. t: a float or an integer.
+    Returns a new float64 array of the same shape (for a 0-d z, a NumPy scalar will do).
+    Leaves z as it is.
     """
     ### BEGIN SOLUTION
     z = np.asarray(z, dtype=float)
@@ -337,8 +366,9 @@ def lasso(
 ) -> tuple[np.ndarray, float]:
     """Minimise J = 1/2 |X theta - y|^2 + penalty * sum(|theta|) by FISTA. No intercept.
 
-    X: (m, d), m >= 1, d >= 1, any rank, may be all zeros; y: (m,). Computed in float64.
-    penalty > 0; tol >= 0; max_steps >= 0.
+    X: (m, d), m >= 1, d >= 1, any rank, may be all zeros; y: (m,). float32, float64 or any NumPy
+    integer dtype, in any memory layout; convert both to float64 before you compute.
+    penalty > 0; 0 <= tol <= 1; max_steps >= 0.
 
     Starts from theta_0 = z_0 = 0. With L the square of the largest singular value of X, step
     k = 0, 1, ... is theta_(k+1) = soft_threshold(z_k + X^T (y - X z_k) / L, penalty / L) and
@@ -348,9 +378,10 @@ def lasso(
     v = y - X theta times penalty / max(penalty, largest |entry| of X^T v). Where X or y is all
     zeros, theta_0 is the minimum: return it, and do not divide by L = 0.
 
-    Returns theta (d,), float64, and the gap at that theta, a float: rounding may leave it a little
-    below 0, and with tol = 0 it may never come down to 0, so that max_steps decides.
-    No (d, d) array where d > m, and no (m, m) array where m > d. Leaves X and y as they are.
+    Returns the pair theta (d,), a new float64 array, and the gap at that theta, a float (of Python
+    or NumPy). Rounding may leave the gap a little below 0; with tol = 0 it may never reach 0, and
+    max_steps ends the loop.
+    Builds no (d, d) array where d > m, and no (m, m) array where m > d. Leaves X and y as they are.
     Not allowed, in either function: sklearn.
     """
     ### BEGIN SOLUTION
@@ -372,8 +403,7 @@ def lasso(
 # %% [markdown] hints="lasso"
 # <details><summary>Hint 1: soft_threshold</summary>
 #
-# What remains of z when the part between −t and t is taken away? Either the formula with sign, or z minus its own
-# clipped version.
+# Use the formula with sign, or subtract from z the part of it between −t and t: `z - np.clip(z, -t, t)`.
 # </details>
 # <details><summary>Hint 2: the order in the loop</summary>
 #
@@ -393,7 +423,7 @@ with check("lasso", forbids=["sklearn"]):
         soft_threshold(np.array([-3.0, -1.0, 0.0, 0.5, 2.0]), 1.0),
         [-2.0, 0.0, 0.0, 0.0, 1.0],
         atol=1e-12,
-        mistakes={"This is a hard threshold: what remains must move towards zero, too.": [-3.0, 0.0, 0.0, 0.0, 2.0]},
+        mistakes={"This is a hard threshold: move what remains towards zero by t, too.": [-3.0, 0.0, 0.0, 0.0, 2.0]},
     )
     # With X = identity each parameter is on its own: theta = soft_threshold(y, penalty).
     X, y = np.eye(3), np.array([3.0, -0.5, 1.5])
@@ -419,11 +449,13 @@ with check("lasso", forbids=["sklearn"]):
     theta, gap = lasso(X, y, penalty=1.0, max_steps=0)
     expect_close(theta, [0.0, 0.0], atol=0)
     expect_close(gap, 9 - (18 - 18 * (8 / 9) ** 2) / 2, rtol=1e-12, hint="the gap before the first step: see Hint 3")
-    expect_close(lasso(np.zeros((2, 2)), y[:2], 1.0)[0], [0.0, 0.0], atol=0, hint="X = 0 is at the minimum already")
+    expect_close(
+        lasso(np.zeros((2, 2)), y[:2], 1.0)[0], [0.0, 0.0], atol=0, hint="X = 0: theta = 0 is the minimum already"
+    )
 
 # %% [markdown]
-# Left: 40 rows, 60 features, of which five matter. Follow the parameters as λ falls from the value at which all are
-# zero, $\|X^\top y\|_\infty$. Right, for a small λ: the gap that your function reports, against the number of steps,
+# Left: 40 rows, 60 features, of which five matter. The parameters are drawn as λ falls from the value at which all are
+# zero, $\|X^\top y\|_\infty$. Right: the gap that your function reports for a small λ, against the number of steps,
 # with the look-ahead and without it.
 
 # %% tags=["demo"]
@@ -441,7 +473,7 @@ left.semilogx(penalties, path[:, :5], color=plotting.COLOURS[0], ls="-")
 left.plot([], [], color=plotting.COLOURS[0], label="the five that matter")
 left.plot([], [], color="0.75", label="the other 55")
 left.invert_xaxis()
-left.set(xlabel="penalty λ, falling", ylabel="parameters θ", title="One after another they leave zero")
+left.set(xlabel="penalty λ, falling", ylabel="parameters θ", title="As λ falls, more parameters leave zero")
 left.legend()
 
 strength, steps = 0.01 * largest, np.unique(np.geomspace(1, demo_size(full=1000, small=100), 30).astype(int))
@@ -462,7 +494,7 @@ plotting.curves(
     },
     xlabel="steps",
     ylabel="duality gap",
-    title="A certificate that falls",
+    title="The proven distance to the minimum",
     logx=True,
     logy=True,
     ax=right,
@@ -471,30 +503,79 @@ plt.show()
 print(f"gap {final_gap:.1e}; largest difference from scikit-learn's Lasso: {np.abs(mine - peer.coef_).max():.1e}")
 
 # %% [markdown]
-# ### Exercise 3 · Which λ? Hold rows back: `kfold` (2 points, 12 minutes)
+# ### What the lasso costs, and who is faster
 #
-# The training error is lowest at λ = 0, so it cannot choose. Rows that the fit has not seen can. To use every row for
-# both, cut them into $K$ **folds**; fit on all but one fold, predict that one, and go round. Each prediction is then
-# made by a model that has not seen its row.
+# One step of FISTA needs products with all of $X$, $O(md)$. scikit-learn's `Lasso` uses **coordinate descent**: it
+# minimises over one parameter at a time, at $O(m)$ each. The figure times a path of ten penalties. Both stop at the
+# same duality gap, $10^{-6}$ of $\|y\|^2/2$, so the results are equally good.
+
+
+# %% tags=["demo"]
+def path_problem(d):
+    """(X, y, penalties): 200 centred rows, d features of which 10 matter, ten falling penalties."""
+    draw = np.random.default_rng(d)
+    X = draw.normal(size=(200, d))
+    y = 2 * X[:, :10].sum(axis=1) + draw.normal(size=200)
+    X, y = np.asfortranarray(X - X.mean(axis=0)), y - y.mean()
+    return X, y, np.abs(X.T @ y).max() * np.geomspace(1, 0.05, 10)
+
+
+def by_coordinates(X, y, penalties):
+    return [Lasso(alpha=p / len(y), fit_intercept=False, tol=5e-7).fit(X, y).coef_ for p in penalties]
+
+
+solvers = scaling.measure(
+    {
+        "FISTA (yours), each λ from zero": lambda X, y, penalties: [lasso(X, y, p, tol=1e-6) for p in penalties],
+        "coordinate descent, each λ from zero": by_coordinates,
+        "coordinate descent, from the last λ": lambda X, y, p: lasso_path(X, y, alphas=p / len(y), tol=5e-7),
+    },
+    sizes=demo_size(full=[100, 200, 400, 800, 1600], small=[100, 200]),
+    setup=path_problem,
+    budget=demo_size(full=6.0, small=1.5),
+    label="features d (200 rows)",
+    threads=1,
+    memory=None,
+)
+solvers.plot(peer="coordinate descent, from the last λ")
+plt.show()
+
+# %% [markdown]
+# Coordinate descent wins here, for three reasons. The step of one parameter uses the curvature of its own column,
+# $\|x_j\|^2$, and FISTA must use $L$, which is larger. scikit-learn **screens**: the duality gap often proves that a
+# parameter is zero at the minimum, and the solver then skips that column. And along a path it starts each λ at the
+# solution of the last one (**warm start**), which is close. Proximal steps such as FISTA's are used where columns
+# cannot be visited one by one: $X$ is known only through products, or its rows lie on many machines, or a GPU needs
+# large products to be fast.
+
+# %% [markdown]
+# ### 4.3 `kfold` · essential · level 2 of 4 · 12 min
 #
-# Shuffle before cutting: files are sorted by date, by class, by customer. (Where rows belong together, such as many
-# photographs of one patient, whole groups must stay in one fold; and what lies in the future must not predict the
-# past.)
+# How do we choose λ? The training error is lowest at λ = 0, so it cannot choose. Rows that the fit has not seen can. To
+# use every row for both, cut the rows into $K$ **folds**. Fit on all folds but one, predict that one, and do so for
+# each fold. The model that predicts a row has then never seen it.
+#
+# Shuffle before you cut, because files are sorted: by date, by class, by customer. (Two cases need another cut. Where
+# several rows belong to one patient, all of them must be in one fold: exercise 4.5. Where you predict the future, the
+# training rows must be older than the tested ones.)
 
 
 # %% exercise="kfold" points=2 minutes=12 forbids=["sklearn"]
 def kfold(m: int, k: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Cut the rows 0, ..., m - 1 into k folds at random; go through (train, test), one pair a fold.
+    """Cut the rows 0, ..., m - 1 into k folds at random; yield (train, test), one pair a fold.
 
-    2 <= k <= m, else ValueError (at the latest when the first pair is asked for).
-    test: the rows of the fold; train: all other rows. Both are one-dimensional arrays of integers,
-    in any order, no row twice. The k test sets together hold each row exactly once, and their
+    m, k, seed: integers; 2 <= k <= m, else ValueError (when called, or when the first pair is
+    asked for); seed >= 0, of any size.
+    test: the rows of the fold; train: all other rows. Both are 1-D integer arrays, in any order, no
+    row twice. The k test sets together hold each row exactly once, and their
     sizes differ by at most 1.
-    Which rows share a fold is drawn from np.random.default_rng(seed) (any way of drawing that
-    shuffles all the rows): the same arguments give the same folds, another seed gives others.
+    Which rows share a fold is drawn from np.random.default_rng(seed) (in any way that shuffles all
+    the rows): the same arguments give the same folds, another seed gives others. NumPy's global
+    generator is neither used nor changed.
 
-    A generator, or anything else that one can loop over, that makes its pairs one by one: with
-    m = k = 20,000 all training sets together would take 3.2 GB. Not allowed: sklearn.
+    A generator, or any other iterable, that makes its pairs one by one: with m = k = 20,000 all
+    training sets together would take 3.2 GB. The arrays of a pair do not change when the next pair
+    is made. Not allowed: sklearn.
     """
     ### BEGIN SOLUTION
     if not 2 <= k <= m:
@@ -527,7 +608,7 @@ with check("kfold", forbids=["sklearn"]):
     sizes = sorted(len(test) for _, test in folds)
     assert sizes == [2, 3, 3], f"8 rows in 3 folds are 2 + 3 + 3 rows, not {sizes}"
     together = np.sort(np.concatenate([test for _, test in folds]))
-    expect_close(together, np.arange(8), atol=0, hint="every row belongs to exactly one test set")
+    expect_close(together, np.arange(8), atol=0, hint="every row is in exactly one test set")
     for train, test in folds:
         both = np.sort(np.concatenate([train, test]))
         expect_close(both, np.arange(8), atol=0, hint="train is every row that is not in test")
@@ -542,29 +623,34 @@ with check("kfold", forbids=["sklearn"]):
             list(kfold(8, wrong_k, seed=0))
 
 # %% [markdown]
-# ### Exercise 4 · Find the bug in `out_of_fold` (2 points, 12 minutes)
+# ### 4.4 `out_of_fold` · essential · level 2 of 4 · 10 min
 #
-# Someone standardises the features, cuts the rows into folds, fits ridge, and collects the predictions. The code runs,
-# and its results look plausible. Yet its predictions are not what the docstring promises. Find out why and repair it.
-# The function uses your `ridge`.
+# **Find the bug.** Someone standardises the features, cuts the rows into folds, fits ridge, and collects the
+# predictions. The code runs, and its results look plausible. But they are not what the docstring promises. Find out
+# why, and repair it. The function uses your `ridge`.
 
 
-# %% exercise="out_of_fold" points=2 minutes=12 bug=true
+# %% exercise="out_of_fold" points=2 minutes=10 bug=true forbids=["sklearn"]
 def out_of_fold(
     X: np.ndarray, y: np.ndarray, folds: Iterable[tuple[np.ndarray, np.ndarray]], penalty: float
 ) -> np.ndarray:
     """Predict each row by a ridge regression on standardised features that has not seen the row.
 
-    X: (m, d); y: (m,); folds: pairs (train, test) of row numbers, such as `kfold` gives, gone
-    through once; no row is in two test sets, and one that is in none may get any value (nan, too).
-    For each pair: standardise, which here is to divide each column by its standard deviation over
-    train (the one with 1/n), or by 1 where it is constant there (`ridge` subtracts the means by
-    itself); fit `ridge` on the rows of train; predict the rows of test. Asking whether the standard
-    deviation is 0 will do here: in the tests, that of a constant column comes out as exactly 0.
-    Nothing about other rows of test, neither X nor y, may enter the prediction of a row.
+    X: (m, d); y: (m,). float32, float64 or any NumPy integer dtype, in any memory layout; both are
+    converted to float64 first.
+    folds: an iterable of pairs (train, test) of integer arrays, such as `kfold` gives; it can be
+    gone through once only. No row is in two test sets. A row that is in none may get any value,
+    also nan.
+    For each pair: divide each column by its standard deviation over the rows of train (the one with
+    1/n), or by 1 where it is constant there (`ridge` subtracts the means by itself); fit `ridge`
+    with the penalty on the rows of train; predict the rows of test. You may ask whether the
+    deviation is 0: in the tests, that of a constant column is computed as exactly 0.
+    Neither X nor y of any other row of test may influence the prediction of a row.
 
-    Returns (m,), float64. Leaves X and y as they are.
+    Returns a new array (m,), float64. Leaves X, y and the arrays in folds as they are.
+    Not allowed: sklearn.
     """
+    X, y = np.asarray(X, dtype=float), np.asarray(y, dtype=float)
     ### BEGIN SOLUTION
     predicted = np.empty(len(y))
     for train, test in folds:
@@ -598,12 +684,13 @@ def out_of_fold(
 # </details>
 # <details><summary>Hint 3: the repair</summary>
 #
-# Inside the loop: `std = X[train].std(axis=0)`, zeros in it set to 1, and both X[train] and X[test] divided by it. (At
-# work, ask the column, as in module 00: `std[np.ptp(X[train], axis=0) == 0] = 1`. Rounding cannot deceive that.)
+# Inside the loop: `std = X[train].std(axis=0)`, zeros in it set to 1, and both X[train] and X[test] divided by it.
+# (Outside this exercise, test the column itself, as in module 00: `std[np.ptp(X[train], axis=0) == 0] = 1`. Rounding
+# does not affect that test.)
 # </details>
 
 # %% check="out_of_fold"
-with check("out_of_fold"):
+with check("out_of_fold", forbids=["sklearn"]):
     X, y = np.array([[0.0], [2.0], [4.0], [100.0]]), np.array([0.0, 2.0, 4.0, 10.0])
     halves = [(np.array([0, 1]), np.array([2, 3])), (np.array([2, 3]), np.array([0, 1]))]
     with expect_unchanged(X=X, y=y):
@@ -623,17 +710,16 @@ with check("out_of_fold"):
         },
     )
     constant = out_of_fold(np.array([[5.0], [5.0], [5.0], [6.0]]), y, halves, penalty=2.0)
-    expect_close(constant[2:], [1.0, 1.0], rtol=1e-10, hint="a column that is constant in train says nothing")
+    expect_close(constant[2:], [1.0, 1.0], rtol=1e-10, hint="a column that is constant in train: divide it by 1")
 
 # %% [markdown]
-# How much does such a leak matter? A standard deviation carries little: on a few hundred rows you will hardly see it
-# (the cell prints both, for the diabetes data, with enough digits to tell them apart). The habit is the problem, for
-# the same order of lines with **feature selection** invents a result from nothing. Here is a target that has nothing to
-# do with the features: both are independent noise. Keep the 10 features out of 1000 that correlate best with $y$, then
-# cross-validate with your functions. Once the selection sees all rows; once it is made anew inside each fold, on the
-# training rows. The true value of $R^2 = 1 - \text{MSE}/\text{variance}$ cannot be above 0: where nothing can be
-# foreseen, the mean of $y$ is the best prediction, and it has $R^2 = 0$. A model that has learned noise lies below, for
-# its guesses vary, and their variance is added to the error.
+# How much does such a leak matter? Here, very little: the first line below the figure shows how far $R^2$ moves on the
+# diabetes data. The same order of lines matters much more with **feature selection**, where it creates a result from
+# nothing. In the figure the features and the target are independent noise. Keep the 10 features out of 1000 that
+# correlate best with $y$, then cross-validate with your functions: once with a selection that sees all rows, and once
+# with a new selection inside each fold, from the training rows only. The true $R^2 = 1 - \text{MSE}/\text{variance}$
+# cannot be above 0: where nothing can be predicted, the mean of $y$ is the best prediction, with $R^2 = 0$. A model
+# that has fitted noise has a lower one, because the variance of its predictions is added to the error.
 
 
 # %% tags=["demo"]
@@ -663,7 +749,7 @@ bins = np.linspace(-0.8, 0.8, 41)
 ax.hist(leaky, bins, alpha=0.8, color=plotting.COLOURS[1], label="selected on all rows, then cross-validated")
 ax.hist(honest, bins, alpha=0.8, color=plotting.COLOURS[0], label="selected inside each fold")
 ax.axvline(0, color="k", lw=1)
-ax.set(xlabel="cross-validated R²", ylabel="data sets of pure noise", title="A discovery, made of nothing")
+ax.set(xlabel="cross-validated R²", ylabel="data sets of pure noise", title="A leak finds a relation in pure noise")
 ax.set_ylim(0, 1.45 * ax.get_ylim()[1])
 ax.legend(loc="upper center")
 plt.show()
@@ -675,55 +761,128 @@ for train, test in folds:
     theta, b = ridge(Z[train], sick.y[train], 1.0)
     once[test] = Z[test] @ theta + b
 inside = r_squared(sick.y, out_of_fold(sick.X, sick.y, folds, 1.0))
-print(f"diabetes: R² {r_squared(sick.y, once):.6f} standardised on all rows, {inside:.6f} inside the folds")
+change = r_squared(sick.y, once) - inside
+print(f"diabetes: R² {inside:.3f} inside the folds; standardised on all rows it changes by {change:+.1e}")
 print(f"pure noise: mean R² {np.mean(leaky):+.2f} with the leak, {np.mean(honest):+.2f} without")
 
 # %% [markdown]
-# Ambroise and McLachlan (2002) found this leak in published studies of cancer. The cure is one rule: whatever looks at
-# the data goes inside the loop.
+# Ambroise and McLachlan (2002) found this leak in published studies of cancer. The rule is: every step that looks at
+# the data belongs inside the loop over the folds.
 #
-# ### Exercise 5 · Leave one out, at the price of one fit: `loocv_ridge` (3 points, 20 minutes)
+# ### 4.5 `group_kfold` · optional · level 2 of 4 · 12 min
 #
-# With $K = m$ folds each model sees all rows but one, so it is as good as the one that you will use, and nothing
-# depends on a shuffle. It asks for $m$ fits. For a linear smoother, one is enough. Ridge's fitted values are linear in
-# $y$: $\hat y = S y$, and from the formula with the singular values
+# The other common leak has no wrong line of code. If one patient has ten rows, a plain cut puts some of them into train
+# and the others into test. A model that recognises the patient then predicts the test rows well, and fails on a new
+# patient. The remedy is to cut *groups* instead of rows.
+
+
+# %% exercise="group_kfold" points=2 minutes=12 extra=true forbids=["sklearn"]
+def group_kfold(groups: np.ndarray, k: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Cut the groups into k folds at random; yield (train, test), arrays of row numbers.
+
+    groups: (m,), integers of any kind (negative ones, too) in any order; rows with equal numbers
+    are one group. Let G be the number of different groups: 2 <= k <= G, else ValueError (when
+    called, or when the first pair is asked for).
+    test: all rows of the fold's groups; train: all other rows. Both are 1-D integer arrays, in any
+    order, no row twice. Each row is in exactly one test set. The folds' numbers
+    of groups (not of rows) differ by at most 1.
+    Which groups share a fold is drawn from np.random.default_rng(seed), seed >= 0: the same
+    arguments give the same folds, another seed gives others. You may use your `kfold`.
+    Makes its pairs one by one, as `kfold` does. Leaves groups as they are. Not allowed: sklearn.
+    """
+    ### BEGIN SOLUTION
+    values, group_of = np.unique(groups, return_inverse=True)
+    for _, chosen in kfold(len(values), k, seed):
+        inside = np.isin(group_of, chosen)
+        yield np.flatnonzero(~inside), np.flatnonzero(inside)
+    ### END SOLUTION
+
+
+# %% [markdown] hints="group_kfold"
+# <details><summary>Hint 1: number the groups</summary>
+#
+# `values, group_of = np.unique(groups, return_inverse=True)` numbers the groups from 0 to G − 1.
+# </details>
+# <details><summary>Hint 2: cut the groups</summary>
+#
+# `kfold(len(values), k, seed)` cuts these numbers. A row is in test where its group is: `np.isin(group_of, chosen)`.
+# </details>
+
+# %% check="group_kfold"
+with check("group_kfold", forbids=["sklearn"]):
+    groups = np.array([30, 7, 7, -2, 30, 9, 7, 9, 30, 30])  # four groups: of 4, 3, 2 and 1 rows
+    with expect_unchanged(groups=groups):
+        folds = [(np.asarray(train), np.asarray(test)) for train, test in group_kfold(groups, 2, seed=0)]
+    assert len(folds) == 2, f"two folds, not {len(folds)}"
+    for train, test in folds:
+        torn = set(groups[train].tolist()) & set(groups[test].tolist())
+        assert not torn, f"group {min(torn)} has rows in train and in test"
+        assert len(set(groups[test].tolist())) == 2, "four groups in two folds are two groups a fold"
+        both = np.sort(np.concatenate([train, test]))
+        expect_close(both, np.arange(10), atol=0, hint="every row is in train or in test")
+    with expect_raises(ValueError, hint="there are 4 groups, so k = 5 is too many"):
+        list(group_kfold(groups, 5, seed=0))
+
+# %% [markdown]
+# Forty patients with ten rows each. A patient has their own features and their own level of $y$, and the two are
+# independent: for a new patient nothing can be predicted. Compare the $R^2$ of the two cuts.
+
+# %% tags=["demo"]
+draw = np.random.default_rng(4)
+patient = np.repeat(np.arange(40), 10)
+X_patients = draw.normal(size=(40, 30))[patient] + 0.3 * draw.normal(size=(400, 30))
+y_patients = draw.normal(size=40)[patient] + 0.3 * draw.normal(size=400)
+for name, folds in {"rows": kfold(400, 5, seed=0), "patients": group_kfold(patient, 5, seed=0)}.items():
+    estimate = r_squared(y_patients, out_of_fold(X_patients, y_patients, folds, penalty=1.0))
+    print(f"folds of {name:9s} R² {estimate:+.2f}")
+
+# %% [markdown]
+# ### 4.6 `loocv_ridge` · important · level 3 of 4 · 25 min
+#
+# With $K = m$ folds each model sees all rows but one, so it is nearly the model that you will use, and nothing
+# depends on a shuffle. This needs $m$ fits. For a linear smoother, one is enough. The fitted values of ridge are linear
+# in $y$: $\hat y = S y$, and from the formula with the singular values
 #
 # $$\hat y = \bar y + U \operatorname{diag}\!\Bigl(\frac{s^2}{s^2 + \lambda}\Bigr) U^\top y_c, \qquad
 # S_{ii} = \frac1m + \sum_k U_{ik}^2\, \frac{s_k^2}{s_k^2 + \lambda} .$$
 #
-# Let $p_i$ be the prediction for row $i$ by the model fitted without it. Replace $y_i$ by $p_i$ and fit all $m$ rows:
-# the model without row $i$ still minimises the sum over the others plus penalty, and on row $i$ its error is 0. So it
-# is the minimum, and its fitted value at $i$ is $p_i$. But fitted values are linear in $y$, and only $y_i$ has changed:
+# Let $p_i$ be the prediction for row $i$ by the model fitted without it. Replace $y_i$ by $p_i$ and fit all $m$ rows.
+# The model without row $i$ still minimises the sum over the other rows plus the penalty, and on row $i$ its error is 0.
+# So it is the minimum, and its fitted value at $i$ is $p_i$. But fitted values are linear in $y$, and only $y_i$ has
+# changed:
 #
 # $$p_i = \hat y_i + S_{ii}\,(p_i - y_i) \quad\Longrightarrow\quad
 # y_i - p_i = \frac{y_i - \hat y_i}{1 - S_{ii}} .$$
 #
 # The argument needs a loss that is a sum over rows and a penalty that does not change with $m$: with an averaged loss,
-# dropping a row would change the effective λ. And one decomposition serves every λ: $O(md\min(m,d))$ once, then
+# dropping a row would change the effective λ. One decomposition serves every λ: $O(md\min(m,d))$ once, then
 # $O(m \min(m, d))$ for each. $S$ itself, an $(m, m)$ matrix, is never needed: only its diagonal.
 
 
-# %% exercise="loocv_ridge" points=3 minutes=20 forbids=["sklearn"]
+# %% exercise="loocv_ridge" points=3 minutes=25 forbids=["sklearn"]
 def loocv_ridge(X: np.ndarray, y: np.ndarray, penalties: np.ndarray) -> np.ndarray:
     """Leave-one-out residuals of ridge (with intercept, as in `ridge`), for several penalties.
 
-    X: (m, d), m >= 2, d >= 1; y: (m,); penalties: (p,), all > 0. Computed in float64.
+    X: (m, d), m >= 2, d >= 1; y: (m,); penalties: (p,), p >= 1, all > 0. float32, float64 or
+    any NumPy integer dtype, in any memory layout; convert all to float64 first.
 
-    Returns E, (p, m), float64: E[j, i] = y[i] minus the prediction for X[i] by the ridge regression
-    with penalties[j] on the other m - 1 rows. The features are not standardised.
-    From one decomposition, without refitting, with no (m, m) array where m > d and no (d, d) array
-    where d > m: 40,000 rows with 10 columns take well under a second, and memory for a few arrays
-    of the size of X and E.
-    Where m <= d + 1, a penalty that is tiny beside s^2, the squared singular values of the centred
-    X, costs digits in 1 - S_ii. You may lose them: there, no test has one below 1e-3 of the largest
-    s^2.
+    Returns E, (p, m), a new float64 array: E[j, i] = y[i] minus the prediction for X[i] by the
+    ridge regression with penalties[j] on the other m - 1 rows. The features are not standardised.
+    One decomposition serves all penalties: for each of them, neither refit nor decompose nor solve
+    a system, but use O(m min(m, d)) operations. 4,000 penalties take a few seconds where m = d =
+    400; a system for each would take a minute.
+    No (m, m) array where m > d and no (d, d) array where d > m: only a few arrays of the size of X
+    and E.
+    Where m <= d + 1 and a penalty is tiny beside s^2, the squared singular values of the centred X,
+    1 - S_ii has few right digits. You may lose them: such a test has no penalty below 1e-3 of the
+    largest s^2.
     Leaves X, y and penalties as they are. Not allowed: sklearn.
     """
     ### BEGIN SOLUTION
     X, y = np.asarray(X, dtype=float), np.asarray(y, dtype=float)
     yc = y - y.mean()
     U, s, _ = np.linalg.svd(X - X.mean(axis=0), full_matrices=False)
-    shrink = s**2 / (s**2 + np.asarray(penalties, dtype=float)[:, None])  # (p, r)
+    shrink = s**2 / (s**2 + penalties[:, None])  # (p, r)
     fitted = (shrink * (U.T @ yc)) @ U.T
     leverage = 1 / len(y) + shrink @ U.T**2
     return (yc - fitted) / (1 - leverage)
@@ -738,7 +897,7 @@ def loocv_ridge(X: np.ndarray, y: np.ndarray, penalties: np.ndarray) -> np.ndarr
 # </details>
 # <details><summary>Hint 2: the diagonal</summary>
 #
-# `U**2 @ shrink` is the diagonal of U diag(shrink) Uᵀ without the matrix. Do not forget the 1/m: the mean of y moves
+# `U**2 @ shrink` is the diagonal of U diag(shrink) Uᵀ without the matrix. Add the 1/m: the mean of y changes
 # with each y as well.
 # </details>
 # <details><summary>Hint 3: all penalties at once</summary>
@@ -775,9 +934,9 @@ with check("loocv_ridge", forbids=["sklearn"]):
         expect_close(loocv_ridge(X, y, penalties), slow, rtol=1e-8, hint="this is what m fits of your ridge give")
 
 # %% [markdown]
-# Sixty patients of the diabetes data: all their leave-one-out errors, for 60 penalties, beside five-fold
-# cross-validation with several shuffles, and the error on the patients that were left over. The curves agree roughly on
-# where the valley is. The height of a single one is not to be trusted to its second digit.
+# The figure uses sixty patients of the diabetes data. It shows the mean of their squared leave-one-out errors for 60
+# penalties, five-fold cross-validation with several shuffles, and the error on the patients that were left out. The
+# curves agree roughly on where the minimum is. Their heights differ: do not trust the second digit of a single one.
 
 # %% tags=["demo"]
 diabetes = datasets.diabetes()
@@ -802,7 +961,7 @@ for penalty in penalties:
     theta, b = ridge(Xs, ys, penalty)
     fresh.append(np.mean((y_diabetes[rest] - X_diabetes[rest] @ theta - b) ** 2))
 ax.semilogx(penalties, fresh, color=plotting.COLOURS[1], ls="--", label=f"error on {len(rest)} other patients")
-ax.set(xlabel="penalty λ", ylabel="mean squared error", title="Fitted to 60 patients: where is the valley?")
+ax.set(xlabel="penalty λ", ylabel="mean squared error", title="Fitted to 60 patients: where is the minimum?")
 ax.legend()
 plt.show()
 print(
@@ -811,10 +970,11 @@ print(
 )
 
 # %% [markdown]
-# (For brevity, the features were standardised once, on all rows. You know what that is, and how little it does here.)
+# (To keep the code short, the features were standardised once, on all rows: the leak of exercise 4.4, which is small
+# here.)
 #
-# And the price. $m$ fits cost $O(m \cdot md^2)$, one decomposition $O(md^2)$: slopes 2 and 1. The last line continues
-# the measured curve of the $m$ fits to the largest $m$ that the shortcut reached.
+# Now the cost. $m$ fits cost $O(m \cdot md^2)$, one decomposition $O(md^2)$: slopes 2 and 1. The last line continues
+# the measured curve of the $m$ fits to the largest $m$ of the shortcut.
 
 
 # %% tags=["demo"]
@@ -851,15 +1011,50 @@ print(f"m fits at m = {sizes[-1]:,}, continued with slope 2: {hours:,.2g} hours;
 print(f"{cost.seconds['hat matrix (yours)'][-1]:.2g} s")
 
 # %% [markdown]
-# ### Exercise 6 · How sure is that number? `bootstrap_interval` (2 points, 15 minutes)
+# ### More rows, or another model? Learning curves
 #
-# An error measured on 100 rows is itself random. If we could draw new data sets, we would look at how much the number
-# varies. We cannot, but the data are our best picture of their source: draw from *them*, $m$ rows with replacement,
-# compute the number again, and repeat (Efron, 1979). The **percentile interval** at level 0.95 cuts 2.5% off each end
-# of what comes out. It works for statistics with no formula: a median, an AUC, a difference of two models on the same
-# rows.
+# A **learning curve** plots both errors against the number of rows. The error on fresh rows and the training error
+# approach each other as $m$ grows. If they have met above the error that you need, more rows do not help: the model is
+# too restricted (bias). If a wide gap remains, more rows do help, or a larger penalty (variance). Leave-one-out errors
+# make such a curve cheap, because no rows need to be held back. Below, 60 features matter. One model sees 5 of them,
+# the other all.
+
+# %% tags=["demo"]
+theta_true = np.random.default_rng(5).normal(size=60) / np.sqrt(60)
+sizes = np.unique(np.geomspace(20, demo_size(full=1000, small=300), 8).astype(int))
+figure, axes = plt.subplots(1, 2, figsize=(11, 4), sharey=True)
+for ax, features in zip(axes, (5, 60), strict=True):
+    train_error, left_out = np.zeros(len(sizes)), np.zeros(len(sizes))
+    for i, m in enumerate(sizes):
+        for seed in range(10):
+            draw = np.random.default_rng([seed, m])
+            X = draw.normal(size=(m, 60))
+            y = X @ theta_true + 0.5 * draw.normal(size=m)
+            theta, b = ridge(X[:, :features], y, 1.0)
+            train_error[i] += np.mean((y - X[:, :features] @ theta - b) ** 2) / 10
+            left_out[i] += np.mean(loocv_ridge(X[:, :features], y, np.array([1.0])) ** 2) / 10
+    plotting.curves(
+        {"leave one out": (sizes, left_out), "training error": (sizes, train_error)},
+        xlabel="rows m",
+        ylabel="mean squared error",
+        title=f"{features} of 60 features",
+        logx=True,
+        ax=ax,
+    )
+    ax.axhline(0.25, color="0.5", lw=1, ls=":", label="variance of the noise")
+    ax.legend()
+plt.show()
+
+# %% [markdown]
+# ### 4.7 `bootstrap_interval` · important · level 2 of 4 · 15 min
 #
-# Resample *whole rows*, so that what belongs together stays together.
+# An error measured on 100 rows is itself random. If we could draw new data sets, we would see how much the number
+# varies. We cannot, but the data are our best picture of their source. So draw from *them*: take $m$ rows with
+# replacement, compute the number again, and repeat (Efron, 1979). The **percentile interval** at level 0.95 cuts 2.5%
+# off each end of the values. It works for statistics that have no formula: a median, an AUC, a difference of two models
+# on the same rows.
+#
+# Resample *whole rows*, so that the entries of one row stay together.
 
 
 # %% exercise="bootstrap_interval" points=2 minutes=15 forbids=["scipy.stats"]
@@ -872,14 +1067,17 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """Percentile bootstrap interval of statistic(rows).
 
-    rows: (m,) or (m, ...), m >= 1; one entry along the first axis is one row and stays whole.
-    statistic: takes an array of the shape and dtype of `rows`, returns a number. It is called
-    exactly once for each resample, `resamples` times in all.
+    rows: (m,) or (m, ...), m >= 1, of any dtype and memory layout; one entry along the first axis
+    is one row and stays whole.
+    statistic: takes an array of the shape and dtype of `rows`, returns a finite number. It is
+    called exactly once for each resample, `resamples` times in all (resamples >= 1). It gets a new
+    array each time, which it may keep or change.
     A resample is m rows drawn with replacement, all equally likely, with np.random.default_rng(seed)
-    (in whatever order); resamples are independent. The same seed gives the same interval.
+    (in any way), seed >= 0 of any size; resamples are independent. The same seed gives the same
+    interval, another seed other resamples. NumPy's global generator is neither used nor changed.
 
-    Returns the quantiles (1 - level) / 2 and 1 - (1 - level) / 2 of the values, two floats, as
-    np.quantile computes them by default (linear interpolation). 0 < level < 1.
+    Returns the quantiles (1 - level) / 2 and 1 - (1 - level) / 2 of the values, two floats (of
+    Python or NumPy), as np.quantile computes them by default (linear interpolation). 0 < level < 1.
     Holds one resample at a time: memory does not grow with m * resamples. Leaves rows as they are.
     Not allowed: scipy.stats.
     """
@@ -935,74 +1133,80 @@ with check("bootstrap_interval", forbids=["scipy.stats"]):
     assert len({resample.tobytes() for resample in seen}) > 50, "the resamples are all the same: see Hint 2"
 
 # %% [markdown]
-# Does a 95% interval contain the truth in 95% of cases? Let your function tell: many data sets from a symmetric and
-# from a skewed distribution, both with mean 1, and an interval for the mean of each. On the right, the share that
-# contains the truth. With few rows it falls short, and more so where they are skewed: the percentile interval keeps its
-# promise only in the limit of many rows.
+# Does a 95% interval contain the truth in 95% of cases? Draw many data sets from a symmetric and from a skewed
+# distribution, both with mean 1, and compute an interval for the mean of each. The right panel shows the share that
+# contains the truth, with bars of two standard errors of that share. It falls short of 95% for two different reasons.
+# With few rows, the percentile interval is too narrow, more so for skewed rows: it is correct only in the limit of many
+# rows. And with few resamples, the quantiles of the values lie too far inside: 100 resamples lose some more points
+# than 1000 on the same data. Only the second error can be removed by computing more.
 
 # %% tags=["demo"]
-repeats, resamples, sizes = demo_size(full=200, small=30), demo_size(full=150, small=100), [10, 30, 100]
+repeats, many, sizes = demo_size(full=200, small=30), demo_size(full=1000, small=100), [10, 30, 100]
 sources = {
     "normal": lambda draw, m: draw.normal(1, 1, m),
-    "exponential": lambda draw, m: draw.exponential(1, m),
+    "skewed": lambda draw, m: draw.exponential(1, m),
 }
-intervals = {
-    (name, m): [
-        bootstrap_interval(source(np.random.default_rng([m, seed]), m), lambda r: r.mean(), 0.95, resamples, seed)
-        for seed in range(repeats)
-    ]
-    for name, source in sources.items()
-    for m in sizes
-}
+
+
+def intervals(name, m, resamples):
+    """One interval for the mean of each of many data sets of m rows, whose true mean is 1."""
+    data = [sources[name](np.random.default_rng([m, number]), m) for number in range(repeats)]
+    found = [bootstrap_interval(rows, lambda r: r.sum() / len(r), 0.95, resamples, i) for i, rows in enumerate(data)]
+    return np.array(found)
+
+
+settings = [("normal", many), ("skewed", many), ("skewed", many // 10)]
+found = {(name, resamples, m): intervals(name, m, resamples) for name, resamples in settings for m in sizes}
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.8))
-for i, (low, high) in enumerate(intervals["exponential", 30][:30]):
+for i, (low, high) in enumerate(found["skewed", many, 30][:30]):
     left.plot([i, i], [low, high], lw=2, ls="-", color=plotting.COLOURS[0 if low <= 1 <= high else 1])
 left.axhline(1, color="k", lw=1)
-left.set(
-    xlabel="data set of 30 skewed rows", ylabel="interval for the mean", title="Most contain the truth, which is 1"
-)
-shares = {name: [np.mean([low <= 1 <= high for low, high in intervals[name, m]]) for m in sizes] for name in sources}
-plotting.curves(
-    {name: (sizes, share) for name, share in shares.items()},
-    xlabel="rows m",
-    ylabel="share that contains the truth",
-    title="Few rows: less than was promised",
-    logx=True,
-    ax=right,
-)
+left.set(xlabel="data set of 30 skewed rows", ylabel="interval for the mean", title="Most contain the true mean, 1")
+for k, (name, resamples) in enumerate(settings):
+    contains = [(found[name, resamples, m][:, 0] <= 1) & (found[name, resamples, m][:, 1] >= 1) for m in sizes]
+    share = np.mean(contains, axis=1)
+    bars = 2 * np.sqrt(share * (1 - share) / repeats)
+    shifted = np.array(sizes) * 1.04 ** (k - 1)  # so that the bars do not hide each other
+    right.errorbar(shifted, share, bars, fmt="o-", color=plotting.COLOURS[k], label=f"{name}, {resamples} resamples")
 right.axhline(0.95, color="0.5", lw=1)
+right.set_xscale("log")
+right.set_xticks(sizes, sizes)
+right.minorticks_off()
+right.set(xlabel="rows m", ylabel="share that contains the truth", title="Few rows: less than 95%")
+right.legend(loc="lower right")
 plt.show()
 
 # %% [markdown]
-# ### Exercise 7 · When the answer is a class: `confusion` (3 points, 25 minutes)
+# ### 4.8 `confusion` · essential · level 3 of 4 · 25 min
 #
-# All that can be said about predicted classes, row by row, is in the **confusion matrix** $N$, $(C, C)$: $N_{ij}$
-# counts the rows of class $i$ that were called $j$. For class $i$:
+# From here on the answer is a class. All that can be said about predicted classes, row by row, is in the **confusion
+# matrix** $N$, $(C, C)$: $N_{ij}$ counts the rows of class $i$ that were called $j$. For class $i$:
 #
 # $$\text{precision}_i = \frac{N_{ii}}{\sum_j N_{ji}}, \qquad \text{recall}_i = \frac{N_{ii}}{\sum_j N_{ij}}, \qquad
-# F_{1,i} = \frac{2 N_{ii}}{\sum_j N_{ji} + \sum_j N_{ij}} :$$
+# F_{1,i} = \frac{2 N_{ii}}{\sum_j N_{ji} + \sum_j N_{ij}} .$$
 #
-# of those called $i$, how many are; of those that are $i$, how many were found; and the harmonic mean of the two. The
-# **macro** average is the mean over classes, so that a rare class counts as much as a common one. The **micro** average
-# pools numerators and denominators over the classes first. As each row has one class and one prediction, all three
-# pooled ratios are the accuracy, $\sum_i N_{ii} / \sum_{ij} N_{ij}$.
+# Precision is the share of rows called $i$ that are $i$. Recall is the share of rows of class $i$ that were found.
+# $F_1$ is the harmonic mean of the two. The **macro** average is the mean over classes, so that a rare class counts as
+# much as a common one. The **micro** average sums numerators and denominators over the classes first. As each row has
+# one class and one prediction, all three micro ratios are the accuracy, $\sum_i N_{ii} / \sum_{ij} N_{ij}$.
 #
-# Where accounts differ, we follow scikit-learn: rows of $N$ are the truth, columns the prediction. Macro $F_1$ is the
-# mean of the classes' $F_1$, not the harmonic mean of macro precision and macro recall. And 0/0 is a decision, not a
-# number: a model that never says "ill" has precision 0/0. Name the value that you put there.
+# Where books differ, we follow scikit-learn: rows of $N$ are the truth, columns the prediction. Macro $F_1$ is the
+# mean of the classes' $F_1$, not the harmonic mean of macro precision and macro recall. And 0/0 has no value: a model
+# that never says "ill" has precision 0/0. You must choose a value for it, and say which.
 
 
 # %% exercise="confusion" points=3 minutes=25 forbids=["sklearn"]
 def confusion(y: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
     """Counts N, (classes, classes), integers: N[i, j] rows have y = i and predicted = j.
 
-    y, predicted: (m,) integers of any kind (also uint8) from 0 to classes - 1; m may be 0.
-    Raises ValueError where a label lies outside. Leaves both as they are.
+    y, predicted: (m,), integers from 0 to classes - 1, of any NumPy integer dtype (the two may
+    differ; no bools), in any memory layout; m may be 0. classes >= 1.
+    Raises ValueError where a label of either array lies outside.
+    Returns a new array of an integer dtype. Leaves y and predicted as they are.
     Memory for a few arrays of the size of y and N, not for an (m, classes) array.
     """
     ### BEGIN SOLUTION
-    labels = np.asarray(y, dtype=np.int64), np.asarray(predicted, dtype=np.int64)
-    cells = np.ravel_multi_index(labels, (classes, classes))  # raises ValueError for what lies outside
+    cells = np.ravel_multi_index((y, predicted), (classes, classes))  # int64; raises ValueError for what lies outside
     return np.bincount(cells, minlength=classes**2).reshape(classes, classes)
     ### END SOLUTION
 
@@ -1012,17 +1216,19 @@ def classification_scores(
 ) -> dict[str, float | np.ndarray]:
     """Accuracy, precision, recall and F1 of a confusion matrix (rows: truth, columns: prediction).
 
-    counts: (C, C), not negative, of any kind of numbers, sums up to 1e15; may be all zeros.
+    counts: (C, C), C >= 1, not negative; float32, float64 or any NumPy integer dtype, in any
+    memory layout. Their sums may exceed their dtype, but not 1e15. All may be zero.
     average: "none" gives arrays (C,), one value a class; "macro" their mean over all C classes,
     also those that never occur; "micro" the ratios of the sums over the classes. Any other word
     raises ValueError.
-    zero_division: stands for each ratio 0/0, before macro averages: precision of a class that was
-    never predicted, recall of one that never occurs, F1 of one that does neither; and the
-    accuracy of no rows. F1 of a class is 2 N_ii / (row sum + column sum).
+    zero_division: a number from 0 to 1, the value of each ratio 0/0, before macro averages:
+    precision of a class that was never predicted, recall of one that never occurs, F1 of one
+    without either; and the accuracy where all counts are 0. F1 of a class is 2 N_ii divided by
+    (row sum + column sum).
 
-    Returns {"accuracy": float, "precision": ..., "recall": ..., "f1": ...}: floats, or arrays with
-    "none". The accuracy is one float with each average. Leaves counts as they are.
-    Not allowed, in either function: sklearn.
+    Returns {"accuracy": float, "precision": ..., "recall": ..., "f1": ...}: floats (of Python or
+    NumPy), or new float64 arrays with "none". The accuracy is one float with each average.
+    Leaves counts as they are. Not allowed, in either function: sklearn.
     """
     ### BEGIN SOLUTION
     if average not in ("none", "macro", "micro"):
@@ -1051,13 +1257,13 @@ def classification_scores(
 # </details>
 # <details><summary>Hint 2: the ratios</summary>
 #
-# Hits are the diagonal, the truth is summed along axis 1, what was said along axis 0. F1 is 2 hits / (truth + said).
-# For micro, sum hits, truth and said first.
+# The hits are the diagonal; sum along axis 1 for the truth, and along axis 0 for the predictions. F1 is 2 hits /
+# (truth + said). For micro, sum hits, truth and said first.
 # </details>
 # <details><summary>Hint 3: 0/0</summary>
 #
 # One helper for all four: `np.where(whole > 0, part / np.where(whole > 0, whole, 1), zero_division)`. It works for
-# arrays and for single numbers, and divides by nothing that is 0.
+# arrays and for single numbers, and never divides by 0.
 # </details>
 
 # %% check="confusion"
@@ -1068,7 +1274,9 @@ with check("confusion", forbids=["sklearn"]):
     right = np.array([[1, 1, 0], [0, 1, 0], [1, 0, 2]])
     expect_close(counts, right, atol=0, mistakes={"Rows are the truth, columns the prediction.": right.T})
     expect_dtype(counts, np.integer)
-    expect_shape(confusion(y[:2], y[:2], classes=4), (4, 4), hint="classes that do not occur have their row, too")
+    expect_shape(
+        confusion(y[:2], y[:2], classes=4), (4, 4), hint="a class that does not occur has its row and column, too"
+    )
     with expect_raises(ValueError, hint="a label of −1 must not count as the last class"):
         confusion(np.array([-1, 0]), np.array([0, 0]), classes=3)
     each = classification_scores(right, average="none")
@@ -1092,14 +1300,19 @@ with check("confusion", forbids=["sklearn"]):
     expect_close([none["recall"][1], none["f1"][1]], [0.25, 0.25])
     # One is ill, none is called ill: precision is 0/0, recall 0/1, F1 0/1.
     missed = classification_scores(np.array([[3, 0], [1, 0]]), average="none", zero_division=1.0)
-    expect_close([missed["precision"][1], missed["recall"][1], missed["f1"][1]], [1.0, 0.0, 0.0], hint="only 0/0")
+    expect_close(
+        [missed["precision"][1], missed["recall"][1], missed["f1"][1]],
+        [1.0, 0.0, 0.0],
+        hint="zero_division replaces 0/0 only, not 0/1",
+    )
     with expect_raises(ValueError, hint="average is one of three words"):
         classification_scores(right, average="weighted")
 
 # %% [markdown]
-# A score becomes a class by a threshold, and a threshold is a choice. Below, a detector that gives ill people higher
-# scores; left with 50% of people ill, right with 1%. Recall does not notice the difference, accuracy flatters,
-# precision collapses: the few false alarms among many healthy people outnumber the ill.
+# A threshold turns a score into a class, and you choose the threshold. The figure shows a detector that gives ill
+# people higher scores. On the left 50% of people are ill, on the right 1%. The recall is the same, the accuracy looks
+# better, and the precision falls: there are so many healthy people that even a small share of false alarms outnumbers
+# the ill.
 
 
 # %% tags=["demo"]
@@ -1121,18 +1334,18 @@ for ax, share in zip(axes, (0.5, 0.01), strict=True):
 plt.show()
 
 # %% [markdown]
-# ### Exercise 8 · All thresholds at once: `roc_auc` (3 points, 20 minutes)
+# ### 4.9 `roc_auc` · essential · level 3 of 4 · 20 min
 #
 # The **ROC curve** plots, for every threshold, the share of positives above it against the share of negatives above it.
-# The area under it, **AUC**, has a plain meaning: the chance that a random positive scores above a random negative, a
-# tie counting one half. As a formula over all pairs, with $P$ positives and $Q$ negatives,
+# The area under it, the **AUC**, is the probability that a random positive scores above a random negative, where a
+# tie counts one half. As a formula over all pairs, with $P$ positives and $Q$ negatives,
 #
 # $$\mathrm{AUC} = \frac{1}{PQ} \sum_{i: y_i = 1}\ \sum_{j: y_j = 0}
 # \Bigl( [a_i > a_j] + \tfrac12 [a_i = a_j] \Bigr), \qquad a = \text{scores}.$$
 #
-# That is $PQ$ comparisons. Sorting does it in $O(m \log m)$: a positive beats the negatives that come before it. Ties
-# are where implementations go wrong. Scores are often rounded, or counts, or the leaves of a tree, and then many are
-# equal; what an unstable sort makes of them is chance, and a stable one favours whoever comes last in the file.
+# That is $PQ$ comparisons. Sorting needs $O(m \log m)$: a positive beats the negatives that come before it. Many
+# implementations are wrong on ties. Scores are often rounded, or counts, or the leaves of a tree, and then many are
+# equal. An unstable sort orders them by chance, and a stable one favours the rows that come last in the file.
 
 
 # %% exercise="roc_auc" points=3 minutes=20 forbids=["sklearn", "scipy.stats"]
@@ -1140,12 +1353,15 @@ def roc_auc(score: np.ndarray, y: np.ndarray) -> float:
     """Area under the ROC curve: the share of pairs (positive, negative) in which the positive has the
     higher score; a tie counts one half.
 
-    score: (m,), finite numbers of any kind and size (uint8, or int64 beyond 2**53: compare them as
-    they are, in their own type); y: (m,), 0 or 1 (or bool).
-    Only the order of the scores matters: exact ties are ties, any other difference counts in full.
-    Returns a float, exact up to rounding. Leaves score and y as they are.
-    O(m log m) time and O(m) memory: 200,000 rows take well under a second.
-    Raises ValueError unless y holds both classes. Not allowed: sklearn, scipy.stats.
+    score: (m,), finite; float32, float64 or any NumPy integer dtype, also int64 beyond 2**53:
+    compare them in their own dtype.
+    y: (m,), each 0 or 1, in any of these dtypes or bool. Both in any memory layout.
+    Only the order of the scores matters: equal scores are ties, and any other difference, however
+    small, counts in full.
+    O(m log m) time and O(m) memory: a million rows take about a second; a program that compares all
+    pairs would take minutes.
+    Returns a float (of Python or NumPy), to a relative error of 1e-12. Leaves score and y as they
+    are. Raises ValueError unless y holds both classes. Not allowed: sklearn, scipy.stats.
     """
     ### BEGIN SOLUTION
     _, group = np.unique(score, return_inverse=True)
@@ -1171,7 +1387,7 @@ def roc_auc(score: np.ndarray, y: np.ndarray) -> float:
 # <details><summary>Hint 3: putting it together</summary>
 #
 # A positive in group g beats all negatives of lower groups, `np.cumsum(negatives) - negatives`, and half of those in
-# its own. Sum positives · (below + negatives / 2) and divide by the number of pairs.
+# its own group. Sum positives · (below + negatives / 2) and divide by the number of pairs.
 # </details>
 
 # %% check="roc_auc"
@@ -1196,10 +1412,10 @@ with check("roc_auc", forbids=["sklearn", "scipy.stats"]):
         roc_auc(score, np.zeros(4, dtype=int))
 
 # %% [markdown]
-# Left, the area that your function computes, for scores as they are and rounded to whole numbers: each run of ties
-# becomes a straight slope, which is the "one half" of the formula. Right: two models on the same 200 patients. Each AUC
-# alone has a wide interval; the interval of their *difference*, with patients resampled as whole rows, says whether
-# one is better.
+# Left: the ROC curve, with the area that your function computes, for the scores themselves and for rounded scores. Each
+# group of ties becomes a straight slope, which is the "one half" of the formula. Right: two models on the same 200
+# patients. Each AUC alone has a wide interval. The interval of their *difference*, with patients resampled as whole
+# rows, says whether one is better: it should not contain 0.
 
 # %% tags=["demo"]
 score, ill = detector(2000, 0.3, seed=1)
@@ -1235,41 +1451,42 @@ for row, (name, statistic) in enumerate(statistics.items()):
     print(f"{name:8s} {statistic(patients):.3f}   95% interval {low:.3f} to {high:.3f}")
 right.axvline(0, color="k", lw=1)
 right.set_yticks([0, -1, -2], list(statistics))
-right.set(xlabel="difference of AUC", ylim=(-2.6, 0.6), title="95% intervals; at 0 there is nothing to see")
+right.set(xlabel="difference of AUC", ylim=(-2.6, 0.6), title="95% intervals: does one contain 0?")
 plt.show()
 
 # %% [markdown]
 # ## Scale it
 #
-# ### Exercise 9 · An AUC that merges: `auc_bounds` (3 points, 20 minutes)
+# ### 4.10 `auc_bounds` · important · level 3 of 4 · 18 min
 #
 # The rows of a large evaluation lie on many machines, or arrive hour by hour. What can each part send, so that the
 # whole gets the right number?
 #
-# - Counts **merge**: confusion matrices of parts add up to that of the whole, and all of exercise 7 follows from the
+# - Counts **merge**: confusion matrices of parts add up to that of the whole, and all of exercise 4.8 follows from the
 #   sum. Averages of the parts' F1 do not.
-# - An AUC does not merge: a positive here must be compared with a negative there. Nor does a median. To sort all scores
-#   in one place, all of them must travel.
+# - An AUC does not merge: a positive of one part must be compared with the negatives of all parts. Nor does a median.
+#   If one machine sorts all scores, all of them must travel to it.
 # - But counts of *binned* scores merge, and they bound the AUC from both sides. Cut $[0, 1]$ into $B$ bins of equal
-#   width and count the negatives and positives in each. A pair in different bins is decided, as sure as if we had
-#   sorted. A pair in the same bin may go either way. So count those pairs once as all lost, once as all won:
+#   width and count the negatives and positives in each. The order of a pair in different bins is known. The order of a
+#   pair in the same bin is not. So count those pairs once as all lost, once as all won:
 #
 # $$\text{low} = \frac{1}{PQ} \sum_{\beta} p_\beta \sum_{\gamma < \beta} q_\gamma \;\le\; \mathrm{AUC} \;\le\;
 # \text{high} = \text{low} + \frac{1}{PQ} \sum_\beta p_\beta q_\beta ,$$
 #
-# with $p_\beta$ positives and $q_\beta$ negatives in bin $\beta$. $2B$ integers travel from each part, however many
-# rows it has; the price is a known interval instead of a number.
+# with $p_\beta$ positives and $q_\beta$ negatives in bin $\beta$. Each part sends $2B$ integers, however many rows it
+# has. The result is a known interval instead of a number.
 
 
-# %% exercise="auc_bounds" points=3 minutes=20 forbids=["sklearn"]
+# %% exercise="auc_bounds" points=3 minutes=18 forbids=["sklearn"]
 def score_counts(score: np.ndarray, y: np.ndarray, bins: int) -> np.ndarray:
     """Negatives (row 0) and positives (row 1) in each of `bins` bins of the scores, (2, bins), int64.
 
-    score: (m,), floats from 0 to 1 (float32 is made float64 first); y: (m,), 0 or 1 (or bool);
-    m may be 0. bins >= 1.
-    A score a falls into bin floor(a * bins), the product as float64 rounds it; where that gives
-    `bins`, as for a = 1, into the last bin.
-    O(m + bins) time and memory: no (m, bins) array. Leaves score and y as they are.
+    score: (m,), float64 or float32 (convert it to float64 first), from 0 to 1; y: (m,), each 0 or
+    1, as floats, integers or bools. Both in any memory layout; m may be 0. bins >= 1.
+    A score a falls into bin floor(a * bins), with the product as float64 rounds it; where that
+    gives `bins`, as for a = 1, into the last bin. (np.histogram rounds its edges otherwise.)
+    O(m + bins) time and memory: no (m, bins) array. Returns a new array. Leaves score and y as they
+    are.
     """
     ### BEGIN SOLUTION
     bin_of = np.minimum(np.asarray(score, dtype=np.float64) * bins, bins - 1).astype(np.int64)
@@ -1280,12 +1497,13 @@ def score_counts(score: np.ndarray, y: np.ndarray, bins: int) -> np.ndarray:
 def auc_bounds(counts: np.ndarray) -> tuple[float, float]:
     """The lowest and the highest AUC that scores with these counts can have.
 
-    counts: (2, bins), integers: negatives and positives in each bin, bins in rising order; as
-    `score_counts` gives them, or a sum of such arrays. A count may be 1e12: the pairs do not fit
-    into an int64.
+    counts: (2, bins): negatives and positives in each bin, bins in rising order, as `score_counts`
+    gives them, or a sum of such arrays; any NumPy integer dtype, in any memory layout. A count may
+    be 1e12: the number of pairs does not fit into an int64.
 
-    Returns (low, high), floats, to a relative error of 1e-12: all pairs within a bin lost, and all
-    won. Raises ValueError unless there are both negatives and positives. Leaves counts as they are.
+    Returns (low, high), floats (of Python or NumPy), to a relative error of 1e-12: all pairs within
+    a bin lost, and all won. O(bins) time and memory: a million bins take well under a second.
+    Raises ValueError unless there are both negatives and positives. Leaves counts as they are.
     Not allowed, in either function: sklearn.
     """
     ### BEGIN SOLUTION
@@ -1301,8 +1519,8 @@ def auc_bounds(counts: np.ndarray) -> tuple[float, float]:
 # %% [markdown] hints="auc_bounds"
 # <details><summary>Hint 1: the counts</summary>
 #
-# The bin is `np.floor(score * bins)`, but at most bins − 1. Add bins · y and the (2, bins) array is a single
-# `np.bincount` of 2 · bins cells, reshaped.
+# The bin is `np.floor(score * bins)`, but at most bins − 1. Add bins · y and one `np.bincount`
+# with 2 · bins cells, reshaped to (2, bins), counts everything.
 # </details>
 # <details><summary>Hint 2: the bounds</summary>
 #
@@ -1323,7 +1541,7 @@ with check("auc_bounds", forbids=["sklearn"]):
         counts,
         [[1, 1], [1, 2]],
         atol=0,
-        hint="0.5 is in the upper bin, and so is 1",
+        hint="0.5 belongs to the upper bin, and so does 1",
         mistakes={"Row 0 holds the negatives, row 1 the positives.": [[1, 2], [1, 1]]},
     )
     # 3 positives, 2 negatives, 6 pairs. Two positives of the upper bin beat the negative of the lower one: 2 pairs.
@@ -1339,8 +1557,8 @@ with check("auc_bounds", forbids=["sklearn"]):
         auc_bounds(np.array([[1, 1], [0, 0]]))
 
 # %% [markdown]
-# Four partitions that are not alike: each hour of the day has its own mixture. What the parts' own numbers average to,
-# beside what the merged counts say.
+# Four partitions that differ: each hour of the day has its own mixture. The cell compares the average of the parts' own
+# numbers with the result of the merged counts.
 
 
 # %% tags=["demo"]
@@ -1365,16 +1583,18 @@ print(f"mean of the partitions' F1:            {np.mean(part_f1):.4f}")
 # %% [markdown]
 # ### What it costs
 #
-# Sorting is $m \log m$ and must hold all the rows; counting is $m$ and holds one chunk. Left, seconds, with
-# scikit-learn as the peer. Right, what the counts cost in precision: the width of the interval falls as $1/B$, for the
-# pairs within a bin are a share $1/B$ of all. The wire carries $16B$ bytes.
+# Sorting takes $O(m \log m)$ and must hold all the rows; counting takes $O(m)$ and holds one chunk. Left: seconds, with
+# scikit-learn as the peer. The three do not compute the same: two give the AUC exactly, and the counts give an interval
+# for it, so read the left panel together with the right one. Right: the width of that interval. It falls as $1/B$,
+# because about a share $1/B$ of all pairs lies within a bin. A part sends $16B$ bytes. scikit-learn takes longer than
+# your `roc_auc` because it also checks its inputs and computes the whole curve.
 
 # %% tags=["demo"]
 timing = scaling.measure(
     {
-        "roc_auc (sorts)": roc_auc,
-        "auc_bounds, 1000 bins": lambda score, y: auc_bounds(score_counts(score, y, 1000)),
-        "scikit-learn": lambda score, y: roc_auc_score(y, score),
+        "roc_auc (yours, exact)": roc_auc,
+        "auc_bounds (yours, 1000 bins)": lambda score, y: auc_bounds(score_counts(score, y, 1000)),
+        "scikit-learn (exact)": lambda score, y: roc_auc_score(y, score),
     },
     sizes=demo_size(full=[1000, 10_000, 100_000, 1_000_000], small=[1000, 10_000]),
     setup=lambda m: hour(0, m),
@@ -1383,7 +1603,7 @@ timing = scaling.measure(
     threads=1,
 )
 figure, (left, right) = plt.subplots(1, 2, figsize=(11.5, 4.4))
-timing.plot(peer="scikit-learn", ax=left)
+timing.plot(peer="scikit-learn (exact)", ax=left)
 score, y = hour(0, demo_size(full=200_000, small=20_000))
 exact, widths, bin_counts = roc_auc(score, y), [], 2 ** np.arange(2, 15)
 for bins in bin_counts:
@@ -1394,7 +1614,7 @@ slope = np.polyfit(np.log(bin_counts), np.log(widths), 1)[0]
 plotting.curves(
     {f"high − low, slope {slope:.2f}": (bin_counts, widths)},
     xlabel="bins B",
-    title="Twice the bins, half the doubt",
+    title="Twice the bins, half the width",
     logx=True,
     logy=True,
     ax=right,
@@ -1405,9 +1625,9 @@ timing.table()
 # %% [markdown]
 # ### Many partitions, one pass
 #
-# The counts of a part need one pass and no neighbours, so parts may be handled in any order, merged in any grouping,
-# and recomputed when a machine dies: what a combiner in MapReduce or an all-reduce asks for. Below, partitions are
-# made, counted and forgotten, one after another. All the scores together are never in memory.
+# To count a part takes one pass and no other part. So parts may be handled in any order, merged in any grouping, and
+# counted again when a machine fails. A combiner in MapReduce and an all-reduce need exactly that. The cell makes
+# partitions, counts them and forgets them, one after another. All the scores together are never in memory.
 
 # %% tags=["demo"]
 partitions, rows_each = demo_size(full=40, small=4), demo_size(full=100_000, small=10_000)
@@ -1420,19 +1640,163 @@ print(f"{totals.sum():,} rows in {partitions} partitions, {time.perf_counter() -
 print(f"AUC between {low:.5f} and {high:.5f}; {totals.nbytes:,} bytes from each partition, whatever its size")
 
 # %% [markdown]
+# ### 4.11 `kfold_ridge` · optional · level 3 of 4 · 25 min
+#
+# Cross-validation merges, too. Ridge needs only sums over rows, so let each fold keep its own. With a row of
+# $Z = (1, X, y)$, of shape $(d + 2,)$, all of them are in one matrix a fold, $A_f = \sum_{i \in f} z_i z_i^\top$:
+# the number of rows, the sums of $x$ and $y$, and their products. The training rows of fold $f$ have the matrix
+# $A - A_f$, where $A = \sum_f A_f$: one subtraction instead of another pass over the data. From it come the means, the
+# centred products $X_c^\top X_c$ and $X_c^\top y_c$, and so $\theta$ and $b$. The error on the held-out fold needs no
+# rows either: with $v = (b, \theta, -1)$,
+#
+# $$\sum_{i \in f} (b + x_i^\top\theta - y_i)^2 = \sum_{i \in f} (z_i^\top v)^2 = v^\top A_f\, v .$$
+#
+# One pass over the rows gives all folds and all penalties: $O(md^2)$ for the sums, then $O(Kd^3)$ for each λ, without
+# any row.
+
+
+# %% exercise="kfold_ridge" points=3 minutes=25 extra=true forbids=["sklearn"]
+def kfold_ridge(
+    chunks: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]], k: int, penalties: np.ndarray
+) -> np.ndarray:
+    """Cross-validated mean squared error of ridge, for several penalties, from one pass over rows.
+
+    chunks: an iterable of (X, y, fold), at least one, that can be gone through once only: X (n, d),
+    y (n,), fold (n,): for each row an integer from 0 to k - 1, its fold. n differs from chunk to
+    chunk and may be 0; d >= 1 does not. The rows of a fold may lie in many chunks. X and y: float32,
+    float64 or any NumPy integer dtype, converted to float64. k >= 2; each fold has a row somewhere.
+    penalties: (p,), p >= 1, all > 0.
+
+    Returns (p,), a new float64 array: for each penalty, the mean over all m rows of
+    (y - prediction)^2, where `ridge` with that penalty, fitted to the rows of all other folds,
+    makes the prediction (with intercept, not standardised).
+    Keeps O(k d^2) numbers besides one chunk: neither the rows nor anything else that grows with m.
+    Sums of squares lose digits where a mean is large beside the deviation; you may lose them: no
+    test has a mean above ten deviations. Leaves all arrays as they are. Not allowed: sklearn.
+    """
+    ### BEGIN SOLUTION
+    sums = 0.0
+    for X, y, fold in chunks:
+        Z = np.column_stack([np.ones(len(y)), X, y])
+        sums = sums + np.array([Z[fold == f].T @ Z[fold == f] for f in range(k)])
+    total, errors = sums.sum(axis=0), np.zeros(len(penalties))
+    for held in sums:
+        train = total - held
+        mean = train[0] / train[0, 0]
+        centred = (train - train[0, 0] * np.outer(mean, mean))[1:, 1:]
+        for j, penalty in enumerate(penalties):
+            theta = np.linalg.solve(centred[:-1, :-1] + penalty * np.eye(len(centred) - 1), centred[:-1, -1])
+            v = np.concatenate([[mean[-1] - mean[1:-1] @ theta], theta, [-1.0]])
+            errors[j] += v @ held @ v
+    return errors / total[0, 0]
+    ### END SOLUTION
+
+
+# %% [markdown] hints="kfold_ridge"
+# <details><summary>Hint 1: what to keep</summary>
+#
+# For each chunk `Z = np.column_stack([np.ones(len(y)), X, y])`, and for each fold f add `Z[fold == f].T @ Z[fold == f]`
+# to the matrix of that fold.
+# </details>
+# <details><summary>Hint 2: the fit</summary>
+#
+# `train = total - held`. Its first row is (n, sums of X, sum of y), so `mean = train[0] / train[0, 0]`. Centred
+# products are `train - n * np.outer(mean, mean)`; the part for X and the part for X with y are slices of it.
+# </details>
+# <details><summary>Hint 3: the error</summary>
+#
+# `v = np.concatenate([[b], theta, [-1]])`; the squared error on the fold is `v @ held @ v`. Divide the sum over the
+# folds by the number of all rows.
+# </details>
+
+# %% check="kfold_ridge"
+with check("kfold_ridge", forbids=["sklearn"]):
+    draw = np.random.default_rng(0)
+    X, y, fold = draw.normal(size=(15, 2)) + 1, draw.normal(size=15), np.arange(15) % 3
+    penalties = np.array([0.5, 5.0])
+    slow = np.zeros(2)
+    for j, penalty in enumerate(penalties):
+        for f in range(3):
+            theta, b = ridge(X[fold != f], y[fold != f], penalty)
+            slow[j] += np.sum((y[fold == f] - X[fold == f] @ theta - b) ** 2) / 15
+    with expect_unchanged(X=X, y=y, fold=fold):
+        got = kfold_ridge(((X[i : i + 4], y[i : i + 4], fold[i : i + 4]) for i in range(0, 15, 4)), 3, penalties)
+    expect_close(
+        got,
+        slow,
+        rtol=1e-8,
+        hint="this is what three fits of your ridge for each penalty give",
+        mistakes={"This is a sum over the rows: divide by m = 15.": 15 * slow},
+    )
+
+# %% [markdown]
+# The peer is scikit-learn's `RidgeCV` with five folds, which fits each fold and each λ again from the rows. Left:
+# seconds for 10 penalties. Right: memory beyond the data.
+
+# %% tags=["demo"]
+penalties = np.geomspace(1e-2, 1e4, 10)
+
+
+def in_chunks(X, y, fold):
+    return ((X[i : i + 4096], y[i : i + 4096], fold[i : i + 4096]) for i in range(0, len(y), 4096))
+
+
+def fold_by_fold(X, y, fold):
+    """The same errors, from 50 fits with your ridge."""
+    errors = np.zeros(len(penalties))
+    for f in range(5):
+        train, test = fold != f, fold == f
+        for j, penalty in enumerate(penalties):
+            theta, b = ridge(X[train], y[train], penalty)
+            errors[j] += np.sum((y[test] - X[test] @ theta - b) ** 2) / len(y)
+    return errors
+
+
+def regression_rows(m):
+    draw = np.random.default_rng(m)
+    X = draw.normal(size=(m, 20))
+    return X, X.sum(axis=1) + draw.normal(size=m), draw.integers(0, 5, m)
+
+
+passes = scaling.measure(
+    {
+        "kfold_ridge (yours)": lambda X, y, fold: kfold_ridge(in_chunks(X, y, fold), 5, penalties),
+        "50 fits of ridge (yours)": fold_by_fold,
+        "RidgeCV, 5 folds": lambda X, y, fold: RidgeCV(
+            alphas=penalties, cv=PredefinedSplit(fold), scoring="neg_mean_squared_error"
+        ).fit(X, y),
+    },
+    sizes=demo_size(full=[1000, 4000, 16_000, 64_000], small=[500, 1000]),
+    setup=regression_rows,
+    budget=demo_size(full=12.0, small=3.0),
+    repeat=1,
+    label="rows m (d = 20)",
+    threads=1,
+)
+figure, (left, right) = plt.subplots(1, 2, figsize=(11.5, 4.4))
+passes.plot(peer="RidgeCV, 5 folds", ax=left)
+passes.plot(peer="RidgeCV, 5 folds", what="memory", ax=right)
+plt.show()
+X, y, fold = regression_rows(1000)
+ratios = kfold_ridge(in_chunks(X, y, fold), 5, penalties) / fold_by_fold(X, y, fold)
+print(f"largest relative difference between the first two: {np.abs(ratios - 1).max():.1e}")
+
+# %% [markdown]
 # ### Where it breaks
 #
-# Bins of equal width are only as good as the spread of the scores. A click model gives nearly all its scores near 0.01,
-# and they fall into few bins: the interval becomes wide, and says so. Then bin the logit, or use bins that hold equal
-# shares of the rows, from a sketch of the quantiles (module 16). The interval never lies; it only becomes useless.
+# Bins of equal width help only where the scores spread over them. A click model gives nearly all its scores near 0.01,
+# and they fall into few bins. The interval then becomes wide; it stays correct. Remedies: bin the logit, or use bins
+# that hold equal shares of the rows, from a sketch of the quantiles (module 16). The cell below tries the logit.
 #
-# The bootstrap breaks differently: a resample of $m$ rows needs all the rows. On partitions, give each row a weight
-# drawn from a Poisson distribution with mean 1 instead. It needs no neighbours, and weighted counts merge
-# (Chamandy et al., 2012). Cross-validation of a large model is not cheap at all. There, one held-out set that is large
-# enough has an interval narrow enough, and the danger is looking at it too often.
+# A bootstrap resample of $m$ rows needs all the rows. On partitions, give each row a weight drawn from a Poisson
+# distribution with mean 1 instead. It needs no other rows, and weighted counts merge (Chamandy et al., 2012).
+# Cross-validation of a large model costs $K$ trainings. There, use one held-out set that is large enough for a narrow
+# interval, and do not choose models with it again and again: each choice makes its estimate more optimistic.
 #
-# The one-fit shortcut of exercise 5 breaks where $m \le d + 1$ and λ is tiny: the fit then passes nearly through every
-# row, $S_{ii}$ is nearly 1, and both $y_i - \hat y_i$ and $1 - S_{ii}$ are what cancellation leaves (module 00).
+# The shortcut of exercise 4.6 breaks where $m \le d + 1$ and λ is tiny. The fit then passes nearly through every
+# row, $S_{ii}$ is nearly 1, and both $y_i - \hat y_i$ and $1 - S_{ii}$ lose their digits to cancellation (module 00).
+# The sums of exercise 4.11 lose digits in the same way where a column lies far from zero: subtract a first guess of
+# its mean from every chunk.
 
 # %% tags=["demo"]
 score, y = hour(0, demo_size(full=100_000, small=10_000))
@@ -1445,20 +1809,20 @@ for name, values in {"spread out": score, "crowded near 0": crowded, "crowded, l
 
 # %% [markdown] written="which_number" points=2
 # **Written question (2 points).** A bank screens payments, of which one in a thousand is fraud. A colleague reports for
-# a new model: accuracy 99.9%, AUC 0.95, both from five-fold cross-validation, in which the 30 features were those of
-# 2,000 that correlated best with fraud on the whole file, and rows were shuffled although one customer has many. Say
-# what each of the two numbers does and does not show, name every leak and how you would close it, and say which numbers
-# you would ask for, with what kind of interval.
+# a new model: accuracy 99.9%, AUC 0.95, both from five-fold cross-validation. The 30 features were those of 2,000 that
+# correlated best with fraud on the whole file. Rows were shuffled, although one customer has many. Say what each of the
+# two numbers shows and what it does not show. Name every leak and how you would close it. Say which numbers you would
+# ask for, with what kind of interval.
 #
 # ### BEGIN SOLUTION
-# Accuracy 99.9% is what "never fraud" gets, so it shows nothing. AUC 0.95 says that a random fraud outranks a random
-# honest payment in 95% of pairs; at one in a thousand even a false positive rate of 1% makes ten alarms for each fraud,
-# so precision may still be hopeless. Leaks: the features were selected with the labels of the test rows (move
-# selection, and scaling, inside the folds); rows of one customer lie in train and test (keep a customer in one fold;
-# and, as fraud changes with time, test on later months than were trained on). Ask for precision at the number of alarms
-# that can be handled, or recall at a fixed precision, and the money saved, with a bootstrap interval that resamples
-# whole customers (rows of one customer are not independent), and for the difference to the present system on the same
-# payments.
+# "Never fraud" also has an accuracy of 99.9%, so this number shows nothing. AUC 0.95 says that a random fraud has a
+# higher score than a random honest payment in 95% of pairs. At one fraud in a thousand, even a false positive rate of
+# 1% makes ten alarms for each fraud, so precision may still be very low. Leaks: the features were selected with the
+# labels of the test rows (move selection, and scaling, inside the folds); rows of one customer lie in train and test
+# (keep a customer in one fold; and, as fraud changes with time, test on later months than were trained on). Ask for
+# precision at the number of alarms that can be handled, or recall at a fixed precision, and the money saved, with a
+# bootstrap interval that resamples whole customers (rows of one customer are not independent), and for the difference
+# to the present system on the same payments.
 # ### END SOLUTION
 
 # %% [markdown]
@@ -1466,32 +1830,32 @@ for name, values in {"spread out": score, "crowded near 0": crowded, "crowded, l
 #
 # Open questions:
 #
-# 1. Ridge's *effective number of parameters* is the trace of $S$. Replace each leverage in exercise 5 by the mean
+# 1. Ridge's *effective number of parameters* is the trace of $S$. Replace each leverage in exercise 4.6 by the mean
 #    leverage, and you have generalised cross-validation. When do the two choose different penalties?
 # 2. Cross-validate 1000 penalties and report the error of the best. Why is that number too low, by how much on pure
 #    noise, and what does a second loop around the first one change?
 # 3. Least squares with more features than rows can fit its training set exactly and still generalise. Plot the test
 #    error of `ridge` with a tiny penalty against $d$, through $d = m$. What happens at the peak, and which λ removes
 #    it?
-# 4. AUC is a mean over pairs, so the terms are not independent. What is its standard error, and how does the bootstrap
-#    of rows get it right without being told?
+# 4. AUC is a mean over pairs, so the terms are not independent. What is its standard error, and why is the
+#    bootstrap of rows still right?
 # 5. Two hospitals may not share rows, nor exact counts. What noise on `score_counts` would protect a single patient,
 #    and how wide would the bounds become? (Modules 20 and 21.)
 #
 # References:
 #
 # - A. E. Hoerl and R. W. Kennard, "Ridge regression: biased estimation for nonorthogonal problems", *Technometrics*,
-#   1970. Why some bias is always worth it.
+#   1970. Some bias always lowers the error; the proof.
 # - R. Tibshirani, "Regression shrinkage and selection via the lasso", *JRSS B*, 1996. The penalty that selects, and its
 #   geometry.
 # - A. Beck and M. Teboulle, "A fast iterative shrinkage-thresholding algorithm for linear inverse problems", *SIAM
 #   Journal on Imaging Sciences*, 2009. FISTA and the proof of its bound.
-# - M. Stone, "Cross-validatory choice and assessment of statistical predictions", *JRSS B*, 1974. Where leaving one out
-#   becomes a method.
+# - M. Stone, "Cross-validatory choice and assessment of statistical predictions", *JRSS B*, 1974. The paper that
+#   made leave-one-out a method.
 # - G. H. Golub, M. Heath and G. Wahba, "Generalized cross-validation as a method for choosing a good ridge parameter",
 #   *Technometrics*, 1979. Read it for question 1.
-# - B. Efron, "Bootstrap methods: another look at the jackknife", *Annals of Statistics*, 1979. The idea, in its first
-#   form.
+# - B. Efron, "Bootstrap methods: another look at the jackknife", *Annals of Statistics*, 1979. The first paper
+#   on the bootstrap.
 # - C. Ambroise and G. J. McLachlan, "Selection bias in gene extraction on the basis of microarray gene-expression
 #   data", *PNAS*, 2002. The leak of this module, in published results.
 # - S. Kaufman, S. Rosset, C. Perlich and O. Stitelman, "Leakage in data mining: formulation, detection, and avoidance",
@@ -1502,5 +1866,5 @@ for name, values in {"spread out": score, "crowded near 0": crowded, "crowded, l
 #   technical report, 2012. The Poisson bootstrap on partitions.
 #
 # At work: scikit-learn's `RidgeCV`, `LassoCV`, `Pipeline` (which keeps preprocessing inside the folds), `GroupKFold`
-# and `TimeSeriesSplit`; `scipy.stats.bootstrap` (BCa intervals by default, which mend some of the percentile's lack of
-# coverage); Spark's `BinaryClassificationMetrics`, with `numBins`.
+# and `TimeSeriesSplit`; `scipy.stats.bootstrap` (BCa intervals by default, which correct part of the
+# percentile interval's missing coverage); Spark's `BinaryClassificationMetrics`, with `numBins`.

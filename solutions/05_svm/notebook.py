@@ -1,0 +1,1660 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 05 · Support vector machines
+#
+# **What you will be able to do.** Say which of the many lines between two classes is the best one, and why; find it by
+# a stochastic method whose steps cost the same in ten dimensions and in two million; bend the line with a kernel; solve
+# the dual problem and prove with one number that your answer is as good as the library's; and train a kernel machine on
+# 20,000 rows in a few megabytes, where the kernel matrix would take 3.2 GB.
+#
+# **You need** module 01 (gradients, convex functions) and matrix products. Module 02 (stochastic gradients) helps.
+#
+# **Skills it trains**: convex duality, sparse data structures, certificates of optimality, random features, one-pass
+# algorithms.
+#
+# **Time**: about four and a half hours, three of them in eight exercises and a bug to find.
+#
+# **One legend for the whole module**
+#
+# | symbol | in code | shape | meaning |
+# | --- | --- | --- | --- |
+# | $m$, $d$ | `m`, `d` | | rows (examples) and columns (features) |
+# | $X$, $x_i$ | `X` | $(m, d)$, $(d,)$ | the data; row $i$ of it |
+# | $y$ | `y` | $(m,)$ | labels, each $-1$ or $+1$ |
+# | $\theta$, $b$ | `theta`, `b` | $(d,)$, number | weights (many books write $w$) and bias |
+# | $f(x)$ | | number | the score of a row, $\theta^\top x + b$; its sign is the predicted label |
+# | $\lambda$, $C$ | `penalty`, `C` | | price of large weights; price of a violated margin; $\lambda = 1/(Cm)$ |
+# | $P$, $D$, $J$ | | | primal and dual objective; $J = P/(Cm)$ |
+# | $\alpha$, $\beta$ | `alpha`, `beta` | $(m,)$ | dual variables; $\beta_i = \alpha_i y_i$ |
+# | $k$, $K$, $\gamma$ | `kernel`, `K`, `gamma` | $K$: $(m, m)$ | kernel, its matrix over all pairs of rows, its width |
+# | $Z$, $F$ | `Z`, `features` | $(m, F)$ | random features, and how many there are |
+
+# %% tags=["setup"]
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+if find_spec("lsml_utils") is None:  # not installed: look for its folder above this notebook's
+    sys.path += [str(folder) for folder in Path.cwd().parents if (folder / "lsml_utils").is_dir()]
+try:
+    import lsml_utils  # noqa: F401
+except ModuleNotFoundError as missing:
+    remedy = "lsml_utils/ belongs in a folder above this notebook; install anything else with pip"
+    raise SystemExit(f"{missing.name} is missing: {remedy}") from None
+
+import time
+import tracemalloc
+from collections.abc import Callable, Iterable
+
+import matplotlib.pyplot as plt
+import numpy as np
+import scipy.sparse
+import torch
+from sklearn.feature_extraction.text import HashingVectorizer
+from sklearn.svm import SVC, LinearSVC
+from threadpoolctl import threadpool_limits
+
+from lsml_utils import checking, datasets, demo_size, device, plotting, scaling
+from lsml_utils.checking import check, expect_close, expect_raises, expect_shape, expect_unchanged
+
+plotting.use()
+checking.start("05_svm", total=9)
+
+
+def timed(function):
+    """What a call returns, and the seconds that it takes on one thread."""
+    with threadpool_limits(1):
+        start = time.perf_counter()
+        returned = function()
+        return returned, time.perf_counter() - start
+
+
+def signs(y, m: int) -> np.ndarray:
+    """The labels y in float64. ValueError unless y has shape (m,) and holds nothing but -1 and +1."""
+    y = np.asarray(y, dtype=np.float64)
+    if y.shape != (m,):
+        raise ValueError(f"{m} labels are due, shape ({m},), and shape {y.shape} came")
+    if not np.all(np.abs(y) == 1):
+        raise ValueError("every label must be -1 or +1")
+    return y
+
+
+# %% [markdown]
+# ## Derive: the widest street
+#
+# Two classes of points that a line can separate are separated by infinitely many lines. Which one do you want? New
+# points will lie near the old ones, so take the line that stays as far from the nearest points as it can: the middle of
+# the **widest street** between the classes.
+#
+# Write the line as $f(x) = \theta^\top x + b = 0$, with $\theta, x \in \mathbb R^d$. Walk from a point $x$ straight to
+# the line, along $\theta/\|\theta\|$: each unit of the way changes $f$ by $\|\theta\|$, so the distance is
+# $|f(x)|/\|\theta\|$. Nothing changes if $\theta$ and $b$ are multiplied by the same positive number. Use that freedom:
+# let $f$ be $\pm 1$ at the nearest points. Then the street is $2/\|\theta\|$ wide, and the widest one solves
+#
+# $$\min_{\theta, b} \tfrac12\|\theta\|^2 \quad\text{subject to}\quad y_i f(x_i) \ge 1 \ \text{ for every row } i.$$
+#
+# The number $y_i f(x_i)$ is the **margin** of row $i$: positive where the label is right, at least 1 outside the
+# street.
+#
+# Real classes overlap, and then no line satisfies all the conditions. So let row $i$ fall short of 1 by
+# $\xi_i \ge 0$, and pay $C$ for each unit. The cheapest $\xi_i$ is $\max(0, 1 - y_i f(x_i))$, the **hinge loss**, and
+# the conditions are gone:
+#
+# $$P(\theta, b) = \tfrac12\|\theta\|^2 + C \sum_{i=1}^m \max(0,\, 1 - y_i f(x_i)).$$
+#
+# Divide by $Cm$, which moves no minimum. With $\lambda = 1/(Cm)$ it has the form of modules 01 and 02, a penalty and a
+# mean over the rows:
+#
+# $$J(\theta, b) = \frac{P}{Cm} = \frac\lambda2\|\theta\|^2 + \frac1m \sum_{i=1}^m \max(0,\, 1 - y_i f(x_i)).$$
+#
+# $P$ and $J$ are the same problem. Libraries that solve the dual speak of $C$, stochastic methods of $\lambda$.
+#
+# The picture shows what is special about the answer. It was drawn with scikit-learn; in section 5.5 your own function
+# takes over. Only the ringed points, the **support vectors**, hold the line in its place. Delete all others, keep
+# $C$, and the line does not move.
+
+# %% tags=["demo"]
+street = datasets.blobs(80, k=2, spread=1.2, distance=2.0, seed=8)
+street_y = 2 * street.y - 1
+
+
+def draw_street(ax, X, y, f, ringed, room):
+    """Rows, rings around some, the line f = 0 and the edges f = -1 and f = +1 of the street; `room`: rows to fit in."""
+    low, high = room.min(axis=0) - 0.5, room.max(axis=0) + 0.5
+    across, up = np.meshgrid(np.linspace(low[0], high[0], 120), np.linspace(low[1], high[1], 120))
+    score = f(np.stack([across.ravel(), up.ravel()], axis=1)).reshape(across.shape)
+    ax.contourf(across, up, score, levels=[-1, 1], colors=["0.9"])
+    ax.contour(across, up, score, levels=[-1, 0, 1], colors="0.3", linestyles=["--", "-", "--"], linewidths=1.2)
+    for label, marker, colour in ((-1, "o", plotting.COLOURS[0]), (1, "s", plotting.COLOURS[1])):
+        ax.scatter(*X[y == label].T, s=22, marker=marker, color=colour, label=f"y = {label:+d}")
+    ax.scatter(*X[ringed].T, s=110, facecolors="none", edgecolors="k", linewidths=1.2, label="support vectors")
+    ax.grid(False)
+
+
+figure, panels = plt.subplots(1, 2, figsize=(11, 4.2), sharey=True)
+rows = np.arange(80)
+for ax in panels:
+    peer = SVC(kernel="linear", C=1.0, tol=1e-8).fit(street.X[rows], street_y[rows])
+    draw_street(ax, street.X[rows], street_y[rows], peer.decision_function, peer.support_, street.X)
+    ax.set(title=f"{len(rows)} rows, {len(peer.support_)} support vectors", xlabel="$x_0$")
+    print(f"{len(rows)} rows: theta = {peer.coef_[0].round(4)}, b = {peer.intercept_[0]:.4f}")
+    rows = rows[peer.support_]  # the second panel has these alone
+panels[0].set_ylabel("$x_1$")
+panels[1].legend(loc="best")
+plt.show()
+
+# %% [markdown]
+# ### Where tutorials disagree
+#
+# - **The labels.** The hinge needs $-1$ and $+1$. With labels 0 and 1 the product $y_i f(x_i)$ is 0 for a whole class,
+#   every one of its rows costs 1 whatever the model says, and none of them moves it. No error is raised.
+# - **The bias stands inside the sign**: $\operatorname{sign}(\theta^\top x + b)$. `np.sign(X @ theta) + b` gives
+#   numbers that are no labels.
+# - **Is the bias penalised?** scikit-learn's `SVC` leaves $b$ free. `LinearSVC` appends a constant column to $X$, whose
+#   weight is $b$ and is penalised like any other. Pegasos has no bias unless you append that column. Three different
+#   problems with three different answers. Here: exercises 5.1 to 5.3 have no $b$, 5.5 to 5.7 a free one.
+# - **Which hinge?** The default of `LinearSVC` is `squared_hinge`, another loss. Compare with `loss="hinge"`.
+# - **The width of the Gaussian kernel.** We write $\exp(-\gamma\|x - x'\|^2)$ as scikit-learn does; others write
+#   $\exp(-\|x - x'\|^2 / (2\sigma^2))$, so $\gamma = 1/(2\sigma^2)$. A kernel without any width presumes that the unit
+#   of the data, metres or millimetres, happened to be the right one.
+# - **The sign of the dual.** It is a maximum of $\sum_i \alpha_i - \tfrac12\sum_{ij} \alpha_i\alpha_j y_i y_j K_{ij}$
+#   (Cortes and Vapnik, 1995), or the minimum of its negative (LIBSVM). The factor ½ belongs there, and the labels do,
+#   too.
+
+# %% [markdown]
+# ## A line, by subgradients
+#
+# ### What is downhill at a kink?
+#
+# The hinge $\max(0, 1 - s)$ is convex, but it has a kink at $s = 1$, where it has no derivative. A **subgradient** of a
+# convex function $J$ at $\theta$ is any $g \in \mathbb R^d$ whose tangent plane lies below the function everywhere:
+#
+# $$J(\theta') \ge J(\theta) + g^\top(\theta' - \theta) \quad\text{for all } \theta'.$$
+#
+# Where $J$ is smooth there is one, the gradient. At the kink of the hinge every slope from $-1$ to $0$ will do. We take
+# 0 there, so a row counts if its margin is *below* 1, and not if it is exactly 1:
+#
+# $$g = \lambda\theta - \frac1m \sum_{i:\ y_i\theta^\top x_i < 1} y_i x_i
+# = \lambda\,\underbrace{\theta}_{(d,)} - \frac1m\, \underbrace{X^\top}_{(d,\,m)}\,
+# \underbrace{\big(y \cdot [\text{margin} < 1]\big)}_{(m,)} .$$
+#
+# One pass over $X$ for the margins and one for the sum: $4md$ operations, and no new array as large as $X$.
+#
+# ### 5.1 `hinge_loss` · essential · level 2 of 4 · 12 min
+#
+# The setup cell gives you `signs(y, m)`, which turns labels into float64 and raises ValueError where they are not $m$
+# numbers $-1$ or $+1$.
+
+
+# %% exercise="hinge_loss" points=2 minutes=12
+def hinge_loss(X: np.ndarray, y: np.ndarray, theta: np.ndarray, penalty: float) -> tuple[float, np.ndarray]:
+    """J = penalty/2 * |theta|^2 + mean of max(0, 1 - y_i x_i·theta), and a subgradient of it.
+
+    X: (m, d), m >= 1, d >= 1; theta: (d,). Both hold floats or integers (up to 1e100 in size).
+    y: (m,), each -1 or +1, floats or integers. penalty: a number >= 0.
+
+    Returns (J, g): J a Python float or NumPy float64; g a new array (d,), float64. Both are computed
+    in float64 whatever the dtypes. A row whose margin y_i x_i·theta is exactly 1 adds nothing to g.
+    Raises ValueError unless y has shape (m,) and holds only -1 and +1 (so 0 is refused).
+    Leaves its arguments as they are. Where X is float64, no second array of its size is built.
+    """
+    ### BEGIN SOLUTION
+    y, theta = signs(y, len(X)), np.asarray(theta, dtype=np.float64)
+    margin = y * (X @ theta)
+    J = penalty / 2 * (theta @ theta) + np.maximum(0, 1 - margin).mean()
+    return float(J), penalty * theta - (y * (margin < 1)) @ X / len(X)
+    ### END SOLUTION
+
+
+# %% [markdown] hints="hinge_loss"
+# <details><summary>Hint 1: one vector</summary>
+#
+# Compute the margins of all rows first, one vector (m,). The loss and the subgradient are both made from it.
+# </details>
+# <details><summary>Hint 2: which rows count</summary>
+#
+# `margin < 1` is an array of booleans. Times y it is 0 for the rows that do not count. `X[margin < 1]` would copy rows;
+# a product with zeros in it does not.
+# </details>
+# <details><summary>Hint 3: nearly the solution</summary>
+#
+# J = penalty / 2 * (theta @ theta) + np.maximum(0, 1 - margin).mean(), and
+# g = penalty * theta - (y * (margin < 1)) @ X / m. Turn theta into float64 before anything else;
+# then the products are float64, too.
+# </details>
+
+# %% check="hinge_loss"
+with check("hinge_loss"):
+    X, y = np.array([[1.0, 0.0], [0.0, 2.0], [0.5, 1.0]]), np.array([1, -1, 1])
+    theta = np.array([1.0, 0.25])  # margins 1, -0.5 and 0.75
+    with expect_unchanged(X=X, y=y, theta=theta):
+        J, g = hinge_loss(X, y, theta, penalty=2.0)
+    right = 1.0625 + 1.75 / 3  # 2/2 * (1 + 1/16), and the losses 0, 1.5 and 0.25
+    expect_close(
+        J,
+        right,
+        rtol=1e-12,
+        mistakes={
+            "The losses are summed; take their mean.": 1.0625 + 1.75,
+            "The penalty counts twice: it is penalty/2 times the squared norm.": right + 1.0625,
+        },
+    )
+    pull = (np.array([0.0, 2.0]) - np.array([0.5, 1.0])) / 3  # -y_i x_i of the second and the third row
+    expect_close(
+        g,
+        2 * theta + pull,
+        rtol=1e-12,
+        mistakes={
+            "The row at margin exactly 1 counts; it should not.": 2 * theta + pull - np.array([1.0, 0.0]) / 3,
+            "The losses push the wrong way: check the sign.": 2 * theta - pull,
+            "The penalty adds penalty * theta, not penalty/2 * theta.": theta + pull,
+        },
+    )
+    with expect_raises(ValueError, hint="labels 0 and 1 must be refused: use signs(y, len(X))"):
+        hinge_loss(X, np.array([1, 0, 1]), theta, penalty=2.0)
+
+# %% [markdown]
+# Left: the hinge beside the losses that it competes with, as functions of the margin. All lie above the count of
+# errors, so pushing them down pushes errors down. The hinge alone is exactly 0 from 1 on: rows outside the street cost
+# nothing and pull at nothing. Right: $J$ for a single weight, with your subgradients drawn as lines. Each touches $J$
+# and lies below it, also at the kinks.
+
+# %% tags=["demo"]
+figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.8))
+s = np.linspace(-2, 3, 401)
+hinge = [hinge_loss(np.array([[margin]]), np.ones(1), np.ones(1), 0.0)[0] for margin in s]
+plotting.curves(
+    {
+        "hinge (yours)": (s, hinge),
+        "squared hinge": (s, np.maximum(0, 1 - s) ** 2),
+        "logistic, base 2": (s, np.logaddexp(0, -s) / np.log(2)),
+        "errors": (s, (s <= 0).astype(float)),
+    },
+    xlabel="margin",
+    ylabel="loss",
+    title="The hinge is 0 from margin 1 on",
+    ax=left,
+)
+left.set_ylim(-0.1, 4)
+one_column, one_y = np.array([[2.0], [0.5], [-1.0], [0.8]]), np.array([1, 1, -1, -1])
+grid = np.linspace(-1, 4, 301)
+right.plot(grid, [hinge_loss(one_column, one_y, np.array([t]), 0.2)[0] for t in grid], label="J(θ)")
+for t in (-0.5, 0.5, 1.0, 3.0):
+    J, g = hinge_loss(one_column, one_y, np.array([t]), 0.2)
+    right.plot(grid, J + g[0] * (grid - t), color="0.6", lw=1, ls="-")
+    right.plot(t, J, "ko", ms=4)
+right.plot([], [], color="0.6", lw=1, ls="-", label="J(t) + g·(θ − t)")
+right.set(xlabel="θ", ylim=(0, 3), title="Every subgradient supports J from below")
+right.legend()
+plt.show()
+
+# %% [markdown]
+# ### One row a step
+#
+# Following $g$ costs a pass over all rows for each step. As in module 02, take a single row $i_t$ in step $t$ instead:
+# $\max(0, 1 - y_i\theta^\top x_i)$ stands in for the mean, and on average over random rows it is the mean. Because of
+# the penalty $J$ is strongly convex (its curvature is at least $\lambda$), and for such functions the step size $\eta_t
+# = 1/(\lambda t)$ needs no tuning. This is **Pegasos** (Shalev-Shwartz, Singer and Srebro, 2007):
+#
+# $$\theta_t = \theta_{t-1} -
+# \frac{1}{\lambda t}\big(\lambda\theta_{t-1} - [y_i\theta_{t-1}^\top x_i < 1]\, y_i x_i\big)
+# = \Big(1 - \frac1t\Big)\theta_{t-1} + \frac{1}{\lambda t}\,[y_i\theta_{t-1}^\top x_i < 1]\; y_i x_i,
+# \qquad i = i_t .$$
+#
+# After $T$ steps $J$ is within $O(\log T/(\lambda T))$ of its minimum, in expectation. The bound does not mention $m$:
+# more rows make a pass longer, not the training.
+#
+# **What does a step cost?** A text has 20 different words out of a vocabulary of $d = 2{,}000{,}000$. The margin and
+# the correction touch 20 entries of $\theta$. The factor $1 - 1/t$ touches all two million. That is a waste of a factor
+# $10^5$, and the formula shows how to avoid it: unroll it, and look at what $\lambda t\,\theta_t$ is.
+#
+# ### 5.2 `pegasos` · essential · level 3 of 4 · 25 min
+#
+# The rows to visit are passed in, so that your function has no randomness of its own. X is a sparse matrix in CSR form:
+# row $i$ has its values in `X.data[X.indptr[i]:X.indptr[i + 1]]` and their columns in the same slice of `X.indices`.
+
+
+# %% exercise="pegasos" points=3 minutes=25 forbids=["sklearn"]
+def pegasos(X: scipy.sparse.csr_array, y: np.ndarray, penalty: float, order: np.ndarray) -> np.ndarray:
+    """Minimise J (no bias) by subgradient steps on one row each, with step size 1 / (penalty t).
+
+    X: (m, d), scipy.sparse in CSR form (csr_array or csr_matrix), floats or integers. No row holds
+      a column twice; a row may be empty, and columns may stand in any order.
+    y: (m,), each -1 or +1, floats or integers. penalty: a number > 0.
+    order: (T,) integers from 0 to m - 1; T may be 0. Step t = 1, ..., T uses row i = order[t - 1].
+
+    theta is 0 before step 1. Step t makes it (1 - 1/t) theta, plus y_i x_i / (penalty t) if
+    y_i x_i·theta < 1 for the theta before the step (exactly 1 is not below 1).
+    Returns theta after the last step, with no average taken: a new array (d,), float64.
+    A step costs in proportion to the entries of its row, not to d: with d = 2,000,000, thousands of
+    steps on rows of ten entries take a fraction of a second (the test stops at 5 seconds).
+    X is never made dense. Leaves its arguments as they are.
+    Raises ValueError unless y has shape (m,) and holds only -1 and +1, and penalty > 0.
+    Not allowed: sklearn.
+    """
+    ### BEGIN SOLUTION
+    y = signs(y, X.shape[0])
+    if not penalty > 0:
+        raise ValueError("the penalty must be above 0")
+    total = np.zeros(X.shape[1])  # penalty * t * theta: the sum of y_i x_i over the steps that violated the margin
+    t = 0
+    for t, i in enumerate(order, 1):
+        row = slice(X.indptr[i], X.indptr[i + 1])
+        columns, values = X.indices[row], X.data[row]
+        if t == 1 or y[i] * (values @ total[columns]) < penalty * (t - 1):
+            total[columns] += y[i] * values
+    return total / (penalty * max(t, 1))
+    ### END SOLUTION
+
+
+# %% [markdown] hints="pegasos"
+# <details><summary>Hint 1: unroll</summary>
+#
+# Write out θ₁, θ₂, θ₃ for rows that all violate the margin. (1 − 1/t) · 1/(t − 1) = 1/t: every row that was ever added
+# ends up with the same weight.
+# </details>
+# <details><summary>Hint 2: what to keep</summary>
+#
+# Keep u = λ t θ. The shrinking cancels: u changes only in the columns of the row, by y x, and only if the margin is
+# violated. Divide once, at the end.
+# </details>
+# <details><summary>Hint 3: the margin</summary>
+#
+# Before step t, θ = u / (λ (t − 1)), so y x·θ < 1 means y x·u < λ (t − 1). In step 1 θ is 0 and always violates the
+# margin, but the inequality would say 0 < 0: treat it apart.
+# </details>
+
+# %% check="pegasos"
+with check("pegasos", forbids=["sklearn"]):
+    X, y = scipy.sparse.csr_array(np.array([[1.0, 0.0], [0.0, 1.0]])), np.array([1, -1])
+    order = np.array([0, 1, 0])
+    with expect_unchanged(X=X, y=y, order=order):
+        theta = pegasos(X, y, 0.5, order)
+    # Steps of 2, 1 and 2/3: theta is (2, 0), then (1, 0) - (0, 1), and the third margin is exactly 1.
+    expect_close(
+        theta,
+        [2 / 3, -2 / 3],
+        rtol=1e-12,
+        mistakes={
+            "A margin of exactly 1 counts as violated; it should not.": [4 / 3, -2 / 3],
+            "The step size is 1 / t; the penalty is missing from it.": [2 / 3, -1 / 3],
+            "theta shrinks only in steps that violate the margin; it shrinks in every step.": [1.0, -1.0],
+        },
+    )
+    expect_close(pegasos(X, y, 0.5, order[:1]), [2.0, 0.0], rtol=1e-12, hint="the first step always violates")
+    expect_close(pegasos(X, y, 0.5, order[:0]), [0.0, 0.0], atol=0, hint="no steps, no change")
+    wide = scipy.sparse.random_array((50, 2_000_000), density=5e-6, format="csr", rng=0)
+    start = time.process_time()
+    theta = pegasos(wide, np.where(np.arange(50) % 2, 1, -1), 0.1, np.arange(300) % 50)
+    expect_shape(theta, (2_000_000,))
+    took = time.process_time() - start
+    assert took < 0.5, (
+        f"300 steps took {took:.2f} s of the processor: a step must not touch all two million weights. See Hint 2"
+    )
+
+# %% [markdown]
+# Your Pegasos reads product reviews: words and pairs of words, hashed into $2^{18}$ columns. Left: the distance of $J$
+# from its minimum against the number of steps. The minimum comes from scikit-learn's `LinearSVC`, which solves the same
+# problem (hinge, no bias) by descent on the dual. Right: seconds for a step against $d$, for your function and for the
+# formula as it is written.
+
+# %% tags=["demo"]
+texts = datasets.reviews(demo_size(full=4500, small=1500))
+words = HashingVectorizer(n_features=2**18, ngram_range=(1, 2), alternate_sign=False).transform(texts.texts)
+word_y = 2 * texts.sentiment - 1
+held_out = len(word_y) // 3
+train, test = slice(held_out, None), slice(0, held_out)
+penalty = 1e-3
+
+
+def J_sparse(theta):
+    return penalty / 2 * theta @ theta + np.maximum(0, 1 - word_y[train] * (words[train] @ theta)).mean()
+
+
+rows = len(word_y) - held_out
+peer = LinearSVC(loss="hinge", fit_intercept=False, C=1 / (penalty * rows), tol=1e-6, max_iter=10_000)
+peer.fit(words[train], word_y[train])
+lowest = J_sparse(peer.coef_[0])
+order = np.random.default_rng(0).integers(0, rows, demo_size(full=50_000, small=5000))
+steps = np.unique(np.geomspace(100, len(order), 10).astype(int))
+walk = [pegasos(words[train], word_y[train], penalty, order[:step]) for step in steps]
+gaps = [J_sparse(theta) - lowest for theta in walk]
+
+figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4))
+slope = scaling.exponent(steps, gaps)
+left.loglog(steps, gaps, "o-", label=f"Pegasos, slope {slope:.2f}")
+left.loglog(steps, gaps[0] * steps[0] / steps, "k--", label="slope −1")
+left.set(xlabel="steps, one row each", ylabel="J − min J", title="Error falls as one over the steps")
+left.legend()
+
+
+def as_written(X, y, penalty, order):
+    """The formula as it stands, with a factor on all of theta in each step."""
+    theta = np.zeros(X.shape[1])
+    for t, i in enumerate(order, 1):
+        row = slice(X.indptr[i], X.indptr[i + 1])
+        violated = y[i] * (X.data[row] @ theta[X.indices[row]]) < 1
+        theta *= 1 - 1 / t
+        if violated:
+            theta[X.indices[row]] += y[i] * X.data[row] / (penalty * t)
+    return theta
+
+
+def ten_entries_a_row(d):
+    draw = np.random.default_rng(0)
+    columns = draw.integers(0, d // 10, (50, 10)) + d // 10 * np.arange(10)
+    X = scipy.sparse.csr_array((draw.normal(size=500), columns.ravel(), np.arange(0, 501, 10)), shape=(50, d))
+    return X, draw.choice([-1, 1], 50), 0.01, draw.integers(0, 50, 300)
+
+
+cost = scaling.measure(
+    {"yours": pegasos, "as written": as_written},
+    sizes=[2**k for k in (10, 13, 16, 19)][: demo_size(full=4, small=3)],
+    setup=ten_entries_a_row,
+    budget=4.0,
+    label="columns d",
+    memory=None,
+    threads=1,
+)
+cost.plot(ax=right, peer="as written")
+right.set(ylabel="seconds for 300 steps", title="Ten entries a row, whatever d is")
+plt.show()
+correct = np.mean(np.sign(words[test] @ walk[-1]) == word_y[test])
+print(f"{rows:,} reviews, {len(order):,} steps: {correct:.1%} of {held_out:,} others right")
+print(f"LinearSVC on the same problem:       {peer.score(words[test], word_y[test]):.1%}")
+
+# %% [markdown]
+# At the right end your curve rises a little. The zeros are written once and the result is divided once, which takes
+# $2d$ operations in all, however many steps there are.
+#
+# ### More than two classes
+#
+# A hinge has two sides. For $C$ classes train $C$ machines, **one against the rest**: machine $c$ has the label $+1$
+# for rows of class $c$ and $-1$ for all others. Predict the class whose machine gives the largest score. (In this
+# exercise $C$ counts classes, as everywhere in the course; the price of a violated margin does not occur in it.)
+#
+# ### 5.3 `one_vs_rest` · essential · level 2 of 4 · 15 min
+#
+# The cell holds two functions, training and prediction. What trains one machine is passed in as `fit`.
+
+
+# %% exercise="one_vs_rest" points=2 minutes=15 forbids=["sklearn"]
+def one_vs_rest(X: np.ndarray | scipy.sparse.csr_array, y: np.ndarray, fit: Callable) -> tuple[np.ndarray, np.ndarray]:
+    """Train one linear classifier for each class, against all the others.
+
+    X: (m, d), a NumPy array or CSR; it goes to `fit` as it is. y: (m,), integers of any kind and any
+      size, in any order, with gaps; at least two different ones, else ValueError.
+    fit(X, s) -> theta, (d,): s is (m,) float64, +1 for the rows of one class and -1 for the others.
+      `fit` is called once for each class, in rising order of the classes. It may keep or change the
+      s that it gets, so each s is an array of its own; and it may use one buffer for every theta
+      that it returns, so copy theta before the next call. What it returned is not changed.
+
+    Returns (classes, Theta): classes (C,), the different labels in rising order, of y's own dtype;
+    Theta (C, d), float64, row c being the theta of classes[c]. New arrays. Leaves X and y as they are.
+    Not allowed: sklearn.
+    """
+    ### BEGIN SOLUTION
+    classes = np.unique(y)
+    if len(classes) < 2:
+        raise ValueError("one class cannot be told from the others: there are none")
+    thetas = [np.array(fit(X, np.where(y == label, 1.0, -1.0)), dtype=np.float64) for label in classes]
+    return classes, np.stack(thetas)
+    ### END SOLUTION
+
+
+def predict_one_vs_rest(X: np.ndarray | scipy.sparse.csr_array, classes: np.ndarray, Theta: np.ndarray) -> np.ndarray:
+    """The class with the largest score x·theta for each row of X; the lowest class where scores tie.
+
+    X: (n, d), a NumPy array or CSR, n >= 0. classes: (C,), rising; Theta: (C, d).
+    Returns (n,), integers of the dtype that classes has. Leaves its arguments as they are.
+    Not allowed: sklearn.
+    """
+    ### BEGIN SOLUTION
+    return classes[np.argmax(X @ Theta.T, axis=1)]
+    ### END SOLUTION
+
+
+# %% [markdown] hints="one_vs_rest"
+# <details><summary>Hint 1: the classes</summary>
+#
+# `np.unique` gives the different labels in rising order and keeps their dtype.
+# </details>
+# <details><summary>Hint 2: the labels of one machine</summary>
+#
+# `np.where(y == label, 1.0, -1.0)`, made anew for each class. Not 0 and 1.
+# </details>
+# <details><summary>Hint 3: prediction</summary>
+#
+# `X @ Theta.T` has a row for each example and a column for each class. `np.argmax` along axis 1 takes the first of
+# equal scores. It gives positions: look the classes up, `classes[...]`.
+# </details>
+
+# %% check="one_vs_rest"
+with check("one_vs_rest", forbids=["sklearn"]):
+    X, y = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [0.0, 2.0]]), np.array([7, -2, 7, 3])
+    asked = []
+
+    def sum_of_rows(X, s):
+        asked.append(s)
+        return s @ X
+
+    with expect_unchanged(X=X, y=y):
+        classes, Theta = one_vs_rest(X, y, sum_of_rows)
+    expect_close(classes, [-2, 3, 7], atol=0, hint="the different labels, in rising order")
+    expect_close(
+        asked[0],
+        [-1.0, 1.0, -1.0, -1.0],  # only the second row is of class -2
+        atol=0,
+        mistakes={"The labels are 0 and 1; the hinge needs -1 and +1.": [0.0, 1.0, 0.0, 0.0]},
+    )
+    expect_close(Theta, [[-2.0, -2.0], [-2.0, 0.0], [2.0, -2.0]], rtol=1e-12)
+    assert len(asked) == 3, f"fit must be called once a class, 3 times, not {len(asked)}"
+    new = np.array([[3.0, 0.0], [0.0, 3.0], [0.0, 0.0]])  # scores (-6, -6, 6), (-6, 0, -6) and a tie
+    expect_close(
+        predict_one_vs_rest(new, classes, Theta),
+        [7, 3, -2],
+        atol=0,
+        mistakes={"These are positions; look up the classes there.": [2, 1, 0]},
+    )
+
+# %% [markdown]
+# Ten machines for the ten digits, each trained by your `pegasos`. A row of $\Theta$ has one weight for each of the
+# 8 × 8 pixels: ink on a bright pixel speaks for the digit, ink on a dark one against it.
+
+# %% tags=["demo"]
+digits = datasets.digits()
+pixels = np.column_stack([digits.X / 16, np.ones(len(digits.y))])  # the last column makes room for a bias
+shuffled = np.random.default_rng(0).permutation(len(digits.y))
+train, test = shuffled[:1200], shuffled[1200:]
+order = np.random.default_rng(1).integers(0, len(train), demo_size(full=20_000, small=2000))
+sparse_pixels = scipy.sparse.csr_array(pixels[train])
+(classes, Theta), took = timed(
+    lambda: one_vs_rest(sparse_pixels, digits.y[train], lambda X, s: pegasos(X, s, 1e-3, order))
+)
+mine = np.mean(predict_one_vs_rest(pixels[test], classes, Theta) == digits.y[test])
+peer = LinearSVC(loss="hinge", fit_intercept=False, C=1 / (1e-3 * len(train)), max_iter=20_000)
+_, peer_took = timed(lambda: peer.fit(pixels[train], digits.y[train]))
+figure = plotting.image_grid(Theta[:, :64].reshape(10, 8, 8), titles=[f"{label}" for label in classes], columns=10)
+plt.show()
+print(f"one_vs_rest of pegasos: {mine:.1%} of {len(test)} digits right, {took:.2f} s")
+print(f"LinearSVC:              {peer.score(pixels[test], digits.y[test]):.1%}, {peer_took:.2f} s")
+
+# %% [markdown]
+# `LinearSVC` is compiled code that goes through rows in C, and for a problem that fits into memory it wins on time by a
+# wide margin. Pegasos wins where rows stream by and only $\theta$ is kept.
+#
+# ## A curve, by kernels
+#
+# ### Only inner products matter
+#
+# Look again at what Pegasos built: $\theta_t = \frac{1}{\lambda t}\sum y_i x_i$, a sum over the rows that violated the
+# margin. The weights are a combination of rows, $\theta = \sum_i \beta_i x_i$, so a score is
+#
+# $$f(x) = \theta^\top x = \sum_i \beta_i\; x_i^\top x .$$
+#
+# Rows occur in inner products only. Now map each row to features $\varphi(x)$, say all products of two columns, and
+# separate there with a plane: in the old space it is a curve. Nothing changes but the inner product, which becomes the
+# **kernel** $k(x, x') = \varphi(x)^\top\varphi(x')$. Where $k$ can be computed without $\varphi$, the number of
+# features no longer matters; it may be infinite. That is the case for the Gaussian or **RBF** kernel
+#
+# $$k(x, x') = \exp(-\gamma\|x - x'\|^2), \qquad \gamma > 0.$$
+#
+# It is 1 for equal rows and falls to $1/e$ at the distance $1/\sqrt\gamma$: $\gamma$ says how far a row's influence
+# reaches. For every kernel the matrix $K_{ij} = k(x_i, x_j)$ is symmetric and **positive semidefinite**:
+# $c^\top K c = \|\sum_i c_i\varphi(x_i)\|^2 \ge 0$ for every $c \in \mathbb R^m$.
+#
+# For all pairs at once, expand the square. The costly part is one matrix product:
+#
+# $$\|a_i - b_j\|^2 = \|a_i\|^2 + \|b_j\|^2 - 2\,(A B^\top)_{ij},
+# \qquad \underbrace{A}_{(p,\,d)}\ \underbrace{B^\top}_{(d,\,q)} .$$
+#
+# Differences of all pairs, `A[:, None] - B`, take $d$ times the memory of the result. The expansion takes a few times
+# the result, but its three terms cancel for close rows: what is left may be a little below 0, and then the kernel is a
+# little above 1, which no inner product of unit vectors can be. Cut it off at 0.
+#
+# ### 5.4 `kernel_matrix` · essential · level 2 of 4 · 15 min
+
+
+# %% exercise="kernel_matrix" points=2 minutes=15 forbids=["sklearn", "scipy.spatial", "torch.cdist"]
+def kernel_matrix(A: np.ndarray, B: np.ndarray, kind: str = "rbf", gamma: float = 1.0) -> np.ndarray:
+    """The kernel of every row of A with every row of B.
+
+    A: (p, d), B: (q, d), floats or integers, up to 1e9 in size; p and q may be 0, d is at least 1.
+    kind: "linear", a·b; or "rbf", exp(-gamma |a - b|^2), gamma > 0. For "linear" gamma is ignored.
+
+    Returns a new array (p, q), float64, computed in float64 whatever the dtypes. An RBF entry is
+    right to within 1e-14 (1 + gamma (|a|^2 + |b|^2)) times d + 10, and never above 1.
+    Raises ValueError for another kind, for a gamma that is not > 0 where kind is "rbf", and where A
+    and B have different numbers of columns.
+    Takes less memory than eight arrays (p, q): no (p, q, d) array. Leaves A and B as they are.
+    Not allowed: sklearn, scipy.spatial, torch.cdist.
+    """
+    ### BEGIN SOLUTION
+    A, B = np.asarray(A, dtype=np.float64), np.asarray(B, dtype=np.float64)
+    products = A @ B.T
+    if kind == "linear":
+        return products
+    if kind != "rbf" or not gamma > 0:
+        raise ValueError('kind must be "linear" or "rbf", and gamma above 0')
+    squared = (A * A).sum(axis=1)[:, None] + (B * B).sum(axis=1) - 2 * products
+    return np.exp(-gamma * np.maximum(squared, 0))
+    ### END SOLUTION
+
+
+# %% [markdown] hints="kernel_matrix"
+# <details><summary>Hint 1: one product</summary>
+#
+# `A @ B.T` is the linear kernel, and the cross term of every squared distance.
+# </details>
+# <details><summary>Hint 2: shapes</summary>
+#
+# The squared norms of A's rows must broadcast down the columns: shape (p, 1). Those of B's rows, shape (q,), broadcast
+# along the rows by themselves.
+# </details>
+# <details><summary>Hint 3: nearly the solution</summary>
+#
+# squared = (A * A).sum(axis=1)[:, None] + (B * B).sum(axis=1) - 2 * A @ B.T; then np.exp(-gamma * np.maximum(squared,
+# 0)). Convert both to float64 first: int8 overflows at 128. NumPy raises ValueError by itself where the columns differ.
+# </details>
+
+# %% check="kernel_matrix"
+with check("kernel_matrix", forbids=["sklearn", "scipy.spatial", "torch.cdist"]):
+    A, B = np.array([[0.0, 0.0], [3.0, 4.0]]), np.array([[0.0, 0.0], [0.0, 1.0], [3.0, 4.0]])
+    squared = np.array([[0.0, 1.0, 25.0], [25.0, 18.0, 0.0]])  # 18 = 3² + 3²
+    with expect_unchanged(A=A, B=B):
+        K = kernel_matrix(A, B, "rbf", gamma=0.1)
+    expect_close(
+        K,
+        np.exp(-0.1 * squared),
+        rtol=1e-12,
+        mistakes={
+            "gamma is not used.": np.exp(-squared),
+            "The distance is not squared.": np.exp(-0.1 * np.sqrt(squared)),
+            "gamma stands for a sigma: exp(-|a - b|²/(2 gamma²)).": np.exp(-squared / 0.02),
+        },
+    )
+    expect_close(kernel_matrix(A, B, "linear"), [[0.0, 0.0, 0.0], [0.0, 4.0, 25.0]], atol=0)
+    far = 1e3 + np.random.default_rng(0).normal(size=(200, 3)) * 1e-6
+    assert kernel_matrix(far, far).max() <= 1, "an RBF kernel is never above 1: the squared distance fell below 0"
+    expect_close(kernel_matrix(np.full((1, 1), 100, np.int8), np.full((1, 1), 100, np.int8), "linear"), [[10_000.0]])
+    with expect_raises(ValueError, hint="gamma = 0 makes all rows alike"):
+        kernel_matrix(A, B, "rbf", gamma=0.0)
+    with expect_raises(ValueError, hint="only two kinds"):
+        kernel_matrix(A, B, "cosine")
+
+# %% [markdown]
+# What $\gamma$ does. Rows are digits, sorted by class. With a small $\gamma$ all are alike, with a large one each is
+# alone; in between, the classes show as blocks. A good first guess is one over (columns times variance of the entries),
+# which is what scikit-learn calls `gamma="scale"`.
+
+# %% tags=["demo"]
+by_class = np.argsort(digits.y[:400], kind="stable")
+some = digits.X[:400][by_class] / 16
+scale = 1 / (some.shape[1] * some.var())
+figure, panels = plt.subplots(1, 3, figsize=(11, 3.6), sharey=True)
+for ax, factor in zip(panels, (0.03, 1.0, 30.0), strict=True):
+    image = ax.imshow(kernel_matrix(some, some, "rbf", factor * scale), vmin=0, vmax=1)
+    ax.set(title=f"γ = {factor:g} × scale", xlabel="digit, sorted by class")
+    ax.grid(False)
+panels[0].set_ylabel("digit, sorted by class")
+figure.colorbar(image, ax=panels, label="kernel")
+plt.show()
+
+# %% [markdown]
+# ### One page on Lagrange duality
+#
+# How do you find the $\beta$? By turning the constrained problem into another one. Take two variables first: minimise
+# $p(\theta) = \tfrac12(\theta_0^2 + \theta_1^2)$ subject to $\theta_0 + 2\theta_1 \ge 5$.
+#
+# **A price instead of a rule.** Drop the rule, and charge $\alpha \ge 0$ for each unit by which it is violated (a
+# surplus earns as much). The **Lagrangian** is
+#
+# $$L(\theta, \alpha) = \tfrac12(\theta_0^2 + \theta_1^2) + \alpha\,(5 - \theta_0 - 2\theta_1).$$
+#
+# **For a fixed price, minimise without constraints.** $\nabla_\theta L = 0$ gives $\theta = \alpha\,(1, 2)$. Insert it:
+#
+# $$D(\alpha) = \min_\theta L(\theta, \alpha) = \tfrac52\alpha^2 + \alpha(5 - 5\alpha) = 5\alpha - \tfrac52\alpha^2 .$$
+#
+# **$D$ bounds the answer from below.** A $\theta$ that keeps the rule pays $\alpha \cdot (\text{something} \le 0)$, so
+# $D(\alpha) \le L(\theta, \alpha) \le p(\theta)$, for every $\alpha \ge 0$ and every such $\theta$. This is **weak
+# duality**. The difference $p(\theta) - D(\alpha)$ is the **duality gap**. Nobody needs to know the minimum to compute
+# it, and if it is 0.001, then neither $p(\theta)$ nor $D(\alpha)$ is further than 0.001
+# from the best value.
+#
+# **The best bound is tight.** $D$ is largest at $\alpha = 1$, with $D(1) = 2.5$. There $\theta = (1, 2)$, which keeps
+# the rule and has $p = 2.5$. The gap is 0: both are optimal. For convex problems with linear constraints this always
+# happens (**strong duality**).
+#
+# **A rule that does not bind has no price.** Add the rule $\theta_0 \ge 0$. The answer keeps it anyway, and its price
+# is zero. In general price times slack is zero, for each rule: **complementary slackness**. Geometrically: at the
+# answer, the gradient of $p$ is a combination of the normals of the rules that bind, and the prices are its
+# coefficients.
+
+# %% tags=["demo"]
+figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4))
+a, b = np.meshgrid(np.linspace(-1, 4, 200), np.linspace(-1, 4, 200))
+left.contour(a, b, (a**2 + b**2) / 2, levels=[0.5, 1.25, 2.5, 5, 8], colors="0.6", linewidths=1)
+left.contourf(a, b, a + 2 * b >= 5, levels=[0.5, 1.5], colors=[plotting.COLOURS[5]], alpha=0.25)
+left.plot([-1, 4], [3, 0.5], label="θ₀ + 2θ₁ = 5")
+left.plot(1, 2, "ko", label="answer (1, 2)")
+left.annotate("", (1.7, 3.4), (1, 2), arrowprops={"arrowstyle": "->", "color": "k"})
+left.annotate("∇p = α · (1, 2), with α = 1", (1.75, 3.35))
+left.set(
+    xlabel="θ₀", ylabel="θ₁", xlim=(-1, 4), ylim=(-1, 4), aspect="equal", title="The gradient is a price times a normal"
+)
+left.grid(False)
+left.legend(loc="lower right")
+prices = np.linspace(0, 2, 200)
+right.plot(prices, 5 * prices - 2.5 * prices**2, label="D(α) = 5α − 5α²/2")
+right.axhline(2.5, color="k", ls="--", lw=1.2, label="smallest p that keeps the rule")
+right.axhline(3.25, color="0.6", ls=":", lw=1.2)
+right.annotate("p at (2, 1.5), which keeps the rule, too", (0.02, 3.3))
+right.set(xlabel="price α", ylim=(0, 3.8), title="Every D bounds every p from below")
+right.legend(loc="lower right")
+plt.show()
+
+# %% [markdown]
+# ### The dual of the SVM
+#
+# Minimise $\tfrac12\|\theta\|^2 + C\sum_i\xi_i$ subject to $y_i(\theta^\top x_i + b) \ge 1 - \xi_i$ and $\xi_i \ge 0$.
+# Prices $\alpha_i \ge 0$ for the first rules, $\mu_i \ge 0$ for the second:
+#
+# $$L = \tfrac12\|\theta\|^2 + C\sum_i \xi_i + \sum_i\alpha_i\big(1 - \xi_i - y_i(\theta^\top x_i + b)\big) -
+# \sum_i \mu_i\xi_i .$$
+#
+# Set the derivatives to zero:
+#
+# - by $\theta$: $\theta = \sum_i \alpha_i y_i x_i$. The weights are a combination of rows, as Pegasos suggested.
+# - by $b$: $\sum_i \alpha_i y_i = 0$. This rule exists because $b$ is free; without a bias it goes away.
+# - by $\xi_i$: $\alpha_i = C - \mu_i$. Since $\mu_i \ge 0$, no $\alpha_i$ is above $C$.
+#
+# Insert them; $\xi$, $\mu$ and $b$ cancel, and rows occur in inner products only:
+#
+# $$\max_\alpha\ D(\alpha) = \sum_i\alpha_i - \tfrac12\sum_{i,j}\alpha_i\alpha_j\,y_i y_j\,K_{ij}
+# \qquad\text{subject to}\qquad 0 \le \alpha_i \le C,\quad \sum_i\alpha_i y_i = 0.$$
+#
+# **Three kinds of rows.** Price times slack is 0, for both rules, which leaves three cases:
+#
+# | $\alpha_i$ | margin $y_i f(x_i)$ | the row |
+# | --- | --- | --- |
+# | $0$ | at least 1 | lies outside the street and plays no part |
+# | between $0$ and $C$ | exactly 1 | is a **free** support vector, on the edge of the street |
+# | $C$ | at most 1 | is a **bounded** support vector, in the street or on the wrong side |
+#
+# These are the **Karush–Kuhn–Tucker (KKT) conditions**. The middle case gives $b$: for any free support vector,
+# $y_i f(x_i) = 1$ means $b = y_i - \sum_j\alpha_j y_j K_{ij}$, because $1/y_i = y_i$.
+#
+# **The gap is the sum of all violations.** For any $\alpha$ that keeps the rules, any $b$, and
+# $\theta = \sum_i\alpha_i y_i x_i$,
+#
+# $$P - D = \sum_i \Big[(C - \alpha_i)\max(0, 1 - y_i f(x_i)) + \alpha_i\max(0, y_i f(x_i) - 1)\Big] .$$
+#
+# (Insert $\|\theta\|^2 = \sum_i \alpha_i y_i (f(x_i) - b)$ and use $\sum_i\alpha_i y_i = 0$.) Each term is at least 0,
+# and it is 0 exactly where row $i$ obeys the table. One number certifies all $m$ conditions at once.
+#
+# ### A step that keeps the rules
+#
+# Write $\beta_i = \alpha_i y_i$, which lies in $[0, C]$ for positive rows and in $[-C, 0]$ for negative ones. The dual
+# becomes $D = \sum_i y_i\beta_i - \tfrac12\beta^\top K\beta$ with $\sum_i\beta_i = 0$. Its gradient is
+#
+# $$F = y - v, \qquad v = \underbrace{K}_{(m,\,m)}\underbrace{\beta}_{(m,)}, \qquad f(x_i) = v_i + b .$$
+#
+# $F_i$ is the $b$ that row $i$ asks for: with $b = F_i$ its margin is exactly 1. No single $\beta_i$ can move, because
+# the sum must stay 0. So move **two**: $\beta_i$ up by $\tau$ and $\beta_j$ down by $\tau$. That changes $D$ by
+#
+# $$\tau\,(F_i - F_j) - \tfrac12\tau^2\,(K_{ii} + K_{jj} - 2K_{ij}).$$
+#
+# Uphill whenever $F_i > F_j$; best at $\tau = (F_i - F_j)/(K_{ii} + K_{jj} - 2K_{ij})$, cut off where $\beta_i$ or
+# $\beta_j$ meets its bound. This is **sequential minimal optimisation** (SMO; Platt, 1998). For the pair take the
+# largest $F_i$ among those that can go up and the smallest $F_j$ among those that can go down (Keerthi et al., 2001).
+# When no such pair has $F_i > F_j$, all rows agree on a $b$ between the two, and $\alpha$ is optimal. Updating $v$
+# takes two rows of $K$: $O(m)$ operations a step.
+#
+# ### 5.5 `svm_dual` · essential · level 4 of 4 · 40 min
+
+
+# %% exercise="svm_dual" points=4 minutes=40 forbids=["sklearn", "scipy.optimize"]
+def svm_dual(K: np.ndarray, y: np.ndarray, C: float, tol: float = 1e-3) -> tuple[np.ndarray, float]:
+    """The soft-margin SVM with a free bias, from its kernel matrix, to a duality gap that is certified.
+
+    K: (m, m), a kernel matrix: symmetric, its eigenvalues >= 0 but for rounding; float64 or float32.
+      Rows may occur twice, also with different labels, and K may be all zeros.
+    y: (m,), each -1 or +1, floats or integers, both of them present. C > 0, tol > 0.
+
+    Returns (alpha, b): alpha a new array (m,), float64, each entry from 0 to C (not a rounding error
+    outside), with |sum of alpha_i y_i| <= 1e-9 C m; b a Python float or NumPy float64. The score of
+    row i is f_i = sum over j of K_ij alpha_j y_j, plus b.
+    The gap P - D, at this alpha and this b, is at most tol * C * m. It is
+      C sum_i max(0, 1 - y_i f_i) + sum_ij alpha_i alpha_j y_i y_j K_ij - sum_i alpha_i.
+    Any method will do. Where K_ii <= 1, a call with 60 rows, C <= 100 and tol >= 1e-6 takes less than
+    ten seconds, and so does one with 2,000 rows, C = 1 and tol = 1e-2.
+    Computes in float64; takes, beside K, less memory than half of a second (m, m) array. Leaves K and
+    y as they are. Raises ValueError unless K is (m, m), y has shape (m,) and holds -1 and +1 and nothing
+    else, C > 0 and tol > 0.
+    Not allowed: sklearn, scipy.optimize.
+    """
+    ### BEGIN SOLUTION
+    m = len(K)
+    y = signs(y, m)
+    if K.shape != (m, m) or abs(y.sum()) == m or not (C > 0 and tol > 0):
+        raise ValueError("K must be square, both labels present, C and tol above 0")
+    lowest, highest = np.minimum(0, C * y), np.maximum(0, C * y)
+    beta, v = np.zeros(m), np.zeros(m)  # alpha_i y_i, and K beta
+    while True:
+        F = y - v
+        i = np.argmax(np.where(beta < highest, F, -np.inf))
+        j = np.argmin(np.where(beta > lowest, F, np.inf))
+        b = (F[i] + F[j]) / 2
+        gap = C * np.maximum(0, 1 - y * (v + b)).sum() + beta @ v - np.abs(beta).sum()
+        if gap <= tol * C * m:
+            return np.abs(beta), float(b)
+        curvature = float(K[i, i]) + float(K[j, j]) - 2 * float(K[i, j])
+        best = (F[i] - F[j]) / max(curvature, 1e-12)  # equal rows have none: go as far as the bounds allow
+        step = min(best, highest[i] - beta[i], beta[j] - lowest[j])
+        beta[i] = min(beta[i] + step, highest[i])
+        beta[j] = max(beta[j] - step, lowest[j])
+        v += step * (K[i].astype(np.float64) - K[j])
+    ### END SOLUTION
+
+
+# %% [markdown] hints="svm_dual"
+# <details><summary>Hint 1: what to keep</summary>
+#
+# Keep β, all zeros at first, and v = K β. Each step changes two entries of β, so v changes by τ (K[i] − K[j]). The
+# bounds of β are arrays: from min(0, C y) to max(0, C y).
+# </details>
+# <details><summary>Hint 2: the pair, b and the end</summary>
+#
+# F = y − v. i: the largest F among rows with β below its upper bound (`np.where(beta < highest, F, -np.inf)`). j: the
+# smallest F among rows with β above its lower bound. Take b halfway between F[i] and F[j]; with it compute the gap, and
+# return when it is small enough.
+# </details>
+# <details><summary>Hint 3: the step</summary>
+#
+# τ = min((F[i] − F[j]) / (K[i,i] + K[j,j] − 2 K[i,j]), room of β[i] upwards, room of β[j] downwards). Where the
+# denominator is 0 or, by rounding, below, replace it by 1e-12: the room decides. Set entries that reach a bound exactly
+# to it, with min and max. α is |β|.
+# </details>
+
+# %% check="svm_dual"
+
+
+def gap_of(K, y, C, alpha, b):
+    """P - D of an answer."""
+    v = K @ (alpha * y)
+    return C * np.maximum(0, 1 - y * (v + b)).sum() + alpha * y @ v - alpha.sum()
+
+
+with check("svm_dual", forbids=["sklearn", "scipy.optimize"]):
+    x, y = np.array([0.0, 2.0, 3.0]), np.array([-1.0, 1.0, 1.0])
+    K = np.outer(x, x)
+    with expect_unchanged(K=K, y=y):
+        alpha, b = svm_dual(K, y, C=10.0, tol=1e-8)
+    # The street lies between 0 and 2: theta = 1 = alpha_1 * 2, and f(0) = b = -1. The point 3 lies outside.
+    expect_close(
+        alpha,
+        [0.5, 0.5, 0.0],
+        atol=1e-3,
+        mistakes={
+            "alpha comes with the signs of the labels.": [-0.5, 0.5, 0.0],
+            "The factor 1/2 of the dual is missing: steps are half as long as they should be.": [0.25, 0.25, 0.0],
+        },
+    )
+    expect_close(b, -1.0, atol=1e-3, mistakes={"f = v + b, not v - b.": 1.0, "There is no bias.": 0.0})
+    alpha, b = svm_dual(K, y, C=0.1, tol=1e-8)  # a low price: all of alpha_0 and alpha_1 is used
+    assert np.all((alpha >= 0) & (alpha <= 0.1)), f"alpha must lie between 0 and C = 0.1, and is {alpha}"
+    expect_close(alpha @ y, 0.0, atol=1e-9, hint="alpha_i y_i must sum to 0")
+    moons = datasets.moons(60, noise=0.25)
+    K, y = kernel_matrix(moons.X, moons.X, "rbf", 2.0), 2 * moons.y - 1
+    for C in (0.1, 10.0):
+        alpha, b = svm_dual(K, y, C, tol=1e-5)
+        assert alpha.min() >= 0 and alpha.max() <= C, "alpha must lie between 0 and C"
+        expect_close(alpha @ y, 0.0, atol=1e-9 * C * 60, hint="alpha_i y_i must sum to 0")
+        gap = gap_of(K, y, C, alpha, b)
+        assert gap <= 1e-5 * C * 60 * (1 + 1e-9), f"the gap is {gap:.2g}, and {1e-5 * C * 60:.2g} was asked for"
+    with expect_raises(ValueError, hint="labels 0 and 1"):
+        svm_dual(K, moons.y, 1.0)
+    with expect_raises(ValueError, hint="one class only"):
+        svm_dual(K, np.ones(60), 1.0)
+
+# %% [markdown]
+# The moons, with your $\alpha$. Left: the street is now a curved band; free support vectors lie on its edges. Right:
+# the KKT table as a picture. Each row is a dot, its margin across and its $\alpha$ upwards. All dots lie on a line
+# with two corners: along the top at $C$, down at margin 1, along the bottom at 0.
+
+# %% tags=["demo"]
+C, gamma = 1.0, 2.0
+moons = datasets.moons(200, noise=0.2)
+moon_K, moon_y = kernel_matrix(moons.X, moons.X, "rbf", gamma), 2 * moons.y - 1
+alpha, b = svm_dual(moon_K, moon_y, C, tol=1e-6)
+margin = moon_y * (moon_K @ (alpha * moon_y) + b)
+free = (alpha > 0) & (alpha < C)
+figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2))
+draw_street(
+    left, moons.X, moon_y, lambda P: kernel_matrix(P, moons.X, "rbf", gamma) @ (alpha * moon_y) + b, free, moons.X
+)
+left.set(title=f"{free.sum()} free support vectors (ringed), {np.sum(alpha == C)} bounded")
+right.axvline(1, color="0.85", lw=8, zorder=0)
+for kind, rows, marker in (("α = 0", alpha == 0, "o"), ("free", free, "s"), ("α = C", alpha == C, "^")):
+    right.scatter(margin[rows], alpha[rows], s=22, marker=marker, label=f"{kind}: {rows.sum()} rows")
+right.set(xlabel="margin $y f(x)$", ylabel="α", title="The KKT conditions: a line with two corners")
+right.legend()
+plt.show()
+print(f"duality gap per row and C: {gap_of(moon_K, moon_y, C, alpha, b) / C / len(moon_y):.1e}")
+
+# %% [markdown]
+# ### How far is it from the library's answer?
+#
+# A gap says more than it seems to. $P$ is strongly convex in $\theta$ (the ½‖θ‖² has curvature 1), so a $\theta$ whose
+# $P$ exceeds the minimum by $\varepsilon$ has $\tfrac12\|\theta - \theta^\star\|^2 \le \varepsilon$. And the scores
+# without the bias differ by $|(\theta - \theta^\star)^\top\varphi(x)| \le \sqrt{2\varepsilon\,k(x, x)}$. So we can
+# promise, without knowing $\theta^\star$, how far a score is from the exact one. A gap of $10^{-6}$ gives scores to
+# about $10^{-3}$: half of the digits, because the minimum is flat.
+#
+# For new rows only support vectors count, since all other terms of $\sum_i\alpha_i y_i k(x_i, x)$ are 0. The kernel is
+# what takes the time, so ask for no entry that is multiplied by 0.
+#
+# ### 5.6 `decision_function` · important · level 2 of 4 · 15 min
+
+
+# %% exercise="decision_function" points=2 minutes=15 forbids=["sklearn"]
+def decision_function(
+    X: np.ndarray,
+    rows: np.ndarray,
+    y: np.ndarray,
+    alpha: np.ndarray,
+    b: float,
+    kernel: Callable,
+    block: int = 1000,
+) -> np.ndarray:
+    """f(x) = sum over the support vectors of alpha_i y_i k(x, x_i), plus b, for every row x of X.
+
+    X: (n, d), the new rows, n >= 0. rows (m, d), y (m,) of -1 and +1, alpha (m,) >= 0, b: the rows
+      that `svm_dual` was trained on, their labels, and what it returned. Floats or integers; m >= 1.
+    kernel(A, B) -> (len(A), len(B)), for arrays A (p, d) and B (q, d); both have at least one row.
+
+    Returns a new array (n,), float64. The support vectors are the rows with alpha_i > 0.
+    Cost: kernel is asked once for each pair of a new row and a support vector, in this order of its
+    arguments, for no other pair, and for at most `block` (>= 1) new rows in one call, so that the
+    memory follows `block` and not n. Without support vectors, or without new rows, it is not called.
+    Leaves its arguments, and what kernel returned, as they are. Not allowed: sklearn.
+    """
+    ### BEGIN SOLUTION
+    support = np.flatnonzero(alpha > 0)
+    scores = np.full(len(X), b, dtype=np.float64)
+    if len(support):
+        coefficients, vectors = (alpha * y)[support], rows[support]
+        for start in range(0, len(X), block):
+            part = slice(start, start + block)
+            scores[part] += kernel(X[part], vectors) @ coefficients
+    return scores
+    ### END SOLUTION
+
+
+# %% [markdown] hints="decision_function"
+# <details><summary>Hint 1: select first</summary>
+#
+# Pick the rows, labels and alphas with `alpha > 0` before any kernel is computed.
+# </details>
+# <details><summary>Hint 2: blocks</summary>
+#
+# `range(0, len(X), block)` gives the starts; the slice `X[start:start + block]` ends by itself at the last row.
+# </details>
+# <details><summary>Hint 3: nearly the solution</summary>
+#
+# Start with `scores = np.full(len(X), b, dtype=np.float64)` and add `kernel(X[part], vectors) @ coefficients` block by
+# block, with coefficients = alpha * y of the support vectors. Skip the loop where there are none.
+# </details>
+
+# %% check="decision_function"
+with check("decision_function", forbids=["sklearn"]):
+    rows, y = np.array([[1.0], [3.0], [4.0]]), np.array([-1, 1, 1])
+    alpha = np.array([0.5, 0.5, 0.0])  # theta = -0.5 + 1.5 = 1, and f(x) = x - 2
+    asked = []
+
+    def products(A, B):
+        asked.append((len(A), len(B)))
+        return A @ B.T
+
+    new = np.array([[1.0], [5.0], [-2.0]])
+    with expect_unchanged(X=new, rows=rows, y=y, alpha=alpha):
+        scores = decision_function(new, rows, y, alpha, -2.0, products, block=2)
+    expect_close(
+        scores,
+        [-1.0, 3.0, -4.0],
+        atol=1e-12,
+        mistakes={
+            "The bias is missing.": [1.0, 5.0, -2.0],
+            "The labels are missing: alpha has no sign.": [0.0, 8.0, -6.0],
+        },
+    )
+    pairs = sum(p * q for p, q in asked)
+    assert pairs == 6, f"3 new rows and 2 support vectors make 6 pairs, and kernel was asked for {pairs}"
+    assert max(p for p, _ in asked) == 2, "block = 2: ask for at most two new rows at a time"
+    expect_close(decision_function(new, rows, y, 0 * alpha, -2.0, products), [-2.0, -2.0, -2.0], atol=0)
+
+# %% [markdown]
+# Is your machine the library's? Train both on the same rows with the same $C$ and $\gamma$, and compare their scores on
+# new ones, for smaller and smaller tolerances. The second line is the promise, $\sqrt{2\varepsilon}$ for the scores
+# without the bias (here $k(x, x) = 1$), where $\varepsilon$ is the gap of your answer.
+
+# %% tags=["demo"]
+new = datasets.moons(500, noise=0.2, seed=5).X
+peer = SVC(C=C, gamma=gamma, tol=1e-8).fit(moons.X, moon_y)
+expected = peer.decision_function(new) - peer.intercept_[0]
+tolerances, off, promised = 10.0 ** np.arange(-1, -9, -1), [], []
+for tolerance in tolerances:
+    alpha, b = svm_dual(moon_K, moon_y, C, tolerance)
+    scores = decision_function(new, moons.X, moon_y, alpha, b, lambda A, B: kernel_matrix(A, B, "rbf", gamma))
+    off.append(np.abs(scores - b - expected).max())
+    promised.append(np.sqrt(2 * max(gap_of(moon_K, moon_y, C, alpha, b), 0)))
+figure, ax = plt.subplots(figsize=(6.4, 3.8))
+plotting.curves(
+    {"largest difference from SVC": (tolerances, off), "√(2 gap), the promise": (tolerances, promised)},
+    xlabel="tol",
+    ylabel="score, without the bias",
+    title="The gap bounds the distance to the exact answer",
+    logx=True,
+    logy=True,
+    ax=ax,
+)
+ax.invert_xaxis()
+plt.show()
+print(f"support vectors: {np.sum(alpha > 0)} yours, {len(peer.support_)} of SVC, of {len(moon_y)} rows")
+print(f"bias: {b:.6f} yours, {peer.intercept_[0]:.6f} of SVC")
+
+# %% [markdown]
+# ### 5.7 `rbf_predict` · important · level 1 of 4 · 10 min
+#
+# **Find the bug.** Somebody loads a file with labels 0 and 1, trains as you did, and writes the prediction down from
+# memory. It runs, it gives zeros and ones, and on some data it is right most of the time. It has two faults. This
+# module has named both.
+
+
+# %% exercise="rbf_predict" points=1 minutes=10 bug=true
+def rbf_predict(
+    X: np.ndarray, rows: np.ndarray, y: np.ndarray, alpha: np.ndarray, b: float, gamma: float
+) -> np.ndarray:
+    """Labels, 0 or 1, that an SVM with the kernel exp(-gamma |x - x'|^2) gives to new rows.
+
+    X: (n, d), new rows, n >= 0; rows: (m, d), those it was trained on; alpha: (m,). All float32 or
+      float64. y: (m,), the labels of `rows`, 0 or 1, integers of any kind or bools. gamma > 0.
+    alpha and b are the answer of `svm_dual` for labels -1 in place of 0, and +1 in place of 1.
+
+    Returns (n,), int64: 1 where the score f(x) is at least 0, else 0. Leaves its arguments as they
+    are.
+    """
+    ### BEGIN SOLUTION
+    squared = ((X[:, None, :] - rows[None, :, :]) ** 2).sum(axis=2)
+    scores = np.exp(-gamma * squared) @ (alpha * np.where(y, 1.0, -1.0)) + b
+    return (scores >= 0).astype(np.int64)
+    ### END SOLUTION
+    ### BEGIN BUG
+    # squared = ((X[:, None, :] - rows[None, :, :]) ** 2).sum(axis=2)
+    # scores = np.exp(-squared) @ (alpha * y) + b
+    # return (scores >= 0).astype(np.int64)
+    ### END BUG
+
+
+# %% [markdown] hints="rbf_predict"
+# <details><summary>Hint 1: which rows speak?</summary>
+#
+# What does a support vector of class 0 add to the score, and what should it add?
+# </details>
+# <details><summary>Hint 2: which arguments are used?</summary>
+#
+# One of the six arguments says how far the influence of a row reaches. Where does the code use it?
+# </details>
+# <details><summary>Hint 3: a trap on the way out</summary>
+#
+# `2 * y - 1` is right for signed integers. For uint8 the label 0 becomes 255. `np.where(y, 1.0, -1.0)` is right for
+# all.
+# </details>
+
+# %% check="rbf_predict"
+with check("rbf_predict"):
+    rows, y = np.array([[0.0], [1.0]]), np.array([0, 1], np.uint8)
+    new = np.array([[-1.0], [0.1], [0.9], [2.0]])
+    expect_close(
+        rbf_predict(new, rows, y, np.ones(2), 0.0, gamma=1.0),
+        [0, 0, 1, 1],  # the nearer row wins
+        atol=0,
+        mistakes={"Rows of class 0 do not pull: their label is multiplied as 0.": [1, 1, 1, 1]},
+    )
+    # Row 0 alone, with b = 0.1: at distance 0.1 the score is -exp(-0.1) + 0.1, at distance 1 -exp(-10) + 0.1.
+    expect_close(
+        rbf_predict(np.array([[0.1], [-1.0]]), rows, y, np.array([1.0, 0.0]), 0.1, gamma=10.0),
+        [0, 1],
+        atol=0,
+        mistakes={"gamma is not used: at distance 1 row 0 has no influence left if gamma is 10.": [0, 0]},
+    )
+
+# %% [markdown]
+# Three widths and two prices. With a small $\gamma$ the kernel is nearly linear, and so is the border. With a large one
+# each row has an island of its own: every row of the training set is right, and a new row in the sea between has
+# only $b$ to go by. $C$ says how much the border bends for a single row.
+
+# %% tags=["demo"]
+noisy, fresh = datasets.moons(150, noise=0.3), datasets.moons(2000, noise=0.3, seed=3)
+noisy_y = 2 * noisy.y - 1
+figure, panels = plt.subplots(2, 3, figsize=(11, 6.6), sharex=True, sharey=True)
+for line, C in zip(panels, (0.3, 30.0), strict=True):
+    for ax, gamma in zip(line, (0.05, 2.0, 100.0), strict=True):
+        alpha, b = svm_dual(kernel_matrix(noisy.X, noisy.X, "rbf", gamma), noisy_y, C)
+
+        def predict(P, alpha=alpha, b=b, gamma=gamma):
+            return rbf_predict(P, noisy.X, noisy.y, alpha, b, gamma)
+
+        plotting.decision_regions(predict, noisy.X, noisy.y, ax=ax, resolution=80)
+        right_here, right_there = np.mean(predict(noisy.X) == noisy.y), np.mean(predict(fresh.X) == fresh.y)
+        ax.set_title(f"C = {C:g}, γ = {gamma:g}: train {right_here:.0%}, new {right_there:.0%}", fontsize=10)
+        ax.get_legend().remove()
+plt.show()
+
+# %% [markdown]
+# ## Scale it
+#
+# ### What a kernel costs
+#
+# $K$ has $m^2$ entries: 3.2 GB for 20,000 rows in float64, 8 TB for a million. A larger computer does not help for
+# long. LIBSVM, the code behind `SVC`, keeps a cache of recently used rows of $K$ and computes the others again. That
+# trades memory for time. And where classes overlap, a fixed share of the rows ends up as support vectors, so prediction
+# becomes slower with every row that training has seen.
+#
+# The way out is back to features. The kernel is an inner product of features that we refused to compute. Find $F$
+# features $z(x) \in \mathbb R^F$ with $z(x)^\top z(x') \approx k(x, x')$. A *linear* machine on them is nearly the
+# kernel machine, with $mF$ numbers in place of $m^2$.
+#
+# ### Features by lot
+#
+# Draw $\omega \in \mathbb R^d$ with independent normal entries of mean 0 and variance $2\gamma$. For every fixed
+# $\delta \in \mathbb R^d$ the number $\omega^\top\delta$ is normal with variance $2\gamma\|\delta\|^2$, and a normal
+# number $u$ of mean 0 and variance $s^2$ has $\mathbb E\cos u = e^{-s^2/2}$. So with $\delta = x - x'$
+#
+# $$\mathbb E\,\cos\big(\omega^\top x - \omega^\top x'\big) = e^{-\gamma\|x - x'\|^2} = k(x, x').$$
+#
+# And $\cos(p - q) = \cos p\cos q + \sin p\sin q$ is an inner product of $(\cos p, \sin p)$ and $(\cos q, \sin q)$. Draw
+# $F/2$ such $\omega$, the columns of a matrix $\Omega$, and average:
+#
+# $$z(x) = \sqrt{2/F}\;\big(\cos(\Omega^\top x),\ \sin(\Omega^\top x)\big) \in \mathbb R^F, \qquad
+# \underbrace{X}_{(m,\,d)}\,\underbrace{\Omega}_{(d,\,F/2)} .$$
+#
+# These are **random Fourier features** (Rahimi and Recht, 2007). Their inner product is the mean of $F/2$ independent
+# numbers between $-1$ and $1$, each with expectation $k(x, x')$. So its error falls like $1/\sqrt F$, whatever $d$ is.
+# And the features of a row depend on the row and the seed: not on the labels, not on the other rows. Any machine can
+# make them from the row, at any time, and forget them again.
+#
+# ### 5.8 `random_fourier_features` · essential · level 2 of 4 · 18 min
+
+
+# %% exercise="random_fourier_features" points=2 minutes=18 forbids=["sklearn"]
+def random_fourier_features(X: np.ndarray, features: int, gamma: float, seed: int) -> np.ndarray:
+    """Random features Z with Z Z^T close to the kernel matrix exp(-gamma |x - x'|^2).
+
+    X: (m, d), floats or integers, m >= 0, d >= 1. features: their number F, even, at least 2.
+    gamma > 0. seed: an integer >= 0 of any size, for np.random.default_rng.
+
+    Returns Z (m, F), a new float64 array, no entry above sqrt(2/F) in size. Over the draw of the
+    seed, z(x)·z(x') has the mean exp(-gamma |x - x'|^2), and it is a mean of F/2 or F independent
+    terms between -2 and 2, so that its error falls like 1/sqrt(F). The order of the columns is free;
+    the cos-and-sin pairs of the text and sqrt(2/F) cos(w·x + phase) are both fine.
+    Row i of Z depends on row i of X (in float64), on d, features, gamma and seed alone: it is the
+    same in any process and among any other rows, but for rounding. Another seed, other features.
+    Takes less memory than four arrays (m, F), Z included: no array of shape (m, m).
+    Raises ValueError unless features is even and at least 2, and gamma > 0. Leaves X and NumPy's
+    global random state as they are. Not allowed: sklearn.
+    """
+    ### BEGIN SOLUTION
+    if features < 2 or features % 2 or not gamma > 0:
+        raise ValueError("features must be even and at least 2, gamma above 0")
+    X = np.asarray(X, dtype=np.float64)
+    omega = np.random.default_rng(seed).normal(0, np.sqrt(2 * gamma), size=(X.shape[1], features // 2))
+    angles = X @ omega
+    return np.hstack([np.cos(angles), np.sin(angles)]) * np.sqrt(2 / features)
+    ### END SOLUTION
+
+
+# %% [markdown] hints="random_fourier_features"
+# <details><summary>Hint 1: the width</summary>
+#
+# The variance of the entries of ω is 2γ. `rng.normal` takes the standard deviation, √(2γ).
+# </details>
+# <details><summary>Hint 2: the draw</summary>
+#
+# Make a generator from the seed inside the function, and draw Ω with shape (d, F/2) before anything else. Then it does
+# not depend on the rows.
+# </details>
+# <details><summary>Hint 3: nearly the solution</summary>
+#
+# angles = X @ omega has the shape (m, F/2). Put np.cos(angles) and np.sin(angles) side by side with np.hstack, and
+# multiply by np.sqrt(2 / F).
+# </details>
+
+# %% check="random_fourier_features"
+with check("random_fourier_features", forbids=["sklearn"]):
+    X = np.array([[0.0, 0.0], [0.6, 0.8], [3.0, 4.0]])  # distances 1, 5 and 4
+    with expect_unchanged(X=X):
+        Z = random_fourier_features(X, 40_000, 0.1, seed=0)
+    expect_shape(Z, (3, 40_000))
+    exact = np.exp(-0.1 * np.array([[0.0, 1.0, 25.0], [1.0, 0.0, 16.0], [25.0, 16.0, 0.0]]))
+    expect_close(
+        Z @ Z.T,
+        exact,
+        atol=0.05,
+        rtol=0,
+        mistakes={
+            "The variance of omega is gamma; it should be 2 gamma.": exact**0.5,
+            "2 gamma is the variance of omega, and rng.normal takes the standard deviation.": exact**0.2,
+            "The factor is sqrt(1/F); there are F/2 draws of omega, so it is sqrt(2/F).": exact / 2,
+        },
+    )
+    together, alone = random_fourier_features(X, 6, 0.5, seed=1), random_fourier_features(X[1:2], 6, 0.5, seed=1)
+    expect_close(alone[0], together[1], rtol=1e-12, hint="the features of a row must not depend on the other rows")
+    assert not np.allclose(together, random_fourier_features(X, 6, 0.5, seed=2)), "another seed, other features"
+    with expect_raises(ValueError, hint="an odd number of features"):
+        random_fourier_features(X, 7, 0.5, seed=0)
+
+# %% [markdown]
+# Left: inner products of your features against the distance of the rows, for few and for many features, around the
+# kernel. Right: the error against $F$.
+
+# %% tags=["demo"]
+draw = np.random.default_rng(0)
+points = draw.uniform(-1.5, 1.5, (demo_size(full=150, small=60), 2))
+exact = kernel_matrix(points, points, "rbf", 1.0)
+above = np.triu_indices(len(points), 1)
+distances = np.linalg.norm(points[above[0]] - points[above[1]], axis=1)
+figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4))
+for F, colour, size in ((32, plotting.COLOURS[1], 3), (2048, plotting.COLOURS[0], 2)):
+    Z = random_fourier_features(points, F, 1.0, seed=0)
+    left.plot(distances, (Z @ Z.T)[above], ".", ms=size, color=colour, alpha=0.3, rasterized=True, label=f"F = {F:,}")
+line = np.linspace(0, distances.max(), 200)
+left.plot(line, np.exp(-(line**2)), "k-", label="exp(−distance²)")
+left.set(xlabel="distance of two rows", ylabel="z(x)·z(x′)", title="Random features scatter around the kernel")
+left.legend(markerscale=4)
+many = 2 ** np.arange(4, 13)
+errors = []
+for F in many:
+    made = [random_fourier_features(points, int(F), 1.0, seed) for seed in range(5)]
+    errors.append(np.sqrt(np.mean([(Z @ Z.T - exact)[above] ** 2 for Z in made])))
+right.loglog(many, errors, "o-", label=f"measured, slope {scaling.exponent(many, errors):.2f}")
+right.loglog(many, 1 / np.sqrt(many), "k--", label="1/√F")
+right.set(xlabel="features F", ylabel="root mean square error", title="Four times the features, half the error")
+right.legend()
+plt.show()
+
+# %% [markdown]
+# ### Train without keeping them
+#
+# For 20,000 rows 2,000 features take 320 MB. That is a tenth of the kernel matrix, and too much for 128 MB. But Pegasos
+# asks for a few rows at a time. So make their features when they come, take a step, and forget them.
+#
+# Two changes to exercise 5.2. A step uses a whole **chunk** of $c$ rows, the mean of their subgradients. That makes a
+# step less noisy, and turns its work into two matrix products. And the answer is an average in place of the last
+# $\theta$, which moves by some $1/(\lambda t)$ in step $t$. The plain mean of all $\theta_t$ would carry the first,
+# wild steps along for too long. **Weights proportional to $t$** forget them, and improve the bound from $O(\log
+# T/(\lambda T))$ to $O(1/(\lambda T))$ (Lacoste-Julien, Schmidt and Bach, 2012). They cost one more vector. With the
+# sum $u_t = \lambda t\,\theta_t$ of exercise 5.2, now
+#
+# $$u_t = u_{t-1} + \frac1c \underbrace{Z_t^\top}_{(F,\,c)} \underbrace{\big(y \cdot [\text{margin} < 1]\big)}_{(c,)},
+# \qquad \bar\theta = \frac{\sum_t t\,\theta_t}{\sum_t t} = \frac{2}{\lambda\, T(T+1)} \sum_{t=1}^T u_t .$$
+#
+# ### 5.9 `svm_from_stream` · essential · level 3 of 4 · 25 min
+
+
+# %% exercise="svm_from_stream" points=3 minutes=25 forbids=["sklearn"]
+def svm_from_stream(
+    chunks: Iterable[tuple[np.ndarray, np.ndarray]], features: Callable, penalty: float
+) -> tuple[np.ndarray, int]:
+    """Minimise J (no bias) over rows that stream by, on features that are made and forgotten.
+
+    chunks: an iterable of (X, y), X (c, d) and y (c,) of -1 and +1, floats or integers; c differs
+      from chunk to chunk, and a chunk of no rows is no step. It may be a generator: go through it
+      once, be done with a chunk when you ask for the next (the producer may reuse its arrays), and
+      keep neither chunks nor features: memory must not grow with the rows. Change no chunk.
+    features(X) -> Z, (c, F) floats: called once for each chunk that has rows, with the chunk's X. It
+      may use one buffer for all its results. What it returned is not changed.
+    penalty: a number > 0.
+
+    theta is 0 before step 1. Step t = 1, 2, ... uses the t-th chunk that has rows: theta becomes
+    (1 - 1/t) theta + 1/(penalty t) times the mean over all its c rows of y_i z_i [y_i z_i·theta < 1],
+    for the theta before the step; a margin of exactly 1 is not below 1.
+    Returns (average, steps): average (F,), float64, a new array, the mean of theta after step 1, 2,
+    ..., T with weights proportional to 1, 2, ..., T; steps = T, a Python int.
+    Raises ValueError where a chunk's y does not have shape (c,) or holds anything but -1 and +1,
+    where no chunk has a row, and unless penalty > 0. Not allowed: sklearn.
+    """
+    ### BEGIN SOLUTION
+    if not penalty > 0:
+        raise ValueError("the penalty must be above 0")
+    u = sum_of_u = 0.0  # u = penalty * t * theta
+    steps = 0
+    for X, labels in chunks:
+        y = signs(labels, len(X))
+        if not len(y):
+            continue
+        Z = np.asarray(features(X), dtype=np.float64)
+        violated = y * (Z @ u) < penalty * steps if steps else np.ones(len(y))
+        u = u + (y * violated) @ Z / len(y)
+        sum_of_u = sum_of_u + u
+        steps += 1
+    if not steps:
+        raise ValueError("there is no row to learn from")
+    return 2 * sum_of_u / (penalty * steps * (steps + 1)), steps
+    ### END SOLUTION
+
+
+# %% [markdown] hints="svm_from_stream"
+# <details><summary>Hint 1: what to keep</summary>
+#
+# Two vectors of length F, u and the sum of all u so far, and the number of steps. Nothing else.
+# </details>
+# <details><summary>Hint 2: a step</summary>
+#
+# The margins of a chunk are y * (Z @ u) / (penalty * steps), with the number of steps made before this one. In the
+# first step theta is 0, and every row violates its margin. u grows by (y * violated) @ Z / c.
+# </details>
+# <details><summary>Hint 3: the end</summary>
+#
+# average = 2 * sum_of_u / (penalty * T * (T + 1)). F is known only when the first features come, so start with u = 0.0
+# and write u = u + ..., which makes it an array.
+# </details>
+
+# %% check="svm_from_stream"
+with check("svm_from_stream", forbids=["sklearn"]):
+    one, two = (np.array([[1.0, 0.0]]), np.array([1])), (np.array([[0.0, 1.0]]), np.array([-1]))
+    # The case of exercise 5.2: theta is (2, 0), then (1, -1), then 2/3 of that, as the third margin is exactly 1.
+    average, steps = svm_from_stream((chunk for chunk in (one, two, one)), lambda X: X, 0.5)
+    expect_close(
+        average,
+        [1.0, -2 / 3],  # (1 (2, 0) + 2 (1, -1) + 3 (2/3, -2/3)) / 6
+        rtol=1e-12,
+        mistakes={
+            "This is the last theta; return the weighted mean of all of them.": [2 / 3, -2 / 3],
+            "All steps weigh the same; the weight of step t is t.": [11 / 9, -5 / 9],
+            "A margin of exactly 1 counts as violated; it should not.": [4 / 3, -2 / 3],
+        },
+    )
+    assert steps == 3, f"three chunks are three steps, not {steps}"
+    X, y, empty = np.array([[1.0, 0.0], [3.0, 0.0], [0.0, 0.0]]), np.ones(3), (np.zeros((0, 2)), np.zeros(0))
+    average, steps = svm_from_stream([empty, (X, y), empty], lambda X: 2 * X, 0.5)
+    expect_close(
+        average,
+        [16 / 3, 0.0],  # the mean of 2, 6 and 0, times 1 / penalty
+        rtol=1e-12,
+        mistakes={"A chunk's rows are summed; take their mean.": [16.0, 0.0]},
+    )
+    assert steps == 1, f"a chunk of no rows is no step: 1, not {steps}"
+    with expect_raises(ValueError, hint="no chunk at all"):
+        svm_from_stream([], lambda X: X, 0.5)
+    with expect_raises(ValueError, hint="labels 0 and 1"):
+        svm_from_stream([(X, np.array([0, 1, 1]))], lambda X: X, 0.5)
+
+# %% [markdown]
+# ### What it costs
+#
+# A checkerboard: a row is $+1$ on the black squares and $-1$ on the white ones, and 5% of the labels are flipped, so no
+# predictor can expect to be right on more than 95% of new rows. Four ways to the same kernel, on a growing number of
+# rows: your dual with its kernel matrix, your stream of random features (one pass), and two peers, `SVC` and
+# `LinearSVC` on the same random features, all of them in memory. All run on one thread.
+
+
+# %% tags=["demo"]
+def checkerboard(m, seed, squares=4):
+    draw = np.random.default_rng(seed)
+    X = draw.uniform(-2, 2, (m, 2))
+    waves = np.sin(np.pi * squares / 4 * X)
+    y = np.where(waves[:, 0] * waves[:, 1] >= 0, 1, -1)
+    return X, np.where(draw.random(m) < 0.05, -y, y)
+
+
+width, F, penalty = 4.0, 512, 1e-4
+
+
+def fourier(X):
+    return random_fourier_features(X, F, width, seed=0)
+
+
+def in_chunks(X, y, rows=50):
+    return ((X[start : start + rows], y[start : start + rows]) for start in range(0, len(X), rows))
+
+
+timing = scaling.measure(
+    {
+        "svm_dual (yours)": lambda X, y: svm_dual(kernel_matrix(X, X, "rbf", width), y, 1.0, tol=1e-2),
+        "svm_from_stream (yours)": lambda X, y: svm_from_stream(in_chunks(X, y), fourier, penalty),
+        "LinearSVC on all random features": lambda X, y: LinearSVC(
+            loss="hinge", fit_intercept=False, C=1 / (penalty * len(y)), tol=1e-2
+        ).fit(fourier(X), y),
+        "SVC": lambda X, y: SVC(C=1.0, gamma=width).fit(X, y),
+    },
+    sizes=[500, 1000, 2000, 4000, 8000][: demo_size(full=5, small=3)],
+    setup=lambda m: checkerboard(m, seed=1),
+    budget=12.0,
+    label="rows m",
+    repeat=1,
+    threads=1,
+)
+figure, (left, right) = plt.subplots(1, 2, figsize=(11, 5))
+timing.plot(ax=left, peer="SVC")
+left.xaxis.set_minor_formatter("")
+left.set(title="Seconds to train")
+largest = 20_000
+sizes = np.append(timing.sizes, largest)
+for name, bytes_a_row, colour in (
+    ("svm_dual (yours)", None, plotting.COLOURS[0]),
+    ("LinearSVC on all random features", 8 * F, plotting.COLOURS[2]),
+    ("svm_from_stream (yours)", 0, plotting.COLOURS[1]),
+):
+    right.plot(timing.sizes, timing.memory[name] / 1e6, "o", color=colour, label=f"{name}, measured peak")
+    if bytes_a_row != 0:
+        need = 8 * sizes**2 if bytes_a_row is None else bytes_a_row * sizes
+        right.plot(sizes, need / 1e6, ls="--", color=colour, lw=1.2)
+right.axhline(128, color="k", lw=1, ls=":")
+right.annotate("128 MB", (timing.sizes[0], 150))
+right.plot([], [], "k--", lw=1.2, label="$8m^2$ and $8mF$ bytes")
+right.set(xscale="log", yscale="log", xlabel="rows m", ylabel="MB", title="Memory: all pairs, all features, a chunk")
+plotting.legend_below(right, columns=1)
+plt.show()
+timing.table()
+
+# %% [markdown]
+# (The memory that `SVC` takes is not in the plot: its C++ code allocates it where Python's counter does not look. Its
+# cache takes up to 200 MB, whatever $m$ is.)
+#
+# Now 20,000 rows, in 128 MB. The kernel matrix is out of the question. Your stream keeps two vectors of $F$ numbers and
+# a chunk.
+
+# %% tags=["demo"]
+m = demo_size(full=20_000, small=2000)
+X, y = checkerboard(m, seed=1)
+X_new, y_new = checkerboard(2000, seed=9)
+tracemalloc.start()
+svm_from_stream(in_chunks(X, y), fourier, penalty)
+peak = tracemalloc.get_traced_memory()[1]
+tracemalloc.stop()
+(theta, steps), took = timed(lambda: svm_from_stream(in_chunks(X, y), fourier, penalty))
+scores, predicting = timed(lambda: fourier(X_new) @ theta)
+peer, peer_took = timed(lambda: SVC(C=1.0, gamma=width).fit(X, y))
+peer_right, peer_predicting = timed(lambda: peer.score(X_new, y_new))
+print(f"{m:,} rows; the kernel matrix would take {8 * m**2 / 1e6:,.0f} MB")
+print(
+    f"stream: {np.mean(np.sign(scores) == y_new):.1%} of new rows right, {steps} steps in {took:.2f} s, "
+    f"2,000 predictions in {1000 * predicting:.0f} ms, peak {peak / 1e6:.1f} MB"
+)
+print(
+    f"SVC:    {peer_right:.1%} of new rows right, {len(peer.support_):,} support vectors, in {peer_took:.2f} s, "
+    f"2,000 predictions in {1000 * peer_predicting:.0f} ms"
+)
+figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.8), sharey=True)
+grid = np.stack(np.meshgrid(np.linspace(-2, 2, 60), np.linspace(-2, 2, 60)), axis=-1).reshape(-1, 2)
+for ax, score, name in ((left, fourier(grid) @ theta, "stream"), (right, peer.decision_function(grid), "SVC")):
+    ax.imshow(score.reshape(60, 60), extent=(-2, 2, -2, 2), origin="lower", cmap="RdBu_r", vmin=-2, vmax=2)
+    ax.contour(score.reshape(60, 60), levels=[0], extent=(-2, 2, -2, 2), colors="k", linewidths=1.2, linestyles="-")
+    ax.set(title=f"Scores of {name}", xlabel="$x_0$")
+    ax.grid(False)
+plt.show()
+
+# %% [markdown]
+# **Who wins, and why.** On a few hundred rows `SVC` wins, and it is the more accurate one throughout: its kernel is
+# exact, and it iterates to a tolerance. It also beats your `svm_dual`: the same idea in compiled code, with the
+# curvature taken into account in the choice of the pair (Fan, Chen and Lin, 2005) and rows that are settled set aside.
+# But its time grows faster than $m$ (the exponent stands in the legend), because there are more steps and each looks at
+# more rows. The stream's time grows like $m$ and its memory not at all, so from some size on, which you can read off
+# the left panel, it is the faster one. What it gives up is the error of $F$ random features and of one pass.
+# `LinearSVC` goes over the same features many times and comes closer to the minimum of $J$; for that it holds all of
+# them.
+#
+# ### Many machines
+#
+# The map from rows to features crosses the wire as one integer, the seed. Then there are two ways. **Sum the
+# subgradients**: those of the parts of a chunk add up to that of the chunk, so each step exchanges $F$ numbers a
+# machine and gives the same $\theta$ as one machine would (up to rounding). **Average the models**: each machine trains
+# on its own rows to the end, and they exchange $F$ numbers once (Zinkevich, Weimer, Smola and Li, 2010). The mean of
+# four models is not the model of all rows, but $J$ is convex, so its $J$ is at most the mean of theirs.
+
+# %% tags=["demo"]
+workers = 4
+parts = [slice(start * m // workers, (start + 1) * m // workers) for start in range(workers)]
+models = [svm_from_stream(in_chunks(X[part], y[part]), fourier, penalty)[0] for part in parts]
+averaged = np.mean(models, axis=0)
+Z = fourier(X[:4000])
+print(f"{'':>22}  J on 4,000 rows   new rows right")
+for name, one in (
+    ("all rows, one machine", theta),
+    ("a quarter of the rows", models[0]),
+    ("mean of four quarters", averaged),
+):
+    J, _ = hinge_loss(Z, y[:4000], one, penalty)
+    print(f"{name:>22}  {J:.4f}            {np.mean(np.sign(fourier(X_new) @ one) == y_new):.1%}")
+print(
+    f"sent by each machine, once: {averaged.nbytes:,} bytes; for every step, summing: as much in each of {steps} steps"
+)
+quarters = [hinge_loss(Z[rows], y[:4000][rows], theta, penalty)[1] for rows in np.array_split(np.arange(4000), workers)]
+whole = hinge_loss(Z, y[:4000], theta, penalty)[1]
+print(
+    f"mean of four parts' subgradients against that of the whole: {np.abs(np.mean(quarters, axis=0) - whole).max():.1e}"
+)
+
+# %% [markdown]
+# ### On the best device that this machine has
+#
+# Random features are one matrix product and a cosine: what a GPU is made for. Here they are in PyTorch, in chunks, on
+# the best device there is.
+
+# %% tags=["demo"]
+best = device.best()
+rows, columns, F_wide = demo_size(full=20_000, small=2000, gpu=500_000), 64, demo_size(full=512, small=256, gpu=8192)
+generator = torch.Generator().manual_seed(0)
+omega = (torch.randn(columns, F_wide // 2, generator=generator) * (2 / columns) ** 0.5).to(best)
+some_rows = torch.randn(4096, columns, generator=generator).to(best)
+torch.cos(some_rows @ omega)  # to warm up
+with device.timer(best) as took:
+    done = 0
+    while done < rows:
+        angles = some_rows[: rows - done] @ omega
+        made = torch.cat([torch.cos(angles), torch.sin(angles)], dim=1)
+        done += len(made)
+print(
+    f"{best}: {done:,} rows of {F_wide} features in {took.seconds:.3f} s, {done * F_wide / took.seconds:.2g} a second"
+)
+
+# %% [markdown]
+# ### Where it breaks
+#
+# A kernel that is narrow (large $\gamma$) sees fine detail, and its features must vary as fast: the $F/2$ draws of
+# $\omega$ have to cover frequencies up to about $\sqrt\gamma$ in every direction. Below, boards with more and more
+# squares, with kernels as much narrower. More features help, at the pace of $1/\sqrt F$; on the finest board more rows
+# would help, too. Features that look at the data, such as kernel values with a sample of rows (the Nyström method;
+# Williams and Seeger, 2001), or layers that learn them (module 08), need fewer.
+
+# %% tags=["demo"]
+counts = [2**k for k in (4, 6, 8, 10)]
+rows = demo_size(full=10_000, small=2000)
+
+
+def new_rows_right(squares, F):
+    """The share of new rows that a stream of `rows` rows gets right, with F features of a width that fits the board."""
+
+    def fourier(X):
+        return random_fourier_features(X, F, squares**2 / 4, seed=0)
+
+    theta, _ = svm_from_stream(in_chunks(*checkerboard(rows, 2, squares)), fourier, penalty)
+    X, y = checkerboard(3000, 3, squares)
+    return np.mean(np.sign(fourier(X) @ theta) == y)
+
+
+lines = {f"{k} × {k} squares": (counts, [new_rows_right(k, F) for F in counts]) for k in (4, 8, 12)}
+plotting.curves(lines, xlabel="features F", ylabel="new rows right", title="Fine detail needs many features", logx=True)
+plt.show()
+
+# %% [markdown] written="what_went_wrong" points=2
+# **Written question (2 points).** A colleague trains `SVC(C=1, gamma=1)` on 5,000 rows of 30 raw measurements in
+# different units, some around 0.01 and some around 10,000. All training rows are predicted right, 4,990 of them are
+# support vectors, and on new rows the predictions are the more frequent class every time. Explain each of the three
+# observations from the kernel matrix. What do you change first, in the data and in $\gamma$, and how do you choose
+# then? Why will prediction become faster as well?
+#
+# ### BEGIN SOLUTION
+# Rubric, half a point each.
+#
+# 1. The kernel matrix is (almost) the identity: squared distances are dominated by the columns around 10,000, so
+#    exp(−γ distance²) is 0 for any two different rows. Each row scores with its own α alone, so every training row
+#    can be right.
+# 2. No row can lean on another, so nearly every row needs an α of its own above 0 and is a support vector. A new row
+#    is far from all of them, its score is b, and b has the sign of the more frequent class.
+# 3. Standardise the columns first, on the training rows only. Then set γ near 1/(columns · variance), and choose γ and
+#    C together by cross-validation, on a logarithmic grid. Lowering C alone does not help: it shrinks α, not the
+#    distances.
+# 4. With a fitting width most rows lie outside the street and have α = 0. A prediction costs one kernel value for each
+#    support vector, so fewer of them make it faster.
+# ### END SOLUTION
+
+# %% [markdown]
+# ## Further
+#
+# Open questions:
+#
+# 1. `svm_dual` chooses the pair that violates most. Choose the second row by the gain
+#    $(F_i - F_j)^2/(K_{ii} + K_{jj} - 2K_{ij})$ instead: how many steps does it save on your data, and what does a step
+#    cost then?
+# 2. The dual without a bias has no rule $\sum_i\alpha_i y_i = 0$, so single coordinates may move. Write coordinate
+#    ascent for it on sparse rows, keeping $\theta$ in place of $v$. Why does a step then cost the entries of one row?
+# 3. Pegasos has the rate $1/(\lambda T)$ with no $m$ in it. What happens when $\lambda = 1/(Cm)$ with a fixed $C$?
+# 4. A random feature of a row costs $d$ multiplications. Which structured $\Omega$ could make that $\log d$?
+# 5. Random features are fixed before the labels are seen. What would you gain, and lose, by training $\Omega$?
+#
+# References:
+#
+# - C. Cortes and V. Vapnik, "Support-vector networks", *Machine Learning*, 1995. The soft margin and its dual; short
+#   and readable.
+# - J. C. Platt, "Fast training of support vector machines using sequential minimal optimization", in *Advances in
+#   Kernel Methods*, MIT Press, 1999 (a technical report of 1998). Two rows a step, with pseudocode.
+# - S. S. Keerthi, S. K. Shevade, C. Bhattacharyya and K. R. K. Murthy, "Improvements to Platt's SMO algorithm for SVM
+#   classifier design", *Neural Computation*, 2001. Why one threshold is not enough, and the pair of exercise 5.5.
+# - R.-E. Fan, P.-H. Chen and C.-J. Lin, "Working set selection using second order information for training support
+#   vector machines", *Journal of Machine Learning Research*, 2005. Question 1, and what LIBSVM does.
+# - S. Shalev-Shwartz, Y. Singer and N. Srebro, "Pegasos: primal estimated sub-gradient solver for SVM", ICML 2007.
+#   Exercise 5.2. The longer version (with A. Cotter), *Mathematical Programming*, 2011, drops the projection.
+# - S. Lacoste-Julien, M. Schmidt and F. Bach, "A simpler approach to obtaining an O(1/t) convergence rate for the
+#   projected stochastic subgradient method", arXiv:1212.2002, 2012. Two pages: the average of exercise 5.9.
+# - A. Rahimi and B. Recht, "Random features for large-scale kernel machines", NIPS 2007. Exercise 5.8.
+# - C. K. I. Williams and M. Seeger, "Using the Nyström method to speed up kernel machines", NIPS 2000 (proceedings of
+#   2001). Features from a sample of rows.
+# - M. Zinkevich, M. Weimer, A. Smola and L. Li, "Parallelized stochastic gradient descent", NIPS 2010. Averaging models
+#   that were trained apart.
+#
+# At work: scikit-learn's `SVC` up to some thousands of rows; `LinearSVC` for sparse text; `RBFSampler` or `Nystroem`
+# with `SGDClassifier(loss="hinge", average=True)` beyond. Standardise the columns first, and choose $C$ and $\gamma$
+# together.

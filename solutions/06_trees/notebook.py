@@ -1,0 +1,1593 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 06 · Trees and forests
+#
+# **What you will be able to do.** Find the best split of a node from running sums, with ties and missing values. Grow
+# trees that equal scikit-learn's, average them into a forest that measures its own error, and boost them with second
+# derivatives. Split by histograms instead of sorted columns, and merge the histograms of many machines into the split
+# that one machine would have found.
+#
+# **You need** means and variances, the chain rule, and the logistic loss of module 03.
+#
+# **Skills it trains**: greedy algorithms, sums that update in constant time, ensembles, second-order approximation,
+# summaries that merge.
+#
+# **Time**: about four hours, three of them in seven exercises and a bug to find.
+#
+# **One legend for the whole module**
+#
+# | symbol | in code | shape | meaning |
+# | --- | --- | --- | --- |
+# | $m$, $d$ | `m`, `d` | | rows (examples) and columns (features) |
+# | $X$ | `X` | $(m, d)$ | the data. `nan` marks a missing value |
+# | $Y$, $C$ | `Y` | $(m, C)$ | the targets: one column of numbers, or one column for each of $C$ classes (one-hot) |
+# | $n$, $S$ | | a number, $(C,)$ | rows of a node, and the sum of their targets |
+# | $L$, $R$ | | | the two sides of a split: $n_L + n_R = n$, $S_L + S_R = S$ |
+# | $t$ | `threshold` | a number | rows with $x \le t$ go left |
+# | $T$, $\sigma^2$, $\rho$ | | | trees of a forest; variance of one prediction; correlation of two |
+# | $F$ | `F` | $(m,)$ | what the boosted model predicts so far |
+# | $g$, $h$ | `g`, `h` | $(m,)$ | first and second derivative of each row's loss with respect to $F$ |
+# | $G$, $H$ | | numbers | sums of $g$ and of $h$ over the rows of a node |
+# | $\lambda$, $\eta$ | `penalty`, `lr` | | price of large leaf values; learning rate |
+# | $B$ | `bins` | | bins of a histogram |
+
+# %% tags=["setup"]
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+if find_spec("lsml_utils") is None:  # not installed: look for its folder above this notebook's
+    sys.path += [str(folder) for folder in Path.cwd().parents if (folder / "lsml_utils").is_dir()]
+try:
+    from lsml_utils import checking, datasets, demo_size, plotting, scaling
+    from lsml_utils.checking import check, expect_close, expect_dtype, expect_raises, expect_shape, expect_unchanged
+except ModuleNotFoundError as missing:
+    remedy = "lsml_utils/ belongs in a folder above this notebook; install anything else with pip"
+    raise SystemExit(f"{missing.name} is missing: {remedy}") from None
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestClassifier
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+from threadpoolctl import threadpool_limits
+
+plotting.use()
+checking.start("06_trees", total=8)
+
+
+def one_hot(y: np.ndarray) -> np.ndarray:
+    """Classes 0, 1, ... (m,) as targets (m, C): 1.0 in the column of the row's class, else 0.0."""
+    return np.eye(int(y.max()) + 1)[y]
+
+
+def bin_edges(x: np.ndarray, bins: int) -> np.ndarray:
+    """Where to cut the finite numbers x (m,) into at most `bins` bins: rising edges, at most bins - 1.
+
+    With at most `bins` distinct values, each has a bin of its own and edges lie half-way. Otherwise the edges are
+    quantiles, so that bins hold about equally many rows.
+    """
+    values = np.unique(np.asarray(x, dtype=np.float64))
+    if len(values) > bins:
+        return np.unique(np.quantile(x, np.arange(1, bins) / bins, method="inverted_cdf"))
+    low, high = values[:-1], values[1:]
+    middle = low / 2 + high / 2
+    return np.where(middle < high, middle, low)
+
+
+def squared(y: np.ndarray, F: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """First and second derivative of (F - y)^2 / 2 with respect to F, (m,) each."""
+    return F - y, np.ones(len(y))
+
+
+def logistic(y: np.ndarray, F: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """First and second derivative of the logistic loss, log(1 + exp(F)) - y F with y in {0, 1}, (m,) each."""
+    p = 1 / (1 + np.exp(-F))
+    return p - y, p * (1 - p)
+
+
+# %% [markdown]
+# ## Derive
+#
+# ### A model made of questions
+#
+# A **decision tree** asks a row one question after another: is $x_3 \le 2.5$? Each answer leads to the next question,
+# and the last one to a **leaf**, which predicts a constant. Every question cuts a box of the input space in two, so a
+# tree is a function that is constant on boxes. That is the picture of this module: the same data with one question,
+# and with as many as it takes to fit every row.
+
+# %% tags=["demo"]
+moons = datasets.moons(demo_size(full=400, small=100), noise=0.3, seed=6)
+figure, axes = plt.subplots(1, 2, figsize=(11, 4.2))
+for ax, depth in zip(axes, (2, None), strict=True):
+    peer = DecisionTreeClassifier(max_depth=depth, random_state=0).fit(moons.X, moons.y)
+    title = f"{peer.get_n_leaves()} boxes, training error {1 - peer.score(moons.X, moons.y):.0%}"
+    plotting.decision_regions(peer.predict, moons.X, moons.y, title=title, ax=ax)
+plt.show()
+
+# %% [markdown]
+# The two pictures ask the questions of this module. Which question is the best one, and how do we find it quickly?
+# When do we stop? The second tree has learnt the noise: what can we do about that, other than to stop early? And what
+# if the rows do not fit on one machine?
+#
+# ### What is a good question?
+#
+# Look at one node with $n$ rows and targets $y_i \in \mathbb R^C$. If it becomes a leaf, it predicts one constant $c$,
+# and loses $\sum_i \|y_i - c\|^2$. The best $c$ is the mean, $S / n$ with $S = \sum_i y_i$, and what remains is
+#
+# $$\sum_i \|y_i\|^2 - \frac{\|S\|^2}{n}.$$
+#
+# - **Regression**, $C = 1$: this is $n$ times the variance.
+# - **Classification**: let $y_i$ be one-hot, a 1 in the column of its class. Then $S$ counts the classes, $S / n = p$
+#   holds their shares, $\|y_i\|^2 = 1$, and what remains is $n (1 - \sum_k p_k^2)$: $n$ times the **Gini impurity**. It
+#   is the probability that two rows, drawn with replacement, have different classes.
+#
+# So one formula serves both. With the log loss of module 03 in place of the squared error, the best constant is again
+# $p$, and what remains is $n$ times the **entropy**, $-\sum_k p_k \log p_k$. An impurity is the loss that is left when
+# a node predicts its best constant.
+#
+# A split sends $n_L$ rows left and $n_R$ rows right. Its **gain** is the loss that it saves. The sum of the squares is
+# the same before and after, so
+#
+# $$\text{gain} = \frac{\|S_L\|^2}{n_L} + \frac{\|S_R\|^2}{n_R} - \frac{\|S\|^2}{n}
+#   = \frac{n_L\, n_R}{n} \left\| \frac{S_L}{n_L} - \frac{S_R}{n_R} \right\|^2 \ge 0 .$$
+#
+# (Put $S = S_L + S_R$ into the left form to get the right one.) A good split makes large sides with different means.
+# It is never negative, and only two sums are needed to know it.
+#
+# ### Where tutorials disagree
+#
+# | question | seen elsewhere | here, as in scikit-learn |
+# | --- | --- | --- |
+# | logarithm of the entropy | natural, or base 2 | base 2: two equal classes have entropy 1 |
+# | which side gets $x = t$? | $x < t$ left, or $x \le t$ left | $x \le t$ left |
+# | where between two values lies $t$? | on the lower one, or half-way | half-way |
+# | gain of a split | a sum over the rows, or divided by $m$ or $n$ | a sum: it has no factor to forget |
+# | Gini of a node without rows | an error, or nan | 0 |
+# | columns that a forest's tree may use | drawn once a tree, or once a node | once a node |
+# | gain in boosting | with or without a factor ½ | without |
+
+# %% [markdown]
+# ## Implement
+#
+# ### 6.1 `impurity` · essential · level 1 of 4 · 8 min
+
+
+# %% exercise="impurity" points=1 minutes=8 forbids=["scipy.stats", "sklearn"]
+def impurity(counts: np.ndarray, criterion: str = "gini") -> np.ndarray | float:
+    """Impurity of nodes with these class counts: the last axis holds the classes.
+
+    counts: (..., C), C >= 1, numbers of any kind from 0 to 1e15, sums of weights (not whole), too;
+      other axes may be empty.
+    criterion: "gini" is 1 - sum p_k^2, "entropy" is -sum p_k log2(p_k), with the shares p_k of the
+      classes and 0 log2(0) = 0.
+
+    Returns float64, the shape of counts without its last axis, a new array; for counts (C,) one
+    number, a float. A node whose counts are all 0 has impurity 0. Leaves counts as they are.
+    Raises ValueError for another criterion, and for a count that is negative or nan.
+    Right to within 1e-12. Not allowed: scipy.stats, sklearn.
+    """
+    ### BEGIN SOLUTION
+    counts = np.asarray(counts, dtype=np.float64)
+    if not (counts >= 0).all():
+        raise ValueError("a count is negative or nan")
+    total = counts.sum(axis=-1, keepdims=True)
+    p = counts / np.where(total > 0, total, 1.0)
+    if criterion == "gini":
+        return (p * (1 - p)).sum(axis=-1)
+    if criterion == "entropy":
+        return -(p * np.log2(np.where(p > 0, p, 1.0))).sum(axis=-1)
+    raise ValueError(f"criterion {criterion!r}")
+    ### END SOLUTION
+
+
+# %% [markdown] hints="impurity"
+# <details><summary>Hint 1: shares</summary>
+#
+# Divide by the sum over the last axis, with `keepdims=True`. Where that sum is 0, divide by 1 instead.
+# </details>
+# <details><summary>Hint 2: a node without rows</summary>
+#
+# All its shares are 0, so 1 − Σ p² would be 1. Because the other shares sum to 1, Σ p (1 − p) is the same number, and
+# it is 0 here.
+# </details>
+# <details><summary>Hint 3: nearly the solution</summary>
+#
+# Gini: `(p * (1 - p)).sum(axis=-1)`. Entropy: minus the sum of `p * np.log2(np.where(p > 0, p, 1.0))`, in which the
+# `where` gives log2(1) = 0 for a share of 0.
+# </details>
+
+# %% check="impurity"
+with check("impurity", forbids=["scipy.stats", "sklearn"]):
+    counts = np.array([[3, 1], [0, 5], [0, 0]])
+    with expect_unchanged(counts=counts):
+        got = impurity(counts)
+    expect_close(
+        got,
+        [6 / 16, 0.0, 0.0],  # 1 - (3/4)^2 - (1/4)^2
+        rtol=1e-12,
+        mistakes={
+            "A node without rows has impurity 0.": [6 / 16, 0.0, 1.0],
+            "This is the share of the rows outside the largest class.": [1 / 4, 0.0, 0.0],
+        },
+    )
+    expect_close(
+        impurity(np.array([4, 2, 2]), "entropy"),
+        1.5,  # 1/2 · 1 bit + 1/4 · 2 bits + 1/4 · 2 bits
+        rtol=1e-12,
+        mistakes={"This is the entropy with the natural logarithm; take base 2.": 1.5 * np.log(2)},
+    )
+    with expect_raises(ValueError, hint="no such criterion"):
+        impurity(counts, "variance")
+
+# %% [markdown]
+# Both impurities are concave: the curve lies above each of its chords. A split replaces a point on the curve by a point
+# on a chord, whose ends are the two sides. The height between them is the gain for each row. Beside them you see why
+# the training error itself is a poor guide: its curve has straight pieces, and there a split gains nothing.
+
+# %% tags=["demo"]
+share = np.linspace(0, 1, 201)
+pairs = np.stack([share, 1 - share], axis=1)
+figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4))
+plotting.curves(
+    {
+        "Gini": (share, impurity(pairs)),
+        "entropy / 2": (share, impurity(pairs, "entropy") / 2),
+        "training error": (share, np.minimum(share, 1 - share)),
+    },
+    xlabel="share of class 0",
+    ylabel="impurity",
+    title="Three impurities of two classes",
+    ax=left,
+)
+ends = np.array([[0.15, 0.85], [0.45, 0.55]])  # the two sides of a split with equally many rows
+middle = ends.mean(axis=0)
+plotting.curves({"Gini": (share, impurity(pairs))}, xlabel="share of class 0", ylabel="impurity", ax=right)
+right.plot(ends[:, 0], impurity(ends), "s-", color=plotting.COLOURS[1])
+chord = impurity(ends).mean()
+right.annotate("", (middle[0], impurity(middle)), (middle[0], chord), arrowprops={"arrowstyle": "<->"})
+right.text(middle[0] + 0.02, (chord + impurity(middle)) / 2, f"gain {impurity(middle) - chord:.3f} a row", va="center")
+right.set(xlim=(0, 0.7), title="The gain is the height above the chord")
+plt.show()
+
+# %% [markdown]
+# ### 6.2 `candidate_thresholds` · essential · level 1 of 4 · 8 min
+#
+# Which questions $x \le t$ are there? The answer depends only on which rows lie on the left. So one threshold between
+# each two neighbouring values is enough: at most $m - 1$ questions a column, whatever the values are. Half-way between
+# them is a good place, because new rows will not have exactly the old values.
+#
+# **Find the bug.** The function below is found in many tutorials. It runs, and it is wrong on every column that holds a
+# value twice.
+
+
+# %% exercise="candidate_thresholds" points=1 minutes=8 bug=true
+def candidate_thresholds(x: np.ndarray) -> np.ndarray:
+    """The thresholds worth trying for one column: one between each two neighbouring distinct values.
+
+    x: (m,), m >= 0, numbers of any kind, 0 or from 1e-300 to 1e300 in size, in any order, with
+      repeats; nan marks a missing value and counts for nothing. Computed in float64.
+
+    Returns (k - 1,) float64, rising, where x has k distinct values; empty for k < 2. Each threshold
+    t lies half-way between its two values a < b, and a <= t < b: where half-way is rounded up to b
+    (neighbouring floats), t is a. Leaves x as it is. O(m log m) time.
+    """
+    ### BEGIN SOLUTION
+    x = np.asarray(x, dtype=np.float64)
+    values = np.unique(x[~np.isnan(x)])
+    low, high = values[:-1], values[1:]
+    middle = (low + high) / 2
+    return np.where(middle < high, middle, low)
+    ### END SOLUTION
+    ### BEGIN BUG
+    # x = np.asarray(x, dtype=np.float64)
+    # values = np.sort(x[~np.isnan(x)])
+    # low, high = values[:-1], values[1:]
+    # middle = (low + high) / 2
+    # return np.where(middle < high, middle, low)
+    ### END BUG
+
+
+# %% [markdown] hints="candidate_thresholds"
+# <details><summary>Hint 1: look</summary>
+#
+# Call it on `np.array([1.0, 1.0, 3.0])`. How many different ways are there to send some rows left and some right?
+# </details>
+# <details><summary>Hint 2: what a repeat does</summary>
+#
+# Between two equal values a and a it returns a itself. No threshold can separate these two rows, but a search that
+# counts "one row left, two rows left, ..." believes that it can.
+# </details>
+
+# %% check="candidate_thresholds"
+with check("candidate_thresholds"):
+    x = np.array([4.0, 1.0, np.nan, 2.0, 2.0, 2.0])
+    with expect_unchanged(x=x):
+        got = candidate_thresholds(x)
+    expect_close(
+        got,
+        [1.5, 3.0],
+        rtol=1e-12,
+        mistakes={"There is a threshold between equal values.": [1.5, 2.0, 2.0, 3.0]},
+    )
+    neighbours = np.array([np.nextafter(1, 2), 1 + 2 * (np.nextafter(1, 2) - 1)])
+    expect_close(candidate_thresholds(neighbours), neighbours[:1], rtol=0, atol=0, hint="a <= t < b")
+    expect_shape(candidate_thresholds(np.array([np.nan, 5.0])), (0,))
+
+# %% [markdown]
+# What does the bug do to a search? Below, a column holds whole numbers from 1 to 6, the target is noise, and rows are
+# sorted by the column. The curve is the gain of "the first $i$ rows go left". Its peak lies between equal values, where
+# no question can cut. A search that trusts it reports a gain that the tree never gets.
+
+# %% tags=["demo"]
+draw = np.random.default_rng(6)
+x, y = np.sort(draw.integers(1, 7, 60)), draw.standard_normal(60)
+i, sums = np.arange(1, 60), np.cumsum(y - y.mean())[:-1]
+by_position = sums**2 * 60 / (i * (60 - i))
+possible = np.array([np.count_nonzero(x <= t) for t in candidate_thresholds(x)])
+ax = plotting.curves({"gain by position": (i, by_position)}, xlabel="rows on the left", ylabel="gain")
+ax.plot(possible, by_position[possible - 1], "s", color=plotting.COLOURS[1], label="cuts that a threshold can make")
+ax.set_title(f"Claimed {by_position.max():.2f}, possible {by_position[possible - 1].max():.2f}")
+ax.legend()
+plt.show()
+
+# %% [markdown]
+# ### 6.3 `best_split` · essential · level 3 of 4 · 30 min
+#
+# Now find the best of all questions. To add up both sides anew for each of them costs $O(m)$ a question, so $O(m^2)$ a
+# column. But neighbouring questions differ by one row: sort the column once, and take *running sums* of the sorted
+# targets. Then $S_L$ is at hand for every cut, $S_R = S - S_L$, and a column costs $O(m \log m)$ for the sort and
+# $O(mC)$ for the rest.
+#
+# **Digits.** The gain is a difference of squares. If $Y$ lies near $10^8$, both are near $10^{16} n$ and the difference
+# is gone. A constant added to $Y$ changes no gain, so subtract the mean first. Then $S = 0$, and
+#
+# $$\text{gain} = \frac{\|S_L\|^2}{n_L} + \frac{\|S_L\|^2}{n_R} = \frac{n}{n_L\, n_R} \|S_L\|^2 .$$
+#
+# **Missing values.** A row whose value is missing cannot be compared with $t$. Try both: for each cut send all missing
+# rows right, and then all left, and keep the better one. The direction is learnt from the data, because that a value
+# is missing may itself say something. Sending the present rows left and the missing ones right is a split, too; its
+# threshold is $+\infty$.
+
+
+# %% exercise="best_split" points=3 minutes=30 forbids=["sklearn"]
+def best_split(X: np.ndarray, Y: np.ndarray, min_leaf: int = 1) -> tuple[int, float, bool, float] | None:
+    """The split of one node with the largest gain: the drop of the summed squared error.
+
+    X: (m, d), m >= 1, d >= 1, numbers of any kind (float32 is made float64 first); nan marks a
+      missing value, no value is infinite. Y: (m, C), numbers of any kind.
+    min_leaf: each side gets at least so many rows, missing ones included.
+
+    Returns (feature, threshold, missing_left, gain), a Python int, float, bool and float.
+    Rows with X[:, feature] <= threshold go left; missing ones go left where missing_left is true,
+    else right. Every column, cut and direction of the missing rows is tried.
+    threshold lies half-way between two neighbouring distinct values a < b of the column, and
+    a <= threshold < b, as in `candidate_thresholds`. It is inf where all rows that are present go
+    left and the missing ones right.
+    missing_left, where the column has no missing value: whether more rows go left than right.
+    gain: |S_L|^2 / n_L + |S_R|^2 / n_R - |S|^2 / m, right to 1e-6 of itself also where Y is shifted
+      by 1e7 times its spread.
+    The largest gain counts even where it is 0. Where several splits have it (up to rounding), any
+    of them may be returned. None where no split is possible.
+
+    O(d m (log m + C)) time. One column at a time: no (m, d) array besides X.
+    Leaves X and Y as they are. Raises ValueError where X and Y differ in their number of rows, and
+    for min_leaf < 1. Not allowed: sklearn.
+    """
+    ### BEGIN SOLUTION
+    m = len(X)
+    if len(Y) != m or min_leaf < 1:
+        raise ValueError("X and Y need the same number of rows, and min_leaf at least 1")
+    Y = np.asarray(Y, dtype=np.float64)
+    Y = Y - Y.mean(axis=0)  # otherwise the gain is a small difference of large numbers
+    best = None
+    for j in range(X.shape[1]):
+        x = np.asarray(X[:, j], dtype=np.float64)
+        order = np.argsort(x)  # nan comes last
+        x = x[order]
+        present = m - np.count_nonzero(np.isnan(x))
+        cuts = np.append(1 + np.flatnonzero(x[:-1] < x[1:]), present)  # rows on the left, if missing ones go right
+        sums = np.cumsum(Y[order], axis=0)
+        for missing_left in (False, True):
+            n_left = cuts + missing_left * (m - present)
+            allowed = (n_left >= min_leaf) & (m - n_left >= min_leaf)
+            at, n_left = cuts[allowed], n_left[allowed]
+            left = sums[at - 1] + missing_left * (sums[-1] - sums[present - 1])
+            gains = (left**2).sum(axis=1) * m / (n_left * (m - n_left))
+            if len(gains) and (best is None or gains.max() > best[3]):
+                k = gains.argmax()
+                cut = at[k]
+                threshold = np.inf if cut == present else candidate_thresholds(x[cut - 1 : cut + 1])[0]
+                more_left = missing_left if present < m else bool(n_left[k] > m - n_left[k])
+                best = j, float(threshold), more_left, float(gains[k])
+    return best
+    ### END SOLUTION
+
+
+# %% [markdown] hints="best_split"
+# <details><summary>Hint 1: one column</summary>
+#
+# `order = np.argsort(x)` puts nan last. `np.cumsum(Y[order], axis=0)[i - 1]` is the sum of the first i rows. Which i
+# are cuts? Those with `x[order][i - 1] < x[order][i]`, and this is false at nan.
+# </details>
+# <details><summary>Hint 2: missing rows</summary>
+#
+# Let `present` be the number of rows that have a value. If the missing rows go left, add their number to n_L and their
+# sum, `sums[-1] - sums[present - 1]`, to S_L. The cut at i = present has threshold inf. It is a split only where there
+# are missing rows, and only where they go right.
+# </details>
+# <details><summary>Hint 3: nearly the solution</summary>
+#
+# Subtract `Y.mean(axis=0)` first. For each column and each direction, keep the cuts with min_leaf rows on both sides:
+# `gains = (left**2).sum(axis=1) * m / (n_left * (m - n_left))`. The best of all starts as None. Its threshold is
+# `candidate_thresholds` of the two values at the cut. Without missing rows, missing_left is `n_left > m - n_left`.
+# </details>
+
+# %% check="best_split"
+with check("best_split", forbids=["sklearn"]):
+    X = np.array([[1.0, 7.0], [2.0, 7.0], [2.0, 7.0], [5.0, 7.0], [6.0, 7.0]])
+    Y = np.array([[0.0], [0.0], [3.0], [3.0], [3.0]])
+    with expect_unchanged(X=X, Y=Y):
+        got = best_split(X, Y)
+    # Column 1 is constant. Minus their mean the targets are -1.8, -1.8, 1.2, 1.2, 1.2.
+    # Left 1 row: 1.8² · 5/4 = 4.05. Left 3: 2.4² · 5/6 = 4.8. Left 4: 1.2² · 5/4 = 1.8.
+    expect_close(
+        got,
+        (0, 3.5, True, 4.8),
+        rtol=1e-12,
+        mistakes={
+            "You cut between two rows with equal values.": (0, 2.0, False, 10.8),
+            "You divided the gain by the number of rows.": (0, 3.5, True, 4.8 / 5),
+        },
+    )
+    expect_close(best_split(X, Y + 1e8)[3], 4.8, rtol=1e-6, hint="subtract the mean of Y first")
+    X = np.array([[1.0], [2.0], [np.nan], [4.0]])
+    expect_close(
+        best_split(X, np.array([[0.0], [0.0], [3.0], [3.0]])),
+        (0, 3.0, False, 9.0),
+        rtol=1e-12,
+        hint="the missing row goes right, with the row that is like it",
+    )
+    expect_close(
+        best_split(X, np.array([[0.0], [0.0], [3.0], [0.0]]))[:3], (0, np.inf, False), hint="present against missing"
+    )
+    if best_split(X[:2], np.array([[0.0], [1.0]]), min_leaf=2) is not None:
+        raise AssertionError("two rows cannot give two rows to each side: return None")
+    with expect_raises(ValueError, hint="X and Y differ in their number of rows"):
+        best_split(X, np.zeros((3, 1)))
+
+# %% [markdown]
+# Your function on the breast cancer data, where it must choose among 30 columns. The left panel draws the gain of every
+# question about two of them, computed from scikit-learn's one-question trees, and your answer on top. On the right,
+# half of the values of the best column are erased: once at random, and once with malignant rows losing theirs more
+# often. Look at the direction and at the gain.
+
+# %% tags=["demo"]
+cancer = datasets.breast_cancer()
+targets = one_hot(cancer.y)
+feature, threshold, missing_left, gain = best_split(cancer.X, targets)
+figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2))
+before = len(targets) * impurity(targets.sum(axis=0))
+for column, style in ((feature, "-"), (4, "--")):
+    rank, gains = [], []
+    for t in candidate_thresholds(cancer.X[:, column])[::4]:
+        side = cancer.X[:, column] <= t
+        after = [side.sum() * impurity(targets[side].sum(axis=0)), (~side).sum() * impurity(targets[~side].sum(axis=0))]
+        rank.append(side.mean())
+        gains.append(before - sum(after))
+    left.plot(rank, gains, style, label=f"column {column}")
+left.plot(np.mean(cancer.X[:, feature] <= threshold), gain, "*", markersize=14, color="k", label="your best_split")
+left.set(xlabel="share of the rows on the left", ylabel="gain", title=f"x{feature} ≤ {threshold:.4g} gains the most")
+left.set_ylim(0, 1.3 * gain)
+left.legend(loc="upper left")
+draw = np.random.default_rng(0)
+found = {}
+for name, chance in {
+    "no": np.zeros(569),
+    "at random": np.full(569, 0.5),
+    "by class": np.where(cancer.y, 0.2, 0.8),
+}.items():
+    x = np.where(draw.random(569) < chance, np.nan, cancer.X[:, feature])[:, None]
+    found[name] = best_split(x, targets)
+right.bar(list(found), [split[3] for split in found.values()], color=plotting.COLOURS[:3], width=0.8)
+for number, split in enumerate(found.values()):
+    where = "left" if split[2] else "right"
+    right.text(number, split[3] / 2, "all present" if number == 0 else f"missing: {where}", ha="center", color="w")
+right.set(xlabel="values erased", ylabel="gain of this column alone", title="Missing values can be a feature")
+plt.show()
+
+# %% [markdown]
+# ### 6.4 `grow_tree` · essential · level 3 of 4 · 30 min
+#
+# The best single question is known. A tree takes it, sends the rows to the two sides, and asks again on each. This is
+# **greedy**: it never looks two questions ahead, and it never takes one back. Finding the smallest tree that fits the
+# data is NP-hard (Hyafil and Rivest, 1976), so nearly everybody is greedy.
+#
+# It stops where a node is *pure* (all its targets are equal), at a depth that is given, and where no split is possible.
+# It does not stop because a gain is small. On the exclusive or of two bits, the first question gains nothing at all,
+# and the second one everything.
+#
+# At each depth a row lies in one node, so a level costs what one search over all the rows costs. A balanced tree has
+# about $\log_2 m$ levels. A lopsided one may have $m$, more than Python's own recursion allows.
+#
+# The tree is a dictionary of arrays, one entry a node, in scikit-learn's names (module 22 explains such trees).
+
+
+# %% exercise="grow_tree" points=3 minutes=30 forbids=["sklearn"]
+def grow_tree(
+    X: np.ndarray, Y: np.ndarray, max_depth: int | None = None, min_leaf: int = 1, split: Callable = best_split
+) -> dict[str, np.ndarray]:
+    """A greedy tree. Each leaf predicts the mean of the targets of its rows.
+
+    X: (m, d), m >= 1, numbers of any kind, nan where missing. Y: (m, C), numbers of any kind.
+    max_depth: the most questions on the way to a leaf; 0 is a single leaf, None is no limit. A tree
+      may be 2,000 questions deep: Python allows about 1,000 calls within each other.
+    split: asked once with split(X[rows], Y[rows], min_leaf) for each node of more than one row that
+      is not pure (the rows of Y equal) and not at max_depth. It returns what `best_split` does, and
+      the node becomes a leaf where that is None. X[rows] and Y[rows] have the dtypes of X and Y;
+      rows may come in any order. A float32 value is compared with a threshold in float64.
+
+    Returns a dict of arrays, an entry for each of N nodes. Node 0 is the root, and a child has a
+    higher number than its parent; otherwise nodes are numbered as you like.
+      children_left, children_right: (N,) int64, numbers of nodes; -1 in a leaf.
+      feature (N,) int64, threshold (N,) float64, missing_go_to_left (N,) bool: as `split` said; in a
+        leaf -2, -2.0 and False.
+      value: (N, C) float64, the mean of Y over the node's rows, in leaves and inner nodes.
+      n_node_samples: (N,) int64, the number of the node's rows.
+    Nodes that wait are kept as row numbers: of X there is at most one copy at a time, that of the
+    rows which `split` looks at. Leaves X and Y as they are. Raises ValueError where X and Y differ
+    in their number of rows. Not allowed: sklearn.
+    """
+    ### BEGIN SOLUTION
+    if len(X) != len(Y):
+        raise ValueError("X and Y need the same number of rows")
+    nodes, values = [], []
+    waiting = [(np.arange(len(X)), 0, None, "")]
+    while waiting:
+        rows, depth, parent, side = waiting.pop()
+        number = len(nodes)
+        if parent is not None:
+            nodes[parent][side] = number
+        targets = Y[rows]
+        values.append(targets.mean(axis=0, dtype=np.float64))
+        node = {"children_left": -1, "children_right": -1, "n_node_samples": len(rows)}
+        nodes.append(node | {"feature": -2, "threshold": -2.0, "missing_go_to_left": False})
+        if depth == max_depth or (targets == targets[0]).all():
+            continue
+        found = split(X[rows], targets, min_leaf)
+        if found is None:
+            continue
+        feature, threshold, missing_left, _ = found
+        nodes[number] |= {"feature": feature, "threshold": threshold, "missing_go_to_left": missing_left}
+        x = X[rows, feature].astype(np.float64)
+        left = np.where(np.isnan(x), missing_left, x <= threshold)
+        waiting.append((rows[~left], depth + 1, number, "children_right"))
+        waiting.append((rows[left], depth + 1, number, "children_left"))
+    return {key: np.array([node[key] for node in nodes]) for key in nodes[0]} | {"value": np.array(values)}
+    ### END SOLUTION
+
+
+def predict_tree(tree: dict[str, np.ndarray], X: np.ndarray) -> np.ndarray:
+    """What the tree predicts, (m, C) float64, a new array: the value of the leaf that each row reaches.
+
+    tree: as `grow_tree` returns it, or a model with the same arrays. X: (m, d), m >= 0, numbers of
+    any kind, nan where missing. Values are compared with thresholds in float64.
+    O(m) memory besides X and the result, O(m · depth) time, all rows in one go.
+    Leaves tree and X as they are.
+    """
+    ### BEGIN SOLUTION
+    at = np.zeros(len(X), dtype=np.int64)  # the node that each row has reached
+    while len(going := np.flatnonzero(tree["children_left"][at] != -1)):
+        node = at[going]
+        x = X[going, tree["feature"][node]].astype(np.float64)
+        left = np.where(np.isnan(x), tree["missing_go_to_left"][node], x <= tree["threshold"][node])
+        at[going] = np.where(left, tree["children_left"][node], tree["children_right"][node])
+    return tree["value"][at]
+    ### END SOLUTION
+
+
+# %% [markdown] hints="grow_tree"
+# <details><summary>Hint 1: a stack</summary>
+#
+# Keep a list of nodes that wait, each as (its row numbers, its depth, its parent's number, which side it is on). Pop
+# one, write it down under the next free number, tell its parent, and append its two sides.
+# </details>
+# <details><summary>Hint 2: who goes left</summary>
+#
+# `x = X[rows, feature].astype(np.float64)`, and then `np.where(np.isnan(x), missing_left, x <= threshold)`. Without the
+# conversion, NumPy rounds the threshold to float32 when x is float32.
+# </details>
+# <details><summary>Hint 3: all rows in one go</summary>
+#
+# `at = np.zeros(m, int)` says at which node each row is. Find the rows that are not in a leaf,
+# `np.flatnonzero(tree["children_left"][at] != -1)`, move each to its child with `np.where`, and repeat until there are
+# none. The answer is `tree["value"][at]`.
+# </details>
+
+# %% check="grow_tree"
+with check("grow_tree", forbids=["sklearn"]):
+    X, Y = np.array([[1.0], [2.0], [3.0], [4.0]]), np.array([[0.0], [0.0], [4.0], [6.0]])
+    with expect_unchanged(X=X, Y=Y):
+        tree = grow_tree(X, Y)
+    new = np.array([[0.0], [2.5], [2.6], [9.0]])
+    # The first cut is at 2.5, with gain 25. The left side is pure; the right one is cut at 3.5.
+    expect_close(
+        predict_tree(tree, new),
+        [[0.0], [0.0], [4.0], [6.0]],
+        rtol=1e-12,
+        mistakes={"A row whose value equals the threshold went right.": [[0.0], [4.0], [4.0], [6.0]]},
+    )
+    expect_shape(tree["value"], (5, 1), hint="three leaves and two questions; a pure node is a leaf")
+    expect_close(tree["value"][0], [2.5], hint="the root has a value, too: the mean of all targets")
+    expect_close(np.sort(tree["n_node_samples"]), [1, 1, 2, 2, 4])
+    shallow = grow_tree(X, Y, max_depth=1)
+    expect_close(predict_tree(shallow, new), [[0.0], [0.0], [5.0], [5.0]], rtol=1e-12, hint="one question only")
+    bits = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
+    expect_close(
+        predict_tree(grow_tree(bits, np.array([[0], [1], [1], [0]])), bits),
+        [[0.0], [1.0], [1.0], [0.0]],
+        hint="the first question gains nothing, the second one everything: do not stop at gain 0",
+    )
+    expect_dtype(tree["children_left"], np.int64)
+
+# %% [markdown]
+# A deep tree fits its training rows exactly and other rows badly. Left, your tree without a limit on moons with noise.
+# Right, the two errors against the depth. The training error never rises; the other one falls, and then rises. Module
+# 04 had the same picture with polynomials: bias falls and variance grows.
+
+# %% tags=["demo"]
+fresh = datasets.moons(demo_size(full=4000, small=400), noise=0.3, seed=7)
+depths = range(13)
+errors = {"on training rows": [], "on fresh rows": []}
+for depth in depths:
+    tree = grow_tree(moons.X, one_hot(moons.y), max_depth=depth)
+    for name, data in zip(errors, (moons, fresh), strict=True):
+        errors[name].append(np.mean(predict_tree(tree, data.X).argmax(axis=1) != data.y))
+deep = grow_tree(moons.X, one_hot(moons.y))
+figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2))
+plotting.decision_regions(
+    lambda P: predict_tree(deep, P).argmax(axis=1), moons.X, moons.y, title="Your tree has learnt the noise", ax=left
+)
+plotting.curves(errors, xlabel="depth", ylabel="error", title="Deeper is better until it is worse", ax=right)
+plt.show()
+
+# %% [markdown]
+# ### 6.5 `random_forest` · essential · level 3 of 4 · 25 min
+#
+# One row more or less can change the first question, and with it the whole tree: a deep tree has a small bias and a
+# large variance. Averages have less variance. Let $T$ trees predict, each with variance $\sigma^2$, any two with
+# correlation $\rho$. Then
+#
+# $$\operatorname{Var}\Big(\frac1T \sum_t f_t\Big) = \frac{1}{T^2} \big(T \sigma^2 + T(T-1) \rho \sigma^2\big)
+#   = \rho \sigma^2 + \frac{1 - \rho}{T} \sigma^2 .$$
+#
+# More trees remove the second term and leave the first. So the trees must differ. Breiman's **random forest** does two
+# things to lower $\rho$, both at a small price in $\sigma^2$ and bias:
+#
+# - each tree is grown on a **bootstrap sample**: $m$ rows drawn from the $m$ rows, with replacement;
+# - each *node* may choose only among `max_features` columns, drawn anew at that node.
+#
+# **The error comes for free.** A row is missing from a bootstrap sample with probability $(1 - 1/m)^m \approx e^{-1} =
+# 0.37$. For such a tree it is a fresh row. The average over the trees that did not draw the row is its **out-of-bag**
+# prediction, and the error of these is an estimate of the error on fresh rows, without a validation set.
+#
+# **A forest is a sum.** Tree number $t$ needs the data, the seed and $t$, and no other tree. So a hundred machines grow
+# their own trees, lists of trees are put together, and the sums and counts of the out-of-bag predictions are added. For
+# this the random numbers of tree $t$ must not depend on which trees were grown before. They must also differ between
+# seeds: with `default_rng(seed + t)`, tree 1 of seed 0 is tree 0 of seed 1.
+
+
+# %% exercise="random_forest" points=3 minutes=25 forbids=["sklearn"]
+def bootstrap_rows(m: int, seed: int, number: int) -> np.ndarray:
+    """The rows that tree `number` is grown on: m row numbers from 0 to m - 1, with replacement.
+
+    m >= 1; 0 <= seed, number < 2^32. Returns (m,) int64, each entry uniform and independent.
+    The same for the same three arguments, in every process, whatever was called before; unrelated
+    for other pairs (seed, number): (0, 1) and (1, 0) differ, too. The global random state of NumPy
+    is neither used nor changed.
+    """
+    ### BEGIN SOLUTION
+    return np.random.default_rng([seed, number]).integers(m, size=m)
+    ### END SOLUTION
+
+
+def random_forest(
+    X: np.ndarray,
+    Y: np.ndarray,
+    numbers: Sequence[int],
+    max_features: int,
+    seed: int,
+    max_depth: int | None = None,
+    min_leaf: int = 1,
+) -> tuple[list[dict[str, np.ndarray]], np.ndarray, np.ndarray]:
+    """The trees with these numbers of the forest with this seed, and their out-of-bag predictions.
+
+    X: (m, d), Y: (m, C), max_depth, min_leaf: as for `grow_tree`. numbers: a list or a range, may be
+    empty; 0 <= number, seed < 2^32.
+    Tree `number` is grown by `grow_tree` on the rows bootstrap_rows(m, seed, number), repeats
+    included. At each node, `best_split` sees `max_features` different columns, drawn anew and
+    uniformly. Where none of these can be split, it sees so many of the columns that remain, and so
+    on: a leaf is a node that no column can split. `feature` counts the columns of X.
+    Each tree depends on seed and its number alone, not on the other numbers.
+
+    Returns (trees, total, votes):
+      trees: a list with a tree for each number, in their order.
+      total: (m, C) float64, for each row the sum of the predictions of those trees that did not
+        draw it; zeros where there is none. votes: (m,) int64, how many trees these are.
+    So total / votes[:, None] predicts out of bag, and totals and votes of parts of a forest add up.
+    Leaves X and Y as they are. Raises ValueError unless 1 <= max_features <= d. Not allowed: sklearn.
+    """
+    ### BEGIN SOLUTION
+    m, d = X.shape
+    if not 1 <= max_features <= d:
+        raise ValueError("max_features must be from 1 to d")
+    trees, total, votes = [], np.zeros(np.shape(Y)), np.zeros(m, dtype=np.int64)
+    for number in numbers:
+        draw = np.random.default_rng([seed, number, 1])
+
+        def split(X, Y, min_leaf, draw=draw):
+            shuffled = draw.permutation(d)
+            for first in range(0, d, max_features):
+                columns = shuffled[first : first + max_features]
+                if found := best_split(X[:, columns], Y, min_leaf):
+                    return int(columns[found[0]]), *found[1:]
+            return None
+
+        rows = bootstrap_rows(m, seed, number)
+        tree = grow_tree(X[rows], Y[rows], max_depth, min_leaf, split)
+        out = np.bincount(rows, minlength=m) == 0
+        total[out] += predict_tree(tree, X[out])
+        votes += out
+        trees.append(tree)
+    return trees, total, votes
+    ### END SOLUTION
+
+
+# %% [markdown] hints="random_forest"
+# <details><summary>Hint 1: random numbers</summary>
+#
+# `np.random.default_rng([seed, number])` mixes both numbers well. For the columns of the nodes take another stream,
+# such as `default_rng([seed, number, 1])`.
+# </details>
+# <details><summary>Hint 2: columns</summary>
+#
+# Give `grow_tree` a `split` of your own: it shuffles the columns, calls `best_split(X[:, columns], Y, min_leaf)` with
+# the first `max_features` of them, and translates the feature that comes back, `columns[feature]`. Where `best_split`
+# returns None, go on with the next `max_features` columns.
+# </details>
+# <details><summary>Hint 3: out of bag</summary>
+#
+# `out = np.bincount(rows, minlength=m) == 0`, then `total[out] += predict_tree(tree, X[out])` and `votes += out`.
+# </details>
+
+# %% check="random_forest"
+with check("random_forest", forbids=["sklearn"]):
+    draw = np.random.default_rng(0)
+    X = draw.standard_normal((30, 4))
+    Y = X[:, :1] + X[:, 1:2] ** 2
+    rows = bootstrap_rows(30, 5, 2)
+    expect_shape(rows, (30,))
+    expect_close(bootstrap_rows(30, 5, 2), rows, atol=0, hint="the same arguments give the same rows")
+    if len(np.unique(rows)) == 30:
+        raise AssertionError("rows are drawn with replacement, so some come twice and some not at all")
+    with expect_unchanged(X=X, Y=Y):
+        trees, total, votes = random_forest(X, Y, [2], max_features=2, seed=5)
+    out = np.setdiff1d(np.arange(30), rows)
+    expect_close(np.flatnonzero(votes), out, atol=0, hint="votes count the trees that did not draw the row")
+    expect_close(total[out], predict_tree(trees[0], X[out]), rtol=1e-12, hint="their predictions are added to total")
+    expect_close(trees[0]["value"][0], Y[rows].mean(axis=0), rtol=1e-12, hint="grow the tree on X[rows], Y[rows]")
+    more, sums, counts = random_forest(X, Y, [7, 2], max_features=2, seed=5)
+    expect_close(more[1]["value"], trees[0]["value"], rtol=1e-12, hint="tree 2 must not depend on the others")
+    alone = random_forest(X, Y, [7], max_features=2, seed=5)
+    expect_close(sums, total + alone[1], rtol=1e-12, hint="totals add up")
+    expect_close(counts, votes + alone[2], atol=0)
+    with expect_raises(ValueError, hint="there are only four columns"):
+        random_forest(X, Y, [0], max_features=5, seed=0)
+
+# %% [markdown]
+# Left, the error of a growing forest on the digits, out of bag and on fresh rows, beside one tree. The two curves fall
+# together and level off: more trees do not overfit, they stop helping. For few trees the out-of-bag error is too high,
+# since each row is judged by only a third of them. Right, what `max_features` buys. The trees of a forest are compared
+# two by two on the fresh rows: how often are they right, and how often do both err in the same row?
+
+# %% tags=["demo"]
+digits = datasets.digits()
+digit_X, digit_Y = digits.X.reshape(len(digits.y), -1), one_hot(digits.y)
+shuffled = np.random.default_rng(0).permutation(len(digits.y))  # neighbours in the file have the same writer
+chosen, held_out = shuffled[: demo_size(full=900, small=300)], shuffled[900:]
+X, Y, fresh_X, fresh_y = digit_X[chosen], digit_Y[chosen], digit_X[held_out], digits.y[held_out]
+sizes, forest = demo_size(full=40, small=10), []
+total, votes, said = np.zeros_like(Y), np.zeros(len(Y)), np.zeros((len(fresh_y), 10))
+out_of_bag, on_fresh, single = [], [], []
+for number in range(sizes):
+    (tree,), new_total, new_votes = random_forest(X, Y, [number], max_features=8, seed=6)
+    total, votes, forest = total + new_total, votes + new_votes, [*forest, tree]
+    one = predict_tree(tree, fresh_X)
+    said += one
+    judged = votes > 0
+    out_of_bag.append(np.mean(total[judged].argmax(axis=1) != Y[judged].argmax(axis=1)))
+    on_fresh.append(np.mean(said.argmax(axis=1) != fresh_y))
+    single.append(np.mean(one.argmax(axis=1) != fresh_y))
+figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4))
+count = np.arange(1, sizes + 1)
+plotting.curves(
+    {
+        "the forest, out of bag": (count, out_of_bag),
+        "the forest, fresh rows": (count, on_fresh),
+        "its trees one by one, fresh rows": (count, single),
+    },
+    xlabel="trees",
+    ylabel="error",
+    title="An average errs less than its parts",
+    ax=left,
+)
+left.set_ylim(0)
+peer = RandomForestClassifier(sizes, max_features=8, random_state=0, n_jobs=1).fit(X, digits.y[chosen])
+left.plot(sizes, 1 - peer.score(fresh_X, fresh_y), "x", color="k", markersize=8)
+left.annotate(
+    "scikit-learn", (sizes, 1 - peer.score(fresh_X, fresh_y)), (-8, 12), textcoords="offset points", ha="right"
+)
+choices = demo_size(full=[1, 2, 4, 8, 16, 32, 64], small=[1, 8, 64])
+alone, together, whole = [], [], []
+for choice in choices:
+    trees, _, _ = random_forest(X, Y, range(demo_size(full=12, small=4)), max_features=choice, seed=6)
+    shares = np.array([predict_tree(tree, fresh_X) for tree in trees])  # (trees, rows, 10)
+    wrong = (shares.argmax(axis=2) != fresh_y).astype(float)
+    alone.append(wrong.mean())
+    together.append(np.corrcoef(wrong)[np.triu_indices(len(trees), 1)].mean())
+    whole.append(np.mean(shares.sum(axis=0).argmax(axis=1) != fresh_y))
+plotting.curves(
+    {
+        "error of one tree": (choices, alone),
+        "correlation of two trees' errors": (choices, together),
+        "error of the forest": (choices, whole),
+    },
+    xlabel="max_features, of 64",
+    title="Worse trees can make a better forest",
+    logx=True,
+    ax=right,
+)
+right.set_ylim(0)
+plt.show()
+
+# %% [markdown]
+# ### From averaging to correcting
+#
+# A forest averages deep trees that know nothing of each other. **Boosting** adds shallow trees one after another, and
+# each corrects what the sum so far gets wrong. Wrong in which sense? For any loss $\ell(y, F)$ that has two
+# derivatives, expand around the prediction $F_i$ so far:
+#
+# $$\ell(y_i, F_i + f_i) \approx \ell(y_i, F_i) + g_i f_i + \tfrac12 h_i f_i^2, \qquad
+# g_i = \frac{\partial \ell}{\partial F}, \quad h_i = \frac{\partial^2 \ell}{\partial F^2} .$$
+#
+# A new tree adds the same value $w$ to all rows of a leaf. With a price $\frac\lambda2 w^2$ on each leaf, and with $G =
+# \sum g_i$ and $H = \sum h_i$ over its rows, the leaf adds $Gw + \frac12 (H + \lambda) w^2$ to the loss. The minimum is
+# a Newton step, and so the value of a split follows:
+#
+# $$w = -\frac{G}{H + \lambda}, \qquad \text{a leaf saves } \frac12 \frac{G^2}{H + \lambda}, \qquad
+# \text{gain} = \frac{G_L^2}{H_L + \lambda} + \frac{G_R^2}{H_R + \lambda} - \frac{G^2}{H + \lambda}$$
+#
+# up to the factor ½, which changes no choice. With the squared error ($g = F - y$, $h = 1$) and $\lambda = 0$ this is
+# the gain that you know: $G$ is $-S$, and $H$ is $n$. So one search serves every loss. With $\lambda > 0$ the gain can
+# be negative: then the price of two leaves exceeds what they save, and the node stays a leaf.
+#
+# ### 6.6 `histogram_split` · essential · level 3 of 4 · 25 min
+#
+# Boosting grows hundreds of trees on the same $X$. To sort $d$ columns at every node of each is a waste: the order of
+# the rows never changes. So give up a little. Cut each column once into $B \le 256$ **bins** that hold about equally
+# many rows, and keep only the number of the bin, one byte where there were eight. A node's **histogram** holds for each
+# column and bin the number of rows, $G$ and $H$. It takes one pass without sorting. The best cut between bins takes
+# $O(dB)$ from there, however many rows there are.
+#
+# What is lost? The cut can only lie on an edge. The best edge is at most one bin away from the best threshold, so at
+# most about $m / B$ rows are on the wrong side, and thresholds are noisy anyway.
+
+
+# %% exercise="histogram_split" points=3 minutes=25 forbids=["sklearn"]
+def to_bins(X: np.ndarray, edges: list[np.ndarray]) -> np.ndarray:
+    """The bin of every entry of X: b where edges[j][b - 1] < X[i, j] <= edges[j][b].
+
+    X: (m, d), m >= 0, numbers of any kind, compared in float64. edges: d arrays of 0 to 255 rising
+    numbers; values up to the first edge are in bin 0, those beyond the last one in the last bin.
+    So "bin <= b" and "x <= edges[b]" are the same question.
+    Returns (m, d), integers (uint8), a new array; no other (m, d) array is made. Leaves X and edges as they are.
+    Raises ValueError where X holds a nan, and for more than 255 edges.
+    """
+    ### BEGIN SOLUTION
+    codes = np.empty(X.shape, dtype=np.uint8)
+    for j, cuts in enumerate(edges):
+        if len(cuts) > 255 or np.isnan(X[:, j]).any():
+            raise ValueError("more than 255 edges, or a missing value")
+        codes[:, j] = np.searchsorted(cuts, X[:, j], side="left")  # compares in float64
+    return codes
+    ### END SOLUTION
+
+
+def histograms(codes: np.ndarray, g: np.ndarray, h: np.ndarray, bins: int) -> np.ndarray:
+    """For each column and bin: the number of rows, the sum of g, the sum of h.
+
+    codes: (m, d), m >= 0, integers of any kind from 0 to bins - 1. g, h: (m,), numbers of any kind,
+    added up in float64. Returns (d, bins, 3) float64, a new array.
+    O(d (m + bins)) time; O(m + d · bins) memory, so one column at a time. Leaves its arguments.
+    """
+    ### BEGIN SOLUTION
+    hist = np.empty((codes.shape[1], bins, 3))
+    for j in range(codes.shape[1]):
+        for channel, weights in enumerate((None, g, h)):
+            hist[j, :, channel] = np.bincount(codes[:, j], weights=weights, minlength=bins)
+    return hist
+    ### END SOLUTION
+
+
+def histogram_split(hist: np.ndarray, penalty: float = 0.0, min_leaf: int = 1) -> tuple[int, int, float] | None:
+    """The best cut between bins: rows in the bins 0 to b of a column go left, all others right.
+
+    hist: (d, bins, 3), floats, added up in float64: rows, G and H of each bin, as `histograms`
+      makes them, or a sum of such arrays. The rows of a column add up to those of any other column.
+      No H is negative.
+    penalty: lambda >= 0. min_leaf >= 1: each side has at least so many rows.
+
+    gain = G_L^2 / (H_L + penalty) + G_R^2 / (H_R + penalty) - G^2 / (H + penalty), in which a term
+      with H + penalty = 0 counts 0.
+    Returns (feature, b, gain), a Python int, int and float. Where several cuts have the largest gain
+    (up to rounding), any of them. None where no cut is possible, or no gain is above 0.
+    Time and memory O(d · bins), whatever the number of rows. Leaves hist as it is.
+    Not allowed, in all three functions: sklearn.
+    """
+    ### BEGIN SOLUTION
+    hist = np.asarray(hist, dtype=np.float64)
+    left = np.cumsum(hist, axis=1)  # (d, bins, 3): what goes left for each cut
+    right = hist.sum(axis=1, keepdims=True) - left
+
+    def saved(side):
+        weight = side[..., 2] + penalty
+        return side[..., 1] ** 2 / np.where(weight > 0, weight, np.inf)
+
+    gains = saved(left) + saved(right) - saved(left + right)
+    gains[(left[..., 0] < min_leaf) | (right[..., 0] < min_leaf)] = 0.0
+    if not (gains > 0).any():
+        return None
+    feature, cut = np.unravel_index(gains.argmax(), gains.shape)
+    return int(feature), int(cut), float(gains[feature, cut])
+    ### END SOLUTION
+
+
+# %% [markdown] hints="histogram_split"
+# <details><summary>Hint 1: bins</summary>
+#
+# `np.searchsorted(edges, x, side="left")` counts the edges below x, so a value that equals an edge is in the bin that
+# ends there. Do it for one column at a time, into an array made by `np.empty(X.shape, dtype=np.uint8)`.
+# </details>
+# <details><summary>Hint 2: histograms</summary>
+#
+# `np.bincount(code, weights=g, minlength=bins)` adds up g by bin, in one pass; without weights it counts.
+# </details>
+# <details><summary>Hint 3: the cut</summary>
+#
+# `left = np.cumsum(hist, axis=1)` and `right = hist.sum(axis=1, keepdims=True) - left`, each (d, bins, 3). Compute all
+# gains at once, set those with too few rows on a side to −inf, and find the largest with `argmax` and
+# `np.unravel_index`.
+# </details>
+
+# %% check="histogram_split"
+with check("histogram_split", forbids=["sklearn"]):
+    X = np.array([[0.0], [1.0], [1.5], [9.0]])
+    edges = [np.array([1.0, 2.0])]
+    with expect_unchanged(X=X, edges=edges):
+        codes = to_bins(X, edges)
+    expect_close(
+        codes,
+        [[0], [0], [1], [2]],
+        atol=0,
+        mistakes={"A value that equals an edge belongs to the bin that ends there.": [[0], [1], [1], [2]]},
+    )
+    expect_dtype(codes, np.uint8)
+    g, h = np.array([-3.0, -1.0, -1.0, 3.0]), np.array([1.0, 1.0, 1.0, 2.0])
+    hist = histograms(codes, g, h, bins=3)
+    expect_close(hist, [[[2, -4, 2], [1, -1, 1], [1, 3, 2]]], rtol=1e-12)
+    # G = -2, H = 5. After bin 0: 16/3 + 4/4 - 4/6. After bin 1: 25/4 + 9/3 - 4/6, the larger one.
+    expect_close(
+        histogram_split(hist, penalty=1.0),
+        (0, 1, 25 / 4 + 9 / 3 - 4 / 6),
+        rtol=1e-12,
+        mistakes={
+            "You left out the penalty.": (0, 1, 25 / 3 + 9 / 2 - 4 / 5),
+            "You left out the loss of the node before the split.": (0, 1, 25 / 4 + 9 / 3),
+        },
+    )
+    expect_close(histogram_split(hist, penalty=1.0, min_leaf=2)[:2], (0, 0), hint="the right side had only one row")
+    if histogram_split(np.ones((1, 2, 3)), penalty=1.0) is not None:
+        raise AssertionError("2²/3 is more than 1/2 + 1/2 - ... : no gain is above 0, so return None")
+
+# %% [markdown]
+# How many bins are enough? Take $g = -y$ and $h = 1$, so that the gain is that of `best_split`. The bins of one node
+# know less and less as $B$ falls. Left, the part of the best gain that is lost; right, the gain of every cut of one
+# column, exact and with few bins.
+
+# %% tags=["demo"]
+draw = np.random.default_rng(3)
+m = demo_size(full=20_000, small=2000)
+X = draw.standard_normal((m, 3))
+y = np.tanh(4 * (X[:, 0] - 0.37)) + draw.standard_normal(m)
+exact = best_split(X, y[:, None])
+bin_counts, lost = [2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256], []
+for bins in bin_counts:
+    codes = to_bins(X, [bin_edges(x, bins) for x in X.T])
+    lost.append(1 - histogram_split(histograms(codes, y.mean() - y, np.ones(m), bins))[2] / exact[3])
+figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2))
+plotting.curves(
+    {"lost": (bin_counts, np.maximum(lost, 1e-7))},
+    xlabel="bins B",
+    ylabel="share of the best gain that is lost",
+    title="256 bins lose next to nothing",
+    logx=True,
+    logy=True,
+    ax=left,
+)
+sums, i = np.cumsum((y - y.mean())[np.argsort(X[:, 0])])[:-1], np.arange(1, m)
+right.plot(np.sort(X[:, 0])[:-1], sums**2 * m / (i * (m - i)), label="every threshold")
+for bins, mark in ((16, "s"),):
+    edges = bin_edges(X[:, 0], bins)
+    hist = histograms(to_bins(X[:, :1], [edges]), y.mean() - y, np.ones(m), bins)[0].cumsum(axis=0)[: len(edges)]
+    n_left, G_left = hist[:, 0], hist[:, 1]
+    right.plot(edges, G_left**2 * m / (n_left * (m - n_left)), mark, label=f"edges of {bins} bins")
+right.axvline(exact[1], color="k", lw=1)
+right.set(xlabel="threshold", ylabel="gain", title=f"The best threshold is {exact[1]:.3f}")
+right.legend()
+plt.show()
+
+# %% [markdown]
+# ### 6.7 `gradient_boosting` · essential · level 4 of 4 · 30 min
+#
+# Everything is there. A round asks for $g$ and $h$ at the present $F$, grows a tree on the bins with `histogram_split`
+# as its search, sets each leaf to $-\eta\, G / (H + \lambda)$, and adds the tree to $F$. The learning rate $\eta$ makes
+# steps small on purpose: many small corrections by different trees average, as in a forest, while one large correction
+# is as noisy as the tree that makes it.
+#
+# The tree need not know what $g$ and $h$ are. `grow_tree` takes the two columns $(g, h)$ as its targets and returns
+# their means in every node, so $G$ and $H$ are these means times the number of rows.
+
+
+# %% exercise="gradient_boosting" points=4 minutes=30 forbids=["sklearn"]
+def gradient_boosting(
+    X: np.ndarray,
+    y: np.ndarray,
+    derivatives: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]],
+    rounds: int,
+    lr: float = 0.1,
+    max_depth: int = 3,
+    bins: int = 255,
+    penalty: float = 1.0,
+    min_leaf: int = 20,
+    start: float = 0.0,
+) -> list[dict[str, np.ndarray]]:
+    """Trees whose predictions, added to `start`, lower the loss: second-order boosting on histograms.
+
+    X: (m, d), numbers of any kind, none missing. y: (m,), handed to `derivatives` as it is.
+    derivatives(y, F) -> (g, h), (m,) each, h >= 0: first and second derivative of each row's loss at
+      F, a new (m,) float64 array, to which it may write. Called exactly `rounds` times, once before each tree.
+    rounds >= 0 trees. 2 <= bins <= 256. penalty >= 0. max_depth >= 0. F begins as `start` in each row.
+
+    Each column is cut once, by bin_edges(X[:, j], bins). Each tree splits by `histogram_split` with
+    this penalty and min_leaf, at most max_depth questions deep. Each of its leaves adds
+    -lr * G / (H + penalty), 0 where H + penalty = 0, to the F of its rows.
+
+    Returns a list of `rounds` trees, each with the arrays of `grow_tree`: thresholds are numbers in
+    the units of X (edges, not bins), and value (N, 1) is what a leaf adds, learning rate included. So
+    start + sum of predict_tree(tree, X)[:, 0] is the model, for any X. In inner nodes value is the
+    same formula, or any other number.
+
+    Of the size of X there is no array but one or two of bytes. Leaves its arguments and what
+    `derivatives` returns as they are. Raises ValueError unless 2 <= bins <= 256.
+    Not allowed: sklearn.
+    """
+    ### BEGIN SOLUTION
+    if not 2 <= bins <= 256:
+        raise ValueError("bins must be from 2 to 256")
+    edges = [bin_edges(X[:, j], bins) for j in range(X.shape[1])]
+    codes = to_bins(X, edges)
+
+    def split(codes, derived, min_leaf):
+        found = histogram_split(histograms(codes, derived[:, 0], derived[:, 1], bins), penalty, min_leaf)
+        return found and (found[0], found[1], False, found[2])
+
+    trees, F = [], np.full(len(y), float(start))
+    for _ in range(rounds):
+        g, h = derivatives(y, F.copy())
+        tree = grow_tree(codes, np.column_stack([g, h]), max_depth, min_leaf, split)
+        G, H = (tree["value"] * tree["n_node_samples"][:, None]).T
+        weight = H + penalty
+        tree["value"] = -lr * (G / np.where(weight > 0, weight, np.inf))[:, None]
+        F += predict_tree(tree, codes)[:, 0]
+        for node in np.flatnonzero(tree["children_left"] != -1):
+            tree["threshold"][node] = edges[tree["feature"][node]][int(tree["threshold"][node])]
+        trees.append(tree)
+    return trees
+    ### END SOLUTION
+
+
+# %% [markdown] hints="gradient_boosting"
+# <details><summary>Hint 1: before the loop</summary>
+#
+# `edges = [bin_edges(X[:, j], bins) for j in range(d)]` and `codes = to_bins(X, edges)`, once. All trees grow on
+# `codes`, with the columns `np.column_stack([g, h])` as targets.
+# </details>
+# <details><summary>Hint 2: the split</summary>
+#
+# Give `grow_tree` a `split(codes, targets, min_leaf)` that calls `histograms` and `histogram_split`, and turns
+# (feature, bin, gain) into (feature, bin, False, gain). On bins, "x ≤ threshold" is "bin ≤ b".
+# </details>
+# <details><summary>Hint 3: after each tree</summary>
+#
+# `G, H = (tree["value"] * tree["n_node_samples"][:, None]).T`, and the new value is `-lr * G / (H + penalty)`, shape
+# (N, 1). Add `predict_tree(tree, codes)[:, 0]` to F while the thresholds are still bins. Then replace each inner node's
+# threshold b by `edges[feature][b]`.
+# </details>
+
+# %% check="gradient_boosting"
+with check("gradient_boosting", forbids=["sklearn"]):
+    X, y = np.array([[1.0], [2.0], [3.0], [4.0]]), np.array([0.0, 0.0, 4.0, 6.0])
+    settings = {"lr": 0.5, "max_depth": 1, "penalty": 1.0, "min_leaf": 1}
+    with expect_unchanged(X=X, y=y):
+        trees = gradient_boosting(X, y, squared, rounds=2, **settings)
+    # Round 1: the cut is at 2.5; right of it G = -10, H = 2, so the leaf adds 0.5 · 10 / (2 + 1) = 5/3.
+    # Round 2: G = -(4 - 5/3) - (6 - 5/3) = -20/3, so it adds 0.5 · (20/3) / 3 = 10/9.
+    expect_close(len(trees), 2)
+    expect_close(
+        predict_tree(trees[0], X)[:, 0],
+        [0, 0, 5 / 3, 5 / 3],
+        rtol=1e-12,
+        mistakes={
+            "You left out the learning rate.": [0, 0, 10 / 3, 10 / 3],
+            "You left out the penalty.": [0, 0, 5 / 2, 5 / 2],
+            "The step goes uphill: a leaf adds -G / (H + penalty).": [0, 0, -5 / 3, -5 / 3],
+        },
+    )
+    expect_close(
+        predict_tree(trees[1], X)[:, 0],
+        [0, 0, 10 / 9, 10 / 9],
+        rtol=1e-12,
+        hint="the second tree sees the derivatives at the new F",
+    )
+    expect_close(trees[0]["threshold"][0], 2.5, hint="a threshold is an edge, in the units of X")
+    none = gradient_boosting(X, y, squared, rounds=1, start=2.0, **(settings | {"penalty": 0.0, "max_depth": 0}))
+    expect_close(none[0]["value"], [[0.25]], rtol=1e-12, hint="a single leaf: half of 2.5 - 2")
+
+# %% [markdown]
+# Left, a curve that is fitted by trees of depth 2, after a few rounds. Right, the error on fresh rows for three
+# learning rates, on Friedman's function $10 \sin(\pi x_0 x_1) + 20 (x_2 - \frac12)^2 + 10 x_3 + 5 x_4$ with noise and
+# five columns that say nothing. With a large rate the error soon stops falling, too early; with a small one it falls
+# longer. The crosses are scikit-learn's `HistGradientBoostingRegressor` with the same settings, in the same run.
+
+
+# %% tags=["demo"]
+def friedman(m, seed):
+    """Ten columns (m, 10) in [0, 1], of which five matter, and targets (m,) with noise of variance 1."""
+    draw = np.random.default_rng([6, seed])
+    X = draw.random((m, 10))
+    y = 10 * np.sin(np.pi * X[:, 0] * X[:, 1]) + 20 * (X[:, 2] - 0.5) ** 2 + 10 * X[:, 3] + 5 * X[:, 4]
+    return X, y + draw.standard_normal(m)
+
+
+figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.6))
+draw = np.random.default_rng(1)
+x = np.sort(draw.random(150))
+y = np.sin(6 * x) + 0.25 * draw.standard_normal(150)
+grid = np.linspace(0, 1, 400)[:, None]
+trees = gradient_boosting(x[:, None], y, squared, 40, lr=0.3, max_depth=2, penalty=0.0, min_leaf=5)
+left.plot(x, y, ".", color=plotting.MUTED)
+for used, style in ((1, ":"), (4, "--"), (40, "-")):
+    curve = sum(predict_tree(tree, grid)[:, 0] for tree in trees[:used])
+    left.plot(grid, curve, style, label=f"{used} round" + "s" * (used > 1))
+left.set(xlabel="x", ylabel="y", title="Each tree corrects the sum of those before")
+left.legend()
+X, y = friedman(demo_size(full=1000, small=300), 0)
+fresh_X, fresh_y = friedman(2000, 1)
+rounds, margin = demo_size(full=150, small=20), []
+for lr, style in ((0.6, ":"), (0.2, "--"), (0.05, "-")):
+    settings = {"max_depth": 3, "penalty": 1.0, "min_leaf": 20, "start": float(y.mean())}
+    trees = gradient_boosting(X, y, squared, rounds, lr=lr, **settings)
+    path = y.mean() + np.cumsum([predict_tree(tree, fresh_X)[:, 0] for tree in trees], axis=0)
+    error = np.sqrt(np.mean((path - fresh_y) ** 2, axis=1))
+    right.plot(np.arange(1, rounds + 1), error, style, label=f"learning rate {lr}")
+    with threadpool_limits(limits=1):
+        peer = HistGradientBoostingRegressor(
+            learning_rate=lr,
+            max_iter=rounds,
+            max_depth=3,
+            l2_regularization=1.0,
+            max_leaf_nodes=None,
+            early_stopping=False,
+        ).fit(X, y)
+    peer_error = np.sqrt(np.mean((peer.predict(fresh_X) - fresh_y) ** 2))
+    right.plot(rounds, peer_error, "x", color="k", markersize=8, label="scikit-learn" if lr == 0.6 else None)
+    margin.append(abs(error[-1] / peer_error - 1))
+right.axhline(1, color=plotting.MUTED, lw=1)
+right.set(xlabel="rounds", ylabel="error on fresh rows (RMSE)", title="1 is the noise: nobody gets below it")
+right.legend()
+plt.show()
+print(f"after {rounds} rounds, yours and scikit-learn's errors differ by at most {max(margin):.2%}")
+
+# %% [markdown]
+# ## Scale it
+#
+# ### 6.8 `merge_histograms` · essential · level 4 of 4 · 24 min
+#
+# The rows lie on many machines, or in a file that is larger than memory. Which numbers must travel?
+#
+# A histogram is a sum over rows, so **histograms merge**: add those of the parts, and `histogram_split` finds the split
+# of the whole. The counts are whole numbers below $2^{53}$, so they are equal bit for bit. The sums of floats differ in
+# the last digits, by at most $n \epsilon \sum_i |g_i|$ with $\epsilon = 2.2 \cdot 10^{-16}$, since the order of the
+# additions is another one. XGBoost and LightGBM do exactly this on each level of each tree. From each machine travel
+# $24\, d B$ bytes a node, however many rows it has.
+#
+# But all parts must use the same edges, and a quantile of the whole is no sum of quantiles. So one pass comes before.
+# Each part sends a **summary** of each column: at most $s$ values with weights, which say how many rows each stands
+# for. Sort the part's column, cut it into $s$ blocks of equally many rows, and keep the middle row of each block with
+# the weight $n / s$. How many rows are $\le t$? The summary is right for all blocks on one side of $t$, and at most
+# half a block wrong where $t$ falls into one: $n / 2s$ rows. Put the summaries of all parts together, and these errors
+# add up to $\sum_p n_p / 2s = m / 2s$. The *share* of the rows that is in doubt, $1 / 2s$, is the same for one part and
+# for a thousand. Now cut the merged summary at the weights $m/B$, $2m/B$, ... and every bin has its rows, up
+# to $m/s$.
+
+
+# %% exercise="merge_histograms" points=4 minutes=24 forbids=["sklearn"]
+def summarise(x: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """At most `size` values of one column, and how many rows each stands for.
+
+    x: (n,), n >= 0, finite numbers of any kind, in any order. size >= 1.
+    Returns (values, weights), (k,) float64 each, k <= size, values rising and without repeats, each
+    of them in x; weights positive, their sum n. For every t, the weights of the values <= t add up
+    to the number of rows <= t within n / (2 size) + 1. Where x has at most `size` distinct values, the
+    summary holds all of them, and the weights are their exact counts. Leaves x as it is.
+    """
+    ### BEGIN SOLUTION
+    x = np.sort(np.asarray(x, dtype=np.float64))
+    values, counts = np.unique(x, return_counts=True)
+    if len(values) <= size:
+        return values, counts.astype(np.float64)
+    middles = ((np.arange(size) + 0.5) * len(x) / size).astype(np.int64)
+    values, counts = np.unique(x[middles], return_counts=True)
+    return values, counts * (len(x) / size)
+    ### END SOLUTION
+
+
+def merged_edges(summaries: Iterable[tuple[np.ndarray, np.ndarray]], bins: int) -> np.ndarray:
+    """Edges for one column from the summaries of its parts, as `summarise` makes them; some may be empty.
+
+    bins >= 2. Returns at most bins - 1 edges, float64, rising. Where all summaries together have at
+    most `bins` distinct values, the edges lie half-way between these, as those of `bin_edges`.
+    Otherwise, with W the sum of all weights, the edges are the values at which the running sum of
+    the weights reaches W/bins, 2W/bins, ... (or lies within 1e-12 W of it, for rounding), repeats
+    left out; the largest value of all is no edge.
+    """
+    ### BEGIN SOLUTION
+    parts = list(summaries)
+    values, weights = (np.concatenate([part[k] for part in parts]) for k in (0, 1))
+    distinct, which = np.unique(values, return_inverse=True)
+    if len(distinct) <= bins:
+        return bin_edges(distinct, bins)
+    reached = np.cumsum(np.bincount(which, weights=weights))
+    targets = reached[-1] * np.arange(1, bins) / bins
+    at = np.searchsorted(reached, targets * (1 - 1e-12))  # a sum of floats may fall just short of its target
+    return distinct[np.unique(at[at < len(distinct) - 1])]
+    ### END SOLUTION
+
+
+def merge_histograms(
+    parts: Callable[[], Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]], bins: int, size: int
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """Bin edges and the histogram of all rows, in two passes over parts that never meet.
+
+    parts(): the parts (X, g, h) one after the other, anew at each call: X (n, d), g (n,), h (n,), n
+      from part to part, 0 allowed. It is called exactly twice: for the summaries, with at most
+      `size` values a column and part, and for the histograms. d is the same in all parts, and there
+      is at least one part. 2 <= bins <= 256.
+    Returns (edges, hist): for each column the edges from `merged_edges`, and the sum over the parts
+    of `histograms`, (d, bins, 3) float64.
+    Memory: one part, and the summaries. Leaves the parts as they are.
+    Not allowed, in all three functions: sklearn.
+    """
+    ### BEGIN SOLUTION
+    summaries = [[summarise(x, size) for x in X.T] for X, _, _ in parts()]
+    edges = [merged_edges([part[j] for part in summaries], bins) for j in range(len(summaries[0]))]
+    hist = np.zeros((len(edges), bins, 3))
+    for X, g, h in parts():
+        hist += histograms(to_bins(X, edges), g, h, bins)
+    return edges, hist
+    ### END SOLUTION
+
+
+# %% [markdown] hints="merge_histograms"
+# <details><summary>Hint 1: a summary</summary>
+#
+# `np.unique(x, return_counts=True)` is the exact summary. If it is too long, the middle of block i of the sorted column
+# is row `int((i + 0.5) * n / size)`. Equal middles become one value: `np.unique` again, counts times n / size.
+# </details>
+# <details><summary>Hint 2: edges</summary>
+#
+# Concatenate values and weights. `np.unique(values, return_inverse=True)` and `np.bincount(inverse, weights=weights)`
+# add up the weights of equal values; `np.cumsum` gives the ranks, and `np.searchsorted` finds where they reach a
+# target. The running sum of floats may miss its target by a rounding error, so ask for a little less.
+# </details>
+# <details><summary>Hint 3: two passes</summary>
+#
+# First `[[summarise(x, size) for x in X.T] for X, _, _ in parts()]`: nothing of a part is kept but its summaries. Then
+# the edges, column by column (`zip(*summaries)`). Then go through `parts()` again and add up
+# `histograms(to_bins(X, edges), g, h, bins)`.
+# </details>
+
+# %% check="merge_histograms"
+with check("merge_histograms", forbids=["sklearn"]):
+    x = np.array([5.0, 1.0, 2.0, 4.0, 3.0, 8.0, 6.0, 7.0])
+    with expect_unchanged(x=x):
+        values, weights = summarise(x, size=4)
+    expect_shape(values, (4,), hint="four values stand for eight rows")
+    expect_close(weights.sum(), 8.0, rtol=1e-12)
+    for t in x:
+        if not abs(weights[values <= t].sum() - np.sum(x <= t)) <= 8 / (2 * 4) + 1:
+            raise AssertionError("the weights of the values <= t are off by more than n / (2 size) + 1 = 2 rows")
+    expect_close(summarise(np.array([2.0, 1.0, 2.0]), 2), ([1.0, 2.0], [1.0, 2.0]), hint="few values: exact counts")
+    parts = [summarise(np.array([1.0, 2.0, 3.0]), 9), summarise(np.array([2.0, 3.0, 4.0]), 9)]
+    # Values 1, 2, 3, 4 with weights 1, 2, 2, 1: the running sum is 1, 3, 5, 6. Half of 6 is reached at 2.
+    expect_close(
+        merged_edges(parts, bins=2), [2.0], hint="the value at which the running sum of the weights reaches W/2"
+    )
+    expect_close(merged_edges(parts, bins=4), [1.5, 2.5, 3.5], hint="four values, four bins: half-way between")
+    rows = [
+        (np.array([[1.0], [2.0]]), np.array([1.0, -1.0]), np.ones(2)),
+        (np.array([[3.0]]), np.array([5.0]), np.ones(1)),
+    ]
+    calls = []
+    edges, hist = merge_histograms(lambda: calls.append(0) or iter(rows), bins=3, size=10)
+    expect_close(hist, [[[1, 1, 1], [1, -1, 1], [1, 5, 1]]], rtol=1e-12)
+    expect_close(len(calls), 2, hint="two passes over the parts")
+
+# %% [markdown]
+# Left, how far the bins are from equal: the largest difference between the rows of a bin and $m/B$, for summaries of
+# $s$ values. The error falls as $1/s$, and with more parts it does not grow. Right, bytes: what one machine sends for
+# the root node, beside its rows.
+
+# %% tags=["demo"]
+m, bins = demo_size(full=64_000, small=6400), 16
+x = np.random.default_rng(2).lognormal(size=m)
+summary_sizes = demo_size(full=[32, 64, 128, 256, 512, 1024], small=[32, 64, 128])
+uneven = {}
+for count in (1, 8, 64):
+    uneven[f"{count} part" + "s" * (count > 1)] = worst = []
+    for size in summary_sizes:
+        edges = merged_edges([summarise(piece, size) for piece in np.array_split(x, count)], bins)
+        rows = histograms(to_bins(x[:, None], [edges]), x, x, bins)[0, :, 0]
+        worst.append(np.abs(rows - m / bins).max() / m)
+figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.6))
+lines = {name: (summary_sizes, np.maximum(worst, 1 / m)) for name, worst in uneven.items()}
+lines["bound, 1/s"] = (summary_sizes, 1 / np.array(summary_sizes))
+plotting.curves(
+    lines,
+    xlabel="values in a summary, s",
+    ylabel="rows too many in a bin / m",
+    title="More parts make it no worse",
+    logx=True,
+    logy=True,
+    ax=left,
+)
+rows_each = np.array([10**3, 10**4, 10**5, 10**6, 10**7])
+plotting.curves(
+    {
+        "its rows, 8 bytes a number": (rows_each, rows_each * 8 * 30),
+        "30 summaries of 1024 values": (rows_each, np.full(5, 30 * 1024 * 16)),
+        "a histogram, 30 columns, 255 bins": (rows_each, np.full(5, 30 * 255 * 24)),
+    },
+    xlabel="rows on a machine",
+    ylabel="bytes",
+    title="What travels does not grow with the rows",
+    logx=True,
+    logy=True,
+    ax=right,
+)
+plt.show()
+
+# %% [markdown]
+# ### Many parts, two passes
+#
+# Parts are made, counted and forgotten, one after another, so all the rows are never in memory together. Then the same
+# split is searched with all rows in one place, by `histogram_split` with the same edges and by `best_split`.
+
+# %% tags=["demo"]
+count, rows_each = demo_size(full=40, small=5), demo_size(full=10_000, small=2000)
+
+
+def stream():
+    """Parts of Friedman's data with the derivatives of the squared error at F = 14."""
+    for number in range(count):
+        X, y = friedman(rows_each, 100 + number)
+        yield X, 14 - y, np.ones(len(y))
+
+
+start = time.perf_counter()
+edges, merged = merge_histograms(stream, bins=255, size=512)
+seconds = time.perf_counter() - start
+feature, cut, gain = histogram_split(merged)
+print(f"{count} parts of {rows_each:,} rows, {seconds:.2f} s (drawing them twice included)")
+print(f"merged:                  x{feature} ≤ {edges[feature][cut]:.4f}, gain {gain:,.1f}")
+X, g, h = (np.concatenate(column) for column in zip(*stream(), strict=True))
+whole = histograms(to_bins(X, edges), g, h, 255)
+feature, cut, gain = histogram_split(whole)
+print(f"one place, same edges:   x{feature} ≤ {edges[feature][cut]:.4f}, gain {gain:,.1f}")
+feature, threshold, _, gain = best_split(X, -g[:, None])
+print(f"one place, every cut:    x{feature} ≤ {threshold:.4f}, gain {gain:,.1f}")
+print(f"counts equal bit for bit: {np.array_equal(whole[..., 0], merged[..., 0])}", end="; ")
+bound = len(g) * np.finfo(float).eps * np.abs(g).sum()
+print(f"sums differ by at most {np.abs(whole[..., 1] - merged[..., 1]).max():.1e} (bound {bound:.1e})")
+
+# %% [markdown]
+# ### What it costs
+#
+# Seconds and memory of one search at the root, 10 columns: sorted, and by histograms when the bins are known. Then the
+# same for whole models: scikit-learn's tree of depth 6 against yours, and its boosting against yours, all on one core.
+# The sorted search grows a little faster than $m$. The histograms read one byte a value instead of eight, and do not
+# sort. scikit-learn wins in both comparisons, by a factor that the legend shows. Its inner loops are compiled, it
+# partitions row numbers in place, and its boosting gets one child's histogram by subtraction (question 1 below). The
+# growth is the same as yours, so the gap stays a constant factor.
+
+# %% tags=["demo"]
+figure, (left, right) = plt.subplots(1, 2, figsize=(11.5, 4.6))
+
+
+def searched(m):
+    X, y = friedman(m, 0)
+    return X, y[:, None], to_bins(X, [bin_edges(x, 255) for x in X.T])
+
+
+search = scaling.measure(
+    {
+        "best_split": lambda X, Y, codes: best_split(X, Y),
+        "histogram_split": lambda X, Y, codes: histogram_split(histograms(codes, -Y[:, 0], np.ones(len(Y)), 255)),
+        "scikit-learn, depth 1": lambda X, Y, codes: DecisionTreeRegressor(max_depth=1).fit(X, Y),
+    },
+    sizes=demo_size(full=[1000, 4000, 16_000, 64_000, 256_000], small=[500, 1000, 2000]),
+    setup=searched,
+    budget=demo_size(full=9.0, small=2.0),
+    label="rows m",
+    threads=1,
+)
+search.plot(peer="scikit-learn, depth 1", ax=left)
+left.set_title("One search over 10 columns")
+settings = {"learning_rate": 0.1, "max_iter": 10, "max_depth": 4, "max_leaf_nodes": None, "early_stopping": False}
+models = scaling.measure(
+    {
+        "grow_tree, depth 6": lambda X, y: grow_tree(X, y[:, None], max_depth=6),
+        "its peer": lambda X, y: DecisionTreeRegressor(max_depth=6).fit(X, y),
+        "gradient_boosting, 10 rounds": lambda X, y: gradient_boosting(X, y, squared, 10, max_depth=4),
+        "HistGradientBoosting, 10 rounds": lambda X, y: HistGradientBoostingRegressor(**settings).fit(X, y),
+    },
+    sizes=demo_size(full=[1000, 4000, 16_000, 64_000], small=[500, 1000, 2000]),
+    setup=lambda m: friedman(m, 0),
+    budget=demo_size(full=14.0, small=3.0),
+    label="rows m",
+    threads=1,
+    memory=None,
+)
+models.plot(peer="HistGradientBoosting, 10 rounds", ax=right)
+right.set_title("Whole models")
+plt.show()
+search.table()
+
+# %% [markdown]
+# ### Forests against boosting, and where trees break
+#
+# A forest's trees are independent: $T$ machines are $T$ times as fast, and no number of trees overfits. Boosting is a
+# chain: only the work *inside* a tree is parallel, and one all-reduce of histograms waits at each level. On the other
+# hand its trees are shallow, and on tables of numbers and categories it usually has the smaller error. The cell below
+# says what happened here.
+#
+# Trees break where the answer lies outside the boxes. A leaf predicts a mean of targets that it has seen. So no tree,
+# no forest and no boosted sum of trees with constant leaves follows a trend beyond the last row.
+
+# %% tags=["demo"]
+X, y = friedman(demo_size(full=1500, small=300), 0)
+begun = time.perf_counter()
+trees, total, votes = random_forest(
+    X, y[:, None], range(demo_size(full=30, small=5)), max_features=4, seed=0, min_leaf=3
+)
+grown = time.perf_counter()
+boosted = gradient_boosting(X, y, squared, demo_size(full=200, small=20), max_depth=3, start=float(y.mean()))
+done = time.perf_counter()
+said = np.mean([predict_tree(tree, fresh_X)[:, 0] for tree in trees], axis=0)
+added = y.mean() + sum(predict_tree(tree, fresh_X)[:, 0] for tree in boosted)
+out_of_bag = np.sqrt(np.mean((total[votes > 0, 0] / votes[votes > 0] - y[votes > 0]) ** 2))
+print(
+    f"your forest:   {np.sqrt(np.mean((said - fresh_y) ** 2)):.2f} on fresh rows, {out_of_bag:.2f} out of bag", end=""
+)
+print(f"; {grown - begun:.1f} s for {len(trees)} trees")
+print(f"your boosting: {np.sqrt(np.mean((added - fresh_y) ** 2)):.2f} on fresh rows; {done - grown:.1f} s", end="")
+print(f" for {len(boosted)} rounds. The noise is 1.00.")
+x = np.linspace(0, 1, 100)
+line = np.sin(12 * x) + 6 * x
+wide = np.linspace(0, 1.6, 400)
+forest, _, _ = random_forest(x[:, None], line[:, None], range(20), max_features=1, seed=1)
+chain = gradient_boosting(x[:, None], line, squared, 100, max_depth=3, min_leaf=3, start=float(line.mean()))
+plotting.curves(
+    {
+        "truth": (wide, np.sin(12 * wide) + 6 * wide),
+        "forest": (wide, np.mean([predict_tree(tree, wide[:, None])[:, 0] for tree in forest], axis=0)),
+        "boosting": (wide, line.mean() + sum(predict_tree(tree, wide[:, None])[:, 0] for tree in chain)),
+    },
+    xlabel="x",
+    ylabel="y",
+    title="Trained on x ≤ 1: beyond it, trees stand still",
+).axvline(1, color=plotting.MUTED, lw=1)
+plt.show()
+
+# %% [markdown] written="which_trees" points=2
+# **Written question (2 points).** A company predicts the price of used cars with a forest of 500 trees. The table has
+# one row for each *offer*, and a car is offered several times; there is a column with the car's serial number (nearly
+# all values different) and one with its mileage (missing in a fifth of the rows, mostly where it is high). The
+# out-of-bag error is excellent. A year later, with prices up by a third, the predictions are poor. Name every reason
+# that you can find for the good out-of-bag error and for the poor predictions, and what you would do about each. The
+# table grows to a thousand machines: would you keep the forest or boost, and which numbers would travel?
+#
+# ### BEGIN SOLUTION
+# Out of bag is only fresh where rows are independent: another offer of the same car is in the bag, so the tree has seen
+# the answer. Draw cars instead of rows (a bootstrap of groups), or hold out cars. The serial number offers a cut
+# between any two rows: on training rows it always gains, and it finds cars again; leave it out. Offers of the same
+# months are in and out of the bag, so the error says nothing about later months: hold out the last months. Trees
+# predict means of prices that they saw, so they cannot follow a rise by a third: predict a ratio to a price index or
+# the residual of a linear trend, and retrain. Missing mileage: keep it as missing with a learnt direction, because it
+# says that the mileage is high; check that the reason for missing is the same next year. On a thousand machines: a
+# forest needs rows where each tree grows (trees on local rows see only their part, which is biased if the parts
+# differ), then no traffic except the trees. Boosting exchanges 24 d B bytes for each node and machine, plus one summary
+# of each column at the start, and waits at each level; shallow trees, and usually the smaller error. Either choice with
+# a reason that names traffic and error gets the point. One point for the leaks and the trend, one for the remedies and
+# the traffic.
+# ### END SOLUTION
+
+# %% [markdown]
+# ## Further
+#
+# Open questions:
+#
+# 1. The histogram of a node is the sum of its children's. Compute only the smaller child's, and get the other one by
+#    subtraction. How much work does this save at best, and what happens to the last digits of $G$ after ten levels?
+# 2. A column with 1,000 distinct values offers 999 cuts, a yes-or-no column offers one. On pure noise, which one is
+#    chosen at the root, and how often? What does this do to importances that add up gains? (Module 22.)
+# 3. For one-hot classes and $C = 2$, a categorical column with $q$ values has $2^{q-1} - 1$ splits into two groups, but
+# sorting the values by their share of class 1 leaves $q - 1$ to try (Breiman et al., 1984). Why is that enough? 4.
+# LightGBM grows the leaf with the largest gain next, instead of level by level. With the same number of leaves, which
+# one has the smaller training error, and which one would you stop by depth?
+# 5. The summaries of this module weigh rows alike. XGBoost weighs them by $h$. For which loss does this matter, and
+#    which rows then get finer bins?
+#
+# References:
+#
+# - L. Breiman, J. H. Friedman, R. A. Olshen and C. J. Stone, *Classification and Regression Trees*, Wadsworth, 1984.
+#   Where greedy trees, pruning and surrogate splits for missing values come from.
+# - L. Hyafil and R. L. Rivest, "Constructing optimal binary decision trees is NP-complete", *Information Processing
+#   Letters*, 1976. Why everybody is greedy, in three pages.
+# - L. Breiman, "Random forests", *Machine Learning*, 2001. Correlation, out-of-bag estimates, and a bound.
+# - J. H. Friedman, "Greedy function approximation: a gradient boosting machine", *Annals of Statistics*, 2001. Boosting
+#   as descent in function space, for any loss.
+# - T. Chen and C. Guestrin, "XGBoost: a scalable tree boosting system", *KDD*, 2016. The second-order gain, default
+#   directions for missing values, and the weighted quantile sketch.
+# - G. Ke, Q. Meng, T. Finley, T. Wang, W. Chen, W. Ma, Q. Ye and T.-Y. Liu, "LightGBM: a highly efficient gradient
+#   boosting decision tree", *NeurIPS*, 2017. Histograms, leaf-wise growth, and fewer rows and columns to count.
+# - M. Greenwald and S. Khanna, "Space-efficient online computation of quantile summaries", *SIGMOD*, 2001. A summary
+#   with a guarantee, which also works for a stream of unknown length.
+# - L. Grinsztajn, E. Oyallon and G. Varoquaux, "Why do tree-based models still outperform deep learning on typical
+#   tabular data?", *NeurIPS*, 2022. Where boxes are the right shape.
+#
+# At work: scikit-learn's `HistGradientBoosting*` on one machine, XGBoost or LightGBM (also on a GPU or a cluster, with
+# Dask or Spark), CatBoost where many columns are categories.
