@@ -55,9 +55,8 @@ def logistic(z):
 
 
 def binary_loss(z, y):
-    return math.fsum(y * scipy.special.log1p(np.exp(-np.abs(z))) + y * np.maximum(-z, 0)) / len(z) + math.fsum(
-        (1 - y) * scipy.special.log1p(np.exp(-np.abs(z))) + (1 - y) * np.maximum(z, 0)
-    ) / len(z)
+    small = np.log1p(np.exp(-np.abs(z)))
+    return math.fsum(small + y * np.maximum(-z, 0) + (1 - y) * np.maximum(z, 0)) / len(z)
 
 
 @pytest.mark.exercise("binary_cross_entropy", weight=2, core=True, hint=1)
@@ -123,9 +122,6 @@ def test_binary_loss_of_soft_labels_and_other_kinds(submission, rng, contract):
     """Labels may be probabilities, whole numbers of any kind or bools; all is computed in float64."""
     for case in contract.cases(rng):
         assert close(submission.binary_cross_entropy(*case), binary_loss(*case.exact), rtol=1e-12)
-    z = rng.standard_normal(30)
-    for y in (rng.random(30).astype(np.float32), rng.integers(0, 2, 30).astype(np.float32)):
-        assert close(submission.binary_cross_entropy(z, y), binary_loss(z, y.astype(float)), rtol=1e-12)
 
 
 @pytest.mark.exercise("binary_cross_entropy", forgeable=True)
@@ -174,6 +170,8 @@ def kinds_agree(submission, rng, name, allowed):
         Z, axis = case.exact
         expected = oracle(Z, axis=axis).astype(case.dtype)
         assert close(submission[name](*case), expected, atol=allowed(Z, axis, case.eps), typed=True)
+    Z = rng.standard_normal((3, 4, 2))  # the last axis is the default
+    assert close(submission[name](Z), oracle(Z, axis=-1), atol=1e-14)
     for shape, axis in (((0, 4), 1), ((3, 0, 2), 0)):
         assert close(submission[name](np.ones(shape), axis), oracle(np.ones(shape), axis=axis), typed=True)
 
@@ -207,12 +205,11 @@ def test_logsumexp_agrees_with_scipy(submission, rng, shape, axis):
 
 @pytest.mark.exercise("logsumexp", hint=2)
 def test_logsumexp_keeps_the_axis_when_asked(submission, rng):
-    """The last axis is the default, and keepdims keeps the axis with length 1."""
+    """keepdims keeps the axis with length 1."""
     Z = rng.standard_normal((3, 4, 2))
     for part, axis in ((Z, 0), (Z, 1), (Z, 2), (Z, -2), (Z[0, :, 0], 0)):
         expected = scipy.special.logsumexp(part, axis=axis, keepdims=True)
         assert close(submission.logsumexp(part, axis=axis, keepdims=True), expected, atol=1e-14)
-    assert close(submission.logsumexp(Z), scipy.special.logsumexp(Z, axis=-1), atol=1e-14)
 
 
 @pytest.mark.exercise("logsumexp", weight=2, hint=1)
@@ -259,10 +256,7 @@ def test_logsumexp_leaves_no_trace(submission, rng):
 def test_softmax_agrees_with_scipy(submission, rng, shape, axis):
     """Each slice along the axis that was asked for sums to 1, and does not depend on the other slices."""
     Z = 3 * rng.standard_normal(shape)
-    expected = scipy.special.softmax(Z, axis=axis)
-    assert close(submission.softmax(Z, axis=axis), expected, atol=1e-6)
-    if axis == -1:
-        assert close(submission.softmax(Z), expected, atol=1e-6)
+    assert close(submission.softmax(Z, axis=axis), scipy.special.softmax(Z, axis=axis), atol=1e-6)
 
 
 @pytest.mark.exercise("softmax", weight=2, hint=1)
@@ -302,10 +296,7 @@ def test_softmax_leaves_no_trace(submission, rng):
 def test_log_softmax_agrees_with_scipy(submission, rng, shape, axis):
     """The log-probabilities are normalised along the axis that was asked for, and do not depend on other slices."""
     Z = 3 * rng.standard_normal(shape)
-    expected = scipy.special.log_softmax(Z, axis=axis)
-    assert close(submission.log_softmax(Z, axis=axis), expected, atol=1e-6)
-    if axis == -1:
-        assert close(submission.log_softmax(Z), expected, atol=1e-6)
+    assert close(submission.log_softmax(Z, axis=axis), scipy.special.log_softmax(Z, axis=axis), atol=1e-6)
 
 
 @pytest.mark.exercise("log_softmax", weight=2, hint=1, depends=("logsumexp",))
@@ -403,10 +394,8 @@ def test_loss_agrees_with_torch(submission, rng, m, C):
 @pytest.mark.exercise("cross_entropy", weight=2, hint=1, depends=("log_softmax", "logsumexp"))
 def test_loss_of_huge_logits(submission, rng):
     """A confident mistake costs the difference of the logits: the loss is not taken from clipped probabilities."""
-    Z = np.full((4, 3), -1e4)
-    Z[:, 0] = [1e4, 1e4, 0.0, -1e4]
-    got = submission.cross_entropy(Z, np.array([0, 1, 2, 2]), reduction="none")
-    assert close(got, [0.0, 2e4, 1e4, math.log(3)], rtol=20 * EPS, atol=1e-11)  # 1e4 + log(3) is rounded by 2e-12
+    equal = submission.cross_entropy(np.full((1, 3), -1e4), np.array([2]))
+    assert close(equal, math.log(3), atol=1e-11)  # 1e4 + log(3) is rounded by 2e-12
     for gap in (20.0, 30.0, 100.0, 700.0, 1e6, 1e300):
         wrong = submission.cross_entropy(np.array([[gap, 0.0]]), np.array([1]))
         assert close(wrong, gap + math.log1p(math.exp(-gap)), rtol=20 * EPS)
@@ -433,8 +422,8 @@ def test_loss_refuses_labels_that_are_no_class(submission, rng):
     wrong += [np.array([0, 5, 1, 1, 2, 3], np.uint8), np.array([0, 1, 1, 1, -5, 3], np.int8)]
     for how in ({"reduction": "sum"}, {"reduction": "none"}, {"label_smoothing": 0.1}, {}):
         usual = {"reduction": "mean", "label_smoothing": 0.0} | how
-        same = Contract("cross_entropy", **ROWS, **usual)
-        same.refuses(submission, rng, ValueError, y=wrong, reduction=["average", "", "None", "Mean", "avg", "max"])
+        bad = {"y": wrong, "reduction": ["average", "", "None", "Mean", "avg", "max"]}
+        Contract("cross_entropy", **ROWS, **usual).refuses(submission, rng, ValueError, **bad)
 
 
 @pytest.mark.exercise("cross_entropy", depends=("log_softmax", "logsumexp"))
@@ -476,13 +465,9 @@ def test_gradient_with_smoothed_labels(submission, rng, smoothing):
 @pytest.mark.exercise("cross_entropy_gradient", hint=1, depends=("softmax",))
 def test_gradient_of_huge_logits(submission, rng):
     """For huge logits each row of the gradient is finite and sums to zero."""
-    Z = np.array([[1e4, -1e4, 0.0], [1e4, 1e4, -1e4], [-1e300, -1e300, -1e300], [1e300, 0.0, -1e300]])
-    expected = np.array([[1, 0, -1], [-0.5, 0.5, 0], [1 / 3, -2 / 3, 1 / 3], [0, 0, 0]]) / 4
-    assert close(submission.cross_entropy_gradient(Z, np.array([2, 0, 1, 0])), expected, atol=1e-15)
     for Z in at_the_limits():
-        expected = np.array([[-0.5, 0.5], [-0.5, 0.5], [0, 0], [0, 0]]) / 4
-        got = submission.cross_entropy_gradient(Z[[0, 1, 3, 4]], np.array([0, 0, 0, 0]))
-        assert close(got, expected, atol=1e-6)
+        got = submission.cross_entropy_gradient(Z[[0, 1, 3, 4]], np.array([0, 1, 1, 0]))
+        assert close(got, np.array([[-0.5, 0.5], [0.5, -0.5], [1, -1], [0, 0]]) / 4, atol=1e-6)
 
 
 @pytest.mark.exercise("cross_entropy_gradient", weight=4, hint=1, memory_mb=32, depends=("softmax",))
@@ -559,13 +544,10 @@ def agrees(got, expected, rtol=1e-10):
 
 
 @pytest.mark.exercise("fit_softmax_regression", weight=3, hint=2, depends=BUILDS_ON)
-@pytest.mark.parametrize(
-    ("m", "d", "C", "classes"),
-    [(40, 3, 3, 3), (30, 1, 2, 2), (5, 8, 2, 3), (1, 2, 1, 2), (20, 2, 3, 120), (1200, 1, 2, 2)],
-)
-def test_fit_takes_the_right_steps(submission, rng, m, d, C, classes):
+@pytest.mark.parametrize(("m", "d", "classes"), [(40, 3, 3), (5, 8, 4), (1, 2, 2), (20, 2, 120), (1200, 1, 2)])
+def test_fit_takes_the_right_steps(submission, rng, m, d, classes):
     """From zeros, each step goes downhill by gradient / L, and J is recorded before the first step and after each."""
-    X, y = classification(rng, m, d, C)
+    X, y = classification(rng, m, d, min(3, classes))
     for l2, steps in ((0.0, 4), (0.3, 0), (0.3, 1), (0.3, 7)):
         got = submission.fit_softmax_regression(X, y, classes, l2=l2, tol=0.0, max_steps=steps)
         assert agrees(got, descend(X, y, classes, l2, 0.0, steps))
@@ -630,9 +612,7 @@ PREDICT = Contract("predict_proba", X=floats(4, 3), W=floats(3, 5), b=floats(5))
 
 
 @pytest.mark.exercise("predict_proba", weight=3, core=True, hint=1)
-@pytest.mark.parametrize(
-    ("m", "d", "C"), [(6, 3, 4), (4, 2, 4), (1, 3, 3), (3, 1, 2), (5, 2, 1), (0, 2, 3), (1200, 2, 2)]
-)
+@pytest.mark.parametrize(("m", "d", "C"), [(6, 3, 4), (4, 2, 4), (1, 3, 3), (5, 2, 1), (0, 2, 3), (1200, 2, 2)])
 def test_predictions_agree_with_scipy(submission, rng, m, d, C):
     """Each row of probabilities sums to 1, also where there are as many rows as classes, one row or one class."""
     X, W, b = rng.standard_normal((m, d)), rng.standard_normal((d, C)), rng.standard_normal(C)
@@ -700,13 +680,11 @@ CALIBRATION = Contract(
 
 
 @pytest.mark.exercise("expected_calibration_error", weight=3, core=True, hint=1)
-@pytest.mark.parametrize(
-    ("m", "C", "bins"), [(1, 3, 15), (1200, 3, 15), (400, 10, 7), (60, 2, 1), (50, 4, 150), (9, 3, 40_000)]
-)
+@pytest.mark.parametrize(("m", "C", "bins"), [(1, 3, 15), (1200, 10, 15), (60, 2, 1), (50, 4, 150), (9, 3, 40_000)])
 def test_calibration_error_agrees_with_counting(submission, rng, m, C, bins):
     """The error is right for few rows and many, few bins and more bins than rows."""
     P, y = rng.dirichlet(np.full(C, 0.5), m), rng.integers(0, C, m)
-    # Sums of at most 400 numbers up to 1, divided by 400.
+    # Sums of at most 1200 numbers up to 1, divided by 1200.
     expected = np.float64(calibration_error(P, y, bins))
     assert close(submission.expected_calibration_error(P, y, bins=bins), expected, atol=1e-12, typed=True)
     if bins == 15:
@@ -744,10 +722,8 @@ def test_calibration_error_leaves_no_trace(submission, rng):
 # ----------------------------------------------------------------------------------------------- online_logsumexp
 
 MATRIX = Contract("online_logsumexp", Z=numbers(4, 12, whole=WHOLE, scales=FAR))
-CHUNKS = Contract(
-    "online_logsumexp",
-    chunks=Argument(lambda rng: split(rng.standard_normal((3, 8)), 2, 4, 6), {}, frozenset()),
-)
+BLOCKS = Argument(lambda rng: split(rng.standard_normal((3, 8)), 2, 4, 6), {}, frozenset())
+CHUNKS = Contract("online_logsumexp", chunks=BLOCKS)
 
 
 def split(Z, *cuts):
