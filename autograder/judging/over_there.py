@@ -39,6 +39,14 @@ def trace(name, names, first, second, refused, fresh):
         parts = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
         return [array for part in parts for array in arrays(part)]
 
+    def refilled(mine, theirs):
+        if arrays(mine) and isinstance(mine, (list, tuple)) and len(mine) == len(theirs):
+            return type(mine)(map(refilled, mine, theirs))
+        if not isinstance(mine, np.ndarray):
+            return theirs
+        mine[...] = theirs
+        return mine
+
     def copied(value):
         if isinstance(value, (list, tuple)):
             return type(value)(copied(part) for part in value)
@@ -94,11 +102,10 @@ def trace(name, names, first, second, refused, fresh):
         return "a later call changes what an earlier one returned"
     if not same(before, ask(first), rough=True):
         return "the same call returns something else after another call"
-    pairs = [(mine, theirs) for mine, theirs in zip(first, second) if isinstance(mine, np.ndarray)]
-    if all(mine.shape == theirs.shape and mine.flags.writeable for mine, theirs in pairs):
-        for mine, theirs in pairs:
-            mine[...] = theirs
-        changed = [mine if isinstance(mine, np.ndarray) else theirs for mine, theirs in zip(first, second)]
+    mine, theirs = arrays(first), arrays(second)
+    alike = len(mine) == len(theirs) and all(a.shape == b.shape and a.flags.writeable for a, b in zip(mine, theirs))
+    if mine and alike:
+        changed = refilled(first, second)
         if not same(copied(other), ask(changed), rough=True):
             return "the call does not see that an array has changed since the last one"
     for arguments in refused:

@@ -13,30 +13,12 @@
 # %% [markdown]
 # # 00 · Orientation
 #
-# Welcome. In this course you learn algorithms by writing them, and a grader tells you whether they are right. This
-# first notebook takes one small function all the way: from the formula to code, from code to a figure, from a figure
-# to data that do not fit into memory. Every later module goes the same way.
+# In five minutes you will have written a function, and hidden tests will have graded it. That comes first. After that
+# you take the same way with a larger function: from a formula to code, from code to a figure, and from a figure to data
+# that do not fit into memory. Every later module goes this way.
 #
-# **When you have finished you can**
-#
-# - work through a notebook: write, check, read a hint, grade, hand in;
-# - say what your machine can do, and what that means for an algorithm;
-# - put the columns of a table on one scale, also where a column is constant or its numbers are huge;
-# - recognise a formula that is right on paper and wrong in a computer.
-#
-# **You need** a little NumPy: arrays, and what `X.mean(axis=0)` does. **Time**: about 30 minutes, and ten more for the
-# last exercise, which is extra. **Skills**: reading a failed check, working with rounding, merging summaries.
-#
-# **One legend for the whole module**
-#
-# | symbol | in code | shape | meaning |
-# | --- | --- | --- | --- |
-# | $m$, $d$ | `m`, `d` | | number of rows (examples) and of columns (features) |
-# | $X$ | `X` | $(m, d)$ | the data, one example a row; $x_{ij}$ stands in row $i$, column $j$ |
-# | $\mu$ | `mean` | $(d,)$ | the mean of each column |
-# | $\sigma$ | `spread` | $(d,)$ | the standard deviation of each column; $\sigma^2$ is its variance |
-# | $Z$ | `Z` | $(m, d)$ | the data, standardised |
-# | $n$, $S$ | `n`, `M2` | $S$: $(d,)$ | rows in a chunk, and the sum of their squared distances from the chunk's mean |
+# **Begin here.** Click on the next cell and press Shift+Enter. The cell runs, and the cell after it is selected. The
+# next cell loads the libraries, so its first run takes up to half a minute.
 
 # %% tags=["setup"]
 import sys
@@ -63,32 +45,131 @@ import torch
 from sklearn.preprocessing import StandardScaler
 
 plotting.use()
-checking.start("00_orientation", total=3)
+checking.start("00_orientation", total=4)
 
 # %% [markdown]
-# ## 1. How a notebook works
+# ## 1. Your first five minutes
 #
-# Select the cell above and press Shift+Enter: it runs, and the next one is selected. Run cells from top to bottom. The
-# first run of that cell takes a while: it loads the libraries.
+# ### 0.0 `centre` · essential · level 1 of 4 · 3 min
 #
-# 1. **Write.** An exercise is a cell with a function in it and the line `# YOUR CODE HERE`. Put your code in the place
-#    of the line below that, and run the cell. The text in triple quotes says exactly what your function must do. Any
-#    library of the course may be used, except where that text forbids one.
-# 2. **Check.** The cell after it tries small cases worked by hand, and prints one line if they come out right. Run it
-#    as often as you like. Its code is folded to one line; click that line to read it.
-# 3. **Hints.** They are folded; click to open one. The first is a nudge, the last nearly the answer. They cost nothing.
-# 4. **Restart and run all**, in the menu *Kernel*. A notebook remembers what you ran, even from cells that you have
-#    changed or deleted since. Starting afresh shows whether it works without that memory. It stops at the first
+# A table $X$ has $m$ rows and $d$ columns. **Centring** subtracts from each column its mean. Then every column has mean
+# 0.
+#
+# In the next cell, replace everything from `# YOUR CODE HERE` on with three lines: compute the means of the columns,
+# subtract them from $X$, return the result. Then press Shift+Enter. If you do not know how to begin, open a hint.
+
+
+# %% exercise="centre" points=1 minutes=3
+def centre(X: np.ndarray) -> np.ndarray:
+    """Each column of X minus its mean.
+
+    X: (m, d) float64 or float32, m >= 1 and d >= 1.
+    Returns a new array (m, d), in the dtype of X. Leaves X as it is.
+    """
+    ### BEGIN SOLUTION
+    means = X.mean(axis=0)
+    centred = X - means
+    return centred
+    ### END SOLUTION
+
+
+# %% [markdown] hints="centre"
+# <details><summary>Hint 1: the means</summary>
+#
+# `X.mean(axis=0)` is the mean of each column. It has shape `(d,)`: one number for each column.
+#
+# </details>
+# <details><summary>Hint 2: nearly the answer</summary>
+#
+# NumPy subtracts an array of shape `(d,)` from each row of an array of shape `(m, d)`. So the three lines are
+# `means = X.mean(axis=0)`, then `centred = X - means`, then `return centred`. Each begins four spaces from the left.
+#
+# </details>
+
+# %% check="centre"
+# Two columns: 1, 2, 6 with mean 3, and 10, 20, 60 with mean 30.
+with check("centre"):
+    table = np.array([[1.0, 10.0], [2.0, 20.0], [6.0, 60.0]])
+    with expect_unchanged(X=table):
+        got = centre(table)
+    expect_close(
+        got,
+        [[-2.0, -20.0], [-1.0, -10.0], [3.0, 30.0]],
+        rtol=1e-12,
+        hint="by hand: the means are (1 + 2 + 6) / 3 = 3 and 30",
+        mistakes={
+            "These are the means; subtract them from X.": [3.0, 30.0],
+            "You subtracted one mean of all numbers; each column has its own: axis=0.": table - 16.5,
+            "You subtracted the mean of each row; you need the mean of each column: axis=0.": [
+                [-4.5, 4.5],
+                [-9.0, 9.0],
+                [-27.0, 27.0],
+            ],
+            "The sign is wrong: subtract the means from X.": [[2.0, 20.0], [1.0, 10.0], [-3.0, -30.0]],
+        },
+    )
+
+# %% [markdown]
+# Run the check, too (Shift+Enter). A green line says that your function passes it. If you see a red card instead, read
+# its *Likely cause* and its *Hint*, change your cell, run it, and run the check again.
+#
+# **Now let hidden tests grade it.**
+#
+# 1. Save the notebook: Ctrl+S (on a Mac: Cmd+S).
+# 2. Open a terminal: menu *File*, *New*, *Terminal*.
+# 3. Type this line and press Enter:
+#
+# ```
+# lsml grade 00
+# ```
+#
+# After some seconds you read `centre  1 / 1  right`. You have your first point. The other exercises say *not
+# answered yet*, because you have not come to them.
+#
+# If the terminal does not know `lsml`, go to the folder of the course and type `.venv/bin/lsml grade 00`. If the line
+# says that it cannot run a notebook safely here, add `--sandbox none`: your own code then runs without protection. If
+# your class has no `lsml`, hand the notebook in as your instructor says, and read the result there.
+#
+# ## 2. How the course works
+#
+# **When you have finished this module you can**
+#
+# - work through a notebook: write, check, read a hint, grade, hand in;
+# - say what your machine can do, and what that means for an algorithm;
+# - put the columns of a table on one scale, also where a column is constant or its numbers are huge;
+# - recognise a formula that is right on paper and wrong in a computer.
+#
+# **You need** a little NumPy: arrays, and what `X.mean(axis=0)` does. **Time**: about 40 minutes, and ten more for the
+# last exercise, which is optional. **Skills**: reading a failed check, working with rounding, merging summaries.
+#
+# You have already seen the whole way. Here it is again, step by step:
+#
+# 1. **Read.** The text in triple quotes is the **contract** of a function: what comes in, what goes out, and what must
+#    not change. Hidden tests ask what the contract says, and nothing else. You may use any library of the course that
+#    the contract does not forbid.
+# 2. **Write.** Replace everything from `# YOUR CODE HERE` on, and run the cell.
+# 3. **Check.** The check below it tries small cases that were worked by hand. Run it as often as you like. Its code is
+#    folded to one line; click that line to read it.
+# 4. **Hints.** They are folded; click to open one. The first says where to look, the last is nearly the answer. They
+#    cost nothing.
+# 5. **Restart and run all**, in the menu *Kernel*. A notebook remembers what you ran, even from cells that you have
+#    changed or deleted since. A fresh start shows whether the notebook works without that memory. It stops at the first
 #    exercise that has no answer, and one line says which.
-# 5. **Grade.** Save, open a terminal (the `+` above the list of files, then *Terminal*) and type `lsml grade`. Hidden
-#    tests try your functions on other inputs: larger, stranger, many more. These give the points.
-# 6. **Hand in** the notebook file. Leave an exercise as it is and it counts as *unanswered*: no points, no harm to the
-#    others.
+# 6. **Grade.** Save, and type `lsml grade 00` in a terminal. Hidden tests try your functions on other inputs: larger,
+#    stranger, many more. These tests give the points. Grade as often as you like.
+# 7. **Hand in** the notebook file. An exercise that you leave as it is counts as *unanswered*: it gives no points, and
+#    it does no harm to the others.
 #
-# Add cells wherever you like. When you are graded, only your answers and your own cells come from your file.
+# Above each exercise you read how important it is, how difficult it is (its level is also its number of points), and
+# how long it takes. *Essential*: later text builds on it. *Important*: do it if you can. *Optional*: it is tested and
+# listed, but it does not count.
 #
-# A check that fails shows a card. Below, somebody wants the mean of three numbers and has left out the brackets. Read
-# the card from the top: what was called, what it returned, what was expected, and the likely cause.
+# You may add cells wherever you like. The grader takes from your file your answers and your own cells, and nothing
+# else.
+#
+# A check that fails shows a card. In the next cell, somebody wants the mean of three numbers and has forgotten the
+# brackets. Run it, and read the card from the top: what was called, what it returned, what was expected, and the likely
+# cause.
 
 
 # %% tags=["demo"]
@@ -108,7 +189,18 @@ except AssertionError:  # a real check would stop here; this one is for show
     print("In an exercise, you would now change the function, run its cell, and run the check again.")
 
 # %% [markdown]
-# ## 2. What machine is this?
+# **One legend for the whole module**
+#
+# | symbol | in code | shape | meaning |
+# | --- | --- | --- | --- |
+# | $m$, $d$ | `m`, `d` | | number of rows (examples) and of columns (features) |
+# | $X$ | `X` | $(m, d)$ | the data, one example a row; $x_{ij}$ stands in row $i$, column $j$ |
+# | $\mu$ | `mean` | $(d,)$ | the mean of each column |
+# | $\sigma$ | `spread` | $(d,)$ | the standard deviation of each column; $\sigma^2$ is its variance |
+# | $Z$ | `Z` | $(m, d)$ | the data, standardised |
+# | $n$, $S$ | `n`, `M2` | $S$: $(d,)$ | rows in a chunk, and the sum of their squared distances from the chunk's mean |
+#
+# ## 3. What machine is this?
 #
 # The same notebook runs on a laptop and on a machine with a GPU. Sizes adapt, and this cell says what you have.
 
@@ -116,9 +208,10 @@ except AssertionError:  # a real check would stop here; this one is for show
 device.describe()
 
 # %% [markdown]
-# Two speeds decide what is fast. One is arithmetic: how many additions and multiplications a second. The other is
-# memory: how many bytes a second reach the processor. Multiplying two $(n, n)$ matrices takes $2n^3$ operations on
-# $2n^2$ numbers, so it measures arithmetic. A sum does one operation for each number, so it measures memory.
+# Two speeds decide what is fast. The first is arithmetic: how many additions and multiplications the processor does in
+# a second. The second is memory: how many bytes reach the processor in a second. A product of two $(n, n)$ matrices
+# takes $2n^3$ operations on $2n^2$ numbers, so it measures arithmetic. A sum does one operation for each number, so it
+# measures memory. Without a GPU, both are measured on one core.
 
 # %% tags=["demo"]
 where = device.best()
@@ -138,30 +231,33 @@ def fastest(call, repeat=5):
     return min(taken)
 
 
+cores = torch.get_num_threads()
+torch.set_num_threads(1)  # several cores would measure whatever else the machine does
 operations = 2 * n**3 / fastest(lambda: matrix @ matrix)
 read = 4 * length / fastest(lambda: numbers.sum())
+torch.set_num_threads(cores)
 print(f"arithmetic: {operations / 1e9:8.1f} billion operations a second, on {where}")
 print(f"memory:     {read / 1e9:8.1f} billion bytes a second")
-print(f"While one number (4 bytes) arrives, {4 * operations / read:.0f} operations could be done.")
+print(f"The processor could do {4 * operations / read:.0f} operations while one number (4 bytes) arrives.")
 
 # %% [markdown]
-# The last line explains much of this course. Arithmetic is cheap, and fetching data is dear; from a disk or over a
-# network it is dearer still. So when data are large, the first question about an algorithm is: **how often does it read
-# them?** Keep it in mind for the rest of this notebook.
+# The last line explains much of this course. Arithmetic is cheap, and fetching data is expensive. From a disk or over a
+# network it is more expensive still. So when data are large, the first question about an algorithm is: **how often does
+# it read the data?**
 #
-# ## 3. Columns on one scale
+# ## 4. Columns on one scale
 #
-# Columns come in different units. Of the wines below, one column is a hue near 1, another an amino acid, proline, in
-# the hundreds. An algorithm that measures distances sees hardly anything but proline. The cure is to subtract from each
-# column its mean, and to divide by its standard deviation:
+# Columns come in different units. The wines below have a column for the hue, with numbers near 1, and a column for an
+# amino acid, proline, with numbers in the hundreds. If an algorithm measures distances, proline decides nearly alone.
+# The remedy has two steps. Subtract from each column its mean, as `centre` does, and divide by its standard deviation:
 #
 # $$\mu_j = \frac1m\sum_{i=1}^m x_{ij}, \qquad
 #   \sigma_j^2 = \frac1m\sum_{i=1}^m (x_{ij} - \mu_j)^2, \qquad
 #   z_{ij} = \frac{x_{ij} - \mu_j}{\sigma_j} .$$
 #
-# Sums run over rows, so $\mu$ and $\sigma$ have shape $(d,)$, one entry for each column; $Z$ has the shape of $X$,
+# Sums run over rows, so $\mu$ and $\sigma$ have shape $(d,)$, one entry for each column. $Z$ has the shape of $X$,
 # $(m, d)$. Each column of $Z$ has mean 0 and standard deviation 1. The cost is a few operations for each number and
-# two passes over $X$: $\mu$ must be known before the squares can be summed.
+# two passes over $X$, because $\mu$ must be known before the squares can be summed.
 #
 # **Divide by $m$ or by $m - 1$?** Libraries disagree:
 #
@@ -170,29 +266,33 @@ print(f"While one number (4 bytes) arrives, {4 * operations / read:.0f} operatio
 # | `numpy.std`, scikit-learn's `StandardScaler`, this course | $m$ | the spread of the rows that are here |
 # | `pandas.DataFrame.std`, `torch.std` | $m - 1$ | an estimate for the population that they were drawn from |
 #
-# Both are right answers, to two questions. Here $Z$ shall have spread 1, and one row has spread 0, so it is $m$.
+# Both are right answers, to two different questions. We want the columns of $Z$ to have spread exactly 1, so we divide
+# by $m$. Then a single row has spread 0.
 #
-# **And a constant column?** Its spread is 0, and $0/0$ is `nan`, which spreads through every later computation. There
-# is nothing to scale, so it shall become 0. Mind one thing: 0.1 has no exact binary form, so the computed mean of six
-# times 0.1 is not quite 0.1, and the computed spread is not quite 0.
+# **And a constant column?** Its spread is 0, and $0/0$ is `nan`, which spreads through every later computation. A
+# constant column has nothing to scale, so we set it to 0. One detail needs care. The number 0.1 has no exact binary
+# form, so the computed mean of six times 0.1 is not exactly 0.1, and the computed spread is not exactly 0.
 #
-# ### Exercise 1 · `standardize` (2 points, 10 minutes)
+# ### 0.1 `standardize` · essential · level 2 of 4 · 10 min
+#
+# This contract is longer than the first one. Each sentence in it answers a question that a test may ask.
 
 
-# %% exercise="standardize" points=2 minutes=10 forbids=["sklearn.preprocessing"]
+# %% exercise="standardize" points=2 minutes=10 forbids=["sklearn.preprocessing", "scipy.stats"]
 def standardize(X: np.ndarray) -> np.ndarray:
     """Each column of X minus its mean, over its standard deviation (divided by m, not m - 1).
 
-    X: (m, d) finite floats or integers of any dtype, m >= 1 and d >= 1; may be read-only, a view,
-    or not contiguous. No number is larger than 1e100 in size. Where a column is not constant, its
-    standard deviation is at least 1e-100 and at least 1e-10 times its largest number in size.
+    X: (m, d) finite float64, float32 or integers of any dtype, m >= 1 and d >= 1; may be read-only,
+    a view, or not contiguous. No number is larger than 1e100 in size. Where a column is not
+    constant, its standard deviation is at least 1e-100 and at least 1e-10 times its largest number
+    in size.
 
     Returns a new array (m, d) of dtype float64, computed in float64 also where X is float32.
     A column whose values are all equal becomes 0 (or as near to 0 as the rounding of its mean
     allows), so a single row does, too. Numbers that are large beside their spread, such as 1e8 plus
     noise of size 1, lose no more than the rounding of the mean costs.
     Takes O(m d) time and memory. Leaves X as it is.
-    Do not use sklearn.preprocessing: you will measure yourself against it.
+    Do not use sklearn.preprocessing or scipy.stats: you will measure yourself against such a peer.
     """
     ### BEGIN SOLUTION
     X = np.asarray(X, dtype=np.float64)
@@ -214,15 +314,15 @@ def standardize(X: np.ndarray) -> np.ndarray:
 # </details>
 # <details><summary>Hint 2: the constant columns</summary>
 #
-# The spread of a constant column need not come out as exactly 0, so do not ask the spread. Ask the column: is its
-# smallest value its largest?
+# The computed spread of a constant column is not always exactly 0, so do not test the spread. Test the column: is its
+# smallest value equal to its largest?
 #
 # </details>
 # <details><summary>Hint 3: nearly the answer</summary>
 #
 # `deviation = X - X.mean(axis=0)` and `spread = np.sqrt((deviation**2).mean(axis=0))`. With
 # `constant = X.min(axis=0) == X.max(axis=0)`, set `spread[constant] = 1` and `deviation[:, constant] = 0`, and divide.
-# Write `X - ...`, not `X -= ...`, which would change the caller's array.
+# Write `X - ...`. The form `X -= ...` would change the caller's array.
 #
 # </details>
 
@@ -232,7 +332,7 @@ def standardize(X: np.ndarray) -> np.ndarray:
 column = np.array([[0.0], [6.0], [6.0], [8.0]])
 deviation_hand = np.array([[-5.0], [1.0], [1.0], [3.0]])
 
-with check("standardize", forbids=["sklearn.preprocessing"]):
+with check("standardize", forbids=["sklearn.preprocessing", "scipy.stats"]):
     with expect_unchanged(column=column):
         got = standardize(column)
     expect_shape(got, (4, 1), hint="the shape of X")
@@ -244,8 +344,8 @@ with check("standardize", forbids=["sklearn.preprocessing"]):
         mistakes={
             "You divided by m - 1 inside the standard deviation; this course divides by m.": deviation_hand / 12**0.5,
             "You divided by the variance; its square root is the standard deviation.": deviation_hand / 9,
-            "The mean is gone, but nothing is divided by the standard deviation yet.": deviation_hand,
-            "You divided by the standard deviation, but the mean is still in.": column / 3,
+            "You subtracted the mean, but you did not divide by the standard deviation.": deviation_hand,
+            "You divided by the standard deviation, but you did not subtract the mean.": column / 3,
             "You divided by the mean distance from the mean; square, average, take the root.": deviation_hand / 2.5,
             "This maps the column to 0..1; subtract the mean and divide by the standard deviation.": column / 8,
         },
@@ -262,14 +362,14 @@ with check("standardize", forbids=["sklearn.preprocessing"]):
         atol=1e-15,
         hint="a constant column becomes 0",
         mistakes={
-            "The spread of six times 0.1 came out tiny, not 0, and you divided by it.": np.tile([0.0, 1.0], (6, 1)),
-            "The spread of a constant column is not 1: take its mean off as well.": constants,
+            "The computed spread of six times 0.1 is tiny, not 0: you divided by it.": np.tile([0.0, 1.0], (6, 1)),
+            "You left the constant column as it was; it becomes 0.": constants,
         },
     )
 
 # %% [markdown]
-# Now look at what your function does to the wines. Each point is one wine, coloured by its grower; both axes of a panel
-# have the same scale, as a distance sees it.
+# Now look at what your function does to the wines. Each point is one wine, and its colour shows its grower. Both axes
+# of a panel have the same scale, because a distance treats them alike.
 
 # %% tags=["demo"]
 wine = datasets.wine()
@@ -289,35 +389,36 @@ for what, data in [("as measured", wine.X), ("standardised", Z)]:
     print(f"{what:12s}: proline makes up {share:.1%} of the mean squared distance between two wines")
 
 # %% [markdown]
-# ## 4. Find the bug
+# ## 5. Find the bug
 #
-# Two passes are one too many for a colleague. On paper, she multiplies out the square:
+# A colleague wants to read the data once, not twice. On paper, she multiplies out the square:
 #
 # $$\sigma^2 = \frac1m\sum_i (x_i - \mu)^2
 #   = \frac1m\sum_i x_i^2 - 2\mu\,\frac1m\sum_i x_i + \mu^2
 #   = \Bigl(\frac1m\sum_i x_i^2\Bigr) - \mu^2 ,$$
 #
-# the mean of the squares minus the square of the mean. Both means come out of one pass. The algebra is right, the
-# formula is in many textbooks, and her small example agreed. Then came a column of times, in seconds since 1970, of
-# what happened within one minute.
+# the mean of the squares minus the square of the mean. One pass gives both means. The algebra is right, the formula is
+# in many textbooks, and her small example agreed. Then she used it on a column of times: events within one minute,
+# each in seconds since 1970.
 #
-# ### Exercise 2 · `column_variances` (1 point, 5 minutes)
+# ### 0.2 `column_variances` · essential · level 1 of 4 · 5 min
 #
-# The cell below is her code, and it runs. Run the check, find out where the digits go, and repair it. Two passes are
-# allowed.
+# The cell below is her code, and it runs. Run the check, find out where the digits are lost, and repair the code. Two
+# passes are allowed.
 
 
-# %% exercise="column_variances" points=1 minutes=5 bug=true forbids=["numpy.var", ".var", "numpy.std", ".std"]
+# %% exercise="column_variances" points=1 minutes=5 bug=true forbids=[".var", ".std", ".nanvar", ".var_mean", "sklearn"]
 def column_variances(X: np.ndarray) -> np.ndarray:
     """The variance of each column of X: the mean squared distance from the column's mean.
 
-    X: (m, d) finite floats or integers of any dtype, m >= 1 and d >= 1; may be read-only. No number
-    is larger than 1e100 in size.
+    X: (m, d) finite float64, float32 or integers of any dtype, m >= 1 and d >= 1; may be a view or
+    read-only. No number is larger than 1e100 in size, and none but 0 is smaller than 1e-100.
 
     Returns a new array (d,) of dtype float64, divided by m, no entry negative. Numbers that are
     large beside their spread, such as 1e8 plus noise of size 1, lose no more than the rounding of
     the mean costs. Leaves X as it is.
-    Do not use numpy.var or .var, nor numpy.std or .std: the point is to see what they do.
+    Do not call what computes a variance for you: .var and .std (of NumPy, torch or an array),
+    .nanvar, .var_mean, or anything in sklearn.
     """
     ### BEGIN SOLUTION
     X = np.asarray(X, dtype=np.float64)
@@ -332,14 +433,15 @@ def column_variances(X: np.ndarray) -> np.ndarray:
 # %% [markdown] hints="column_variances"
 # <details><summary>Hint 1: where to look</summary>
 #
-# For the second case of the check, print the two terms that are subtracted. How many of their digits are equal, and how
+# For the second case of the check, print the two terms that are subtracted. How many of their digits are equal? How
 # many digits does a float64 have?
 #
 # </details>
 # <details><summary>Hint 2: what to do about it</summary>
 #
-# About sixteen digits are kept, and two numbers near $10^{18}$ that differ by 9 agree in all of them. The spread does
-# not change when the same number is taken off every row. Take off one that makes the rows small *before* you square.
+# A float64 keeps about sixteen digits, and two numbers near $10^{18}$ that differ by 9 agree in all of them. The spread
+# does not change if you subtract the same number from every row. Subtract a number that makes the rows small *before*
+# you square them.
 #
 # </details>
 # <details><summary>Hint 3: the repair</summary>
@@ -351,7 +453,10 @@ def column_variances(X: np.ndarray) -> np.ndarray:
 # %% check="column_variances"
 # The column of exercise 1 has variance 36 / 4 = 9. Moving every row by the same number does not change that. 2**30 is
 # about 1e9, and all these numbers are exact in float64.
-with check("column_variances", forbids=["numpy.var", ".var", "numpy.std", ".std"]):
+with check(
+    "column_variances",
+    forbids=[".var", ".std", ".nanvar", ".var_mean", "sklearn"],
+):
     column = np.array([[0.0], [6.0], [6.0], [8.0]])
     with expect_unchanged(column=column):
         got = column_variances(column)
@@ -371,20 +476,20 @@ with check("column_variances", forbids=["numpy.var", ".var", "numpy.std", ".std"
         [9.0],
         rtol=1e-6,
         hint="the same rows, moved by 2**30: print the two terms that are subtracted",
-        mistakes={"Two numbers near 2**60 agree in all the digits that are kept: their difference is lost.": [0.0]},
+        mistakes={"Two numbers near 2**60 agree in all digits of a float64: their difference is lost.": [0.0]},
     )
 
 # %% [markdown]
-# How bad is it? Take noise of size 1 around larger and larger numbers, and compare with Python's `statistics`, which
-# computes with exact fractions (and is far too slow for data). A float64 keeps a number with a relative error of about
-# $\varepsilon = 10^{-16}$. The squares have size $\mu^2$, so each is rounded by about $\varepsilon\mu^2$, and the
-# difference $\sigma^2$ inherits this: a relative error of about $\varepsilon\,(\mu/\sigma)^2$, which is slope 2 on
-# logarithmic axes.
+# How large is the error? Take noise of size 1 around larger and larger numbers, and compare with Python's `statistics`,
+# which computes with exact fractions (and is far too slow for data). A float64 keeps a number with a relative error of
+# about $\varepsilon = 10^{-16}$. The squares have size $\mu^2$, so each is rounded by about $\varepsilon\mu^2$. The
+# difference $\sigma^2$ has the same error, which is a relative error of about $\varepsilon\,(\mu/\sigma)^2$. On
+# logarithmic axes this is a line of slope 2.
 
 
 # %% tags=["demo"]
 def by_squares(X):
-    """The formula of section 4, kept for the picture."""
+    """The formula of section 5, kept for the picture."""
     return np.mean(X**2, axis=0) - X.mean(axis=0) ** 2
 
 
@@ -412,14 +517,14 @@ plotting.legend_below(ax, columns=1)
 plt.show()
 
 # %% [markdown]
-# Above the grey line no digit is right. This is **cancellation**: subtracting two nearly equal numbers leaves what
-# rounding made of them. Remember the cure, you will use it again: *make numbers small before you square, exponentiate
-# or add them up*.
+# Above the grey line no digit is right. This is **cancellation**: the difference of two nearly equal numbers consists
+# mostly of their rounding errors. Remember the remedy, because you will use it again: *make numbers small before you
+# square, exponentiate or add them*.
 #
-# ## 5. Scale it
+# ## 6. Scale it
 #
-# Your `standardize` against its peers, on the same data in the same run: NumPy written down directly, without any care
-# for constant columns, and scikit-learn's `StandardScaler`.
+# Here your `standardize` runs beside two peers, on the same data and on one core: the formula written directly in
+# NumPy, without care for constant columns, and scikit-learn's `StandardScaler`.
 
 
 # %% tags=["demo"]
@@ -431,24 +536,26 @@ measured = scaling.measure(
     {"standardize (yours)": standardize, "numpy": by_numpy, "scikit-learn": StandardScaler().fit_transform},
     sizes=demo_size(full=[1000, 4000, 16_000, 64_000, 256_000], small=[200, 1000]),
     setup=lambda m: (np.random.default_rng(0).standard_normal((m, 20)),),
-    budget=6.0,
+    budget=9.0,
     label="rows m (d = 20)",
+    threads=1,
 )
 measured.plot(peer="scikit-learn")
 plt.show()
 measured.table()
 
 # %% [markdown]
-# Time and memory grow about in proportion to $m$, and no one can do better: each number must be read. (Look for the
-# place where time jumps: there the arrays outgrow the processor's cache, and the memory speed of section 2 counts.) The
-# three differ in how often they read and in how many temporary arrays they fill, which is the memory in the table. For
-# small $m$ you see the price of a careful library: scikit-learn looks for `nan`, and remembers $\mu$ and $\sigma$ for
-# data that come later. At work that is what you want.
+# Time and memory grow about in proportion to $m$. No method can do better, because it must read each number. (Time
+# may jump at some size: there the arrays become larger than the processor's cache, and the memory speed of section 3
+# decides.) The three differ in how often they read the data, and in how many temporary arrays they fill; the table
+# shows this as memory. The direct formula does the least, and it fails on a constant column. scikit-learn needs the
+# least memory. For small $m$ it takes long, because it looks for `nan`, and it remembers $\mu$ and $\sigma$ for data
+# that come later. At work you want both.
 #
 # ### One pass, and many machines
 #
 # Suppose the rows lie in a file larger than memory, or on ten machines. You need $\mu$ and $\sigma$ of all rows, but
-# you see a chunk at a time. What must you keep of a chunk? Three things: its number of rows $n$, its mean $\mu$, and
+# you see one chunk at a time. What must you keep of a chunk? Three things: its number of rows $n$, its mean $\mu$, and
 # $S = \sum_i (x_i - \mu)^2$ for each column. The variance is then $S/n$.
 #
 # Let chunks $a$ and $b$ have $(n_a, \mu_a, S_a)$ and $(n_b, \mu_b, S_b)$. Write $n = n_a + n_b$ and
@@ -457,22 +564,22 @@ measured.table()
 # $$\mu = \mu_a + \frac{n_b}{n}\,\delta .$$
 #
 # For the squares, measure chunk $a$ from the new mean. The deviations from $\mu_a$ sum to zero, so the mixed term
-# vanishes:
+# is zero:
 #
 # $$\sum_{i \in a}(x_i - \mu)^2 = \sum_{i \in a}\bigl((x_i - \mu_a) + (\mu_a - \mu)\bigr)^2
-#   = S_a + n_a(\mu_a - \mu)^2 = S_a + n_a\Bigl(\frac{n_b}{n}\Bigr)^2\delta^2 ,$$
+#   = S_a + n_a(\mu_a - \mu)^2 = S_a + n_a\Bigl(\frac{n_b}{n}\Bigr)^2\delta^2 .$$
 #
-# and likewise for $b$ with the letters exchanged. Add the two, and use $n_a + n_b = n$:
+# The same holds for $b$ with the letters exchanged. Add the two, and use $n_a + n_b = n$:
 #
 # $$S = S_a + S_b + \frac{n_a n_b}{n}\,\delta^2 .$$
 #
-# No term is negative, so nothing cancels. With one row as chunk $b$ this is Welford's method; for any two chunks it is
-# due to Chan, Golub and LeVeque. All $d$ columns go at once, as arrays of shape $(d,)$.
+# No term is negative, so nothing cancels. If chunk $b$ is one row, this is Welford's method. For any two chunks it is
+# the method of Chan, Golub and LeVeque. All $d$ columns are computed at once, as arrays of shape $(d,)$.
 #
-# ### Exercise 3 · `merge_moments` (extra, 10 minutes)
+# ### 0.3 `merge_moments` · optional · level 2 of 4 · 10 min
 #
-# *Extra* means: it is tested and listed, and counts for nothing. Leave it for another day if your half hour is over.
-# *Run All* then stops at its check; for your points that makes no difference.
+# This exercise is tested and listed, but it does not count. You may leave it for another day. *Run All* then stops at
+# its check; this makes no difference for your points.
 
 
 # %% exercise="merge_moments" points=2 minutes=10 extra=true
@@ -482,8 +589,8 @@ def merge_moments(
     """The (count, mean, M2) of the rows of two chunks together, from those of each.
 
     a, b: tuples (count, mean, M2) of a chunk. count: a Python int >= 0, of any size (10**15, too).
-    mean, M2: (d,) float64, with the same d >= 1 in both chunks, also in an empty one; M2 is the sum
-    over the rows of the squared distance from the mean.
+    mean, M2: (d,) float64, may be views or read-only, with the same d >= 1 in both chunks, also in
+    an empty one; M2 is the sum over the rows of the squared distance from the mean.
     Where a count is 0, what stands beside it means nothing (NumPy's mean of no rows is nan).
 
     Returns a tuple (count, mean, M2) of the same kind: a Python int and two new float64 arrays (d,).
@@ -510,7 +617,7 @@ def merge_moments(
 # %% [markdown] hints="merge_moments"
 # <details><summary>Hint 1: where to begin</summary>
 #
-# Unpack both tuples, and compute $n$ and $\delta$. What is left are the two formulas above, one line each.
+# Unpack both tuples, and compute $n$ and $\delta$. Then each of the two formulas above is one line.
 #
 # </details>
 # <details><summary>Hint 2: the empty ones</summary>
@@ -553,7 +660,7 @@ with check("merge_moments"):
         rtol=1e-12,
         hint="by hand: 9 + 0 + 1 + 4",
         mistakes={
-            "This adds the chunks' own M2; what is missing is how far apart their means are.": [2.0],
+            "This adds the chunks' own M2; add the term for the distance of their means.": [2.0],
             "This is the variance; M2 is not divided by the number of rows.": [3.5],
             "You added the squared difference of the means; weigh it by n_a * n_b / n.": [18.0],
             "You took the difference of the means without its square.": [5.0],
@@ -565,8 +672,8 @@ with check("merge_moments"):
     expect_close(list(merge_moments(nothing, nothing)), [0, [0.0], [0.0]], hint="two empty chunks: (0, zeros, zeros)")
 
 # %% [markdown]
-# Two things that you wrote now work together. The cell writes a file of large numbers with a small spread, gives its
-# rows to some workers, and merges what they send back: one pass over the data, one chunk in memory at a time.
+# Now two of your functions work together. The cell writes a file of large numbers with a small spread, gives its rows
+# to some workers, and merges what they send back. This is one pass over the data, with one chunk in memory at a time.
 
 # %% tags=["demo"]
 rows, columns = demo_size(full=400_000, small=8_000), 20
@@ -593,71 +700,85 @@ with tempfile.TemporaryDirectory() as folder:
     del stored, part  # a file that is still mapped cannot be deleted everywhere
 
 # %% [markdown]
-# Ask this of every algorithm from now on: *what summary of a chunk is small, and merges?*
+# Ask this of every algorithm from now on: *which summary of a chunk is small, and can be merged?*
 #
 # **Where it breaks.**
 #
-# - *The last digits depend on how the rows were cut*, as printed above. Nearly all of it is the rounding of the chunks'
-#   means: a mean near $10^8$ is known to $10^{-8}$ at best, less after a long sum, and $\delta$ inherits that. Take one
-#   number near the data off all rows first, and most of it is gone. The rest stays, for adding in another order rounds
-#   differently. Compare with a tolerance, not with `==`.
-# - *Writing $Z$ takes a second pass.* Better: keep $\mu$ and $\sigma$, and standardise a chunk when somebody reads it.
-# - *Not everything merges.* A median cannot be had from the medians of chunks; a sketch of the data can approximate it.
+# - *The last digits depend on how the rows were cut*, as printed above. The main reason is the rounding of the chunks'
+#   means: near $10^8$ a mean has an error of about $10^{-8}$ or more, and so has $\delta$. If you first subtract from
+#   all rows one number near the data, most of this error disappears. The rest remains, because a sum in another order
+#   rounds differently. Compare with a tolerance, not with `==`.
+# - *Writing $Z$ takes a second pass.* It is better to keep $\mu$ and $\sigma$, and to standardise a chunk when somebody
+#   reads it.
+# - *Not everything merges.* The medians of chunks do not give the median of all rows. A sketch of the data can
+#   approximate it.
 # - *Data drift.* The mean over a year is not the mean of today.
 
 # %% [markdown] written="chunk_by_chunk" points=1
-# ### In words (3 minutes)
+# ### In words · important · level 1 of 4 · 3 min
 #
-# To save a pass, a colleague standardises each chunk with the chunk's *own* mean and spread, and writes that to the
-# file. Some days later the file is sorted by date, and his model gets worse. What is lost, when would it have done no
-# harm, and what should the chunks have exchanged? Three sentences are enough; a person reads them.
+# To save a pass, a colleague standardises each chunk with the chunk's *own* mean and spread, and writes the result to
+# the file. Some days later the file is sorted by date, and his model gets worse. What information is lost? When would
+# this do no harm? What should the chunks have exchanged? Three sentences are enough; a person reads them.
 #
 # ### BEGIN SOLUTION
-# Each chunk ends up with mean 0 and spread 1, so every difference *between* chunks is gone: the same number means
-# different things in two chunks, and a trend over time vanishes once chunks are days. If the rows are shuffled and the
+# Each chunk then has mean 0 and spread 1, so every difference *between* chunks is lost: the same number means
+# different things in two chunks, and a trend over time disappears if chunks are days. If the rows are shuffled and the
 # chunks large, each chunk's mean and spread are nearly those of the whole, and it does little harm. The chunks should
 # have exchanged (count, mean, M2), $2d + 1$ numbers each, merged them, and used the merged mean and spread everywhere.
 # ### END SOLUTION
 
 # %% [markdown]
-# ## 6. Grade it and hand it in
+# ## 7. Grade it and hand it in
 #
-# *Restart Kernel and Run All Cells*, save, and open a terminal in the course's folder:
-#
-# ```
-# .venv/bin/lsml grade work/00_orientation/00_orientation.ipynb
-# ```
-#
-# Each exercise gets one verdict. *Right*: it passed every hidden test and has all its points. *Partly right*: it
-# failed some, but none of those on which everything rests, and has a share. *Not right yet*, or *raised an error*: no
-# points so far. *Not answered yet*: the cell is as it was released. Beside a test that failed stands which property
-# does not hold, which hint to open, and, where your function behaves like a known mistake, which one. `--show` adds
-# the input, what your function returned, and what was expected:
+# Choose *Restart Kernel and Run All Cells* in the menu *Kernel*, save, and type in a terminal, as in section 1:
 #
 # ```
-# .venv/bin/lsml grade --show work/00_orientation/00_orientation.ipynb
+# lsml grade 00
 # ```
 #
-# Grade as often as you like. Then hand in the `.ipynb` file in the way that your instructor says. The question in words
-# is read by a person. If you study on your own, compare your answer with somebody else's.
+# Each exercise gets one verdict:
 #
-# ## 7. Further
+# - *right*: it passed every hidden test, and you have all its points;
+# - *partly right*: it failed some tests, but none of the core tests, and you have a share of its points;
+# - *not right yet* or *raised an error*: it has no points so far;
+# - *not answered yet*: the cell is as it was released.
+#
+# For each test that failed you read which property does not hold and which hint to open. If your function behaves like
+# a known mistake, you read which one. `--show` adds the input, what your function returned, and what was expected:
+#
+# ```
+# lsml grade --show 00
+# ```
+#
+# When you have all points of an exercise, you may compare your answer with the authors' (in a class, your instructor
+# decides whether this is open):
+#
+# ```
+# lsml solution 00 standardize
+# ```
+#
+# Then hand in the `.ipynb` file in the way that your instructor says. A person reads the question in words. If you
+# study on your own, compare your answer with somebody else's.
+#
+# ## 8. Further
 #
 # **At work.** `sklearn.preprocessing.StandardScaler`, with `partial_fit` for chunks; `dask_ml.preprocessing` for
 # clusters. Where outliers decide the spread, `RobustScaler`, which uses the median.
 #
 # **Open questions**
 #
-# 1. Take off the *first row* instead of the mean, and use the formula of section 4. One pass: when is it safe?
+# 1. Subtract the *first row* instead of the mean, and use the formula of section 5. This is one pass. When is it safe?
 # 2. Which of these merge over chunks: maximum, product, number of distinct values, median, the ten largest?
-# 3. A gradient of a loss is a mean over rows, too. What does section 5 mean for training on many machines?
+# 3. A gradient of a loss is a mean over rows, too. What does section 6 mean for training on many machines?
 #
 # **References**
 #
 # - B. P. Welford. Note on a method for calculating corrected sums of squares and products. *Technometrics* 4(3), 1962.
-#   Two pages; one row at a time.
+#   Two pages: the method for one row at a time.
 # - T. F. Chan, G. H. Golub, R. J. LeVeque. Algorithms for computing the sample variance: analysis and recommendations.
-#   *The American Statistician* 37(3), 1983. Every formula of this notebook, with its error.
-# - N. J. Higham. *Accuracy and Stability of Numerical Algorithms*, 2nd edition. SIAM, 2002. Section 1.9 is this story.
+#   *The American Statistician* 37(3), 1983. It has every formula of this notebook, with its error.
+# - N. J. Higham. *Accuracy and Stability of Numerical Algorithms*, 2nd edition. SIAM, 2002. Section 1.9
+#   is about the variance.
 #
-# Next: `01_gradient_descent`, where one idea trains most of the models of this course.
+# The next module is `01_gradient_descent`. Its one idea trains most of the models of this course.

@@ -88,9 +88,8 @@ def loss_by_loops(X, y, theta):
 def loss_by_torch(X, y, theta):
     if not len(X) or tuple(np.shape(y)) != (len(X),):
         raise ValueError("no rows, or y is no vector of that length")
-    X, y, theta = (np.array(array, dtype=np.result_type(X, y, theta)) for array in (X, y, theta))
-    prediction = torch.from_numpy(X) @ torch.from_numpy(theta)
-    return torch.nn.functional.mse_loss(prediction, torch.from_numpy(y)).item() / 2
+    X, y, theta = (torch.from_numpy(np.array(array, dtype=np.result_type(X, y, theta))) for array in (X, y, theta))
+    return (0.5 * (X @ theta - y).square().mean()).item()
 
 
 @right("mse_loss", "a mean, as a NumPy scalar")
@@ -107,7 +106,7 @@ def loss_by_mean(X, y, theta):
 wrong(
     "mse_gradient",
     "takes the gradient of 1/m * ||r||^2, twice the gradient of this module's loss",
-    fails=["test_gradient_agrees_with_autograd", "test_gradient_predicts_the_slope_of_the_loss"],
+    fails=["test_gradient_agrees_with_autograd"],
     edit={"X.T @": "2 * X.T @"},
 )
 wrong(
@@ -119,7 +118,7 @@ wrong(
 wrong(
     "mse_gradient",
     "averages over the features instead of the rows",
-    fails=["test_gradient_agrees_with_autograd", "test_gradient_predicts_the_slope_of_the_loss"],
+    fails=["test_gradient_agrees_with_autograd"],
     edit={"len(X)": "X.shape[1]"},
 )
 wrong(
@@ -131,20 +130,38 @@ wrong(
 wrong(
     "mse_gradient",
     "takes the residual as y - X theta, and so points downhill",
-    fails=["test_gradient_agrees_with_autograd", "test_gradient_predicts_the_slope_of_the_loss"],
+    fails=["test_gradient_agrees_with_autograd"],
     edit={"X @ theta - y": "y - X @ theta"},
 )
 wrong(
     "mse_gradient",
     "averages the sign of the residual, not the residual",
-    fails=["test_gradient_agrees_with_autograd", "test_gradient_vanishes_at_the_least_squares_solution"],
+    fails=["test_gradient_agrees_with_autograd"],
     edit={"@ residual": "@ np.sign(residual)"},
 )
 wrong(
     "mse_gradient",
     "multiplies X.T by X first, which takes d * d numbers",
-    fails=["test_gradient_forms_no_square_matrix"],
+    fails=["test_gradient_forms_no_second_matrix"],
     edit={"X.T @ residual": "(X.T @ X @ theta - X.T @ y)"},
+)
+wrong(
+    "mse_gradient",
+    "multiplies each row of X by its residual before it adds the rows up, which takes m * d numbers",
+    fails=["test_gradient_forms_no_second_matrix"],
+    edit={"X.T @ residual / len(X)": "(X * residual[:, None]).sum(axis=0) / len(X)"},
+)
+wrong(
+    "mse_gradient",
+    "divides all of X by m before the product, which makes a second X",
+    fails=["test_gradient_forms_no_second_matrix"],
+    edit={"X.T @ residual / len(X)": "(X / len(X)).T @ residual"},
+)
+wrong(
+    "mse_gradient",
+    "copies X, though it is float64 already",
+    fails=["test_gradient_forms_no_second_matrix"],
+    edit={"residual = X @ theta - y": "X = np.array(X)\n    residual = X @ theta - y"},
 )
 wrong(
     "mse_gradient",
@@ -168,12 +185,12 @@ def gradient_by_einsum(X, y, theta):
     return np.einsum("ij,i->j", X, residual / len(residual))
 
 
-@right("mse_gradient", "torch's own differentiation")
-def gradient_by_autograd(X, y, theta):
-    X, y, theta = (torch.tensor(np.array(array, dtype=float)) for array in (X, y, theta))
-    theta.requires_grad_()
-    loss = ((X @ theta - y) ** 2).mean() / 2
-    return torch.autograd.grad(loss, theta)[0].numpy()
+@right("mse_gradient", "torch, on the memory of X where that can be had")
+def gradient_in_torch(X, y, theta):
+    dtype = np.result_type(X, y, theta)
+    X, y, theta = (np.require(array, dtype, ["C", "W"]) for array in (X, y, theta))
+    X, y, theta = map(torch.from_numpy, (X, y, theta))
+    return ((X @ theta - y) @ X / len(y)).numpy()
 
 
 @right("mse_gradient", "a mean for each column")
@@ -215,7 +232,7 @@ wrong(
 wrong(
     "gradient_descent",
     "compares tol with the gradient's largest entry, not with its Euclidean length",
-    fails=["test_walk_measures_the_euclidean_norm"],
+    fails=["test_walk_stops_at_a_small_gradient"],
     edit={"np.linalg.norm(gradient)": "np.max(np.abs(gradient))"},
 )
 wrong(
@@ -233,7 +250,7 @@ wrong(
 wrong(
     "gradient_descent",
     "keeps a start of integers in integers",
-    fails=["test_walk_may_start_from_integers"],
+    fails=["test_walk_from_every_kind_of_start"],
     edit={
         'if theta.dtype.kind != "f"': "if False",
         "theta = theta - lr * gradient": "theta -= (lr * gradient).astype(theta.dtype)",
@@ -242,7 +259,7 @@ wrong(
 wrong(
     "gradient_descent",
     "turns float32 into float64",
-    fails=["test_walk_keeps_single_precision"],
+    fails=["test_walk_from_every_kind_of_start"],
     edit={"np.array(theta0)": "np.array(theta0, dtype=float)"},
 )
 wrong(
@@ -289,13 +306,13 @@ def walk_by_a_generator(grad, theta0, lr, steps=100, tol=0.0):
 wrong(
     "largest_stable_lr",
     "returns 1 / lambda_max, half the limit",
-    fails=["test_limit_is_two_over_the_largest_eigenvalue", "test_limit_separates_convergence_from_explosion"],
+    fails=["test_limit_is_two_over_the_largest_eigenvalue"],
     edit={"2 / largest": "1 / largest"},
 )
 wrong(
     "largest_stable_lr",
     "returns lambda_max itself instead of 2 over it",
-    fails=["test_limit_is_two_over_the_largest_eigenvalue", "test_limit_separates_convergence_from_explosion"],
+    fails=["test_limit_is_two_over_the_largest_eigenvalue"],
     edit={"2 / largest": "largest"},
 )
 wrong(
@@ -336,6 +353,12 @@ wrong(
 )
 wrong(
     "largest_stable_lr",
+    "seeds NumPy's global random generator, which belongs to the caller",
+    fails=["test_limit_leaves_its_argument"],
+    edit={"v = np.random.default_rng(seed)": "np.random.seed(seed)\n    v = np.random"},
+)
+wrong(
+    "largest_stable_lr",
     "divides by zero where X is zero",
     fails=["test_limit_of_nothing_is_infinite"],
     edit={"largest == 0": "False"},
@@ -347,6 +370,16 @@ equivalent(
     + for _ in range(0, steps + 1):
     """,
     reason="the start is any random vector and the estimate one of two, so nobody can tell how many rounds led to it",
+)
+
+
+equivalent(
+    "largest_stable_lr",
+    diff="""
+    - return math.inf
+    + return (math.inf, X.flags.writeable and X.fill(0))[0]
+    """,
+    reason="X is all zeros there, so filling it with zeros changes nothing",
 )
 
 
@@ -364,7 +397,7 @@ def by_rayleigh_quotient(X, steps=100, seed=0):
 
 @right("largest_stable_lr", "in half steps between rows and columns, with torch")
 def by_half_steps(X, steps=100, seed=0):
-    A = torch.tensor(np.array(X, dtype=float))
+    A = torch.from_numpy(np.require(X, float, ["C", "W"]))
     v = torch.randn(A.shape[1], generator=torch.Generator().manual_seed(seed), dtype=A.dtype)
     for _ in range(steps):
         u = A @ v
@@ -405,7 +438,7 @@ wrong(
 wrong(
     "backtracking_line_search",
     "returns the last step though it was refused",
-    fails=["test_search_gives_up"],
+    fails=["test_search_wastes_no_evaluation", "test_search_never_accepts_nan"],
     edit={"return 0.0": "return step"},
 )
 wrong(
@@ -413,7 +446,7 @@ wrong(
     "shrinks the accepted step once more",
     fails=[
         "test_search_returns_the_first_step_accepted",
-        "test_search_agrees_on_other_losses",
+        "test_search_takes_every_kind_of_array",
         "test_search_at_a_stationary_point",
     ],
     edit={"return step\n": "return step * shrink\n"},
@@ -443,7 +476,7 @@ def by_a_while_loop(loss, theta, gradient, lr=1.0, shrink=0.5, c=1e-4, max_trial
 wrong(
     "nesterov",
     "does plain gradient descent",
-    fails=["test_nesterov_visits_the_right_points", "test_nesterov_keeps_its_promise"],
+    fails=["test_nesterov_visits_the_right_points"],
     edit={"ahead + (t - 1) / t_next * (ahead - theta)": "ahead"},
 )
 wrong(

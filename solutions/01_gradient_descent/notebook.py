@@ -13,24 +13,24 @@
 # %% [markdown]
 # # 01 · Gradient descent
 #
-# Most models in this course are trained by one idea: ask the loss which way is down, take a step, ask again.
-# This module takes the simplest loss on which everything about that idea can be *proved*, least squares, and follows
-# it from a sheet of paper to a data set that no machine can hold.
+# One idea trains most of the models in this course: find out in which direction the loss falls, take a step, repeat.
+# This module studies the idea on least squares, the simplest loss on which you can *prove* everything about it. It
+# begins with paper and pencil, and it ends with a data set that no machine can hold.
 #
 # **When you have finished you can**
 #
 # - derive the gradient of the squared loss, say where its factor comes from, and show that your code computes it;
-# - read the largest safe learning rate off the data, and explain why a slightly larger one explodes;
-# - choose a step where nobody knows that rate, and go faster without a faster machine;
-# - say what a step costs in rows and columns, when a direct solver beats it, and when nothing else is left;
+# - compute the largest safe learning rate from the data, and explain why the loss explodes above it;
+# - choose a step where nobody knows that rate, say what this costs, and need fewer steps by using momentum;
+# - say what a step costs in rows and columns, when a direct solver beats it, and when only descent remains;
 # - compute the same gradient from pieces that lie in a file or on many machines, and say where that stops working.
 #
-# **You need** NumPy arrays, matrix times vector, the chain rule, and what an eigenvalue is. **Time**: about three
-# hours, half of it in seven exercises. **Skills**: deriving and checking gradients, reasoning about conditioning,
-# counting what a computation costs, taking a computation apart so that it can be spread out.
+# **You need** NumPy arrays, matrix times vector, the chain rule, and what an eigenvalue is. **Time**: about three and
+# a half hours, 110 minutes of it in seven exercises. **Skills**: deriving and checking gradients, reasoning about
+# conditioning, counting what a computation costs, splitting a computation so that many machines can share it.
 #
-# Each exercise cell is followed by hints, folded until you open them, and by a check that tells you at once whether you
-# are right.
+# Below each exercise you find hints, folded until you open them, and a check that tells you at once whether your answer
+# is right.
 #
 # **One legend for the whole module**
 #
@@ -44,7 +44,7 @@
 # | $J(\theta)$ | `loss` | | how bad $\theta$ is: one number |
 # | $\nabla J(\theta)$ | `gradient` | $(d,)$ | the direction in which $J$ grows fastest, and how fast |
 # | $\eta$ | `lr` | | the learning rate, or step size |
-# | $H = X^\top X / m$ | | $(d, d)$ | the curvature of $J$ (its Hessian); we reason with it and avoid ever storing it |
+# | $H = X^\top X / m$ | | $(d, d)$ | the curvature of $J$ (its Hessian); we use it in proofs and never store it |
 # | $\lambda_{\max}$, $\lambda_{\min}$ | | | the largest and the smallest eigenvalue of $H$ |
 # | $\kappa = \lambda_{\max} / \lambda_{\min}$ | | | the condition number of $H$: how stretched the bowl is |
 
@@ -72,8 +72,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
+from scipy.sparse.linalg import LinearOperator, cg, lsqr
 from sklearn.datasets import load_diabetes
 from sklearn.linear_model import LinearRegression
+from threadpoolctl import threadpool_limits
 
 plotting.use()
 checking.start("01_gradient_descent", total=7)
@@ -82,18 +84,18 @@ checking.start("01_gradient_descent", total=7)
 # ## 1. What we minimise
 #
 # Row $i$ of $X$ describes one example by $d$ numbers, and $y_i$ is what we want to predict from them. A linear model
-# predicts $X\theta$, a weighted sum of the columns. (An intercept needs no special treatment: it is the weight of a
+# predicts $X\theta$, a weighted sum of the columns. (An intercept needs no special treatment. It is the weight of a
 # column of ones.) The residual $r = X\theta - y$ holds the $m$ errors, and the loss is half their mean square:
 #
 # $$J(\theta) = \frac{1}{2m}\,\lVert X\theta - y\rVert^2 = \frac{1}{2m}\sum_{i=1}^{m} r_i^2 .$$
 #
-# Each part has its reason. The **square** makes $J$ smooth, and it is what maximum likelihood gives when the noise is
-# normal. The **$1/m$** makes losses comparable: ten times the data, of the same kind, has about the same loss and
-# about the same slope, so that a learning rate tuned on a sample still fits the whole. The **$\tfrac12$** is there for
-# the derivative, as you will see in section 2.
+# Each part has its reason. The **square** makes $J$ smooth, and maximum likelihood leads to it when the noise is
+# normal. The **$1/m$** makes losses comparable: ten times as many data of the same kind have about the same loss and
+# about the same slope. So a learning rate that was tuned on a sample also fits the whole. The **$\tfrac12$** makes the
+# derivative simple, as you will see in section 2.
 #
-# As a function of $\theta$, $J$ is a bowl. Its gradient stands at right angles to the level lines. Look at what
-# follows from that in a round bowl and in a stretched one.
+# As a function of $\theta$, $J$ is a bowl. Its gradient stands at right angles to the level lines. The figure shows
+# what follows from that in a round bowl and in a stretched one.
 
 # %% tags=["demo"]
 figure, axes = plt.subplots(1, 2, figsize=(11, 4.2))
@@ -113,28 +115,31 @@ for ax, (a, b) in zip(axes, [(1.0, 1.0), (1.0, 9.0)], strict=True):
 plt.show()
 
 # %% [markdown]
-# In the round bowl every arrow points at the minimum. In the stretched bowl nearly all of them point across the
-# valley instead of along it. Everything that is hard about gradient descent is in the right-hand picture, and
-# $\kappa$ measures it.
+# In the round bowl every arrow points at the minimum. In the stretched bowl nearly all arrows point across the valley
+# and not along it. The stretched bowl is the reason why gradient descent can be slow, and $\kappa$ measures how much
+# the bowl is stretched.
 #
-# ### Exercise 1 · `mse_loss` (1 point, 5 minutes)
+# ### 1.1 `mse_loss` · essential · level 1 of 4 · 5 min
 #
-# One trap deserves a guard. Data often arrive with `y` as a column of shape `(m, 1)`. NumPy then subtracts a `(m, 1)`
-# array from a `(m,)` array without complaint, and the result has shape `(m, m)`: every prediction against every
-# target. Nothing fails, the loss goes down, and the model learns to predict the mean. So refuse such a `y`.
+# Your function must guard against one trap. Data often arrive with `y` as a column of shape `(m, 1)`. NumPy then
+# subtracts a `(m, 1)` array from a `(m,)` array without an error, and the result has shape `(m, m)`: every prediction
+# minus every target. Nothing fails, the loss falls, and the model learns to predict the mean. So refuse such a `y`.
 
 
-# %% exercise="mse_loss" points=1 minutes=5
+# %% exercise="mse_loss" points=1 minutes=5 forbids=["sklearn", "torch.nn"]
 def mse_loss(X: np.ndarray, y: np.ndarray, theta: np.ndarray) -> float:
     """The loss J(theta) = 1/(2m) * ||X theta - y||^2: half the mean squared residual.
 
-    X: (m, d) floats or integers.
-    y: (m,) floats or integers.
-    theta: (d,) floats.
+    X: (m, d) float64, float32 or integers of any dtype; d >= 1. It may be a view or read-only.
+    y: (m,) float64, float32 or integers of any dtype.
+    theta: (d,) float64; it may be float32 where X and y hold floats, too.
+    Every number is 0 or from 1e-100 to 1e100 in size, and no residual is larger (from 1e-15 to 1e15
+    where all three are float32: then float32 is precise enough for the sums, too).
 
     Returns one number, a Python float or a NumPy scalar.
     Raises ValueError if X has no rows (a mean over nothing), or if y has any shape but (m,). X and
     theta have the shapes above: they need no check. Leaves its arguments as they are.
+    Do not use sklearn or torch.nn, whose losses have another factor.
     """
     ### BEGIN SOLUTION
     m = len(X)
@@ -167,12 +172,12 @@ def mse_loss(X: np.ndarray, y: np.ndarray, theta: np.ndarray) -> float:
 # </details>
 
 # %% check="mse_loss"
-# Three points, and the line 0 + 1*x. It predicts 0, 1, 2; the residuals are -1, -2, 0; so J = (1 + 4 + 0) / (2 * 3).
+# Three points, and the line 0 + 1*x. It predicts 0, 1, 2. The residuals are -1, -2, 0, so J = (1 + 4 + 0) / (2 * 3).
 X_hand = np.array([[1.0, 0.0], [1.0, 1.0], [1.0, 2.0]])
 y_hand = np.array([1.0, 3.0, 2.0])
 theta_hand = np.array([0.0, 1.0])
 
-with check("mse_loss"):
+with check("mse_loss", forbids=["sklearn", "torch.nn"]):
     expect_close(
         mse_loss(X_hand, y_hand, theta_hand),
         5 / 6,
@@ -180,32 +185,32 @@ with check("mse_loss"):
         hint="by hand: (1 + 4 + 0) / (2 * 3)",
         mistakes={
             "This is 1/m times the sum of squares; the loss of this module is 1/(2m) times it.": 5 / 3,
-            "This is half the sum of squares; it is not yet divided by m.": 5 / 2,
-            "This is the sum of squares; it is not yet divided by 2m.": 5.0,
+            "This is half the sum of squares; divide it by m.": 5 / 2,
+            "This is the sum of squares; divide it by 2m.": 5.0,
             "You divided by the number of columns; the mean is over the rows.": 5 / 4,
-            "This adds up the residuals without their sign; square them.": 1 / 2,
+            "This is half the mean of the absolute residuals; square the residuals.": 1 / 2,
         },
     )
     expect_close(mse_loss(X_hand, X_hand @ theta_hand, theta_hand), 0.0, atol=1e-15, hint="a perfect fit has loss 0")
     with expect_unchanged(X=X_hand, y=y_hand, theta=theta_hand):
         mse_loss(X_hand, y_hand, theta_hand)
-    with expect_raises(ValueError, hint="y of shape (3, 1) would be broadcast to (3, 3): refuse it"):
+    with expect_raises(ValueError, hint="NumPy would broadcast a y of shape (3, 1) to (3, 3): refuse it"):
         mse_loss(X_hand, y_hand.reshape(3, 1), theta_hand)
     with expect_raises(ValueError, hint="X of shape (0, 2) has no rows to take a mean over"):
         mse_loss(X_hand[:0], y_hand[:0], theta_hand)
 
 # %% [markdown]
-# ## 2. The gradient, and where the 2 goes
+# ## 2. The gradient, and its factor
 #
-# Take one parameter $\theta_j$ and move it a little. Residual $i$ is $r_i = \sum_j X_{ij}\theta_j - y_i$, so it moves
-# at the rate $\partial r_i / \partial\theta_j = X_{ij}$. The chain rule does the rest:
+# Take one parameter $\theta_j$ and change it a little. Residual $i$ is $r_i = \sum_j X_{ij}\theta_j - y_i$, so it
+# changes at the rate $\partial r_i / \partial\theta_j = X_{ij}$. The chain rule gives the derivative of the loss:
 #
 # $$\frac{\partial J}{\partial\theta_j}
 #   = \frac{1}{2m}\sum_{i=1}^{m} 2\,r_i\,\frac{\partial r_i}{\partial\theta_j}
 #   = \frac{1}{m}\sum_{i=1}^{m} X_{ij}\,r_i .$$
 #
-# The sum runs over rows, $i$ is the first index of $X$ and the only index of $r$: it is entry $j$ of $X^\top r$.
-# All $d$ entries at once, with the shapes written below:
+# The sum runs over the rows. The index $i$ is the first index of $X$ and the only index of $r$, so the sum is entry $j$
+# of $X^\top r$. Here are all $d$ entries at once, with the shapes below:
 #
 # $$\underbrace{\nabla J(\theta)}_{(d,)} = \frac1m\,\underbrace{X^\top}_{(d,\,m)}\underbrace{(X\theta - y)}_{(m,)} .$$
 #
@@ -217,30 +222,36 @@ with check("mse_loss"):
 # | $\frac{1}{m}\lVert r\rVert^2$ | $\frac2m X^\top r$ | `sklearn.metrics.mean_squared_error`, `torch.nn.MSELoss` |
 # | $\frac12\lVert r\rVert^2$ | $X^\top r$ | most books on numerical analysis |
 #
-# The 2 comes down from the square, and the $\tfrac12$ is there to meet it. All three have the same minimum and the
-# same direction downhill. They differ in length, so a learning rate that is right for one is off by the factor for
-# another. No line of the table is wrong; the loss of one line with the gradient of another is.
+# The derivative of the square gives the 2, and the $\tfrac12$ cancels it. All three losses have the same minimum, and
+# their gradients have the same direction. The gradients differ in length, so a learning rate that is right for one loss
+# is wrong by that factor for another. Each line of the table is right. The mistake is to take the loss from one line
+# and the gradient from another.
 #
-# What does it cost? $X\theta$ takes $md$ multiplications, $X^\top r$ another $md$. Written as
-# $\frac1m(X^\top X\theta - X^\top y)$ it is the same vector, but $X^\top X$ takes $md^2$ multiplications and $d^2$
-# numbers of memory. **The order of the products is the difference between a laptop and a cluster.**
+# What does the gradient cost? $X\theta$ takes $md$ multiplications, and $X^\top r$ takes another $md$. The formula
+# $\frac1m(X^\top X\theta - X^\top y)$ gives the same vector, but $X^\top X$ takes $md^2$ multiplications and $d^2$
+# numbers of memory. A product such as `X * residual[:, None]` takes $md$ numbers of memory: a second array as large as
+# the data. **The order of the products decides whether a laptop is enough.**
 #
-# ### Exercise 2 · `mse_gradient` (2 points, 10 minutes)
+# ### 1.2 `mse_gradient` · essential · level 2 of 4 · 10 min
 
 
-# %% exercise="mse_gradient" points=2 minutes=10
+# %% exercise="mse_gradient" points=2 minutes=10 forbids=["torch.autograd", "torch.func", "functorch", ".backward"]
 def mse_gradient(X: np.ndarray, y: np.ndarray, theta: np.ndarray) -> np.ndarray:
     """The gradient of J(theta) = 1/(2m) * ||X theta - y||^2 with respect to theta.
 
-    X: (m, d) floats or integers, m >= 1 and d >= 1; may be a view, not contiguous, or read-only.
-    y: (m,) floats or integers.
-    theta: (d,) floats.
+    X: (m, d) float64, float32 or integers of any dtype, m >= 1 and d >= 1. It may be a view, not
+      contiguous, or read-only.
+    y: (m,) float64, float32 or integers of any dtype.
+    theta: (d,) float64; it may be float32 where X and y hold floats, too.
+    Every number is 0 or from 1e-100 to 1e100 in size, and no residual is larger (from 1e-15 to 1e15
+    where all three are float32).
 
     Returns a new array of shape (d,), float64; where X, y and theta are all float32 it may be
-    float32. Takes O(m d) time and, for X and theta of one dtype, O(m + d) memory besides its
-    arguments (NumPy copies an X of another dtype): d may be so large that no array of shape (d, d)
-    fits.
+    float32. Takes O(m d) time. Where X and theta have one dtype, it takes O(m + d) memory besides
+    its arguments: no array of shape (d, d) or (m, d) is made, not even a copy of X. (An X of another
+    dtype may be copied, as NumPy does.)
     Leaves its arguments as they are. They are valid: nothing needs to be checked here.
+    Do not use torch.autograd, torch.func, functorch or .backward: you derived the gradient.
     """
     ### BEGIN SOLUTION
     residual = X @ theta - y
@@ -257,19 +268,20 @@ def mse_gradient(X: np.ndarray, y: np.ndarray, theta: np.ndarray) -> np.ndarray:
 # </details>
 # <details><summary>Hint 2: which mean</summary>
 #
-# The sum runs over the rows, so it is divided by the number of rows. The 2 of the square has met the ½ of the loss.
+# The sum runs over the rows, so divide it by the number of rows. The 2 of the square has cancelled the ½ of the loss.
 #
 # </details>
 # <details><summary>Hint 3: nearly the answer</summary>
 #
-# `residual = X @ theta - y`, then `X.T @ residual`, then divide by `len(X)`. Do not write `X.T @ X`.
+# `residual = X @ theta - y`, then `X.T @ residual`, then divide by `len(X)`. Do not write `X.T @ X`, and do not divide
+# `X.T` before the product.
 #
 # </details>
 
 # %% check="mse_gradient"
 # The same three points: the residuals are -1, -2, 0. Times the column of ones: -1 - 2 + 0 = -3. Times the column x:
 # 0 - 2 + 0 = -2. Both over m = 3.
-with check("mse_gradient"):
+with check("mse_gradient", forbids=["torch.autograd", "torch.func", "functorch", ".backward"]):
     with expect_unchanged(X=X_hand, y=y_hand, theta=theta_hand):
         got = mse_gradient(X_hand, y_hand, theta_hand)
     expect_shape(got, (2,), hint="one entry for each column of X")
@@ -279,8 +291,8 @@ with check("mse_gradient"):
         rtol=1e-12,
         hint="by hand: X.T @ (-1, -2, 0) / 3",
         mistakes={
-            "The sign is turned round: the gradient points uphill, so the residual is X theta - y.": [1, 2 / 3],
-            "This is the gradient of 1/m * ||r||^2: the 2 of the square meets the 1/2 of our loss.": [-2, -4 / 3],
+            "The sign is wrong: the gradient points uphill, so the residual is X theta - y.": [1, 2 / 3],
+            "This is the gradient of 1/m * ||r||^2: the 1/2 of our loss cancels the 2 of the square.": [-2, -4 / 3],
             "This is a sum over the rows; divide by m = 3.": [-3, -2],
             "You divided by the number of columns; the mean is over the rows.": [-3 / 2, -1],
             "You divided by 2m: the 2 of the square cancels that 2.": [-1 / 2, -1 / 3],
@@ -292,12 +304,12 @@ with check("mse_gradient"):
         expect_close(got[j], slope, rtol=1e-12, hint=f"the slope of your own mse_loss along theta[{j}]")
 
 # %% [markdown]
-# That last check is worth a closer look, for it is how you will test every gradient that you ever write. A difference
-# quotient $\bigl(J(\theta + h u) - J(\theta)\bigr)/h$ approximates the slope along $u$. Its error has two parts that
-# pull in opposite directions: the bend of the curve, which grows like $h$, and rounding, which grows like
-# $\varepsilon/h$, where $\varepsilon$ is the precision of the numbers. The central quotient
-# $\bigl(J(\theta + h u) - J(\theta - h u)\bigr)/(2h)$ cancels the bend; on a parabola it cancels it completely.
-# Here are both, measured against your gradient.
+# Look again at the last test in that check. You can test every gradient in this way. A difference quotient
+# $\bigl(J(\theta + h u) - J(\theta)\bigr)/h$ approximates the slope along $u$. Its error has two parts. The curvature
+# of $J$ causes an error that grows like $h$. Rounding causes an error that grows like $\varepsilon/h$, where
+# $\varepsilon$ is the precision of the numbers. The central quotient
+# $\bigl(J(\theta + h u) - J(\theta - h u)\bigr)/(2h)$ cancels the first part up to $h^2$, and on a parabola it cancels
+# it completely. The figure compares both with your gradient.
 
 # %% tags=["demo"]
 line = datasets.linear(200, 5, seed=1)
@@ -326,9 +338,9 @@ ax.set(ylim=(1e-17, 1e3), title="A smaller h is not a better h")
 plt.show()
 
 # %% [markdown]
-# Two habits follow. Use the central quotient. And do not take $h$ as small as you can: take it near
-# $\sqrt{\varepsilon}$ for the forward quotient, and larger for the central one. Whoever checks gradients with
-# $h = 10^{-12}$ measures rounding.
+# Two habits follow. Use the central quotient. And do not make $h$ as small as you can: take it near
+# $\sqrt{\varepsilon}$ for the forward quotient, and larger for the central one. A check with $h = 10^{-12}$ measures
+# rounding.
 #
 # ## 3. Going down
 #
@@ -336,18 +348,18 @@ plt.show()
 #
 # $$\theta_{k+1} = \theta_k - \eta\,\nabla J(\theta_k).$$
 #
-# When to stop? At a minimum the gradient is zero, so a small gradient is the natural sign: stop when
-# $\lVert\nabla J(\theta_k)\rVert_2 \le$ `tol`. (Many tutorials stop when the loss changes little from one step to the
-# next. With a small learning rate it always does, wherever you are.)
+# When do we stop? At a minimum the gradient is zero. So we stop when $\lVert\nabla J(\theta_k)\rVert_2 \le$ `tol`.
+# (Many tutorials stop when the loss changes little from one step to the next. With a small learning rate it always
+# changes little, at every point.)
 #
-# An optimiser should know nothing about the data. From here on it is given one function, `grad`, which takes
-# $\theta$ and returns **two** things, the loss and the gradient. They share the residual, so together they cost hardly
-# more than one alone; when the data lie on a disk, that halves the reading.
+# An optimiser should know nothing about the data. From here on it receives one function, `grad`, which takes $\theta$
+# and returns **two** things, the loss and the gradient. Both need the residual. If one function computes both, it
+# computes the residual once; and if the data lie on a disk, it reads them once.
 #
-# ### Exercise 3 · `gradient_descent` (2 points, 15 minutes)
+# ### 1.3 `gradient_descent` · essential · level 2 of 4 · 15 min
 
 
-# %% exercise="gradient_descent" points=2 minutes=15
+# %% exercise="gradient_descent" points=2 minutes=15 forbids=["torch.optim", "scipy.optimize"]
 def gradient_descent(
     grad: Callable[[np.ndarray], tuple[float, np.ndarray]],
     theta0: np.ndarray,
@@ -357,23 +369,25 @@ def gradient_descent(
 ) -> tuple[np.ndarray, list[float]]:
     """Walk downhill from theta0: theta_{k+1} = theta_k - lr * gradient(theta_k).
 
-    grad: called as grad(theta) with theta of shape (d,); returns the pair (loss, gradient), a float
-      and an array (d,) of its own. It does not keep theta, which may be updated in place between
-      two calls.
-    theta0: (d,) floats or integers, the start; neither it nor what grad returns may be modified.
-    lr: the learning rate, > 0.
+    grad: called as grad(theta) with a float array theta of shape (d,); returns the pair (loss,
+      gradient), a float and a float array (d,) of its own. It does not keep theta, which may be
+      updated in place between two calls.
+    theta0: (d,) float64, float32 or integers, the start, d >= 1; may be read-only. Neither it nor
+      what grad returns may be modified.
+    lr: the learning rate, a Python float > 0.
     steps: the largest number of updates, >= 0.
     tol: stop at the first theta_k, k = 0 included, whose gradient has a Euclidean norm <= tol; do
       not update there.
 
     Returns (theta, history).
       theta: (d,) new array, the last point at which grad was called: theta_steps unless tol ended
-        the walk before. It is float64; but where theta0 and the gradients are float32 and lr is a
-        Python float, theta is float32 at every step.
+        the walk before. Where theta0 and the gradients are float32, theta is float32 at every step;
+        where neither is, it is float64.
       history: list or 1-D array of the losses at theta_0, theta_1, ..., theta: one more than there
         were updates, so steps + 1 of them unless tol ended the walk. grad is called exactly once
         for each.
-    A walk that diverges is no error: its history grows, and may end in inf or nan.
+    A walk that diverges is no error: it goes on to the last step, and its history may end in inf or
+    nan. Do not use torch.optim or scipy.optimize.
     """
     ### BEGIN SOLUTION
     theta = np.array(theta0)
@@ -394,14 +408,14 @@ def gradient_descent(
 # %% [markdown] hints="gradient_descent"
 # <details><summary>Hint 1: count the calls</summary>
 #
-# With `steps` updates you stand at `steps + 1` points, and each needs its loss. So call `grad` once before the loop, at
-# $\theta_0$, and once in every round, after the update.
+# With `steps` updates you visit `steps + 1` points, and the history needs the loss of each. So call `grad` once before
+# the loop, at $\theta_0$, and once in every round, after the update.
 #
 # </details>
 # <details><summary>Hint 2: an assignment is not a copy</summary>
 #
-# After `theta = theta0` both names mean one array, and `theta -= ...` changes the caller's. `theta = theta - ...`
-# makes a new array. Integers need a conversion to floats first.
+# After `theta = theta0` both names mean one array, and `theta -= ...` changes the caller's array. The form
+# `theta = theta - ...` makes a new array. Convert integers to floats first.
 #
 # </details>
 # <details><summary>Hint 3: nearly the answer</summary>
@@ -413,7 +427,7 @@ def gradient_descent(
 
 # %% check="gradient_descent"
 # The simplest bowl, J = theta^2 / 2, has the gradient theta itself. With lr = 0.5 every step halves theta: 8, 4, 2, 1.
-with check("gradient_descent"):
+with check("gradient_descent", forbids=["torch.optim", "scipy.optimize"]):
 
     def half_square(theta):
         return 0.5 * float(theta @ theta), theta.copy()
@@ -426,7 +440,10 @@ with check("gradient_descent"):
         [1.0],
         rtol=1e-12,
         hint="8 -> 4 -> 2 -> 1 in three updates",
-        mistakes={"You went uphill: the step is minus lr times the gradient.": [27.0], "One update too few.": [2.0]},
+        mistakes={
+            "You went uphill: the step is minus lr times the gradient.": [27.0],
+            "You made one update too few.": [2.0],
+        },
     )
     expect_close(
         history, [32.0, 8.0, 2.0, 0.5], rtol=1e-12, hint="theta^2 / 2 at 8, 4, 2 and 1: four losses, three updates"
@@ -442,13 +459,13 @@ with check("gradient_descent"):
     expect_close(theta, [8.0], hint="no steps: stay at theta0")
     expect_close(history, [32.0], hint="no steps: the history holds the loss at theta0")
     theta, _ = gradient_descent(half_square, np.array([3]), lr=0.5, steps=1)
-    expect_close(theta, [1.5], hint="theta0 may be integers; the answer is not")
+    expect_close(theta, [1.5], hint="theta0 may hold integers; convert them to floats")
     theta, _ = gradient_descent(half_square, np.array([3.0], np.float32), lr=0.5, steps=1)
     expect_dtype(theta, np.float32, hint="a float32 start stays float32")
 
 # %% [markdown]
-# Now watch your function walk. The data have two columns and a condition number of 15; the three learning rates are
-# given as multiples of $1/\lambda_{\max}$.
+# The figure shows the path of your function. The data have two columns and a condition number of 15. The learning rates
+# are multiples of $1/\lambda_{\max}$.
 
 # %% tags=["demo"]
 valley = datasets.linear(300, 2, condition=15.0, seed=3)
@@ -460,7 +477,7 @@ def squared_loss(X, y):
 
 
 def recorded(grad, points):
-    """The same function, which also notes where it was asked."""
+    """The same function; it also appends each point to `points`."""
 
     def noted(theta):
         points.append(np.array(theta))
@@ -480,7 +497,7 @@ valley_grad = squared_loss(valley.X, valley.y)
 curvature = np.linalg.eigvalsh(valley.X.T @ valley.X / len(valley.y))
 best_theta = np.linalg.lstsq(valley.X, valley.y, rcond=None)[0]
 valley_floor = mse_loss(valley.X, valley.y, best_theta)
-# Begin as far out along the flat direction as along the steep one, so that both are seen.
+# The start is far from the minimum along both directions, so that the figure shows both.
 directions = np.linalg.eigh(valley.X.T @ valley.X)[1]
 valley_start = best_theta + directions @ [3.0, 1.0]
 paths, losses = {}, {}
@@ -505,69 +522,72 @@ plotting.contours(
     ax=axes[0],
 )
 plotting.curves(losses, xlabel="step k", ylabel="J(θₖ) − min J", logy=True, ax=axes[1])
-axes[1].set_title("A straight line here is a constant factor a step")
+axes[1].set_title("Straight line: the same factor at each step")
 plt.show()
 
 # %% [markdown]
-# Too small a rate crawls. Near $2/\lambda_{\max}$ the walk bounces from wall to wall, and a hair beyond it the loss
-# grows without end. And even a good rate runs quickly down the wall and then slowly along the floor. All of this has
-# one cause, and the cause fits on half a page.
+# With a small rate the walk is slow. Near $2/\lambda_{\max}$ it jumps from one side of the valley to the other, and a
+# little above that rate the loss grows without bound. Even with a good rate the walk first falls quickly down the side
+# of the valley, and then moves slowly along its floor. All of this has one cause, and the next section derives it.
 #
 # ## 4. Why it explodes, and when
 #
-# Let $\theta_*$ be the minimum, where $\nabla J = 0$. Since $\nabla J(\theta) = H\theta - X^\top y/m$ with
-# $H = X^\top X/m$, subtracting the same expression at $\theta_*$ leaves $\nabla J(\theta) = H(\theta - \theta_*)$.
+# Let $\theta_*$ be the minimum, where $\nabla J = 0$. We have $\nabla J(\theta) = H\theta - X^\top y/m$ with
+# $H = X^\top X/m$. Subtract the same expression at $\theta_*$, and you get $\nabla J(\theta) = H(\theta - \theta_*)$.
 # Put this into the update and look at the error $e_k = \theta_k - \theta_*$, a vector of shape $(d,)$:
 #
 # $$e_{k+1} = e_k - \eta H e_k = (I - \eta H)\,e_k .$$
 #
-# $H$ is symmetric, so it has $d$ orthonormal eigenvectors $u_i$ with eigenvalues $\lambda_i \ge 0$. Write $e_k$ in
-# them. Each component then goes its own way, without any regard to the others:
+# $H$ is symmetric, so it has $d$ orthonormal eigenvectors $u_i$ with eigenvalues $\lambda_i \ge 0$. Write $e_k$ in this
+# basis. Then each component changes independently of the others:
 #
 # $$\langle u_i, e_{k}\rangle = (1 - \eta\lambda_i)^k\,\langle u_i, e_0\rangle .$$
 #
-# - It shrinks if and only if $|1 - \eta\lambda_i| < 1$. The steepest direction is the first to break this, so the walk
-#   converges (along every direction that has any slope) **if and only if $0 < \eta < 2/\lambda_{\max}$**.
-# - The flattest direction is the floor of the valley. With $\eta = 1/\lambda_{\max}$ its factor is $1 - 1/\kappa$:
-#   about $\kappa$ steps to shrink the error by $e \approx 2.718$. No rate does much better: the best one,
-#   $2/(\lambda_{\max}+\lambda_{\min})$, gives $(\kappa-1)/(\kappa+1)$.
+# - A component shrinks if and only if $|1 - \eta\lambda_i| < 1$. When $\eta$ grows, the steepest direction is the first
+#   to violate this. So the walk converges (along every direction with $\lambda_i > 0$) **if and only if
+#   $0 < \eta < 2/\lambda_{\max}$**.
+# - The flattest direction is the floor of the valley. With $\eta = 1/\lambda_{\max}$ its factor is $1 - 1/\kappa$, so
+#   it takes about $\kappa$ steps to divide the error by $e \approx 2.718$. No fixed rate does much better: the best
+#   one, $2/(\lambda_{\max}+\lambda_{\min})$, gives the factor $(\kappa-1)/(\kappa+1)$.
 #
-# So one number of the data, $\lambda_{\max}$, tells the largest safe learning rate. A full eigendecomposition would
-# find it in $O(md^2 + d^3)$. **Power iteration** finds it with products of $X$ and a vector, which is all that we can
-# afford when $d$ is large. Take a random $v$ and multiply it by $H$ again and again. Every component grows by its own
-# $\lambda_i$, so the one of $\lambda_{\max}$ outgrows the rest, and $v$ turns into its eigenvector. Then the Rayleigh
-# quotient $v^\top H v / v^\top v$ is $\lambda_{\max}$. Three things to mind:
+# So one number of the data, $\lambda_{\max}$, determines the largest safe learning rate. A full eigendecomposition
+# finds it in $O(md^2 + d^3)$ operations. **Power iteration** finds it with products of $X$ and a vector; when $d$ is
+# large we cannot afford more. Take a random $v$ and multiply it by $H$ again and again. Each component grows by its own
+# factor $\lambda_i$, so the component of $\lambda_{\max}$ grows fastest, and the direction of $v$ approaches its
+# eigenvector. Then the Rayleigh quotient $v^\top H v / v^\top v$ is close to $\lambda_{\max}$. Three details matter:
 #
-# - $Hv = X^\top(Xv)/m$: two products of a matrix and a vector. The brackets are the whole trick.
-# - Without scaling $v$ back to length 1 in every round, $\lambda_{\max}^k$ leaves the range of floating point.
-# - A start at right angles to the eigenvector never finds it. A fixed start, such as all ones, meets data for which
-#   this happens (rows that sum to zero do it); for a random one the probability of it is zero.
+# - Compute $Hv$ as $X^\top(Xv)/m$, with the brackets set like this. These are two products of a matrix and a vector.
+# - Scale $v$ back to length 1 in every round. Otherwise $\lambda_{\max}^k$ leaves the range of floating point.
+# - Start at random. A start at right angles to the eigenvector never finds it. For each fixed start, such as all ones,
+#   there are data for which this happens (for all ones: rows that sum to zero). For a random start its probability is
+#   zero.
 #
 # The quotient approaches $\lambda_{\max}$ **from below**. So the estimate of $2/\lambda_{\max}$ is never too small, and
-# in practice you take a little less of it, say nine tenths.
+# in practice you take a little less of it, for example nine tenths.
 #
-# ### Exercise 4 · `largest_stable_lr` (3 points, 20 minutes)
+# ### 1.4 `largest_stable_lr` · essential · level 3 of 4 · 25 min
 
 
-# %% exercise="largest_stable_lr" points=3 minutes=20 forbids=["np.linalg.eigh", "np.linalg.eigvalsh", "np.linalg.svd"]
+# %% exercise="largest_stable_lr" points=3 minutes=25 forbids=[".eigh", ".eigvalsh", ".eigvals", ".svd", "scipy"]
 def largest_stable_lr(X: np.ndarray, steps: int = 100, seed: int = 0) -> float:
     """The rate 2 / lambda_max(X^T X / m), below which descent on the squared loss converges.
 
-    X: (m, d) floats or integers, m >= 1 and d >= 1.
+    X: (m, d) float64, float32 or integers of any dtype, m >= 1 and d >= 1; may be a view or
+      read-only. Its entries are 0 or from 1e-60 to 1e60 in size (float32: from 1e-8 to 1e8), so the
+      fourth powers that you meet neither overflow nor vanish.
     steps: the number of rounds of power iteration, >= 1. A round is two products, one of X and one
       of its transpose, with a vector.
-    seed: the start is random, with normal entries from np.random.default_rng(seed): the same seed,
-      the same answer.
+    seed: from 0 to 2**32 - 1. The start is random, with normal entries, from a generator that is
+      seeded with it (such as np.random.default_rng(seed), not the global np.random.seed): the same
+      seed gives the same answer, another seed another start.
 
     Returns a float, 2 over the estimate of lambda_max after those rounds. The estimate is the norm
     of X^T X v / m or the Rayleigh quotient of v, for the unit vector v with which the last round
     began or the one with which it ended (one more round of products is fine): all of them come from
     below, and the tests take any. Returns infinity if X is all zeros: every rate is then stable.
-    Takes O(m d) time a round and O(m + d) memory besides X and, if X is not float64, a copy of it:
-    neither X^T X nor X X^T may be formed, since m or d may be so large that they do not fit.
-    np.linalg.eigh, np.linalg.eigvalsh and np.linalg.svd may not be used.
-    X needs no scaling: in float64 its entries are 0 or have absolute values from 1e-60 to 1e60, and
-    their fourth powers, which is what you meet, neither overflow nor vanish. Leaves X as it is.
+    Takes O(m d) time a round and O(m + d) memory besides X and, if X is not float64, one float copy
+    of it: neither X^T X nor X X^T may be formed, since m or d may be so large that they do not fit.
+    Do not use .eigh, .eigvalsh, .eigvals or .svd of any library, nor scipy. Leaves X as it is.
     """
     ### BEGIN SOLUTION
     m, d = X.shape
@@ -587,12 +607,13 @@ def largest_stable_lr(X: np.ndarray, steps: int = 100, seed: int = 0) -> float:
 # <details><summary>Hint 1: one round</summary>
 #
 # One round takes a unit vector `v` of shape `(d,)` to `X.T @ (X @ v) / m`, and then divides by the length of the
-# result. Nothing of shape `(d, d)` appears.
+# result. Nothing of shape `(d, d)` appears. (If you convert X, take `np.asarray(X, dtype=float)`: it makes no copy of
+# an X that is float64 already, and `X.astype(float)` always makes one.)
 #
 # </details>
-# <details><summary>Hint 2: the estimate comes for free</summary>
+# <details><summary>Hint 2: you have the estimate already</summary>
 #
-# If `v` has length 1 and is the eigenvector, then `X.T @ (X @ v) / m` is `lambda_max * v`, whose length is
+# If `v` has length 1 and is the eigenvector, then `X.T @ (X @ v) / m` is `lambda_max * v`, and the length of that is
 # `lambda_max`. You compute this length in each round anyway.
 #
 # </details>
@@ -605,7 +626,7 @@ def largest_stable_lr(X: np.ndarray, steps: int = 100, seed: int = 0) -> float:
 # </details>
 
 # %% check="largest_stable_lr"
-with check("largest_stable_lr", forbids=["np.linalg.eigh", "np.linalg.eigvalsh", "np.linalg.svd"]):
+with check("largest_stable_lr", forbids=[".eigh", ".eigvalsh", ".eigvals", ".svd", "scipy"]):
     # X^T X / m = diag(36, 1) / 3, so lambda_max = 12 and the limit is 2 / 12.
     stretched = np.array([[6.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
     with expect_unchanged(X=stretched):
@@ -617,7 +638,7 @@ with check("largest_stable_lr", forbids=["np.linalg.eigh", "np.linalg.eigvalsh",
         hint="lambda_max of diag(36, 1) / 3 is 12",
         mistakes={
             "This is 1 / lambda_max; the limit is twice that.": 1 / 12,
-            "H = X.T X / m: you have not divided by m = 3.": 1 / 18,
+            "H = X.T X / m: divide by m = 3.": 1 / 18,
             "This is lambda_max itself; the limit is 2 over it.": 12.0,
             "This is 2 over the largest singular value of X; H holds its square, over m.": 1 / 3,
         },
@@ -632,11 +653,11 @@ with check("largest_stable_lr", forbids=["np.linalg.eigh", "np.linalg.eigvalsh",
     )
 
 # %% [markdown]
-# Left: how fast your estimate closes in. The error after $k$ rounds falls like $(\lambda_2/\lambda_{\max})^{2k}$, where
-# $\lambda_2$ is the second largest eigenvalue. If the two are close this is slow, but then either will do: the
-# quotient is about right long before $v$ is. Right: the prediction of this section, put to the test. Each dot is a
-# whole walk of 300 steps with your `gradient_descent`; the horizontal axis is its rate, in units of your
-# `largest_stable_lr`.
+# The left panel shows how fast your estimate approaches $\lambda_{\max}$. The error after $k$ rounds falls like
+# $(\lambda_2/\lambda_{\max})^{2k}$, where $\lambda_2$ is the second largest eigenvalue. If the two are close, this is
+# slow, but then the estimate is between two numbers that are nearly equal: it is good long before $v$ is. The right
+# panel tests the prediction of this section. Each dot is a whole walk of 300 steps with your `gradient_descent`. The
+# horizontal axis is its rate, in units of your `largest_stable_lr`.
 
 # %% tags=["demo"]
 rng = np.random.default_rng(0)
@@ -658,40 +679,39 @@ for rate in rates:
 
 figure, axes = plt.subplots(1, 2, figsize=(11, 4.2))
 plotting.curves(closing_in, xlabel="rounds of power iteration", ylabel="relative error of λmax", logy=True, ax=axes[0])
-axes[0].set_title("The estimate closes in from below")
+axes[0].set_title("The error of the estimate falls")
 axes[1].semilogy(rates, np.maximum(ends, 1e-16), "o", markersize=4)
 axes[1].axvline(1.0, color="#D55E00", linestyle="--", label="your largest_stable_lr")
 axes[1].axhline(1.0, color="grey", linestyle="-", linewidth=0.8)
-axes[1].set(
-    xlabel="learning rate / limit", ylabel="excess loss, end over start", title="Here it converges, there it explodes"
-)
+axes[1].set(xlabel="learning rate / limit", ylabel="excess loss, end over start", title="Left of the line it converges")
 axes[1].legend()
 plt.show()
 
 # %% [markdown]
 # ## 5. A step without knowing the curvature
 #
-# For most losses there is no $\lambda_{\max}$ to compute: the curvature changes from place to place. But a step can be
-# *tried*. To first order, a step of $\eta$ along $-g$, with $g = \nabla J(\theta)$, lowers the loss by
-# $\eta\lVert g\rVert^2$. Ask for a modest fraction $c$ of this, **Armijo's condition**:
+# For most losses there is no single $\lambda_{\max}$: the curvature changes from point to point. But you can *try* a
+# step. To first order, a step of $\eta$ along $-g$, with $g = \nabla J(\theta)$, lowers the loss by
+# $\eta\lVert g\rVert^2$. **Armijo's condition** asks for a fraction $c$ of this decrease:
 #
 # $$J(\theta - \eta\,g) \;\le\; J(\theta) - c\,\eta\,\lVert g\rVert_2^2 .$$
 #
-# Begin with an optimistic $\eta$; while the condition fails, multiply $\eta$ by `shrink`. It must hold in the end:
-# where the curvature is at most $L$, Taylor's formula gives $J(\theta - \eta g) \le J(\theta) - \eta\,(1 - \eta
-# L/2)\,\lVert g\rVert^2$, and so every $\eta \le 2(1-c)/L$ is accepted. Hence the search accepts the first step that it
-# tries, or returns more than `shrink` times $2(1-c)/L$, without ever knowing $L$.
+# Begin with a large $\eta$. While the condition fails, multiply $\eta$ by `shrink`. The condition holds in the end. If
+# the curvature is at most $L$, Taylor's formula gives
+# $J(\theta - \eta g) \le J(\theta) - \eta\,(1 - \eta L/2)\,\lVert g\rVert^2$, so every $\eta \le 2(1-c)/L$ satisfies
+# it. Therefore the search accepts the first step that it tries, or it returns more than `shrink` times $2(1-c)/L$. It
+# does not need to know $L$.
 #
-# Why not accept any step that does not raise the loss ($c = 0$)? Take $J = \theta^2/2$ and $\eta = 2$: the step leads
-# from $\theta$ to $-\theta$, where the loss is the same, and the next one leads back, for ever.
+# Why do we not accept every step that does not raise the loss ($c = 0$)? Take $J = \theta^2/2$ and $\eta = 2$. The step
+# leads from $\theta$ to $-\theta$, where the loss is the same, the next step leads back, and so on without end.
 #
-# A trial costs one evaluation of the loss, which may be a pass over all data. So $J(\theta)$ is computed once, not in
-# every round.
+# Each trial evaluates the loss once, and one evaluation may be a pass over all data. So compute $J(\theta)$ once, and
+# not in every round.
 #
-# ### Exercise 5 · `backtracking_line_search` (2 points, 15 minutes)
+# ### 1.5 `backtracking_line_search` · important · level 2 of 4 · 15 min
 
 
-# %% exercise="backtracking_line_search" points=2 minutes=15
+# %% exercise="backtracking_line_search" points=2 minutes=15 forbids=["torch.optim", "scipy.optimize"]
 def backtracking_line_search(
     loss: Callable[[np.ndarray], float],
     theta: np.ndarray,
@@ -706,17 +726,17 @@ def backtracking_line_search(
         loss(theta - step * gradient) <= loss(theta) - c * step * ||gradient||_2^2
 
     loss: called as loss(theta) with an array (d,); returns a float, which may be nan or inf at a
-      trial point: the condition then does not hold (nan is not <= anything).
-    theta: (d,) floats, where we stand; loss(theta) is finite.
-    gradient: (d,) floats, the gradient there. If it is zero, the first step is accepted like any
-      other.
+      trial point: then the condition does not hold.
+    theta: (d,) float64 or float32, the current point, d >= 1; loss(theta) is finite.
+    gradient: (d,) float64 or float32, finite; the search goes along its negative. If it is zero,
+      the condition holds with equality, and the first step is accepted.
     lr: the first step to try, > 0.
     shrink, c: both between 0 and 1.
     max_trials: the largest number of steps to try, >= 1.
 
-    Returns the step, a float; 0.0 if none of max_trials steps is accepted.
+    Returns the step, a float (rounding apart); 0.0 if none of max_trials steps is accepted.
     Calls loss once at theta and once for each step tried, and never again. Leaves theta and
-    gradient as they are.
+    gradient as they are. Do not use torch.optim or scipy.optimize.
     """
     ### BEGIN SOLUTION
     here = loss(theta)
@@ -733,13 +753,13 @@ def backtracking_line_search(
 # %% [markdown] hints="backtracking_line_search"
 # <details><summary>Hint 1: what changes from trial to trial</summary>
 #
-# Only the step does. `loss(theta)` and the squared norm of the gradient can be computed before the loop.
+# Only the step changes. Compute `loss(theta)` and the squared norm of the gradient before the loop.
 #
 # </details>
 # <details><summary>Hint 2: nan</summary>
 #
-# Ask whether the condition *holds* (`<=`), not whether it is broken (`>`): every comparison with `nan` is false, so
-# asking whether it is broken would accept a `nan`.
+# Ask whether the condition *holds* (`<=`), not whether it fails (`>`). Every comparison with `nan` is false, so the
+# second question would accept a `nan`.
 #
 # </details>
 # <details><summary>Hint 3: nearly the answer</summary>
@@ -750,9 +770,9 @@ def backtracking_line_search(
 # </details>
 
 # %% check="backtracking_line_search"
-with check("backtracking_line_search"):
-    # J = 2 theta^2 at theta = 1: J = 2, gradient 4. A step of 1 lands on -3 (J = 18), 1/2 on -1 (J = 2, no decrease
-    # at all), 1/4 on 0 (J = 0): accepted.
+with check("backtracking_line_search", forbids=["torch.optim", "scipy.optimize"]):
+    # J = 2 theta^2 at theta = 1: J = 2, gradient 4. A step of 1 leads to -3 (J = 18), 1/2 to -1 (J = 2, no decrease),
+    # 1/4 to 0 (J = 0): accepted.
     asked = []
 
     def steep(theta):
@@ -767,27 +787,38 @@ with check("backtracking_line_search"):
         0.25,
         rtol=1e-12,
         hint="steps of 1 and 1/2 do not lower J = 2 enough, 1/4 does",
-        mistakes={"This step leaves the loss where it was: ask for a decrease of c * step * ||gradient||^2.": 0.5},
+        mistakes={"This step does not change the loss: ask for a decrease of c * step * ||gradient||^2.": 0.5},
     )
     assert len(asked) == 4, (
         f"loss was called {len(asked)} times; once at theta and once for each of three trials makes 4"
     )
     step = backtracking_line_search(steep, stand, slope, c=0.6)
-    expect_close(step, 0.125, rtol=1e-12, hint="c = 0.6 accepts steps up to 2 * (1 - 0.6) / 4 = 0.2, so 1/8")
+    expect_close(
+        step,
+        0.125,
+        rtol=1e-12,
+        hint="c = 0.6 accepts steps up to 2 * (1 - 0.6) / 4 = 0.2, so 1/8",
+        mistakes={"This is the step for the norm of the gradient; Armijo's condition has its square.": 0.25},
+    )
     step = backtracking_line_search(steep, stand, slope, shrink=0.1)
-    expect_close(step, 0.1, rtol=1e-12, hint="with shrink = 0.1 the second step is 1/10, which lands on 0.6 (J = 0.72)")
+    expect_close(step, 0.1, rtol=1e-12, hint="with shrink = 0.1 the second step is 1/10, which leads to 0.6 (J = 0.72)")
     step = backtracking_line_search(steep, stand, -slope, max_trials=5)
     expect_close(step, 0.0, hint="uphill no step is accepted: after max_trials return 0.0")
     step = backtracking_line_search(
         lambda theta: -math.log(theta[0]) if theta[0] > 0 else math.nan, stand, np.array([2.0])
     )
     assert step == 0.0, (
-        "this 'gradient' points uphill, and trials beyond 0 are nan: no step is accepted, and nan least of all"
+        "minus this 'gradient' points uphill, and the loss beyond 0 is nan: no step is accepted, and never a nan"
     )
 
 # %% [markdown]
-# A bent valley, $f(a, b) = (1 - a)^2 + 10\,(b - a^2)^2$, with its minimum at $(1, 1)$. A fixed rate must be small
-# enough for the steepest place on the way. Your line search finds at every place the step that this place allows.
+# The next loss is a bent valley, $f(a, b) = (1 - a)^2 + 10\,(b - a^2)^2$, with its minimum at $(1, 1)$. A fixed rate
+# must be small enough for the steepest place on the way. Your line search finds at each point a step that this point
+# allows, but it pays for its trials. So the figure counts **evaluations** of the loss or of its gradient, not steps.
+#
+# Where should a search begin? The cell tries two ways: each search begins at 1, or each begins at twice the last
+# accepted step. Beside them stands a fixed rate, the largest of a grid with which the loss never exceeds its first
+# value. To find this rate, the cell makes a walk for each larger rate of the grid, until that walk fails.
 
 
 # %% tags=["demo"]
@@ -799,70 +830,131 @@ def bent_gradient(p):
     return np.array([-2 * (1 - p[0]) - 40 * p[0] * (p[1] - p[0] ** 2), 20 * (p[1] - p[0] ** 2)])
 
 
-bent_start, bent_steps = np.array([-1.4, 1.8]), 300
-searched, chosen = [bent_start], []
-for _ in range(bent_steps):
-    g = bent_gradient(searched[-1])
-    chosen.append(backtracking_line_search(bent_loss, searched[-1], g))
-    searched.append(searched[-1] - chosen[-1] * g)
-# The largest fixed rate of a fine grid with which the same number of steps does not explode.
-for fixed_rate in np.arange(0.05, 0, -0.001):
+bent_start, allowed = np.array([-1.4, 1.8]), demo_size(full=1600, small=300)
+
+
+def search_downhill(first):
+    """Points, losses and evaluations so far, (k,) each, of a walk whose searches begin at first(last step)."""
+    spent = 0
+
+    def counted(p):
+        nonlocal spent
+        spent += 1
+        return bent_loss(p)
+
+    points, evaluations, step = [bent_start], [0], 1.0
+    while spent < allowed:
+        g = bent_gradient(points[-1])
+        spent += 1
+        step = backtracking_line_search(counted, points[-1], g, lr=first(step))
+        points.append(points[-1] - step * g)
+        evaluations.append(spent)
+    return np.array(points), np.array([bent_loss(p) for p in points]), np.array(evaluations)
+
+
+def walk_downhill(rate):
+    """The same for a fixed rate; one evaluation a step, of the loss and the gradient together."""
     with np.errstate(over="ignore", invalid="ignore"):
-        fixed, fixed_losses = trail(
-            gradient_descent, lambda p: (bent_loss(p), bent_gradient(p)), bent_start, float(fixed_rate), bent_steps
+        points, losses = trail(
+            gradient_descent, lambda p: (bent_loss(p), bent_gradient(p)), bent_start, float(rate), allowed
         )
-    if np.max(fixed_losses) <= fixed_losses[0]:
+    return points, losses, np.arange(allowed + 1)
+
+
+tuning = 0
+for fixed_rate in np.arange(0.05, 0, -0.001):
+    fixed = walk_downhill(fixed_rate)
+    failed = ~(fixed[1] <= fixed[1][0])
+    if not failed.any():
         break
+    tuning += 1 + int(np.argmax(failed))
+fixed_name = f"fixed rate {fixed_rate:.3f}"
+walks_bent = {
+    "search, each from 1": search_downhill(lambda last: 1.0),
+    "search, from twice the last": search_downhill(lambda last: 2 * last),
+    fixed_name: fixed,
+}
 
 figure, axes = plt.subplots(1, 2, figsize=(11, 4.2))
-name = f"fixed rate {fixed_rate:.3f}"
 plotting.contours(
     lambda p: np.log(bent_loss(p) + 0.01),
     (-2, 2),
     (-1, 3),
-    paths={"line search, every step": np.array(searched), f"{name}, every 10th step": fixed[::10]},
+    paths={
+        "search, each from 1": walks_bent["search, each from 1"][0],
+        f"{fixed_name}, every 20th step": fixed[0][::20],
+    },
     minimum=(1, 1),
     xlabel="a",
     ylabel="b",
     title="A bent valley",
     ax=axes[0],
 )
-searched_losses = [bent_loss(p) for p in searched]
 plotting.curves(
-    {"line search": searched_losses, name: fixed_losses}, xlabel="step k", ylabel="loss", logy=True, ax=axes[1]
+    {name: (spent, losses) for name, (_, losses, spent) in walks_bent.items()},
+    xlabel="evaluations",
+    ylabel="loss",
+    logy=True,
+    ax=axes[1],
 )
+axes[1].set_title("What each walk pays")
 plt.show()
-print(f"steps chosen by the line search: from {min(chosen):.4f} to {max(chosen):.4f}")
+target = demo_size(full=1e-3, small=1.0)
+for name, (_, losses, spent) in walks_bent.items():
+    reached = np.flatnonzero(losses <= target)
+    until = f"{reached[0]:4d} steps, {spent[reached[0]]:5d} evaluations" if len(reached) else "not reached"
+    print(f"{name:27s} {spent[-1] / (len(spent) - 1):4.1f} evaluations a step; loss {target:g} after {until}")
+steeper = np.array([-2.0, -1.0])
+with np.errstate(over="ignore", invalid="ignore"):
+    _, elsewhere = gradient_descent(lambda p: (bent_loss(p), bent_gradient(p)), steeper, float(fixed_rate), 4)
+safe = steeper - backtracking_line_search(bent_loss, steeper, bent_gradient(steeper)) * bent_gradient(steeper)
+print(f"To find the fixed rate, walks that failed took {tuning} evaluations.")
+print(f"From {steeper}, where the loss is {bent_loss(steeper):.0f}: one searched step leads to {bent_loss(safe):.2g},")
+print(f"and four steps at the fixed rate lead to {elsewhere[-1]:.2g}.")
 
 # %% [markdown]
+# To reach a loss of 0.001, the search that begins at 1 needs the fewest steps and the most evaluations, because it
+# tries the same large steps again at every point. If each search begins at twice the last accepted step, a step costs
+# about half as much. The fixed rate needs the fewest evaluations here, even with those of the walks that failed. But it
+# holds for this start only: from a steeper point the same rate explodes, and the search finds a step there, too. So use
+# a fixed rate where you know $\lambda_{\max}$, or where many similar runs share one rate. Use a line search (from the
+# last accepted step) where the curvature is unknown and changes.
+#
 # ## 6. Faster than downhill
 #
-# About $\kappa$ steps, whatever the rate: can one do better with gradients alone? Along the floor of the valley, plain
-# descent takes the same small step over and over, as if it had no memory. Give it some. **Nesterov's method** first
-# moves on in the direction of its last step, and takes the gradient *there*, at the look-ahead point $v$:
+# Plain descent needs about $\kappa$ steps, whatever the rate. Can a method that sees only gradients do better? Along
+# the floor of the valley, plain descent takes nearly the same small step again and again, because it has no memory.
+# **Nesterov's method** has one. It first moves on in the direction of its last step, and it takes the gradient *there*,
+# at the look-ahead point $v$:
 #
 # $$\theta_{k+1} = v_k - \eta\,\nabla J(v_k), \qquad
 #   v_{k+1} = \theta_{k+1} + \frac{t_k - 1}{t_{k+1}}\,(\theta_{k+1} - \theta_k), \qquad
 #   t_{k+1} = \frac{1 + \sqrt{1 + 4t_k^2}}{2},$$
 #
-# from $v_0 = \theta_0$ and $t_0 = 1$. The weight $(t_k - 1)/t_{k+1}$ is 0 in the first round and grows towards 1: the
-# longer the walk, the more it trusts its direction. With $\eta = 1/\lambda_{\max}$, Nesterov (1983) proved for every
-# convex smooth loss
+# from $v_0 = \theta_0$ and $t_0 = 1$. The weight $(t_k - 1)/t_{k+1}$ is 0 in the first round and grows towards 1, so
+# the last step counts more and more. With $\eta = 1/\lambda_{\max}$, Nesterov (1983) proved for every convex smooth
+# loss
 #
 # $$J(\theta_k) - J(\theta_*) \le \frac{2\,\lVert\theta_0 - \theta_*\rVert^2}{\eta\,(k+1)^2},
 #   \qquad\text{where plain descent has only}\qquad \frac{\lVert\theta_0 - \theta_*\rVert^2}{2\,\eta\,k},$$
 #
-# and that no method which sees gradients only can beat the power of $k$. On a bowl of condition $\kappa$ it takes of
-# the order of $\sqrt\kappa$ steps instead of $\kappa$. For $\kappa = 10^4$ that is a minute instead of an hour and
-# forty minutes.
+# On a bowl of condition $\kappa$ it takes about $\sqrt\kappa$ steps instead of $\kappa$, up to a constant factor. For
+# $\kappa = 10^4$ this is a minute instead of a hundred minutes.
 #
-# The price is that the loss may rise now and then: momentum overshoots. And some texts take the gradient at $\theta_k$
-# and call the result Nesterov's; that is Polyak's heavy ball (1964), for which this bound does not hold.
+# Is there a still faster method? Nemirovski and Yudin (1983) proved a lower bound: for each method that moves only by
+# combinations of the gradients it has seen, there is a convex smooth loss on which its excess after $k$ steps is at
+# least a constant times $\lVert\theta_0 - \theta_*\rVert^2 / (\eta\,k^2)$. So no such method improves the power of $k$
+# for all losses. The bound holds for $k$ up to about $d/2$ only. On a quadratic bowl, the **conjugate gradient method**
+# ends at the minimum after at most $d$ steps (without rounding), and section 8 compares your functions with it.
 #
-# ### Exercise 6 · `nesterov` (3 points, 20 minutes)
+# Nesterov's method has a price: the loss may rise for some steps, because momentum carries the walk past the floor of
+# the valley. Note also that some texts take the gradient at $\theta_k$ and call the result Nesterov's method. That is
+# Polyak's heavy ball (1964), for which this bound does not hold.
+#
+# ### 1.6 `nesterov` · essential · level 3 of 4 · 20 min
 
 
-# %% exercise="nesterov" points=3 minutes=20
+# %% exercise="nesterov" points=3 minutes=20 forbids=["torch.optim", "scipy.optimize"]
 def nesterov(
     grad: Callable[[np.ndarray], tuple[float, np.ndarray]],
     theta0: np.ndarray,
@@ -877,19 +969,22 @@ def nesterov(
         t_{k+1} = (1 + sqrt(1 + 4 t_k^2)) / 2
         v_{k+1} = theta_{k+1} + (t_k - 1) / t_{k+1} * (theta_{k+1} - theta_k)
 
-    grad: called as grad(v) with v of shape (d,); returns the pair (loss, gradient), a float and an
-      array (d,) of its own. It does not keep v, which may be updated in place between two calls.
-    theta0: (d,) floats or integers, the start; neither it nor what grad returns may be modified.
-    lr: the learning rate, > 0.
+    grad: called as grad(v) with a float array v of shape (d,); returns the pair (loss, gradient), a
+      float and a float array (d,) of its own. It does not keep v, which may be updated in place
+      between two calls.
+    theta0: (d,) float64, float32 or integers, the start, d >= 1; may be read-only. Neither it nor
+      what grad returns may be modified.
+    lr: the learning rate, a Python float > 0.
     steps: the largest number of updates (rounds of the three lines above), >= 0.
     tol: stop at the first v_k, k = 0 included, whose gradient has a Euclidean norm <= tol; do not
       update there.
 
-    Returns (v, history), about the look-ahead points, since they are where the loss is known.
-      v: (d,) new array of floats (float64 will do for a float32 start, too), the last point at
-        which grad was called: v_steps unless tol ended the walk before.
+    Returns (v, history), both of the look-ahead points, because grad tells the loss there.
+      v: (d,) new array, the last point at which grad was called: v_steps unless tol ended the walk
+        before. It is float64; it may be float32 where theta0 is.
       history: list or 1-D array of the losses at v_0, v_1, ..., v: one more than there were
         updates. grad is called exactly once for each.
+    A walk that diverges is no error. Do not use torch.optim or scipy.optimize.
     """
     ### BEGIN SOLUTION
     theta = np.array(theta0)
@@ -920,8 +1015,8 @@ def nesterov(
 # </details>
 # <details><summary>Hint 2: the order within a round</summary>
 #
-# New theta from the old `v`; new `t` from the old `t`; new `v` from both thetas and both `t`s; only then does the new
-# theta replace the old.
+# Compute the new theta from the old `v`, the new `t` from the old `t`, and the new `v` from both thetas and both `t`s.
+# Only then replace the old theta by the new one.
 #
 # </details>
 # <details><summary>Hint 3: nearly the answer</summary>
@@ -934,7 +1029,7 @@ def nesterov(
 # %% check="nesterov"
 # J = theta^2 / 2 again, lr = 0.5, from 8. Round 1 has weight 0: v = theta = 4. In round 2, theta goes from 4 to 2; t_1
 # is the golden ratio 1.618, and t_2 = (1 + sqrt(1 + 4 t_1^2)) / 2 = 2.194, so v = 2 + 0.618 / 2.194 * (2 - 4).
-with check("nesterov"):
+with check("nesterov", forbids=["torch.optim", "scipy.optimize"]):
     golden = (1 + math.sqrt(5)) / 2
     second_t = (1 + math.sqrt(1 + 4 * golden**2)) / 2
     second_v = 2 - 2 * (golden - 1) / second_t
@@ -946,8 +1041,8 @@ with check("nesterov"):
         rtol=1e-12,
         hint="2 - 2 * 0.618 / 2.194, the look-ahead point after two rounds",
         mistakes={
-            "This is theta_2 (plain descent is there, too); v_2, where grad was called last, looks ahead.": [2.0],
-            "Use t_k - 1 over t_{k+1}, the new t below.": [2 - 2 * (golden - 1) / golden],
+            "This is theta_2, where plain descent ends, too; return v_2, where grad was called last.": [2.0],
+            "Divide t_k - 1 by the new t, t_{k+1}; you divided by t_k.": [2 - 2 * (golden - 1) / golden],
         },
     )
     expect_close(history, [32.0, 8.0, second_v**2 / 2], rtol=1e-12, hint="the losses at v_0 = 8, v_1 = 4 and v_2")
@@ -958,9 +1053,9 @@ with check("nesterov"):
     expect_close(v, [1.5], rtol=1e-12, hint="the first round is a plain gradient step, for integers too")
 
 # %% [markdown]
-# Left: both methods on one badly conditioned problem, with the same rate and the same number of gradients. Right: the
-# number of gradients that each needs to bring the excess loss down to a hundredth, as the bowl is stretched. The slopes
-# in the legend are fitted to your runs; the theory says 1 and ½.
+# The left panel shows both methods on one badly conditioned problem, with the same rate and the same number of
+# gradients. The right panel shows the number of gradients that each needs to reduce the excess loss to a hundredth, for
+# more and more stretched bowls. The slopes in the legend are fitted to your runs. The theory predicts 1 and ½.
 
 
 # %% tags=["demo"]
@@ -1009,9 +1104,9 @@ plt.show()
 # ### Real data: diabetes
 #
 # The data of Efron, Hastie, Johnstone and Tibshirani (2004) describe each of 442 patients by ten measurements (age,
-# body mass index, blood pressure, six blood values ...); $y$ tells how far the disease has come a year later. The
-# columns have units as different as years and milligrams per decilitre. Below, the same data once as they are and once
-# *standardised*: each column minus its mean, over its standard deviation. Both have a column of ones.
+# body mass index, blood pressure, six blood values ...). The target $y$ measures the disease one year later. The
+# columns have different units, such as years and milligrams per decilitre. The cell below uses the same data twice: as
+# measured, and *standardised* (each column minus its mean, over its standard deviation). Both have a column of ones.
 
 # %% tags=["demo"]
 raw, progress = load_diabetes(return_X_y=True, scaled=False)
@@ -1033,27 +1128,27 @@ apart = np.abs(theta_d[1:] - peer.coef_).max() / np.abs(peer.coef_).max()
 print(f"standardised, {walk_steps} steps of Nesterov: within {apart:.0e} of scikit-learn's coefficients, relative")
 
 # %% [markdown]
-# The model is the same in both: the columns span the same space, and so the best predictions and the lowest loss
-# agree. What differs is the path. As measured, neither method comes near the bottom in thousands of steps. A change of
-# units, one pass over the data, does more than any optimiser: that is why module 00 is about standardising.
+# The model is the same in both. The columns span the same space, so the best predictions and the lowest loss agree.
+# Only the path differs. As measured, neither method comes near the minimum in thousands of steps. A change of units
+# takes one pass over the data, and it helps more than a better optimiser. That is why module 00 standardises.
 
 # %% [markdown] written="why_units" points=2
-# ### In words 1
+# ### In words 1 · important · level 2 of 4 · 10 min
 #
-# One column of $X$, until now in metres, is recorded in millimetres from today on: its numbers are 1000 times as
-# large. Nothing else changes. For each of these, say whether it changes and how: the lowest loss, the best
+# One column of $X$ was recorded in metres, and from today on it is recorded in millimetres: its numbers are 1000 times
+# as large. Nothing else changes. For each of the following, say whether it changes and how: the lowest loss, the best
 # predictions, that column's entry of $\theta_*$, $\lambda_{\max}$ (if that column dominates it), the largest stable
 # learning rate, the number of steps of `gradient_descent` at half that rate. What would you do about it, and what does
-# that cost if $X$ has a billion rows?
+# it cost if $X$ has a billion rows?
 #
 # ### BEGIN SOLUTION
 # The lowest loss and the best predictions stay the same, because the columns span the same space. The entry of
 # $\theta_*$ becomes a thousandth. Once the column dominates, $\lambda_{\max}$ is about the mean of its squares, which
 # grows by $10^6$; the largest stable rate $2/\lambda_{\max}$ shrinks by $10^6$. The other directions keep their
 # curvature, so $\kappa$ grows by up to $10^6$, and with it the number of plain steps (by up to $10^3$ with Nesterov).
-# Remedy: standardise each column (or scale it by a power of ten). Mean and variance of all columns take one pass,
-# which can be done by pieces and merged, and the scaling can be applied while a chunk is read, or be absorbed in a
-# rate for each column, so that nothing is written back.
+# Remedy: standardise each column (or scale it by a power of ten). Mean and variance of all columns take one pass, which
+# can be taken in pieces that are merged. The scaling can be applied while a chunk is read, or it can become a rate for
+# each column. So nothing is written back.
 # ### END SOLUTION
 
 # %% [markdown]
@@ -1063,17 +1158,17 @@ print(f"standardised, {walk_steps} steps of Nesterov: within {apart:.0e} of scik
 #
 # $$\nabla J(\theta) = \frac1m \sum_{i=1}^m x_i\,(x_i^\top\theta - y_i),$$
 #
-# where $x_i$, of shape $(d,)$, is row $i$ of $X$. It is a sum over rows, and a sum does not care how it is bracketed.
-# So cut the rows into chunks, which lie one after the other in a file, or side by side on many machines. Let each chunk
-# contribute its part, and put the parts together at the end.
+# where $x_i$, of shape $(d,)$, is row $i$ of $X$. It is a sum over rows, and you may take a sum in parts. So cut the
+# rows into chunks. The chunks lie one after the other in a file, or each lies on a machine of its own. Compute the part
+# of each chunk, and combine the parts at the end.
 #
-# ### Exercise 7 · Find the bug in `chunked_gradient` (2 points, 10 minutes)
+# ### 1.7 `chunked_gradient` · essential · level 2 of 4 · 10 min
 #
-# The function below was written to do this. Its author tested it with 10 chunks of 1000 rows, where it agrees with
-# `mse_gradient`, and moved on. It is wrong. The same mistake, in another dress, sat for years in the gradient
-# accumulation of libraries that language models are trained with, until it was noticed in 2024.
+# **Find the bug.** The function below computes the gradient in this way. Its author tested it with 10 chunks of 1000
+# rows, where it agrees with `mse_gradient`. But it is wrong. Libraries that train language models had the same mistake
+# for years, in a part called gradient accumulation, until users noticed it in 2024.
 #
-# Find it, say to yourself in one sentence what it computes instead, and repair it.
+# Find the mistake, say in one sentence what the function computes instead, and repair it.
 
 
 # %% exercise="chunked_gradient" points=2 minutes=10 bug=true
@@ -1083,11 +1178,11 @@ def chunked_gradient(
 ) -> tuple[float, np.ndarray]:
     """The loss J(theta) and its gradient for data that come in chunks, one at a time.
 
-    chunks: any iterable of pairs (X_c, y_c) of shapes (m_c, d) and (m_c,), m_c >= 0, floats or
-      integers. All rows together are the data, m = sum of the m_c. The chunks may differ in size,
-      and some may be empty. It may be a generator: it can be gone through once, and only one chunk
-      at a time need fit into memory.
-    theta: (d,) floats.
+    chunks: any iterable of pairs (X_c, y_c) of shapes (m_c, d) and (m_c,), m_c >= 0, float64,
+      float32 or integers of any dtype, with the limits on size of mse_gradient. All rows together
+      are the data, m = sum of the m_c. The chunks may differ in size, and some may be empty. The
+      iterable may be a generator: go through it once, and keep at most one chunk in memory.
+    theta: (d,) float64; it may be float32 where all chunks hold floats, too.
 
     Returns (loss, gradient), a float and a new array (d,), float64; where all that came is float32
     it may be float32. They equal mse_loss and mse_gradient of the whole data up to rounding, so
@@ -1123,14 +1218,14 @@ def chunked_gradient(
 # %% [markdown] hints="chunked_gradient"
 # <details><summary>Hint 1: a smaller case</summary>
 #
-# Three rows, cut into a chunk of two and a chunk of one. How much does each row count in the end, and how much should
-# it?
+# Cut three rows into a chunk of two and a chunk of one. How much does each row count in the result, and how much should
+# it count?
 #
 # </details>
 # <details><summary>Hint 2: what adds up</summary>
 #
-# Means of chunks do not add up to the mean of the whole, unless all chunks have the same size. Sums do. What else must
-# you add up, in order to divide at the end?
+# The mean of the chunks' means is the mean of the whole only if all chunks have the same size. The sum of the chunks'
+# sums is always the sum of the whole. What else must you add up, so that you can divide at the end?
 #
 # </details>
 # <details><summary>Hint 3: nearly the answer</summary>
@@ -1151,7 +1246,7 @@ with check("chunked_gradient"):
         rtol=1e-12,
         hint="the gradient of the whole, as in section 2",
         mistakes={
-            "This is the mean of the chunks' means: the single row of the last chunk counts double.": [-3 / 4, -1 / 2],
+            "This is the mean of the chunks' means: the row of the last chunk counts twice.": [-3 / 4, -1 / 2],
             "This is a sum over all rows; divide by their number.": [-3, -2],
         },
     )
@@ -1160,7 +1255,7 @@ with check("chunked_gradient"):
         5 / 6,
         rtol=1e-12,
         hint="the loss of the whole, as in section 1",
-        mistakes={"This is the mean of the chunks' means: the gradient is repaired, the loss not yet.": 5 / 8},
+        mistakes={"This is the mean of the chunks' means: you repaired the gradient, repair the loss, too.": 5 / 8},
     )
     once = ((X_c, y_c) for X_c, y_c in [(X_hand[:0], y_hand[:0]), *pieces])
     expect_close(chunked_gradient(once, theta_hand)[1], [-1, -2 / 3], rtol=1e-12, hint="an empty chunk changes nothing")
@@ -1168,14 +1263,15 @@ with check("chunked_gradient"):
         chunked_gradient([], theta_hand)
 
 # %% [markdown]
-# So a chunk has to say three things: its sum of squared residuals, its sum of $x_i r_i$, and its number of rows. These
-# are $d + 2$ numbers, however long the chunk is; they add up in any order, and the division waits until all have come.
-# This is all there is to distributed gradient descent (Chu et al., 2006), and it is the shape of every large-scale
-# method in this course: **small summaries that add up**.
+# So each chunk sends three things: its sum of squared residuals, its sum of $x_i r_i$, and its number of rows. These
+# are $d + 2$ numbers, however long the chunk is. You may add them in any order, and you divide after all have come.
+# Distributed gradient descent needs no more than this (Chu et al., 2006). Every large-scale method in this course has
+# the same form: **small summaries that add up**.
 #
-# What would the bug have cost? Below, rows are sorted (as files often are: by date, by customer), cut into equal chunks
-# and a short last one. The mean of means gives the last few rows the weight of a whole chunk; the fit is drawn to them.
-# The loss curve of such a run looks perfect. Nothing but a comparison with the whole shows it.
+# What does the bug do to a fit? In the next cell the rows are sorted (files are often sorted by date or by customer)
+# and cut into equal chunks and a short last one. The mean of means gives the few rows of the last chunk the weight of a
+# whole chunk, so the line moves towards them. The loss curve of such a run looks perfect. You see the mistake only if
+# you compare with the whole.
 
 # %% tags=["demo"]
 rng = np.random.default_rng(4)
@@ -1190,7 +1286,7 @@ def mean_of_means(theta):
     return np.mean([loss for loss, _ in parts]), np.mean([gradient for _, gradient in parts], axis=0)
 
 
-rate = 0.3 * largest_stable_lr(X_sorted)  # less than usual: the wrong weights make a steeper bowl
+rate = 0.3 * largest_stable_lr(X_sorted)  # less than usual, because the wrong weights make a steeper bowl
 fits = {
     "rows counted alike (yours)": gradient_descent(
         lambda theta: chunked_gradient(cuts, theta), np.zeros(2), rate, 2000
@@ -1214,27 +1310,45 @@ for name, fit in fits.items():
 #
 # ### What a solution costs
 #
-# Least squares has direct solvers, so descent must earn its place. With $s$ for the number of steps:
+# Least squares has direct solvers. When is descent better than they are? Let $s$ be the number of steps:
 #
 # | method | time | memory besides $X$ | passes over $X$ |
 # | --- | --- | --- | --- |
-# | gradient descent, $s$ steps | $O(s\,md)$ | $O(m + d)$, or one chunk | $s$ |
+# | gradient descent, $s \approx \kappa$ steps | $O(s\,md)$ | $O(m + d)$, or one chunk | $s$ |
+# | conjugate gradients (`scipy.sparse.linalg.cg`, `lsqr`), $s \approx \sqrt\kappa$ | $O(s\,md)$ | $O(m + d)$ | $s$ |
 # | normal equations $X^\top X\,\theta = X^\top y$ | $O(md^2 + d^3)$ | $O(d^2)$ | 1 |
 # | `numpy.linalg.lstsq` (SVD), scikit-learn | $O(md^2)$, with a larger factor | $O(md)$ | 1 |
 #
-# $s$ depends on $\kappa$ and on the accuracy wanted, but neither on $m$ nor on $d$. So the theory predicts two
-# pictures. In the rows, all slopes are 1. In the columns, descent has slope 1 and the others tend to 2 and more, so
-# that somewhere they must cross. Where, only a measurement tells: a product of two matrices uses the processor much
-# better than a product of a matrix and a vector, which waits for memory. We measure, with $\kappa = 10$, and with
-# your descent down to a millionth of the first gradient. A solver that uses up its share of the time is stopped.
+# **Conjugate gradients** (Hestenes and Stiefel, 1952) choose the direction of each step so that no earlier step has to
+# be repeated. They apply to quadratic losses only, and there they need no rate and are at least as good as every method
+# of this module. `lsqr` (Paige and Saunders, 1982) is a form of them that never uses $X^\top X$ and rounds less.
+#
+# The number of steps $s$ depends on $\kappa$ and on the accuracy, but not on $m$ or $d$. So the theory predicts two
+# pictures. Against the rows, all slopes are 1. Against the columns, descent and conjugate gradients have slope 1, and
+# the other slopes tend to 2 and more, so the curves must cross. Only a measurement says where: a product of two
+# matrices uses the processor much better than a product of a matrix and a vector, which waits for memory. We measure
+# on one core, with $\kappa = 10$. Descent and conjugate gradients stop at a millionth of the first gradient. A solver
+# that has used its share of the time is stopped.
 
 
 # %% tags=["demo"]
 def by_descent(X, y):
-    grad, start = squared_loss(X, y), np.zeros(X.shape[1], X.dtype)
+    """Your descent; chunked_gradient of one chunk computes the residual once for the loss and the gradient."""
+    start = np.zeros(X.shape[1], X.dtype)
     rate = 0.9 * float(largest_stable_lr(X, steps=20))
+
+    def grad(theta):
+        return chunked_gradient([(X, y)], theta)
+
     theta, _ = gradient_descent(grad, start, rate, steps=1000, tol=1e-6 * float(np.linalg.norm(grad(start)[1])))
     return theta
+
+
+def by_conjugate_gradients(X, y):
+    """SciPy's, with products of X and a vector only; it stops where by_descent does."""
+    d = X.shape[1]
+    H = LinearOperator((d, d), matvec=lambda p: X.T @ (X @ p), dtype=X.dtype)
+    return cg(H, X.T @ y, rtol=1e-6)[0]
 
 
 def by_normal_equations(X, y):
@@ -1256,14 +1370,19 @@ def problem(rows, columns):
 
 solvers = {
     "descent (yours)": by_descent,
+    "conjugate gradients": by_conjugate_gradients,
     "normal equations": by_normal_equations,
     "numpy lstsq": by_lstsq,
     "scikit-learn": by_sklearn,
 }
 rows = demo_size(full=[1000, 4000, 16_000, 64_000], small=[500, 1000])
 columns = demo_size(full=[50, 100, 200, 400, 800, 1600], small=[20, 40])
-in_rows = scaling.measure(solvers, rows, lambda m: problem(m, 50), budget=4, label="rows m (d = 50)", memory=None)
-in_columns = scaling.measure(solvers, columns, lambda d: problem(2000, d), budget=6, label="columns d (m = 2000)")
+in_rows = scaling.measure(
+    solvers, rows, lambda m: problem(m, 50), budget=5, label="rows m (d = 50)", memory=None, threads=1
+)
+in_columns = scaling.measure(
+    solvers, columns, lambda d: problem(2000, d), budget=8, label="columns d (m = 2000)", threads=1
+)
 figure, axes = plt.subplots(1, 2, figsize=(12, 4.6))
 in_rows.plot(ax=axes[0], peer="numpy lstsq")
 in_columns.plot(ax=axes[1], peer="numpy lstsq")
@@ -1275,12 +1394,16 @@ print(f"If descent goes on with slope 1 and the normal equations with slope 2, t
 in_columns.table()
 
 # %% [markdown]
-# Read off your own machine: which solver wins at the right edge of each picture, by how much, and what did it need in
-# memory? Two remarks. While there are few columns and they are well scaled, the normal equations are hard to beat, at
-# any number of rows: $X^\top X$ is a sum over rows, so it adds up over chunks, in one pass. But they are the first to
-# fail when $\kappa$ grows, for forming $X^\top X$ squares the condition number of $X$ *before* anything is solved. The
-# next picture shows this. Its horizontal axis is the condition number of $X$ itself, $\sqrt\kappa$; left is the error
-# in the parameters, right the error in what they predict.
+# Read the result for your own machine: which solver wins at the right edge of each panel, by how much, and how much
+# memory did it need? Three remarks.
+#
+# - With few, well scaled columns the normal equations usually win, at any number of rows. $X^\top X$ is a sum over
+#   rows, so it adds up over chunks, in one pass.
+# - Conjugate gradients win against your descent: they take fewer products, and they need no rate. Descent remains for
+#   losses that are not quadratic, and for steps that see only some of the rows (module 02).
+# - The normal equations are the first to fail when $\kappa$ grows, because $X^\top X$ has the square of the condition
+#   number of $X$. The next figure shows this. Its horizontal axis is the condition number of $X$ itself,
+#   $\sqrt\kappa$. The left panel shows the error of the parameters, the right panel the error of the predictions.
 
 
 # %% tags=["demo"]
@@ -1300,10 +1423,15 @@ def by_many_steps(X, y):
     return nesterov(squared_loss(X, y), np.zeros(X.shape[1]), 0.9, steps=many_steps)[0]
 
 
+def by_lsqr(X, y):
+    return lsqr(X, y, atol=0, btol=0, conlim=0, iter_lim=many_steps)[0]
+
+
 tried = {
     "normal equations, float32": (by_normal_equations, np.float32),
     "normal equations, float64": (by_normal_equations, np.float64),
     "lstsq, float64": (by_lstsq, np.float64),
+    f"LSQR, {many_steps} steps, float64": (by_lsqr, np.float64),
     f"Nesterov, {many_steps} steps, float64": (by_many_steps, np.float64),
 }
 stretches = np.geomspace(3, 1e9, 18)
@@ -1314,7 +1442,7 @@ for name, (solve, precision) in tried.items():
         X_c, y_c, truth = with_condition(stretch)
         try:
             off = solve(X_c.astype(precision), y_c.astype(precision)) - truth
-        except LinAlgError:  # X^T X is not positive definite any more, after rounding
+        except LinAlgError:  # after rounding, X^T X is not positive definite
             off = np.full(len(truth), np.nan)
         errors.append((np.linalg.norm(off) / np.linalg.norm(truth), np.linalg.norm(X_c @ off) / np.linalg.norm(y_c)))
     of_theta[name], of_prediction[name] = ((stretches, column) for column in np.transpose(errors))
@@ -1326,27 +1454,29 @@ axes[1].get_legend().remove()
 plt.show()
 
 # %% [markdown]
-# On the left, `lstsq` loses one digit for each factor of ten, and the normal equations lose two; where their curve
-# ends, the factorisation has failed. Descent with a fixed number of steps does something else: its parameters become
-# useless, its predictions do not. It has found the steep directions, which matter for prediction, and has not yet moved
-# along the flat ones. (That is regularisation; module 04 takes it up.)
+# In the left panel, `lstsq` loses one digit for each factor of ten, and the normal equations lose two. Where their
+# curve ends, the factorisation failed. Nesterov's method with a fixed number of steps behaves in another way: its
+# parameters become useless, but its predictions remain good. It has found the steep directions, which matter for
+# prediction, and it has not yet moved along the flat ones. (This is a form of regularisation, a topic of module 04.)
+# LSQR with the same number of steps is nearly as exact as `lstsq`, because it finds the flat directions, too.
 #
 # ### Precision and bandwidth
 #
-# A gradient made of two products reads every number of $X$ twice and does two operations with each, so it waits for
-# memory, not for arithmetic. Numbers of half the size should then take half the time. One trap: if `X` is float32 and
-# `theta` float64, `X @ theta` first makes a float64 copy of all of `X`. Keep the types equal.
+# A gradient made of two products reads every number of $X$ twice and does two operations with each. So it waits for
+# memory, not for arithmetic, and numbers of half the size should take half the time. There is one trap: if `X` is
+# float32 and `theta` is float64, `X @ theta` first makes a float64 copy of all of `X`. Keep the types equal.
 
 
 # %% tags=["demo"]
 def fastest(call, repeat=5):
     """Seconds of the fastest of some runs, waiting for the device: a GPU answers before it has finished."""
-    call()  # the first call pays for pages and caches
     taken = []
-    for _ in range(repeat):
-        with device.timer() as took:
-            call()
-        taken.append(took.seconds)
+    with threadpool_limits(1):  # on one core, whatever else the machine does
+        call()  # the first call takes longer: it fills the caches
+        for _ in range(repeat):
+            with device.timer() as took:
+                call()
+            taken.append(took.seconds)
     return min(taken)
 
 
@@ -1362,9 +1492,8 @@ for name, (X_p, y_p, theta_p) in cases.items():
     print(f"{name:24s} {seconds * 1e3:7.2f} ms a gradient, {speed:5.1f} GB/s, relative error {error:.0e}")
 
 # %% [markdown]
-# The same two lines in torch run on a GPU, whose memory is ten to a hundred times as fast. What they cannot speed up is
-# the way there: if the data must travel to the GPU for every step, the wire is the bottleneck. So the cell measures
-# both.
+# The same two lines in torch run on a GPU, whose memory is ten to a hundred times as fast. But the data must first
+# reach the GPU. If they travel there for every step, this transfer takes most of the time. So the cell measures both.
 
 # %% tags=["demo"]
 where = device.best()
@@ -1386,12 +1515,12 @@ else:
 # %% [markdown]
 # ### Larger than memory, and on many workers
 #
-# Your `chunked_gradient` needs one chunk at a time. Below, the data lie in a file that NumPy maps into memory: slices
-# are read when they are used. Your optimiser does not notice; it still calls one function of $\theta$.
+# Your `chunked_gradient` needs one chunk at a time. In the next cell, the data lie in a file that NumPy maps into
+# memory: a slice is read when it is used. Your optimiser does not change. It still calls one function of $\theta$.
 #
-# The second half cuts the same rows into partitions, one for each worker, and adds up what they send back. Threads
-# stand in for machines here; what crosses the wire would be the same, $\theta$ out ($d$ numbers) and $d + 2$ numbers
-# back.
+# The second half of the cell cuts the same rows into partitions, one for each worker, and adds up what the workers send
+# back. Here the workers are threads. If they were machines, the same numbers would cross the network: $\theta$ to each
+# worker ($d$ numbers), and $d + 2$ numbers back.
 
 # %% tags=["demo"]
 file_rows, chunk_rows, columns = demo_size(full=200_000, small=20_000), demo_size(full=16_384, small=4_096), 40
@@ -1399,7 +1528,7 @@ starts = range(0, file_rows, chunk_rows)
 
 
 def write(path):
-    """y in the last column, X in the others; written chunk by chunk, so that nothing ever holds all rows."""
+    """y in the last column, X in the others; written chunk by chunk, so that nothing holds all rows at once."""
     rng = np.random.default_rng(6)
     truth = rng.standard_normal(columns)
     stored = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(file_rows, columns + 1))
@@ -1418,7 +1547,7 @@ def chunks_of(stored, first=0, last=file_rows):
 
 
 def descend_on(stored, steps):
-    """Your descent on the whole file; the optimiser never learns that it is one."""
+    """Your descent on the whole file; the optimiser sees a function and no file."""
     return gradient_descent(
         lambda theta: chunked_gradient(chunks_of(stored), theta), np.zeros(columns, np.float32), 0.9, steps
     )
@@ -1432,7 +1561,7 @@ def from_workers(stored, theta, workers):
     return sum(rows * gradient for rows, (_, gradient) in zip(np.diff(edges), answers, strict=True)) / file_rows
 
 
-with tempfile.TemporaryDirectory() as folder:
+with tempfile.TemporaryDirectory() as folder, threadpool_limits(1):
     truth = write(os.path.join(folder, "rows.npy"))
     stored = np.load(os.path.join(folder, "rows.npy"), mmap_mode="r")
     with device.timer("cpu") as took:
@@ -1453,62 +1582,67 @@ with tempfile.TemporaryDirectory() as folder:
 # %% [markdown]
 # **Where it breaks.**
 #
-# - *Every step reads everything.* A thousand steps over a terabyte read a petabyte. Module 02 buys steps that read a
-#   few rows each, at the price of noise.
-# - *A step ends with its slowest worker.* One machine at half speed halves the cluster (module 18).
-# - *More workers send more messages, and each computes less.* $d + 2$ numbers from every worker for $2md/P$
-#   multiplications on each of $P$: for a model with $d$ in the billions the messages win (module 17).
+# - *Every step reads everything.* A thousand steps over a terabyte read a petabyte. In module 02 a step reads only a
+#   few rows, and its gradient is noisy.
+# - *A step ends when the slowest worker ends.* One machine at half speed makes every step take twice as long
+#   (module 18).
+# - *More workers send more messages, and each computes less.* Each of $P$ workers sends $d + 2$ numbers and computes
+#   $2md/P$ multiplications. If $d$ is in the billions, the messages take most of the time (module 17).
 # - *The sum depends on its order.* Floating-point addition is not associative, so the last digits change with the
 #   number of workers, as printed above. Compare runs with a tolerance, not with `==`.
 
 # %% [markdown] written="which_solver" points=2
-# ### In words 2
+# ### In words 2 · important · level 2 of 4 · 10 min
 #
-# Which method of this module would you take, and why, for least squares with (a) $10^9$ rows, 50 well-scaled columns,
-# in a file; (b) $10^5$ rows, $10^6$ columns, sparse; (c) $10^4$ rows, 200 columns, condition number of $X$ about
-# $10^7$, and the coefficients themselves are to be published? Say for each how often the method reads $X$, and how much
-# memory it takes besides $X$.
+# Which method would you take for least squares, and why: (a) $10^9$ rows, 50 well-scaled columns, in a file; (b) $10^5$
+# rows, $10^6$ columns, sparse; (c) $10^4$ rows, 200 columns, condition number of $X$ about $10^7$, and you publish the
+# coefficients themselves? Say for each how often the method reads $X$, and how much memory it takes besides $X$.
 #
 # ### BEGIN SOLUTION
 # (a) Normal equations by chunk: $X^\top X$ and $X^\top y$ add up over chunks, one pass, $50^2$ numbers of memory, and
-# well-scaled columns make the squared condition number harmless. Descent would need a pass a step. (b) Descent
-# (Nesterov): $X^\top X$ would have $10^{12}$ entries, while a step costs two products with the sparse $X$ and
-# $O(m + d)$ memory; one pass a step, about $\sqrt\kappa$ steps. With $d > m$ the solution is not unique, and descent
-# from zero finds the one of least norm. (c) `lstsq` (orthogonal factorisation) in float64: small enough for $O(md)$
-# memory and one pass; the normal equations would work with a condition of $10^{14}$ and keep two digits or none, and
-# descent would need millions of steps for the flat directions.
+# well-scaled columns make the squared condition number harmless. Descent would need a pass a step. (b) Conjugate
+# gradients (`lsqr`), or Nesterov's method: $X^\top X$ would have $10^{12}$ entries, but a step costs two products with
+# the sparse $X$ and $O(m + d)$ memory. They take one pass a step, and about $\sqrt\kappa$ steps. With $d > m$ the
+# solution is not unique, and both find from zero the one of least norm. (c) `lstsq` (orthogonal factorisation) in
+# float64: the data are small enough for $O(md)$ memory and one pass. The normal equations would work with a condition
+# number of $10^{14}$ and keep two digits or none. Descent would need millions of steps for the flat directions.
 # ### END SOLUTION
 
 # %% [markdown]
 # ## 9. Further
 #
-# **At work.** `numpy.linalg.lstsq` or `sklearn.linear_model.LinearRegression` while $X$ fits into memory;
-# `scipy.sparse.linalg.lsqr` or `lsmr` when it is sparse (conjugate gradients in disguise, with the $\sqrt\kappa$ of
-# section 6 and no rate to choose); `dask_ml` or Spark's `LinearRegression` on a cluster; `torch.optim` once the model
-# is no longer linear.
+# **At work.** Use `numpy.linalg.lstsq` or `sklearn.linear_model.LinearRegression` while $X$ fits into memory,
+# `scipy.sparse.linalg.lsqr` or `lsmr` when it is sparse or very large, `dask_ml` or Spark's `LinearRegression` on a
+# cluster, and `torch.optim` when the model is not linear.
 #
 # **Open questions**
 #
-# 1. When a network is trained at a fixed rate $\eta$, its $\lambda_{\max}$ grows until it hovers about $2/\eta$, and
-#    the loss goes on falling (Cohen et al., 2021). Section 4 says that this must explode. What is different?
-# 2. Why does acceleration work? There are proofs, a differential equation (Su, Boyd, Candès, 2014) and a picture of
-#    coupled oscillators, but no explanation that everybody finds obvious. Which do you?
-# 3. Restart Nesterov's $t$ at 1 whenever the loss rises. Try it on the left picture of section 6. What is gained, and
-#    what has to be known in advance?
+# 1. When a network is trained at a fixed rate $\eta$, its $\lambda_{\max}$ grows until it stays near $2/\eta$, and the
+#    loss continues to fall (Cohen et al., 2021). Section 4 says that the loss must explode. What is different?
+# 2. Why does acceleration work? There are proofs, and a differential equation (Su, Boyd, Candès, 2014), but no
+#    explanation that everybody accepts as the simple one. Which explanation do you prefer?
+# 3. Set Nesterov's $t$ back to 1 whenever the loss rises. Try it on the problem of the left panel of section 6. What do
+#    you gain, and what must you know in advance?
 # 4. With $d > m$ there are many minima, and descent from zero finds the one of least norm. Why? And which does it find
 #    from another start?
-# 5. Workers that do not wait for each other use old gradients. How old may they be before section 4 fails?
+# 5. Workers that do not wait for each other use old gradients. How old may the gradients be before section 4 fails?
 #
 # **References**
 #
 # - A.-L. Cauchy. Méthode générale pour la résolution des systèmes d'équations simultanées. *Comptes rendus de
 #   l'Académie des sciences* 25, 1847. The first gradient descent, for the orbits of planets.
+# - M. R. Hestenes, E. Stiefel. Methods of conjugate gradients for solving linear systems. *Journal of Research of the
+#   National Bureau of Standards* 49(6), 1952.
 # - L. Armijo. Minimization of functions having Lipschitz continuous first partial derivatives. *Pacific Journal of
 #   Mathematics* 16, 1966.
 # - B. T. Polyak. Some methods of speeding up the convergence of iteration methods. *USSR Computational Mathematics and
 #   Mathematical Physics* 4(5), 1964.
 # - Yu. Nesterov. A method of solving a convex programming problem with convergence rate $O(1/k^2)$. *Soviet Mathematics
 #   Doklady* 27, 1983.
+# - C. C. Paige, M. A. Saunders. LSQR: an algorithm for sparse linear equations and sparse least squares. *ACM
+#   Transactions on Mathematical Software* 8(1), 1982.
+# - A. S. Nemirovski, D. B. Yudin. *Problem Complexity and Method Efficiency in Optimization*. Wiley, 1983. The lower
+#   bound of section 6.
 # - A. Beck, M. Teboulle. A fast iterative shrinkage-thresholding algorithm for linear inverse problems. *SIAM Journal
 #   on Imaging Sciences* 2(1), 2009. The sequence $t_k$ as it is written here.
 # - J. Kuczyński, H. Woźniakowski. Estimating the largest eigenvalue by the power and Lanczos algorithms with a random

@@ -5,6 +5,7 @@ import pytest
 
 from autograder.judging import (
     SEEDS,
+    Argument,
     Contract,
     NothingRaised,
     close,
@@ -114,6 +115,30 @@ def test_every_trace_is_found(rng, sentence):
     with of(source) as submission:
         found = MEAN.leaves_no_trace(submission, rng, y=[lambda y: y[:-1]])
     assert not found and sentence in found.why and found.sentence.endswith(".")
+
+
+def test_a_result_kept_for_arrays_in_a_tuple_is_found(rng):
+    pairs = Contract("f", pair=Argument(lambda rng: (2, rng.standard_normal(3)), {}, frozenset()))
+    kept = "kept = {}\n\ndef f(pair):\n    return kept.setdefault(id(pair[1]), pair[0] * pair[1]).copy()\n"
+    with of(kept) as submission:
+        assert "has changed" in pairs.leaves_no_trace(submission, rng).why
+    with of("def f(pair):\n    return pair[0] * pair[1]\n") as submission:
+        assert pairs.leaves_no_trace(submission, rng)
+
+
+def test_arrays_in_a_list_may_change_too(rng):
+    parts = Argument(lambda rng: [rng.standard_normal(3), rng.standard_normal((2, 2))], {}, frozenset())
+    source = "def f(parts):\n    return [2 * part for part in parts]\n"
+    kept = (
+        "import numpy as np\n\nkept = {}\n\ndef f(parts):\n"
+        "    return [kept.setdefault(id(part), 2 * part).copy() for part in parts]\n"
+    )
+    with of(source) as submission:
+        assert Contract("f", parts=parts).leaves_no_trace(submission, rng)
+    with of(kept) as submission:
+        assert (
+            "does not see that an array has changed" in Contract("f", parts=parts).leaves_no_trace(submission, rng).why
+        )
 
 
 def test_an_early_return_is_looked_at_where_it_is_asked_for(rng):
