@@ -1502,7 +1502,7 @@ def auc_bounds(counts: np.ndarray) -> tuple[float, float]:
     be 1e12: the number of pairs does not fit into an int64.
 
     Returns (low, high), floats (of Python or NumPy), to a relative error of 1e-12: all pairs within
-    a bin lost, and all won. O(bins) time and memory: a million bins take well under a second.
+    a bin lost, and all won. O(bins) time and memory: a million bins work.
     Raises ValueError unless there are both negatives and positives. Leaves counts as they are.
     Not allowed, in either function: sklearn.
     """
