@@ -435,13 +435,14 @@ class Code(Pieces):
 def broken(used: Iterable[Dotted], forbids: Iterable[str], meaning: Callable[[str], Iterable[Dotted]]) -> list[str]:
     """Which of the `forbids` are among the names used; `meaning(name)`: what a rule's first part stands for.
 
-    A rule is a dotted name, and covers all beneath it; or a method of whatever object (".backward").
+    A rule is a dotted name, and covers all beneath it; or a method, or a function, of whatever object or library
+    (".backward", ".eigvalsh").
     """
     used = set(used)
 
     def breaks(rule: str) -> bool:
         if rule.startswith("."):
-            return all(("", part) in used for part in rule[1:].split("."))
+            return all(any(part in name[1:] for name in used) for part in rule[1:].split("."))
         root, *rest = rule.split(".")
         full = [(*start, *rest) for start in {(root,), *meaning(root)}]
         return any(name[: len(one)] == one for name in used for one in full)

@@ -184,6 +184,8 @@ def _methods(kind: type) -> list[FunctionType]:
 def _is_students(found) -> bool:
     if isinstance(found, type):
         package = str(found.__module__).partition(".")[0]
+        if package == "__main__":  # its file is that of whatever started Python
+            return True
         file = getattr(sys.modules.get(package), "__file__", None)
         return package not in sys.stdlib_module_names and (file is None or sources.is_user_code(file))
     code = getattr(found, "__code__", None)

@@ -154,6 +154,15 @@ def test_a_sparse_argument_is_looked_at(rng, part):
         assert "shares memory" in sums.leaves_no_trace(submission, rng).why
 
 
+def test_infinite_results_are_compared_too(rng):
+    logs = Contract("f", x=floats(3))
+    source = "import numpy as np\n\ncalls = []\n\ndef f(x):\n    calls.append(x)\n    return np.append(x{}, -np.inf)\n"
+    with of(source.format("")) as submission:
+        assert logs.leaves_no_trace(submission, rng)
+    with of(source.format(" + len(calls)")) as submission:
+        assert not logs.leaves_no_trace(submission, rng)
+
+
 def test_an_early_return_is_looked_at_where_it_is_asked_for(rng):
     source = GOOD.replace("    return", "    if power == 2:\n        return X\n    return")
     with of(source) as submission:
