@@ -953,14 +953,22 @@ equivalent(
 )
 equivalent(
     "histogram_split",
-    diff="""- def histogram_split(hist: np.ndarray, penalty: float=0.0, min_leaf: int=1) -> tuple[int, int, float] | None:
-+ def histogram_split(hist: np.ndarray, penalty: float=np.float32(0), min_leaf: int=1) -> tuple[int, int, float] | None:""",
+    diff=(
+        "- def histogram_split(hist: np.ndarray, penalty: float=0.0, min_leaf: int=1)"
+        " -> tuple[int, int, float] | None:\n"
+        "+ def histogram_split(hist: np.ndarray, penalty: float=np.float32(0), min_leaf: int=1)"
+        " -> tuple[int, int, float] | None:"
+    ),
     reason="zero is zero",
 )
 equivalent(
     "histogram_split",
-    diff="""- def histogram_split(hist: np.ndarray, penalty: float=0.0, min_leaf: int=1) -> tuple[int, int, float] | None:
-+ def histogram_split(hist: np.ndarray, penalty: float=0.0, min_leaf: int=0) -> tuple[int, int, float] | None:""",
+    diff=(
+        "- def histogram_split(hist: np.ndarray, penalty: float=0.0, min_leaf: int=1)"
+        " -> tuple[int, int, float] | None:\n"
+        "+ def histogram_split(hist: np.ndarray, penalty: float=0.0, min_leaf: int=0)"
+        " -> tuple[int, int, float] | None:"
+    ),
     reason="a cut that leaves a side without rows has gain 0, and only gains above 0 count",
 )
 equivalent(
