@@ -703,7 +703,7 @@ wrong(
     "gradient_boosting",
     "grows its trees on bins of eight bytes",
     fails=["test_boosting_reads_bytes"],
-    edit={"codes = to_bins(X, edges)": "codes = to_bins(X, edges).astype(np.float64)"},
+    edit={"codes = to_bins(X, edges)": "codes = to_bins(X, edges).astype(np.int64)"},
 )
 
 
@@ -953,14 +953,22 @@ equivalent(
 )
 equivalent(
     "histogram_split",
-    diff="""- def histogram_split(hist: np.ndarray, penalty: float=0.0, min_leaf: int=1) -> tuple[int, int, float] | None:
-+ def histogram_split(hist: np.ndarray, penalty: float=np.float32(0), min_leaf: int=1) -> tuple[int, int, float] | None:""",
+    diff=(
+        "- def histogram_split(hist: np.ndarray, penalty: float=0.0, min_leaf: int=1)"
+        " -> tuple[int, int, float] | None:\n"
+        "+ def histogram_split(hist: np.ndarray, penalty: float=np.float32(0), min_leaf: int=1)"
+        " -> tuple[int, int, float] | None:"
+    ),
     reason="zero is zero",
 )
 equivalent(
     "histogram_split",
-    diff="""- def histogram_split(hist: np.ndarray, penalty: float=0.0, min_leaf: int=1) -> tuple[int, int, float] | None:
-+ def histogram_split(hist: np.ndarray, penalty: float=0.0, min_leaf: int=0) -> tuple[int, int, float] | None:""",
+    diff=(
+        "- def histogram_split(hist: np.ndarray, penalty: float=0.0, min_leaf: int=1)"
+        " -> tuple[int, int, float] | None:\n"
+        "+ def histogram_split(hist: np.ndarray, penalty: float=0.0, min_leaf: int=0)"
+        " -> tuple[int, int, float] | None:"
+    ),
     reason="a cut that leaves a side without rows has gain 0, and only gains above 0 count",
 )
 equivalent(
@@ -980,4 +988,18 @@ equivalent(
     diff="""- F += predict_tree(tree, codes)[:, 0]
 + F += predict_tree(tree, codes)[:, -1]""",
     reason="there is one column",
+)
+equivalent(
+    "gradient_boosting",
+    diff=(
+        "- def gradient_boosting(X: np.ndarray, y: np.ndarray, derivatives: Callable[[np.ndarray, np.nda"
+        "rray], tuple[np.ndarray, np.ndarray]], rounds: int, lr: float=0.1, max_depth: int=3, bins: int="
+        "255, penalty: float=1.0, min_leaf: int=20, start: float="
+        "0.0) -> list[dict[str, np.ndarray]]:\n"
+        "+ def gradient_boosting(X: np.ndarray, y: np.ndarray, derivatives: Callable[[np.ndarray, np.nda"
+        "rray], tuple[np.ndarray, np.ndarray]], rounds: int, lr: float=0.1, max_depth: int=3, bins: int="
+        "255, penalty: float=1.0, min_leaf: int=20, start: float=np.float32(0)) -> list[dict[str, np.nda"
+        "rray]]:"
+    ),
+    reason="zero is zero",
 )

@@ -377,7 +377,7 @@ def well_formed(tree, C=1):
     return (
         close(children, np.arange(1, N))
         and close(leaves, tuple(-np.ones(len(part), dtype=int) for part in leaves))
-        and close(empty, (np.full(leaf.sum(), -2), np.full(leaf.sum(), -2.0), np.zeros(leaf.sum())))
+        and close(empty, (np.full(leaf.sum(), -2), np.full(leaf.sum(), -2.0), np.zeros(leaf.sum(), bool)))
         and close(bool(orderly), True)
     )
 
@@ -1281,7 +1281,6 @@ def test_thresholds_are_in_the_units_of_the_data(submission, rng):
     y = 3 * np.round(8 * scipy.stats.norm.cdf(X[:, 0])) ** 2 + rng.standard_normal(400)
     defaults = submission.gradient_boosting(X, y, squared, 1)
     assert agrees(path_of(defaults, X, 0.0), boosted(X, y, squared, 1, 0.1, 3, 255, 1.0, 20, 0.0), 0.0)
-    assert close(len(defaults[0]["value"]), 15)
 
 
 @pytest.mark.exercise("gradient_boosting", weight=2, depends=("grow_tree", "histogram_split"))
