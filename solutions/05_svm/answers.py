@@ -420,7 +420,7 @@ wrong(
     "svm_dual",
     "divides by the curvature of equal rows, which is 0",
     fails=["test_rows_that_are_alike"],
-    edit={"/ max(curvature, 1e-12)": "/ (curvature or np.nan)"},
+    edit={"/ np.maximum(curvature, 1e-12)": "/ (curvature or np.nan)"},
 )
 wrong(
     "svm_dual",
@@ -802,7 +802,7 @@ wrong(
             "    made = [(X, labels, np.array(features(X)) if len(X) else None) for X, labels in chunks]\n"
             "    for X, labels, Z in made:\n"
         ),
-        "        Z = np.asarray(features(X), dtype=np.float64)\n": "",
+        "        Z = features(X)\n": "",
     },
 )
 wrong(
@@ -821,7 +821,7 @@ wrong(
     "svm_from_stream",
     "makes the features twice, for the margins and for the step",
     fails=["test_stream_is_gone_through_once"],
-    edit={"(y * violated) @ Z": "(y * violated) @ np.asarray(features(X), dtype=np.float64)"},
+    edit={"(y * violated) @ Z": "(y * violated) @ features(X)"},
 )
 wrong(
     "svm_from_stream",

@@ -860,10 +860,10 @@ def svm_dual(K: np.ndarray, y: np.ndarray, C: float, tol: float = 1e-3) -> tuple
         if gap <= tol * C * m:
             return np.abs(beta), float(b)
         curvature = float(K[i, i]) + float(K[j, j]) - 2 * float(K[i, j])
-        best = (F[i] - F[j]) / max(curvature, 1e-12)  # equal rows have none: go as far as the bounds allow
-        step = min(best, highest[i] - beta[i], beta[j] - lowest[j])
-        beta[i] = min(beta[i] + step, highest[i])
-        beta[j] = max(beta[j] - step, lowest[j])
+        best = (F[i] - F[j]) / np.maximum(curvature, 1e-12)  # equal rows have none: go as far as the bounds allow
+        step = np.min([best, highest[i] - beta[i], beta[j] - lowest[j]])
+        beta[i] = np.minimum(beta[i] + step, highest[i])
+        beta[j] = np.maximum(beta[j] - step, lowest[j])
         v += step * (K[i].astype(np.float64) - K[j])
     ### END SOLUTION
 
@@ -1338,13 +1338,13 @@ def svm_from_stream(
     ### BEGIN SOLUTION
     if not penalty > 0:
         raise ValueError("the penalty must be above 0")
-    u = sum_of_u = 0.0  # u = penalty * t * theta
+    u = sum_of_u = 0  # u = penalty * t * theta
     steps = 0
     for X, labels in chunks:
         y = signs(labels, len(X))
         if not len(y):
             continue
-        Z = np.asarray(features(X), dtype=np.float64)
+        Z = features(X)
         violated = y * (Z @ u) < penalty * steps if steps else np.ones(len(y))
         u = u + (y * violated) @ Z / len(y)
         sum_of_u = sum_of_u + u
@@ -1367,7 +1367,7 @@ def svm_from_stream(
 # </details>
 # <details><summary>Hint 3: the end</summary>
 #
-# average = 2 * sum_of_u / (penalty * T * (T + 1)). F is known only when the first features come, so start with u = 0.0
+# average = 2 * sum_of_u / (penalty * T * (T + 1)). F is known only when the first features come, so start with u = 0
 # and write u = u + ..., which makes it an array.
 # </details>
 
