@@ -847,7 +847,7 @@ def svm_dual(K: np.ndarray, y: np.ndarray, C: float, tol: float = 1e-3) -> tuple
     ### BEGIN SOLUTION
     m = len(K)
     y = signs(y, m)
-    if K.shape != (m, m) or abs(y.sum()) == m or not (C > 0 and tol > 0):
+    if K.shape != (m, m) or np.abs(y.sum()) == m or not (C > 0 and tol > 0):
         raise ValueError("K must be square, both labels present, C and tol above 0")
     lowest, highest = np.minimum(0, C * y), np.maximum(0, C * y)
     beta, v = np.zeros(m), np.zeros(m)  # alpha_i y_i, and K beta
