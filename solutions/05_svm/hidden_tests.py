@@ -657,8 +657,8 @@ def test_rows_that_are_alike(submission, rng):
         for C in (0.5, 20.0):
             certified(submission.svm_dual(K, y, C, 1e-5), K, y, C, 1e-5)
     X, y = overlapping(rng, 25)
-    for scale in (1e-3, 1e3):
-        certified(submission.svm_dual(scale * rbf(X), y, 1.0, 1e-4), scale * rbf(X), y, 1.0, 1e-4)
+    for scale, C in ((1e-3, 1.0), (1e3, 1.0), (1e8, 1e-8), (1e-8, 1e8)):
+        certified(submission.svm_dual(scale * rbf(X), y, C, 1e-4), scale * rbf(X), y, C, 1e-4)
 
 
 @pytest.mark.exercise("svm_dual", weight=1)
@@ -680,10 +680,14 @@ def test_dual_refuses(submission, rng):
         rng,
         ValueError,
         y=[*BAD_LABELS, lambda y: np.ones(30), lambda y: -np.ones(30)],
-        K=[lambda K: K[:, :-1], lambda K: K[:-1], lambda K: K[:-1, :-1]],
+        K=[lambda K: K[:, :-1], lambda K: K[:-1], lambda K: K[:-1, :-1], lambda K: K[:, :1], lambda K: K[:, 0]],
         C=[0, 0.0, -1.0, float("nan")],
         tol=[0, 0.0, -1e-3, float("nan")],
     )
+    K, y, *_ = DUAL.plain(rng)
+    for wrong in (K[:, :-1], K[:, :1], np.hstack([K, K])):  # no step is needed for this tol
+        with raises_student(ValueError):
+            submission.svm_dual(wrong, y, 1.0, 5.0)
 
 
 @student_side
@@ -839,7 +843,7 @@ LABELS = Contract(
     rows=floats(12, 3),
     y=integers(12, high=1, bools=True),
     alpha=floats(12, draw=lambda rng: rng.uniform(0, 2, 12)),
-    b=floats(),
+    b=one_of(0.02, -0.1, 30.0, 0),
     gamma=one_of(0.4, 0.02, 3, 1),
 )
 

@@ -212,7 +212,7 @@ def hinge_loss(X: np.ndarray, y: np.ndarray, theta: np.ndarray, penalty: float) 
     ### BEGIN SOLUTION
     y, theta = signs(y, len(X)), np.asarray(theta, dtype=np.float64)
     margin = y * (X @ theta)
-    J = penalty / 2 * (theta @ theta) + np.maximum(0, 1 - margin).mean()
+    J = penalty / 2 * (theta @ theta) + (1 - margin).clip(min=0).mean()
     return float(J), penalty * theta - (y * (margin < 1)) @ X / len(X)
     ### END SOLUTION
 
@@ -648,7 +648,7 @@ def kernel_matrix(A: np.ndarray, B: np.ndarray, kind: str = "rbf", gamma: float 
     if kind != "rbf" or not gamma > 0:
         raise ValueError('kind must be "linear" or "rbf", and gamma above 0')
     squared = (A * A).sum(axis=1)[:, None] + (B * B).sum(axis=1) - 2 * products
-    return np.exp(-gamma * np.maximum(squared, 0))
+    return np.exp(-gamma * squared.clip(min=0))
     ### END SOLUTION
 
 
@@ -847,23 +847,23 @@ def svm_dual(K: np.ndarray, y: np.ndarray, C: float, tol: float = 1e-3) -> tuple
     ### BEGIN SOLUTION
     m = len(K)
     y = signs(y, m)
-    if K.shape != (m, m) or abs(y.sum()) == m or not (C > 0 and tol > 0):
+    if K.shape != (m, m) or np.abs(y.sum()) == m or not (C > 0 and tol > 0):
         raise ValueError("K must be square, both labels present, C and tol above 0")
-    lowest, highest = np.minimum(0, C * y), np.maximum(0, C * y)
+    lowest, highest = (C * y).clip(max=0), (C * y).clip(min=0)
     beta, v = np.zeros(m), np.zeros(m)  # alpha_i y_i, and K beta
     while True:
         F = y - v
         i = np.argmax(np.where(beta < highest, F, -np.inf))
         j = np.argmin(np.where(beta > lowest, F, np.inf))
         b = (F[i] + F[j]) / 2
-        gap = C * np.maximum(0, 1 - y * (v + b)).sum() + beta @ v - np.abs(beta).sum()
+        gap = C * (1 - y * (v + b)).clip(min=0).sum() + beta @ v - np.abs(beta).sum()
         if gap <= tol * C * m:
             return np.abs(beta), float(b)
         curvature = float(K[i, i]) + float(K[j, j]) - 2 * float(K[i, j])
-        best = (F[i] - F[j]) / max(curvature, 1e-12)  # equal rows have none: go as far as the bounds allow
-        step = min(best, highest[i] - beta[i], beta[j] - lowest[j])
-        beta[i] = min(beta[i] + step, highest[i])
-        beta[j] = max(beta[j] - step, lowest[j])
+        best = (F[i] - F[j]) / np.clip(curvature, 1e-12, None)  # equal rows have none: go as far as the bounds allow
+        step = np.min([best, highest[i] - beta[i], beta[j] - lowest[j]])
+        beta[i] = np.clip(beta[i] + step, lowest[i], highest[i])
+        beta[j] = np.clip(beta[j] - step, lowest[j], highest[j])
         v += step * (K[i].astype(np.float64) - K[j])
     ### END SOLUTION
 
@@ -883,8 +883,8 @@ def svm_dual(K: np.ndarray, y: np.ndarray, C: float, tol: float = 1e-3) -> tuple
 # <details><summary>Hint 3: the step</summary>
 #
 # τ = min((F[i] − F[j]) / (K[i,i] + K[j,j] − 2 K[i,j]), room of β[i] upwards, room of β[j] downwards). Where the
-# denominator is 0 or, by rounding, below, replace it by 1e-12: the room decides. Set entries that reach a bound exactly
-# to it, with min and max. α is |β|.
+# denominator is 0 or, by rounding, below, replace it by 1e-12: the room decides. Rounding may carry an entry past its
+# bound: np.clip brings it back. α is |β|.
 # </details>
 
 # %% check="svm_dual"
@@ -1338,13 +1338,13 @@ def svm_from_stream(
     ### BEGIN SOLUTION
     if not penalty > 0:
         raise ValueError("the penalty must be above 0")
-    u = sum_of_u = 0.0  # u = penalty * t * theta
+    u = sum_of_u = 0  # u = penalty * t * theta
     steps = 0
     for X, labels in chunks:
         y = signs(labels, len(X))
         if not len(y):
             continue
-        Z = np.asarray(features(X), dtype=np.float64)
+        Z = features(X)
         violated = y * (Z @ u) < penalty * steps if steps else np.ones(len(y))
         u = u + (y * violated) @ Z / len(y)
         sum_of_u = sum_of_u + u
@@ -1367,7 +1367,7 @@ def svm_from_stream(
 # </details>
 # <details><summary>Hint 3: the end</summary>
 #
-# average = 2 * sum_of_u / (penalty * T * (T + 1)). F is known only when the first features come, so start with u = 0.0
+# average = 2 * sum_of_u / (penalty * T * (T + 1)). F is known only when the first features come, so start with u = 0
 # and write u = u + ..., which makes it an array.
 # </details>
 
