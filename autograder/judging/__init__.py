@@ -25,8 +25,7 @@ from autograder.judging.closeness import (
     sum_rounding,
 )
 from autograder.judging.contract import Case, Contract
-from autograder.judging.kinds import kinds
-from autograder.judging.over_there import fresh, on_large, student_side, unchanged
+from autograder.judging.over_there import on_large, student_side
 from autograder.judging.raising import NothingRaised, raises_student
 from autograder.submission import StudentError
 
@@ -44,11 +43,9 @@ __all__ = [
     "constant",
     "failures",
     "floats",
-    "fresh",
     "frozen",
     "integers",
     "is_array",
-    "kinds",
     "labels",
     "numbers",
     "on_large",
@@ -58,5 +55,4 @@ __all__ = [
     "stepped",
     "student_side",
     "sum_rounding",
-    "unchanged",
 ]

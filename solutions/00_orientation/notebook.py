@@ -76,13 +76,15 @@ def centre(X: np.ndarray) -> np.ndarray:
 # %% [markdown] hints="centre"
 # <details><summary>Hint 1: the means</summary>
 #
-# `X.mean(axis=0)` is the mean of each column. It has shape `(d,)`: one number for each column.
+# `X.mean(axis=0)` is the mean of each column. It has shape `(d,)`: one number for each column. The means of a float32
+# array are float32, and so is the difference: do not convert X to another dtype.
 #
 # </details>
 # <details><summary>Hint 2: nearly the answer</summary>
 #
 # NumPy subtracts an array of shape `(d,)` from each row of an array of shape `(m, d)`. So the three lines are
 # `means = X.mean(axis=0)`, then `centred = X - means`, then `return centred`. Each begins four spaces from the left.
+# Do not write `X -= means`: this changes the caller's array.
 #
 # </details>
 
@@ -162,7 +164,8 @@ with check("centre"):
 #
 # Above each exercise you read how important it is, how difficult it is (its level is also its number of points), and
 # how long it takes. *Essential*: later text builds on it. *Important*: do it if you can. *Optional*: it is tested and
-# listed, but it does not count.
+# listed, but it does not count. A question in words has a level and points, too, but a person grades it, apart from the
+# hidden tests.
 #
 # You may add cells wherever you like. The grader takes from your file your answers and your own cells, and nothing
 # else.
@@ -202,7 +205,9 @@ except AssertionError:  # a real check would stop here; this one is for show
 #
 # ## 3. What machine is this?
 #
-# The same notebook runs on a laptop and on a machine with a GPU. Sizes adapt, and this cell says what you have.
+# The same notebook runs on a laptop and on a machine with a GPU. Sizes adapt, and this cell says what you have. The
+# last two lines are for later modules, where networks learn from *batches*: a batch is the group of rows that a network
+# reads for one step. Its *activations* are the numbers in between that it must keep for that step.
 
 # %% tags=["demo"]
 device.describe()
@@ -289,10 +294,12 @@ def standardize(X: np.ndarray) -> np.ndarray:
 
     Returns a new array (m, d) of dtype float64, computed in float64 also where X is float32.
     A column whose values are all equal becomes 0 (or as near to 0 as the rounding of its mean
-    allows), so a single row does, too. Numbers that are large beside their spread, such as 1e8 plus
-    noise of size 1, lose no more than the rounding of the mean costs.
+    allows), so a single row does, too. Numbers may be large beside their spread, such as 1e8 plus
+    noise of size 1. The mean then has a rounding error of about 1e-16 times its size for each
+    addition, at most m of them; the deviations may have this error, and no larger one.
     Takes O(m d) time and memory. Leaves X as it is.
-    Do not use sklearn.preprocessing or scipy.stats: you will measure yourself against such a peer.
+    Do not use sklearn.preprocessing or scipy.stats: section 6 compares your function with one of
+    them.
     """
     ### BEGIN SOLUTION
     X = np.asarray(X, dtype=np.float64)
@@ -407,18 +414,19 @@ for what, data in [("as measured", wine.X), ("standardised", Z)]:
 # passes are allowed.
 
 
-# %% exercise="column_variances" points=1 minutes=5 bug=true forbids=[".var", ".std", ".nanvar", ".var_mean", "sklearn"]
+# %% exercise="column_variances" points=1 minutes=5 bug=true forbids=[".var", ".std", ".nanvar", ".nanstd", ".var_mean", ".std_mean", ".cov", ".variance", "statistics", "scipy.stats", "sklearn"]
 def column_variances(X: np.ndarray) -> np.ndarray:
     """The variance of each column of X: the mean squared distance from the column's mean.
 
     X: (m, d) finite float64, float32 or integers of any dtype, m >= 1 and d >= 1; may be a view or
     read-only. No number is larger than 1e100 in size, and none but 0 is smaller than 1e-100.
 
-    Returns a new array (d,) of dtype float64, divided by m, no entry negative. Numbers that are
-    large beside their spread, such as 1e8 plus noise of size 1, lose no more than the rounding of
-    the mean costs. Leaves X as it is.
-    Do not call what computes a variance for you: .var and .std (of NumPy, torch or an array),
-    .nanvar, .var_mean, or anything in sklearn.
+    Returns a new array (d,) of dtype float64, divided by m, no entry negative. Numbers may be large
+    beside their spread, such as 1e8 plus noise of size 1. The mean then has a rounding error of
+    about 1e-16 times its size for each addition, at most m of them; the deviations that are squared
+    may have this error, and no larger one. Leaves X as it is.
+    Do not call what computes a variance for you: .var, .std, .nanvar, .nanstd, .var_mean, .std_mean,
+    .cov or .variance of any library or array, or anything in statistics, scipy.stats or sklearn.
     """
     ### BEGIN SOLUTION
     X = np.asarray(X, dtype=np.float64)
@@ -446,7 +454,9 @@ def column_variances(X: np.ndarray) -> np.ndarray:
 # </details>
 # <details><summary>Hint 3: the repair</summary>
 #
-# That number is the mean: `deviation = X - X.mean(axis=0)`, and then the mean of `deviation**2` for each column.
+# That number is the mean: `deviation = X - X.mean(axis=0)`, and then the mean of `deviation**2` for each column. Keep
+# the first line of the code, which makes X float64: integers and float32 lose digits without it. Do not write `X -= ...`:
+# this may change the caller's array.
 #
 # </details>
 
@@ -455,7 +465,19 @@ def column_variances(X: np.ndarray) -> np.ndarray:
 # about 1e9, and all these numbers are exact in float64.
 with check(
     "column_variances",
-    forbids=[".var", ".std", ".nanvar", ".var_mean", "sklearn"],
+    forbids=[
+        ".var",
+        ".std",
+        ".nanvar",
+        ".nanstd",
+        ".var_mean",
+        ".std_mean",
+        ".cov",
+        ".variance",
+        "statistics",
+        "scipy.stats",
+        "sklearn",
+    ],
 ):
     column = np.array([[0.0], [6.0], [6.0], [8.0]])
     with expect_unchanged(column=column):
@@ -537,7 +559,7 @@ measured = scaling.measure(
     sizes=demo_size(full=[1000, 4000, 16_000, 64_000, 256_000], small=[200, 1000]),
     setup=lambda m: (np.random.default_rng(0).standard_normal((m, 20)),),
     budget=9.0,
-    label="rows m (d = 20)",
+    label="m (rows; d = 20)",
     threads=1,
 )
 measured.plot(peer="scikit-learn")
@@ -545,12 +567,12 @@ plt.show()
 measured.table()
 
 # %% [markdown]
-# Time and memory grow about in proportion to $m$. No method can do better, because it must read each number. (Time
-# may jump at some size: there the arrays become larger than the processor's cache, and the memory speed of section 3
-# decides.) The three differ in how often they read the data, and in how many temporary arrays they fill; the table
-# shows this as memory. The direct formula does the least, and it fails on a constant column. scikit-learn needs the
-# least memory. For small $m$ it takes long, because it looks for `nan`, and it remembers $\mu$ and $\sigma$ for data
-# that come later. At work you want both.
+# Time and memory grow about in proportion to $m$. (The power in the legend is that of $m$.) No method can do better,
+# because it must read each number. Time may jump at some size: there the arrays become larger than the processor's
+# cache, and the memory speed of section 3 decides. The three differ in how often they read the data, and in how many
+# temporary arrays they fill; the table shows this as memory. The direct formula has the fewest lines, and it fails on a
+# constant column. scikit-learn does more than the formula: it looks for `nan`, and it remembers $\mu$ and $\sigma$ for
+# data that come later. At work you want both. They cost some time in each call, which you see at small $m$.
 #
 # ### One pass, and many machines
 #
@@ -573,8 +595,11 @@ measured.table()
 #
 # $$S = S_a + S_b + \frac{n_a n_b}{n}\,\delta^2 .$$
 #
-# No term is negative, so nothing cancels. If chunk $b$ is one row, this is Welford's method. For any two chunks it is
-# the method of Chan, Golub and LeVeque. All $d$ columns are computed at once, as arrays of shape $(d,)$.
+# No term is negative, so the sum of the three terms does not cancel. Only $\delta$ is a difference of two numbers that
+# may be large. It has the rounding errors of both means, and each merge may add a little of them to $S$. So cut the data
+# into few large chunks. If chunk $b$ is one row, this is Welford's method. It merges once for each row, so it collects
+# more of these errors: a few digits are lost where rows near $10^8$ arrive sorted. For any two chunks it is the method of
+# Chan, Golub and LeVeque. All $d$ columns are computed at once, as arrays of shape $(d,)$.
 #
 # ### 0.3 `merge_moments` · optional · level 2 of 4 · 10 min
 #
@@ -768,7 +793,9 @@ with tempfile.TemporaryDirectory() as folder:
 #
 # **Open questions**
 #
-# 1. Subtract the *first row* instead of the mean, and use the formula of section 5. This is one pass. When is it safe?
+# 1. Subtract the *first row* instead of the mean, and use the formula of section 5. This is one pass, and almost always
+#    safe: the relative error is at most about $m\varepsilon$ if the first row is about one spread from the mean, as most
+#    rows are. For which data is it not safe?
 # 2. Which of these merge over chunks: maximum, product, number of distinct values, median, the ten largest?
 # 3. A gradient of a loss is a mean over rows, too. What does section 6 mean for training on many machines?
 #
