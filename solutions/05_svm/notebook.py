@@ -1529,20 +1529,20 @@ workers = 4
 parts = [slice(start * m // workers, (start + 1) * m // workers) for start in range(workers)]
 models = [svm_from_stream(in_chunks(X[part], y[part]), fourier, penalty)[0] for part in parts]
 averaged = np.mean(models, axis=0)
-Z = fourier(X[:4000])
-print(f"{'':>22}  J on 4,000 rows   new rows right")
+Z, labels = fourier(X[:4000]), y[:4000]
+print(f"{'':>22}  J on {len(Z):,} rows   new rows right")
 for name, one in (
     ("all rows, one machine", theta),
     ("a quarter of the rows", models[0]),
     ("mean of four quarters", averaged),
 ):
-    J, _ = hinge_loss(Z, y[:4000], one, penalty)
+    J, _ = hinge_loss(Z, labels, one, penalty)
     print(f"{name:>22}  {J:.4f}            {np.mean(np.sign(fourier(X_new) @ one) == y_new):.1%}")
 print(
     f"sent by each machine, once: {averaged.nbytes:,} bytes; for every step, summing: as much in each of {steps} steps"
 )
-quarters = [hinge_loss(Z[rows], y[:4000][rows], theta, penalty)[1] for rows in np.array_split(np.arange(4000), workers)]
-whole = hinge_loss(Z, y[:4000], theta, penalty)[1]
+quarters = [hinge_loss(Z[rows], labels[rows], theta, penalty)[1] for rows in np.array_split(np.arange(len(Z)), workers)]
+whole = hinge_loss(Z, labels, theta, penalty)[1]
 print(
     f"mean of four parts' subgradients against that of the whole: {np.abs(np.mean(quarters, axis=0) - whole).max():.1e}"
 )
