@@ -1243,6 +1243,7 @@ def test_boosting_takes_any_setting(submission, rng):
     expected = boosted(X[:9], y[:9], without_curvature, 1, 1.0, 1, 255, 1e-9, 1, 0.0)
     assert agrees(path_of(trees, X[:9], 0.0), expected, 0.0)
     trees = submission.gradient_boosting(X[:9], y[:9], without_curvature, 1, 1.0, 1, 255, 0.0, 1, 2.0)
+    assert close(trees[0]["value"][trees[0]["children_left"] == -1], np.zeros((1, 1)))
     assert close(path_of(trees, X[:9], 2.0), np.full((1, 9), 2.0))
     asked = Asked(squared)
     submission.gradient_boosting(X, y, asked, 1, start=1e-9)
