@@ -455,8 +455,8 @@ def column_variances(X: np.ndarray) -> np.ndarray:
 # <details><summary>Hint 3: the repair</summary>
 #
 # That number is the mean: `deviation = X - X.mean(axis=0)`, and then the mean of `deviation**2` for each column. Keep
-# the first line of the code, which makes X float64: integers and float32 lose digits without it. Do not write `X -= ...`:
-# this may change the caller's array.
+# the first line of the code, which makes X float64: integers and float32 lose digits without it. Do not write
+# `X -= ...`: this may change the caller's array.
 #
 # </details>
 
@@ -596,10 +596,10 @@ measured.table()
 # $$S = S_a + S_b + \frac{n_a n_b}{n}\,\delta^2 .$$
 #
 # No term is negative, so the sum of the three terms does not cancel. Only $\delta$ is a difference of two numbers that
-# may be large. It has the rounding errors of both means, and each merge may add a little of them to $S$. So cut the data
-# into few large chunks. If chunk $b$ is one row, this is Welford's method. It merges once for each row, so it collects
-# more of these errors: a few digits are lost where rows near $10^8$ arrive sorted. For any two chunks it is the method of
-# Chan, Golub and LeVeque. All $d$ columns are computed at once, as arrays of shape $(d,)$.
+# may be large. It has the rounding errors of both means, and each merge may add a little of them to $S$. So cut the
+# data into few large chunks. If chunk $b$ is one row, this is Welford's method. It merges once for each row, so it
+# collects more of these errors: it loses several digits where rows near $10^8$ arrive sorted. For any two chunks it is
+# the method of Chan, Golub and LeVeque. All $d$ columns are computed at once, as arrays of shape $(d,)$.
 #
 # ### 0.3 `merge_moments` · optional · level 2 of 4 · 10 min
 #
@@ -751,6 +751,7 @@ with tempfile.TemporaryDirectory() as folder:
 # different things in two chunks, and a trend over time disappears if chunks are days. If the rows are shuffled and the
 # chunks large, each chunk's mean and spread are nearly those of the whole, and it does little harm. The chunks should
 # have exchanged (count, mean, M2), $2d + 1$ numbers each, merged them, and used the merged mean and spread everywhere.
+# <!-- # ruff: noqa: E501 -->
 # ### END SOLUTION
 
 # %% [markdown]
@@ -793,9 +794,9 @@ with tempfile.TemporaryDirectory() as folder:
 #
 # **Open questions**
 #
-# 1. Subtract the *first row* instead of the mean, and use the formula of section 5. This is one pass, and almost always
-#    safe: the relative error is at most about $m\varepsilon$ if the first row is about one spread from the mean, as most
-#    rows are. For which data is it not safe?
+# 1. Subtract the *first row* instead of the mean, and use the formula of section 5. This is one pass, and it is almost
+#    always safe: the relative error is at most about $m\varepsilon$ if the first row is about one spread from the mean,
+#    as most rows are. For which data is it not safe?
 # 2. Which of these merge over chunks: maximum, product, number of distinct values, median, the ten largest?
 # 3. A gradient of a loss is a mean over rows, too. What does section 6 mean for training on many machines?
 #
