@@ -284,7 +284,7 @@ def split_in_torch(X, Y, min_leaf=1):
         x, order = torch.from_numpy(np.array(X[:, j], dtype=np.float64)).sort(stable=True)
         known = m - int(torch.isnan(x).sum())
         running = Y[order].cumsum(dim=0)
-        n = torch.arange(1, m + 1)
+        n = torch.arange(1, m + 1, dtype=torch.float64)
         possible = torch.zeros(m, dtype=torch.bool)
         if known:
             possible[: known - 1] = x[: known - 1] != x[1:known]
