@@ -46,6 +46,12 @@ wrong(
 )
 wrong(
     "mse_loss",
+    "computes in float32, whatever came",
+    fails=["test_loss_is_half_the_mean_square"],
+    edit={"X @ theta - y": "(X @ theta - y).astype(np.float32)"},
+)
+wrong(
+    "mse_loss",
     "lets NumPy broadcast a y of shape (m, 1) to a square of residuals",
     fails=["test_loss_refuses_a_column"],
     edit={"np.shape(y) != (m,)": "False", "float(residual @ residual) / (2 * m)": "float(np.mean(residual**2)) / 2"},
@@ -443,6 +449,12 @@ wrong(
 )
 wrong(
     "backtracking_line_search",
+    "tries one step more than max_trials",
+    fails=["test_search_takes_every_kind_of_array", "test_search_wastes_no_evaluation"],
+    edit={"range(max_trials)": "range(max_trials + 1)"},
+)
+wrong(
+    "backtracking_line_search",
     "shrinks the accepted step once more",
     fails=[
         "test_search_returns_the_first_step_accepted",
@@ -508,6 +520,18 @@ wrong(
 )
 wrong(
     "nesterov",
+    "returns theta, not the look-ahead point, where a small gradient ends the walk",
+    fails=["test_nesterov_stops_at_a_small_gradient"],
+    edit={"<= tol:\n            break": "<= tol:\n            return theta, history"},
+)
+wrong(
+    "nesterov",
+    "makes the step from the look-ahead point, with the gradient at theta",
+    fails=["test_nesterov_visits_the_right_points"],
+    edit={"grad(v)\n        history": "grad(theta)\n        history"},
+)
+wrong(
+    "nesterov",
     "never stops before the last step",
     fails=["test_nesterov_stops_at_a_small_gradient"],
     edit={"np.linalg.norm(gradient) <= tol": "False"},
@@ -567,6 +591,12 @@ wrong(
         "m += len(y_c)": "m += len(y_c)\n        number += len(y_c) > 0",
         "(2 * m)": "(2 * number)",
     },
+)
+wrong(
+    "chunked_gradient",
+    "divides the gradient of each chunk by its rows, and then the sum by all rows again",
+    fails=["test_chunks_may_differ_in_size"],
+    edit={"gradient += X_c.T @ residual": "gradient += X_c.T @ residual / max(len(y_c), 1)"},
 )
 wrong(
     "chunked_gradient",

@@ -26,8 +26,9 @@
 # - compute the same gradient from pieces that lie in a file or on many machines, and say where that stops working.
 #
 # **You need** NumPy arrays, matrix times vector, the chain rule, and what an eigenvalue is. **Time**: about three and
-# a half hours, 110 minutes of it in seven exercises. **Skills**: deriving and checking gradients, reasoning about
-# conditioning, counting what a computation costs, splitting a computation so that many machines can share it.
+# a half hours. Seven exercises take 100 minutes of it, and two questions in words take 20. **Skills**: deriving and
+# checking gradients, reasoning about conditioning, counting what a computation costs, splitting a computation so that
+# many machines can share it.
 #
 # Below each exercise you find hints, folded until you open them, and a check that tells you at once whether your answer
 # is right.
@@ -133,12 +134,13 @@ def mse_loss(X: np.ndarray, y: np.ndarray, theta: np.ndarray) -> float:
     X: (m, d) float64, float32 or integers of any dtype; d >= 1. It may be a view or read-only.
     y: (m,) float64, float32 or integers of any dtype.
     theta: (d,) float64; it may be float32 where X and y hold floats, too.
-    Every number is 0 or from 1e-100 to 1e100 in size, and no residual is larger (from 1e-15 to 1e15
-    where all three are float32: then float32 is precise enough for the sums, too).
+    Sizes: every number is 0 or from 1e-100 to 1e100 in size, and no residual is larger. Where X and
+      theta are float32, the limits are 1e-15 and 1e15, for y, too. Where y is also float32, float32
+      is precise enough for the sums.
 
     Returns one number, a Python float or a NumPy scalar.
-    Raises ValueError if X has no rows (a mean over nothing), or if y has any shape but (m,). X and
-    theta have the shapes above: they need no check. Leaves its arguments as they are.
+    Raises ValueError if X has no rows (a mean over nothing), or if y has any shape but (m,).
+    X and theta have the shapes above: they need no check. Leaves its arguments as they are.
     Do not use sklearn or torch.nn, whose losses have another factor.
     """
     ### BEGIN SOLUTION
@@ -161,7 +163,8 @@ def mse_loss(X: np.ndarray, y: np.ndarray, theta: np.ndarray) -> float:
 # </details>
 # <details><summary>Hint 2: the sum of squares</summary>
 #
-# For a one-dimensional array `r`, both `np.sum(r**2)` and `r @ r` are the sum of its squares.
+# For a one-dimensional array `r`, both `np.sum(r**2)` and `r @ r` are the sum of its squares. Use NumPy's operators on
+# X as it came: they take integers, float32, read-only arrays and views in any order, and X need not be converted.
 #
 # </details>
 # <details><summary>Hint 3: nearly the answer</summary>
@@ -243,8 +246,8 @@ def mse_gradient(X: np.ndarray, y: np.ndarray, theta: np.ndarray) -> np.ndarray:
       contiguous, or read-only.
     y: (m,) float64, float32 or integers of any dtype.
     theta: (d,) float64; it may be float32 where X and y hold floats, too.
-    Every number is 0 or from 1e-100 to 1e100 in size, and no residual is larger (from 1e-15 to 1e15
-    where all three are float32).
+    Sizes: every number is 0 or from 1e-100 to 1e100 in size, and no residual is larger. Where X and
+      theta are float32, the limits are 1e-15 and 1e15, for y, too.
 
     Returns a new array of shape (d,), float64; where X, y and theta are all float32 it may be
     float32. Takes O(m d) time. Where X and theta have one dtype, it takes O(m + d) memory besides
@@ -274,7 +277,8 @@ def mse_gradient(X: np.ndarray, y: np.ndarray, theta: np.ndarray) -> np.ndarray:
 # <details><summary>Hint 3: nearly the answer</summary>
 #
 # `residual = X @ theta - y`, then `X.T @ residual`, then divide by `len(X)`. Do not write `X.T @ X`, and do not divide
-# `X.T` before the product.
+# `X.T` before the product. These products take integers, float32, read-only arrays and views (strides of any size and
+# sign) as they are.
 #
 # </details>
 
@@ -309,7 +313,7 @@ with check("mse_gradient", forbids=["torch.autograd", "torch.func", "functorch",
 # of $J$ causes an error that grows like $h$. Rounding causes an error that grows like $\varepsilon/h$, where
 # $\varepsilon$ is the precision of the numbers. The central quotient
 # $\bigl(J(\theta + h u) - J(\theta - h u)\bigr)/(2h)$ cancels the first part up to $h^2$, and on a parabola it cancels
-# it completely. The figure compares both with your gradient.
+# it completely. The figure compares both with your gradient, in float64 and in float32.
 
 # %% tags=["demo"]
 line = datasets.linear(200, 5, seed=1)
@@ -319,8 +323,10 @@ widths = np.logspace(-14, 0, 57)
 
 
 def along(t, precision):
-    """The loss at t steps along u, all numbers in the given precision."""
-    return float(mse_loss(line.X.astype(precision), line.y.astype(precision), (t * u).astype(precision)))
+    """The loss at t steps along u, all arithmetic in the given precision (your mse_loss may use a higher one)."""
+    X, y, theta = (array.astype(precision) for array in (line.X, line.y, t * u))
+    residual = X @ theta - y
+    return float(residual @ residual / (2 * len(y)))
 
 
 errors = {}
@@ -380,13 +386,13 @@ def gradient_descent(
       not update there.
 
     Returns (theta, history).
-      theta: (d,) new array, the last point at which grad was called: theta_steps unless tol ended
-        the walk before. Where theta0 and the gradients are float32, theta is float32 at every step;
-        where neither is, it is float64.
-      history: list or 1-D array of the losses at theta_0, theta_1, ..., theta: one more than there
-        were updates, so steps + 1 of them unless tol ended the walk. grad is called exactly once
+      theta: (d,) new array, the last point at which grad was called. This is theta_steps unless tol
+        ended the walk before. Where theta0 and the gradients are float32, theta is float32 at every
+        step. Where neither is, it is float64.
+      history: list or 1-D array of the losses at theta_0, theta_1, ..., theta. It has one entry more
+        than there were updates: steps + 1 unless tol ended the walk. grad is called exactly once
         for each.
-    A walk that diverges is no error: it goes on to the last step, and its history may end in inf or
+    A walk that diverges is no error. It goes on to the last step, and its history may end in inf or
     nan. Do not use torch.optim or scipy.optimize.
     """
     ### BEGIN SOLUTION
@@ -581,12 +587,14 @@ def largest_stable_lr(X: np.ndarray, steps: int = 100, seed: int = 0) -> float:
       seeded with it (such as np.random.default_rng(seed), not the global np.random.seed): the same
       seed gives the same answer, another seed another start.
 
-    Returns a float, 2 over the estimate of lambda_max after those rounds. The estimate is the norm
-    of X^T X v / m or the Rayleigh quotient of v, for the unit vector v with which the last round
-    began or the one with which it ended (one more round of products is fine): all of them come from
-    below, and the tests take any. Returns infinity if X is all zeros: every rate is then stable.
-    Takes O(m d) time a round and O(m + d) memory besides X and, if X is not float64, one float copy
-    of it: neither X^T X nor X X^T may be formed, since m or d may be so large that they do not fit.
+    Returns a float, 2 over the estimate of lambda_max after those rounds.
+      - The estimate is the norm of X^T X v / m or the Rayleigh quotient of v. Both come from below.
+      - v is the unit vector with which the last round began, or the one with which it ended. (One
+        more round of products is fine.) The tests take any of these estimates.
+      - Returns infinity if X is all zeros: every rate is then stable.
+    Takes O(m d) time a round.
+    Takes O(m + d) memory besides X and, if X is not float64, one float copy of it. Form neither
+    X^T X nor X X^T: m or d may be so large that they do not fit.
     Do not use .eigh, .eigvalsh, .eigvals or .svd of any library, nor scipy. Leaves X as it is.
     """
     ### BEGIN SOLUTION
@@ -725,10 +733,10 @@ def backtracking_line_search(
 
         loss(theta - step * gradient) <= loss(theta) - c * step * ||gradient||_2^2
 
-    loss: called as loss(theta) with an array (d,); returns a float, which may be nan or inf at a
-      trial point: then the condition does not hold.
-    theta: (d,) float64 or float32, the current point, d >= 1; loss(theta) is finite.
-    gradient: (d,) float64 or float32, finite; the search goes along its negative. If it is zero,
+    loss: called as loss(theta) with an array (d,); returns a float. At a trial point it may be nan
+      or inf. Then the condition does not hold.
+    theta: (d,) float64 or float32, the current point, d >= 1. There loss(theta) is finite.
+    gradient: (d,) float64 or float32, finite. The search goes along its negative. If it is zero,
       the condition holds with equality, and the first step is accepted.
     lr: the first step to try, > 0.
     shrink, c: both between 0 and 1.
@@ -753,7 +761,8 @@ def backtracking_line_search(
 # %% [markdown] hints="backtracking_line_search"
 # <details><summary>Hint 1: what changes from trial to trial</summary>
 #
-# Only the step changes. Compute `loss(theta)` and the squared norm of the gradient before the loop.
+# Only the step changes. Compute `loss(theta)` and the squared norm of the gradient before the loop. The loop makes at
+# most `max_trials` rounds, and each round evaluates the loss once.
 #
 # </details>
 # <details><summary>Hint 2: nan</summary>
@@ -765,7 +774,8 @@ def backtracking_line_search(
 # <details><summary>Hint 3: nearly the answer</summary>
 #
 # `for _ in range(max_trials)`: if `loss(theta - step * gradient) <= here - c * step * squared_norm`, return
-# `step`; otherwise multiply it by `shrink`. After the loop return `0.0`.
+# `step`; otherwise multiply it by `shrink`. After `max_trials` rounds return `0.0`. The step is a Python float,
+# also where the arrays are float32.
 #
 # </details>
 
@@ -938,8 +948,10 @@ print(f"and four steps at the fixed rate lead to {elsewhere[-1]:.2g}.")
 # $$J(\theta_k) - J(\theta_*) \le \frac{2\,\lVert\theta_0 - \theta_*\rVert^2}{\eta\,(k+1)^2},
 #   \qquad\text{where plain descent has only}\qquad \frac{\lVert\theta_0 - \theta_*\rVert^2}{2\,\eta\,k},$$
 #
-# On a bowl of condition $\kappa$ it takes about $\sqrt\kappa$ steps instead of $\kappa$, up to a constant factor. For
-# $\kappa = 10^4$ this is a minute instead of a hundred minutes.
+# On a bowl of condition $\kappa$ it takes about $\sqrt\kappa$ steps instead of $\kappa$, up to a constant factor. This
+# holds for a low accuracy, such as a hundredth of the first excess loss. For many digits the gain is smaller, because
+# the growing weight carries the walk past the minimum again and again (open question 3 has a remedy). The cell after
+# the next check measures the gain, and prints it.
 #
 # Is there a still faster method? Nemirovski and Yudin (1983) proved a lower bound: for each method that moves only by
 # combinations of the gradients it has seen, there is a convex smooth loss on which its excess after $k$ steps is at
@@ -1010,7 +1022,8 @@ def nesterov(
 # <details><summary>Hint 1: what to remember</summary>
 #
 # From round to round you carry three things: the look-ahead point `v`, the last `theta`, and the number `t`. The loop
-# around them is that of `gradient_descent`, with `v` where `theta` was.
+# around them is that of `gradient_descent`, with `v` where `theta` was. Convert integers to floats first, and return
+# `v`, also where `tol` ends the walk.
 #
 # </details>
 # <details><summary>Hint 2: the order within a round</summary>
@@ -1099,6 +1112,8 @@ plotting.curves(
 )
 axes[1].set_title("What a stretched bowl costs")
 plt.show()
+fewer = needed["gradient descent"][-1] / needed["Nesterov"][-1]
+print(f"κ = {conditions[-1]:,.0f}, to one hundredth: Nesterov's method needs {fewer:.0f} times fewer gradients.")
 
 # %% [markdown]
 # ### Real data: diabetes
@@ -1118,9 +1133,9 @@ for name, columns in {"as measured": raw, "standardised": standard}.items():
     bottom = mse_loss(X_d, progress, np.linalg.lstsq(X_d, progress, rcond=None)[0])
     for method, walk in walkers.items():
         theta_d, history = walk(squared_loss(X_d, progress), np.zeros(11), limit / 2, walk_steps)
-        walks[f"{name}, {method}"] = np.array(history) - bottom
+        walks[f"{name}, {method}"] = (np.arange(len(history)) + 1, np.array(history) - bottom)
     print(f"{name:12s}: κ = {np.linalg.cond(X_d) ** 2:8.2g}, largest stable rate {limit:.2g}")
-ax = plotting.curves(walks, xlabel="step k", ylabel="J − min J", title="Units decide the speed", logx=True, logy=True)
+ax = plotting.curves(walks, xlabel="k + 1", ylabel="J − min J", title="Units decide the speed", logx=True, logy=True)
 ax.set_ylim(1e-6, None)
 plt.show()
 peer = LinearRegression().fit(standard, progress)
@@ -1168,7 +1183,7 @@ print(f"standardised, {walk_steps} steps of Nesterov: within {apart:.0e} of scik
 # rows, where it agrees with `mse_gradient`. But it is wrong. Libraries that train language models had the same mistake
 # for years, in a part called gradient accumulation, until users noticed it in 2024.
 #
-# Find the mistake, say in one sentence what the function computes instead, and repair it.
+# Find the mistake, write in a comment what the function computes instead, and repair it.
 
 
 # %% exercise="chunked_gradient" points=2 minutes=10 bug=true
@@ -1231,7 +1246,8 @@ def chunked_gradient(
 # <details><summary>Hint 3: nearly the answer</summary>
 #
 # In the loop add the sums (nothing divided) and the number of rows. After the loop divide by the number of *rows*,
-# not of chunks: `2 * m` for the loss, `m` for the gradient.
+# not of chunks: `2 * m` for the loss, `m` for the gradient. Begin with a gradient of float64 zeros: chunks of integers,
+# of float32 and views can be added to it.
 #
 # </details>
 
@@ -1386,6 +1402,9 @@ in_columns = scaling.measure(
 figure, axes = plt.subplots(1, 2, figsize=(12, 4.6))
 in_rows.plot(ax=axes[0], peer="numpy lstsq")
 in_columns.plot(ax=axes[1], peer="numpy lstsq")
+for ax, sizes in zip(axes, (rows, columns), strict=True):
+    ax.set_xticks(sizes, [f"{size:,}" for size in sizes])
+    ax.set_xticks([], minor=True)  # their labels overlap
 plt.show()
 mine, normal = in_columns.seconds["descent (yours)"], in_columns.seconds["normal equations"]
 last = np.flatnonzero(np.isfinite(mine) & np.isfinite(normal))[-1]
@@ -1395,7 +1414,13 @@ in_columns.table()
 
 # %% [markdown]
 # Read the result for your own machine: which solver wins at the right edge of each panel, by how much, and how much
-# memory did it need? Three remarks.
+# memory did it need? Two warnings:
+#
+# - If other programs used your machine meanwhile, the times and the slopes are off. Then run the cell again.
+# - The table counts only the memory that Python and NumPy allocate. It does not see the workspace that LAPACK may
+#   allocate inside a solver, so the direct solvers may need more.
+#
+# Three remarks:
 #
 # - With few, well scaled columns the normal equations usually win, at any number of rows. $X^\top X$ is a sum over
 #   rows, so it adds up over chunks, in one pass.
@@ -1420,7 +1445,8 @@ many_steps = demo_size(full=2000, small=200)
 
 
 def by_many_steps(X, y):
-    return nesterov(squared_loss(X, y), np.zeros(X.shape[1]), 0.9, steps=many_steps)[0]
+    # The walk needs the gradient only, so that no loss is computed.
+    return nesterov(lambda theta: (0.0, mse_gradient(X, y, theta)), np.zeros(X.shape[1]), 0.9, steps=many_steps)[0]
 
 
 def by_lsqr(X, y):
@@ -1434,7 +1460,9 @@ tried = {
     f"LSQR, {many_steps} steps, float64": (by_lsqr, np.float64),
     f"Nesterov, {many_steps} steps, float64": (by_many_steps, np.float64),
 }
-stretches = np.geomspace(3, 1e9, 18)
+with device.timer("cpu") as took:
+    by_many_steps(*with_condition(3)[:2])
+stretches = np.geomspace(3, 1e9, int(np.clip(20 / took.seconds, 6, 18)))  # fewer where your gradient is slow
 of_theta, of_prediction = {}, {}
 for name, (solve, precision) in tried.items():
     errors = []
@@ -1455,10 +1483,10 @@ plt.show()
 
 # %% [markdown]
 # In the left panel, `lstsq` loses one digit for each factor of ten, and the normal equations lose two. Where their
-# curve ends, the factorisation failed. Nesterov's method with a fixed number of steps behaves in another way: its
-# parameters become useless, but its predictions remain good. It has found the steep directions, which matter for
-# prediction, and it has not yet moved along the flat ones. (This is a form of regularisation, a topic of module 04.)
-# LSQR with the same number of steps is nearly as exact as `lstsq`, because it finds the flat directions, too.
+# curve for float32 ends, the factorisation failed. Nesterov's method with a fixed number of steps behaves in another
+# way: its parameters become useless, but its predictions remain good. It has found the steep directions, which matter
+# for prediction, and it has not yet moved along the flat ones. (This is a form of regularisation, a topic of module
+# 04.) LSQR with the same number of steps is nearly as exact as `lstsq`, because it finds the flat directions, too.
 #
 # ### Precision and bandwidth
 #
@@ -1492,6 +1520,9 @@ for name, (X_p, y_p, theta_p) in cases.items():
     print(f"{name:24s} {seconds * 1e3:7.2f} ms a gradient, {speed:5.1f} GB/s, relative error {error:.0e}")
 
 # %% [markdown]
+# The bytes a second count two reads of $X$. They are those of your function: a loop in Python waits for Python and
+# not for memory. If other programs use the machine, the times vary, so run the cell twice.
+#
 # The same two lines in torch run on a GPU, whose memory is ten to a hundred times as fast. But the data must first
 # reach the GPU. If they travel there for every step, this transfer takes most of the time. So the cell measures both.
 
