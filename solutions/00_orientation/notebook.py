@@ -562,7 +562,9 @@ measured = scaling.measure(
     label="m (rows; d = 20)",
     threads=1,
 )
-measured.plot(peer="scikit-learn")
+ax = measured.plot(peer="scikit-learn")
+ax.set_xticks(measured.sizes, [f"{size:,}" for size in measured.sizes])
+ax.set_xticks([], minor=True)  # their labels overlap
 plt.show()
 measured.table()
 
