@@ -12,7 +12,7 @@ from typing import Any
 from lsml_utils.checking.scopes import COMPREHENSIONS, FUNCTIONS, Dotted, Pieces, Scope, Value, is_namespace, last_name
 
 MOST_PARTS = 12  # of a dotted name; a rule has fewer
-MOST_STEPS = 50  # from an alias to what it stands for
+MOST_STEPS = 50  # from an alias to what it stands for, in one go
 MOST_MEANINGS = 64  # of one expression
 MOST_WORK = 2_000_000  # nodes and meanings looked at: some seconds
 MOST_ROUNDS = 4  # of strings that hold strings of code, and of functions that are given to functions
@@ -48,8 +48,11 @@ class Code(Pieces):
         self._run: dict[int, ast.AST] = {}  # the code in the string that a call runs
         self._given: dict[tuple[int, str], list[ast.AST]] = {}  # to a function's parameters, by calls that are reached
         self._known: dict[Any, tuple[Dotted, ...]] = {}
+        self._round: dict[Any, tuple[Dotted, ...]] = {}  # found in this round of what is being found
+        self._so_far: dict[Any, tuple[Dotted, ...]] = {}  # by all rounds of it
+        self._later: dict[Any, Callable[[], Iterator[Dotted]]] = {}  # what is too many steps away, to be found after it
         self._finding: set = set()
-        self._cut = 0  # how often something was left out of what is being found
+        self._grew = self._circular = False
         self._left = MOST_WORK
 
     def add(self, tree: ast.AST, within: Scope | None = None) -> None:
@@ -209,21 +212,44 @@ class Code(Pieces):
         return self._once(id(node), lambda: self._meanings(node, steps + 1), steps)
 
     def _once(self, key, find: Callable[[], Iterator[Dotted]], steps: int) -> tuple[Dotted, ...]:
-        """What `find` finds, kept under a key unless it was cut off because it depends on what is being found."""
+        """What `find` finds, kept under a key.
+
+        Names may depend on each other in circles (`top = larger(top, x)` in a loop). So what is being found stands for
+        what the last round found of it, and rounds go on until nothing is new: each looks at a key once.
+        """
         if key in self._known:
             return self._known[key]
+        if key in self._round:
+            return self._round[key]
         if key in self._finding or steps > MOST_STEPS:
-            self._cut += 1
-            return ()
-        before = self._cut
+            self._circular = True
+            if key not in self._finding:
+                self._later[key] = find
+            return self._so_far.get(key, ())
+        if self._finding:
+            return self._find(key, find)
+        self._so_far, self._grew, self._circular = {}, True, True
+        while self._grew and self._circular:
+            self._round, self._grew, self._circular = {}, False, False
+            self._find(key, find)
+            while self._later:
+                other, find_other = self._later.popitem()
+                if other not in self._round:
+                    self._find(other, find_other)
+        self._known |= self._round
+        self._round = {}
+        return self._known[key]
+
+    def _find(self, key, find: Callable[[], Iterator[Dotted]]) -> tuple[Dotted, ...]:
+        before = self._so_far.get(key, ())
         self._finding.add(key)
-        found = tuple(itertools.islice(dict.fromkeys(find()), MOST_MEANINGS))
-        self._finding.discard(key)
+        try:
+            found = tuple(itertools.islice(dict.fromkeys(itertools.chain(before, find())), MOST_MEANINGS))
+        finally:
+            self._finding.discard(key)
         self._work(1 + len(found))
-        if not self._finding:
-            self._cut = before
-        if self._cut == before:
-            self._known[key] = found
+        self._grew |= len(found) > len(before)
+        self._round[key] = self._so_far[key] = found
         return found
 
     def _meanings(self, node: ast.AST, steps: int) -> Iterator[Dotted]:

@@ -1,12 +1,13 @@
 """What the visible check calls forbidden; the grader, which reads the cells unrun, calls the same forbidden."""
 
+import ast
 import textwrap
 from types import SimpleNamespace
 
 import pytest
 
 from autograder.grading import syntax
-from lsml_utils.checking import rules
+from lsml_utils.checking import names, rules
 
 SETUP = """
 import numpy as np
@@ -288,3 +289,42 @@ def test_what_a_class_is_built_on_counts(notebook):
     scope = notebook("class Mine(torch.nn.LSTM):\n    pass\n\ndef answer(x):\n    return Mine(1, 1)(x)\n")
     for name in ("Mine", "answer"):
         assert rules.broken(scope[name], ["torch.nn.LSTM", "torch.nn"]) == ["torch.nn.LSTM", "torch.nn"]
+
+
+INTRICATE = """
+def answer(F, keepdims=False):
+    flat = np.moveaxis(F, 0, 0).astype(np.float64)
+    top = flat[0].copy()
+    for layer in flat[1:]:
+        top = np.where(layer > top, layer, top)
+    safe = np.where(np.isfinite(top), top, 0.0)
+    total = np.zeros_like(safe)
+    for layer in flat:
+        total = total + np.exp(layer - safe)
+    out = safe + np.log(total)
+    return answer(np.where(out > top, answer(out), total)) if keepdims else out
+"""
+
+
+def test_names_that_depend_on_each_other_in_circles_are_no_more_work():
+    others = [
+        f"""
+def other_{n}(x, y):
+    a = b = c = x
+    for _ in y:
+        a, b, c = answer(b, c), other_{(n + 1) % 10}(a, c), np.where(a > b, b, c)
+    return answer(a) + b
+"""
+        for n in range(10)
+    ]
+    code = names.Code()
+    code.add(ast.parse(SETUP + INTRICATE + "".join(others)))
+    assert ("numpy", "where") in code.used(["other_0"])
+    assert names.MOST_WORK - code._left < 100_000
+
+
+def test_an_alias_may_be_far_away():
+    chain = "a0 = np.linalg\n" + "".join(f"a{n + 1} = a{n}\n" for n in range(300))
+    code = names.Code()
+    code.add(ast.parse(SETUP + chain + "def answer(x): return a300.svd(x)"))
+    assert ("numpy", "linalg", "svd") in code.used(["answer"])
