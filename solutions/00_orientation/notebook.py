@@ -753,7 +753,6 @@ with tempfile.TemporaryDirectory() as folder:
 # different things in two chunks, and a trend over time disappears if chunks are days. If the rows are shuffled and the
 # chunks large, each chunk's mean and spread are nearly those of the whole, and it does little harm. The chunks should
 # have exchanged (count, mean, M2), $2d + 1$ numbers each, merged them, and used the merged mean and spread everywhere.
-# <!-- # ruff: noqa: E501 -->
 # ### END SOLUTION
 
 # %% [markdown]
