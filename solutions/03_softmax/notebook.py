@@ -30,7 +30,7 @@
 # **The rule of this module**: you write every function with NumPy. scipy, scikit-learn and PyTorch have most of these
 # functions already; here they are the peers that you compare yours with.
 #
-# **One legend for the whole module**
+# **Symbols used everywhere**
 #
 # | symbol | in code | shape | meaning |
 # | --- | --- | --- | --- |
@@ -329,8 +329,8 @@ def logsumexp(Z: np.ndarray, axis: int = -1, keepdims: bool = False) -> np.ndarr
     Returns a new array without that axis (for one-dimensional Z a scalar or a 0-d array), in the
     dtype of `as_float(Z)`. Does not change Z.
     Right for finite entries up to 1e300 in size (1e38 in float32), also where the slices of Z
-    differ by thousands. Rounding may cost a unit in the last place of the slice's largest entry,
-    and of 1, for each entry along the axis.
+    differ by thousands. With n entries along the axis, the error may be n units in the last place of
+    the slice's largest entry or of 1, whichever is larger in size.
     Not allowed: scipy, sklearn, torch, numpy.logaddexp.
     """
     ### BEGIN SOLUTION
@@ -423,8 +423,9 @@ def softmax(Z: np.ndarray, axis: int = -1) -> np.ndarray:
 
     Returns a new array with the shape of Z, in the dtype of `as_float(Z)`. Does not change Z.
     Right for finite entries up to 1e300 in size (1e38 in float32), also where the slices differ by
-    thousands. A small probability keeps its digits while the dtype can hold it.
-    May use your `logsumexp`. Not allowed: scipy, sklearn, torch, numpy.logaddexp.
+    thousands. A small probability is as precise as a large one, as long as the dtype can hold it.
+    May use your `logsumexp`, on logits that you have shifted first.
+    Not allowed: scipy, sklearn, torch, numpy.logaddexp.
     """
     ### BEGIN SOLUTION
     Z = as_float(Z)
@@ -516,7 +517,8 @@ def log_softmax(Z: np.ndarray, axis: int = -1) -> np.ndarray:
     Finite for every finite entry up to 1e300 in size (1e38 in float32), however small its
     probability, and as exact for Z + 10000 as for Z, also in float32. A result below the precision
     of the dtype, of a probability very near 1, may come out as 0.
-    May use your `logsumexp`. Not allowed: scipy, sklearn, torch, numpy.logaddexp.
+    May use your `logsumexp`, on logits that you have shifted first.
+    Not allowed: scipy, sklearn, torch, numpy.logaddexp.
     """
     ### BEGIN SOLUTION
     Z = as_float(Z)
@@ -603,7 +605,7 @@ def cross_entropy(
     of the logits may come out as 0: [[40, 0]] with y = 0 costs 4e-18, or 0.
     Raises ValueError for another reduction, and for a label below 0 or above C - 1 (NumPy would
     read -1 as the last).
-    May use your `log_softmax` or `logsumexp`.
+    Builds no (C, C) array. May use your `log_softmax` or `logsumexp`.
     Not allowed: scipy, sklearn, torch, numpy.logaddexp.
     """
     ### BEGIN SOLUTION
@@ -711,8 +713,8 @@ def cross_entropy_gradient(
       here).
 
     Returns a new (m, C) array, in the dtype of `as_float(Z)`; you may compute in float32 or float64
-    on the way. An entry below the precision of that dtype may come out as 0, as at the right class
-    where its probability is very near 1. Does not change Z or y.
+    on the way. An entry below the precision of that dtype may come out as 0. This happens at the
+    right class where its probability is very near 1. Does not change Z or y.
     Takes no more memory than ten arrays of the size of Z: C may be so large that a (C, C) array for
     a row does not fit.
     May use your `softmax`. Not allowed: scipy, sklearn, torch, functorch.
@@ -771,8 +773,8 @@ with check("cross_entropy_gradient", forbids=["scipy", "sklearn", "torch", "func
 # - If $h$ is large, the curve bends between the two points. This error grows as $h^2$.
 # - If $h$ is small, the two losses are almost equal, and rounding decides. This error grows as (machine precision)/$h$.
 #
-# The best $h$ lies where the two errors are equal. In float32 even the smallest error is large, too large to tell a
-# right gradient from a slightly wrong one. So **check gradients in float64**.
+# The best $h$ lies where the two errors are about equal. In float32 even the smallest error is large, too large to
+# tell a right gradient from a slightly wrong one. So **check gradients in float64**.
 
 
 # %% tags=["demo"]
@@ -834,7 +836,7 @@ def fit_softmax_regression(
     descent. b is not penalised.
 
     X: (m, d), floats or integers, m >= 1, d >= 1.
-    y: (m,) integers of any kind, from 0 to classes - 1, some of which may not occur.
+    y: (m,) integers of any kind, from 0 to classes - 1; a class may have no row.
     l2 >= 0; tol >= 0; max_steps >= 0.
 
     Starts from zeros. Each step subtracts gradient / L from W and b, where
@@ -975,7 +977,8 @@ def predict_proba(X: np.ndarray, W: np.ndarray, b: np.ndarray) -> np.ndarray:
     X: (m, d), m >= 0; W: (d, C), C >= 1; b: (C,); all three float64. The logits are X W + b.
 
     Returns a new (m, C) float64 array, rows summing to 1. Right for logits up to 1e300 in size, also
-    where the rows differ by thousands. Does not change X, W or b.
+    where the rows differ by thousands. Does not change X, W or b. Nothing is forbidden; you may use
+    your `softmax`.
     """
     ### BEGIN SOLUTION
     Z = X @ W + b
@@ -1045,7 +1048,7 @@ def expected_calibration_error(P: np.ndarray, y: np.ndarray, bins: int = 15) -> 
       from 0 to C - 1. A row's prediction is its largest entry (the first where several tie) and its
       confidence is that entry.
     bins: intervals of width 1/bins, bins >= 1, each closed on the right: bin i, from 1 to bins,
-      holds the confidences c with (i - 1)/bins < c <= i/bins. Empty bins count nothing. Compare c
+      holds the confidences c with (i - 1)/bins < c <= i/bins. Empty bins add nothing. Compare c
       with i/bins or c * bins with i, in either precision: no confidence in the tests lies so near
       an edge that rounding decides.
 
