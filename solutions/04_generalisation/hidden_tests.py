@@ -445,15 +445,16 @@ def test_groups_are_never_torn(submission, rng):
 def test_folds_have_equally_many_groups(submission, rng):
     """The folds' numbers of groups differ by at most 1, however many rows the groups have."""
     for G, k in [(3, 3), (10, 3), (11, 3), (7, 2), (2, 2)]:
-        groups = rng.permutation(np.repeat(rng.choice(10**12, G, replace=False), rng.integers(1, 30, G)))
-        _, cut = cut_groups(submission, groups, k, 1)
-        assert sorted(map(len, cut)) == sorted([G // k] * (k - G % k) + [G // k + 1] * (G % k))
+        for sizes in (rng.integers(1, 30, G), [1000, *range(1, G)]):  # the second: one group with most of the rows
+            groups = rng.permutation(np.repeat(rng.choice(10**12, G, replace=False), sizes))
+            _, cut = cut_groups(submission, groups, k, 1)
+            assert sorted(map(len, cut)) == sorted([G // k] * (k - G % k) + [G // k + 1] * (G % k))
 
 
 @pytest.mark.exercise("group_kfold", weight=2, hint=2, depends=("kfold",))
 def test_groups_are_shuffled(submission, rng):
     """Which groups share a fold is drawn from the seed: alike for the same one, differently for each other one."""
-    groups = np.repeat(np.arange(45), rng.integers(1, 4, 45))
+    groups = np.repeat(np.arange(45), 1 + rng.permutation(45))  # all sizes differ: none decides where a group goes
     seeds = rng.choice(10_000, 100, replace=False).tolist()
     cuts = [cut_groups(submission, groups, 3, seed)[1] for seed in seeds]
     assert len(set(cuts)) == len(seeds) and drawn_like_a_shuffle(cuts, range(45), 3)
@@ -759,7 +760,7 @@ def interval_of_mean(rows, level, resamples, seed):
     return float(low), float(high)
 
 
-@pytest.mark.exercise("bootstrap_interval", weight=2.5, hint=2, memory_mb=32)
+@pytest.mark.exercise("bootstrap_interval", weight=2.5, memory_mb=32)
 def test_resamples_are_made_one_by_one(submission, rng):
     """Many resamples of many rows work in the memory of a few."""
     rows = rng.standard_normal(100_000)  # a resample takes 0.8 MB, its row numbers as much, 100 of either 80 MB
@@ -975,6 +976,11 @@ def test_auc_of_every_kind_of_data(submission, rng):
     """Scores and labels of any dtype and memory layout are fine, and a float comes back."""
     for case in AUC.cases(rng):
         assert close(submission.roc_auc(*case), pairs_won(*case), rtol=1e-12, atol=1e-15, typed=True)
+
+
+@pytest.mark.exercise("roc_auc", weight=0.5)
+def test_auc_compares_scores_in_their_own_dtype(submission, rng):
+    """Integer scores above 2**53 that differ by 1 are different: in float64 they would become ties."""
     y, score = rng.permutation(np.arange(60) % 2), rng.integers(0, 9, 60)
     for beyond in (score + 2**60, score * 2**58, score.astype(np.uint64) + np.uint64(2**63)):
         assert close(submission.roc_auc(beyond, y), pairs_won(score, y), rtol=1e-12)
@@ -1152,9 +1158,21 @@ def in_one_pass(chunks, k, penalties):
 
 
 @pytest.mark.exercise("kfold_ridge", weight=3, core=True, hint=2)
-@pytest.mark.parametrize(("m", "d", "k"), [(30, 3, 3), (12, 1, 2), (20, 6, 20), (9, 12, 4), (130, 1, 110)])
+@pytest.mark.parametrize(("m", "d", "k"), [(30, 3, 3), (12, 1, 2), (20, 6, 20), (8, 12, 4), (110, 1, 110)])
 def test_errors_are_those_of_k_fits(submission, rng, m, d, k):
     """The errors equal those of k separate fits for each penalty, however the rows come in chunks."""
+    equals_k_fits(submission, rng, m, d, k)
+
+
+@pytest.mark.exercise("kfold_ridge", weight=2, core=True, hint=3)
+@pytest.mark.parametrize(("m", "d", "k"), [(14, 2, 3), (9, 12, 4), (130, 1, 110)])
+def test_every_row_counts_alike(submission, rng, m, d, k):
+    """Where the folds have different sizes, the mean is over the rows, not over the folds."""
+    equals_k_fits(submission, rng, m, d, k)
+
+
+def equals_k_fits(submission, rng, m, d, k):
+    """The errors of k fits, for m rows with d features in k folds, at several scales and cut in two ways."""
     X, y, penalties = rng.standard_normal((m, d)) + 2, rng.standard_normal(m) - 5, np.array([0.3, 7.1, 100.3])
     fold = rng.permutation(np.arange(m) % k)
     expected = row_by_row_errors([(X, y, fold)], penalties)

@@ -25,7 +25,8 @@
 # simulation, mergeable aggregates.
 #
 # **Time**: about three hours for nine exercises (one of them is a bug to find), and one hour for reading and for the
-# figures. Two further exercises are optional. The module has two halves: 4.1 to 4.6 fit models and choose among them;
+# figures. Two further exercises are extras, which give no points; they and the written answers are not counted in these
+# times. The module has two halves: 4.1 to 4.6 fit models and choose among them;
 # 4.7 to 4.11 measure the result. Take a break between them. Each exercise says how important it is (essential,
 # important, optional), its level, which is also its points, and its minutes.
 #
@@ -155,8 +156,8 @@ plt.show()
 #
 # $$\hat y = \bar y + \sum_k u_k \, \frac{s_k^2}{s_k^2 + \lambda}\, u_k^\top y_c .$$
 #
-# Ridge keeps the directions in which the data vary much (large $s_k$) and shrinks those in which they vary little.
-# The latter change most from one training set to another. Early stopping in module 01 did nearly the same.
+# Ridge keeps the directions in which the data vary much (large $s_k$) and shrinks those in which they vary little. The
+# second kind changes most from one training set to another. Early stopping in module 01 did nearly the same.
 #
 # ### Conventions differ
 #
@@ -193,7 +194,7 @@ def ridge(X: np.ndarray, y: np.ndarray, penalty: float) -> tuple[np.ndarray, flo
     memory layout, finite; convert both to float64 before you compute.
     Both may lie far from zero: theta keeps nine digits where y is near 1e8 and X near 1e4, so
     subtract the means of X and of y before anything else.
-    penalty: a number > 0, else raise ValueError (also for nan).
+    penalty: a finite number > 0; raise ValueError if it is not above 0 (also for nan).
 
     Forms and solves a system of min(m, d) equations: m = 4 with d = 12,000 needs no (d, d) array,
     and m = 12,000 with d = 4 no (m, m) array. You may solve it in any way, also by a thin SVD of
@@ -506,8 +507,8 @@ print(f"gap {final_gap:.1e}; largest difference from scikit-learn's Lasso: {np.a
 # ### What the lasso costs, and who is faster
 #
 # One step of FISTA needs products with all of $X$, $O(md)$. scikit-learn's `Lasso` uses **coordinate descent**: it
-# minimises over one parameter at a time, at $O(m)$ each. The figure times a path of ten penalties. Both stop at the
-# same duality gap, $10^{-6}$ of $\|y\|^2/2$, so the results are equally good.
+# minimises over one parameter at a time, at $O(m)$ each. The figure times a path of ten penalties. Both prove
+# a gap of at most $10^{-6}$ of $\|y\|^2/2$, so the results are about equally good.
 
 
 # %% tags=["demo"]
@@ -810,22 +811,22 @@ def group_kfold(groups: np.ndarray, k: int, seed: int) -> Iterator[tuple[np.ndar
 
 # %% check="group_kfold"
 with check("group_kfold", forbids=["sklearn"]):
-    groups = np.array([30, 7, 7, -2, 30, 9, 7, 9, 30, 30])  # four groups: of 4, 3, 2 and 1 rows
+    groups = np.array([30, 7, 30, -2, 30, 9, 30, 30, 30, 30])  # four groups: of 7, 1, 1 and 1 rows
     with expect_unchanged(groups=groups):
         folds = [(np.asarray(train), np.asarray(test)) for train, test in group_kfold(groups, 2, seed=0)]
     assert len(folds) == 2, f"two folds, not {len(folds)}"
     for train, test in folds:
         torn = set(groups[train].tolist()) & set(groups[test].tolist())
         assert not torn, f"group {min(torn)} has rows in train and in test"
-        assert len(set(groups[test].tolist())) == 2, "four groups in two folds are two groups a fold"
+        assert len(set(groups[test].tolist())) == 2, "four groups in two folds: two a fold, whatever their rows"
         both = np.sort(np.concatenate([train, test]))
         expect_close(both, np.arange(10), atol=0, hint="every row is in train or in test")
     with expect_raises(ValueError, hint="there are 4 groups, so k = 5 is too many"):
         list(group_kfold(groups, 5, seed=0))
 
 # %% [markdown]
-# Forty patients with ten rows each. A patient has their own features and their own level of $y$, and the two are
-# independent: for a new patient nothing can be predicted. Compare the $R^2$ of the two cuts.
+# There are forty patients with ten rows each. Each patient has features and a level of $y$ of their own, and the two
+# are independent. So for a new patient nothing can be predicted. Compare the $R^2$ of the two cuts.
 
 # %% tags=["demo"]
 draw = np.random.default_rng(4)
@@ -936,7 +937,7 @@ with check("loocv_ridge", forbids=["sklearn"]):
 # %% [markdown]
 # The figure uses sixty patients of the diabetes data. It shows the mean of their squared leave-one-out errors for 60
 # penalties, five-fold cross-validation with several shuffles, and the error on the patients that were left out. The
-# curves agree roughly on where the minimum is. Their heights differ: do not trust the second digit of a single one.
+# curves agree roughly on where the minimum is. Their heights differ, so do not trust the second digit of any of them.
 
 # %% tags=["demo"]
 diabetes = datasets.diabetes()
@@ -973,7 +974,8 @@ print(
 # (To keep the code short, the features were standardised once, on all rows: the leak of exercise 4.4, which is small
 # here.)
 #
-# Now the cost. $m$ fits cost $O(m \cdot md^2)$, one decomposition $O(md^2)$: slopes 2 and 1. The last line continues
+# Now the cost. $m$ fits cost $O(m \cdot md^2)$, one decomposition $O(md^2)$: on a quiet machine, slopes of about 2
+# and 1. The last line continues
 # the measured curve of the $m$ fits to the largest $m$ of the shortcut.
 
 
@@ -1310,9 +1312,9 @@ with check("confusion", forbids=["sklearn"]):
 
 # %% [markdown]
 # A threshold turns a score into a class, and you choose the threshold. The figure shows a detector that gives ill
-# people higher scores. On the left 50% of people are ill, on the right 1%. The recall is the same, the accuracy looks
-# better, and the precision falls: there are so many healthy people that even a small share of false alarms outnumbers
-# the ill.
+# people higher scores. On the left 50% of people are ill, on the right 1%. The recall is the same. On the
+# right, at thresholds above 1, the accuracy is higher, near 1 at the end, and the precision is lower: there are so many
+# healthy people that even a small share of false alarms outnumbers the ill.
 
 
 # %% tags=["demo"]
@@ -1381,7 +1383,8 @@ def roc_auc(score: np.ndarray, y: np.ndarray) -> float:
 # </details>
 # <details><summary>Hint 2: groups of equal scores</summary>
 #
-# `np.unique(score, return_inverse=True)` numbers the distinct scores in rising order. Count the positives and the
+# `np.unique(score, return_inverse=True)` numbers the distinct scores in rising order. Do not convert the scores to
+# float64 first: integers beyond 2**53 would become ties. Count the positives and the
 # negatives of each group with `np.bincount(group, weights=...)`.
 # </details>
 # <details><summary>Hint 3: putting it together</summary>
@@ -1587,7 +1590,7 @@ print(f"mean of the partitions' F1:            {np.mean(part_f1):.4f}")
 # scikit-learn as the peer. The three do not compute the same: two give the AUC exactly, and the counts give an interval
 # for it, so read the left panel together with the right one. Right: the width of that interval. It falls as $1/B$,
 # because about a share $1/B$ of all pairs lies within a bin. A part sends $16B$ bytes. scikit-learn takes longer than
-# your `roc_auc` because it also checks its inputs and computes the whole curve.
+# the NumPy solution of the hints because it also checks its inputs and computes the whole curve.
 
 # %% tags=["demo"]
 timing = scaling.measure(
@@ -1665,7 +1668,7 @@ def kfold_ridge(
     y (n,), fold (n,): for each row an integer from 0 to k - 1, its fold. n differs from chunk to
     chunk and may be 0; d >= 1 does not. The rows of a fold may lie in many chunks. X and y: float32,
     float64 or any NumPy integer dtype, converted to float64. k >= 2; each fold has a row somewhere.
-    penalties: (p,), p >= 1, all > 0.
+    penalties: (p,), p >= 1, all > 0, of any of these dtypes.
 
     Returns (p,), a new float64 array: for each penalty, the mean over all m rows of
     (y - prediction)^2, where `ridge` with that penalty, fitted to the rows of all other folds,
@@ -1712,21 +1715,25 @@ def kfold_ridge(
 # %% check="kfold_ridge"
 with check("kfold_ridge", forbids=["sklearn"]):
     draw = np.random.default_rng(0)
-    X, y, fold = draw.normal(size=(15, 2)) + 1, draw.normal(size=15), np.arange(15) % 3
+    X, y, fold = draw.normal(size=(14, 2)) + 1, draw.normal(size=14), np.arange(14) % 3  # folds of 5, 5 and 4 rows
     penalties = np.array([0.5, 5.0])
-    slow = np.zeros(2)
+    means = np.zeros((2, 3))  # the mean squared error of each fold
     for j, penalty in enumerate(penalties):
         for f in range(3):
             theta, b = ridge(X[fold != f], y[fold != f], penalty)
-            slow[j] += np.sum((y[fold == f] - X[fold == f] @ theta - b) ** 2) / 15
+            means[j, f] = np.mean((y[fold == f] - X[fold == f] @ theta - b) ** 2)
+    slow = means @ [5, 5, 4] / 14
     with expect_unchanged(X=X, y=y, fold=fold):
-        got = kfold_ridge(((X[i : i + 4], y[i : i + 4], fold[i : i + 4]) for i in range(0, 15, 4)), 3, penalties)
+        got = kfold_ridge(((X[i : i + 4], y[i : i + 4], fold[i : i + 4]) for i in range(0, 14, 4)), 3, penalties)
     expect_close(
         got,
         slow,
         rtol=1e-8,
         hint="this is what three fits of your ridge for each penalty give",
-        mistakes={"This is a sum over the rows: divide by m = 15.": 15 * slow},
+        mistakes={
+            "This is a sum over the rows: divide by m = 14.": 14 * slow,
+            "This is the mean of the folds' means: average over the rows.": means.mean(axis=1),
+        },
     )
 
 # %% [markdown]
