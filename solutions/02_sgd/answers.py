@@ -170,6 +170,14 @@ equivalent(
 )
 
 
+wrong(
+    "sgd",
+    "counts the updates with a NumPy integer",
+    fails=["test_sgd_gives_lr_a_python_int"],
+    edit={"k = 0": "k = np.int64(0)"},
+)
+
+
 @right("sgd", "one loop over all updates")
 def in_one_loop(grad, theta0, m, lr, batch_size=32, epochs=1, seed=0):
     thetas = np.tile(theta0 if theta0.dtype.kind == "f" else theta0.astype(float), (epochs + 1, 1))
@@ -226,6 +234,12 @@ wrong(
     "decays like one over the root of time",
     fails=["test_rate_falls_like_one_over_time"],
     edit={"(1 + passed)": "math.sqrt(1 + passed)"},
+)
+wrong(
+    "learning_rate",
+    "returns the int 0 after the cosine",
+    fails=["test_rate_is_a_python_float"],
+    edit={"min(passed, 1.0))) / 2": "passed)) / 2 if passed < 1 else 0"},
 )
 wrong(
     "learning_rate",
@@ -596,7 +610,7 @@ wrong(
     "builds a gradient of the size of the table for each batch",
     fails=["test_stream_updates_only_what_it_touches"],
     edit={
-        "np.subtract.at(table, hashed, step[:, None])": "table[:] = table - np.bincount("
+        "np.subtract.at(table, hashed, step[:, None])": "table -= np.bincount("
         "hashed.ravel(), np.repeat(step, 6), minlength=buckets)"
     },
 )
@@ -624,25 +638,26 @@ equivalent(
 )
 
 
-@right("sgd_from_stream", "plain fields of a record array, distinct buckets only, put together at the end")
+@right("sgd_from_stream", "plain fields of a record array, distinct buckets only")
 def by_distinct_buckets(path, lr, batch_size=1000, buckets=2**18):
     log = np.lib.format.open_memmap(path, mode="r")
-    bias, weights, table = 0.0, np.zeros(8), np.zeros(buckets)
+    theta = np.zeros(9 + buckets)
+    weights, table = theta[1:9], theta[9:]
     losses = np.empty(-(-len(log) // batch_size))
     for k in range(len(losses)):
         part = log[k * batch_size : (k + 1) * batch_size]
         x, y = part["numeric"].astype(float), part["y"].astype(float)
         which, place = np.unique(part["hashed"], return_inverse=True)
         place = place.reshape(len(y), -1)
-        z = bias + x @ weights + table[which][place].sum(axis=1)
+        z = theta[0] + x @ weights + table[which][place].sum(axis=1)
         losses[k] = np.mean(np.where(y == 1, np.logaddexp(0, -z), np.logaddexp(0, z)))
         small = np.exp(-np.abs(z))
         residual = np.where(z >= 0, 1, small) / (1 + small) - y
         rate = lr(k) / len(y)
-        bias -= rate * residual.sum()
+        theta[0] -= rate * residual.sum()
         weights -= rate * np.einsum("ij,i->j", x, residual)
         table[which] -= rate * np.bincount(place.ravel(), np.repeat(residual, place.shape[1]))
-    return np.concatenate([[bias], weights, table]), losses
+    return theta, losses
 
 
 @right("sgd_from_stream", "torch, with index_add")
@@ -731,7 +746,8 @@ wrong(
 @right("adagrad_from_stream", "sums by np.add.at into a small array, the front and the table apart")
 def adagrad_in_parts(path, lr, batch_size=1000, buckets=2**18, eps=1e-8):
     log = np.lib.format.open_memmap(path, mode="r")
-    front, table = np.zeros(9), np.zeros(buckets)
+    theta = np.zeros(9 + buckets)
+    front, table = theta[:9], theta[9:]
     front_squares, table_squares = np.zeros(9), np.zeros(buckets)
     losses = np.empty(-(-len(log) // batch_size))
     for k in range(len(losses)):
@@ -751,7 +767,7 @@ def adagrad_in_parts(path, lr, batch_size=1000, buckets=2**18, eps=1e-8):
         ):
             squares[where] += gradient * gradient
             values[where] -= lr * gradient / (np.sqrt(squares[where]) + eps)
-    return np.concatenate([front, table]), losses
+    return theta, losses
 
 
 @right("adagrad_from_stream", "torch, gathered and scattered")

@@ -93,8 +93,8 @@ checking.start("02_sgd", total=11)
 # So ten times the rows cost ten times as much, and they reduce the error only to a third, since $\sqrt{10}\approx 3$.
 # How much error is acceptable? That depends on the distance from the minimum. Each dot below is the end of the
 # gradient of one batch of 10 rows, drawn from the origin. The dark arrow is the full gradient. A step goes in the
-# direction opposite to the batch's gradient. It goes downhill where the dot lies on the arrow's side of the origin,
-# and uphill where the dot lies on the other side. The titles count these steps.
+# direction opposite to the batch's gradient. The step is downhill if the dot lies on the arrow's side of the origin,
+# and uphill if the dot lies on the other side. The titles give the share of uphill steps.
 
 # %% tags=["demo"]
 cloud = datasets.linear(2000, 2, condition=2.0, noise=1.0, seed=2)
@@ -156,8 +156,8 @@ def minibatches(m: int, batch_size: int, seed: int, epoch: int = 0) -> list[np.n
     Returns a list of 1-D integer arrays, new ones in each call. Each holds batch_size row numbers,
     but the last holds the rest (at least one). Together they hold each row number exactly once. All
     orders are equally likely: rows are shuffled, not batches of neighbours. An empty list if m is 0.
-    Takes O(m) time, for any batch_size. Neither uses nor changes the global random states of NumPy,
-    torch and Python.
+    Takes O(m) time, for any batch_size; up to m short arrays are fine. Neither uses nor changes the
+    global random states of NumPy, torch and Python.
     """
     ### BEGIN SOLUTION
     order = np.random.default_rng([seed, epoch]).permutation(m)
@@ -461,8 +461,8 @@ def learning_rate(k: int, peak: float, warmup: int, span: int, decay: str = "cos
     decay: "cosine": peak * (1 + cos(pi * j / span)) / 2 for j <= span, and 0 ever after;
       "inverse": peak / (1 + j / span). So update k = warmup has the rate peak with both.
 
-    Returns a Python float (0.0, not 0). Raises ValueError for any other decay (if k < warmup, it may
-    or may not).
+    Returns a Python float (0.0, not 0). Raises ValueError for any other decay if k >= warmup. During
+    the warm-up it may raise ValueError or return the rate.
     """
     ### BEGIN SOLUTION
     if k < warmup:
@@ -721,7 +721,8 @@ plt.show()
 #
 # **After a long silence the steps are longer.** If an entry has had no gradient for a long time, $s$ is almost zero.
 # When gradients come again, $u$ grows within $1/(1-\beta_1) = 10$ updates, and $s$ needs $1/(1-\beta_2) = 1000$. The
-# Cauchy-Schwarz inequality, applied to the two sums, gives a limit that holds whatever the gradients were:
+# Cauchy-Schwarz inequality, applied to the two sums, gives a limit that holds whatever the gradients were, if
+# $\beta_1^2 < \beta_2$:
 #
 # $$\frac{|u|}{\sqrt s} \;\le\; \frac{1-\beta_1}{\sqrt{(1-\beta_2)\,(1-\beta_1^2/\beta_2)}} ,$$
 #
@@ -905,12 +906,12 @@ plt.show()
 #
 # $$\sum_j \frac{\eta\sqrt B}{\sigma_j}\cdot\frac{\sigma_j^2}{4B} = \frac{\eta}{4\sqrt B}\sum_j \sigma_j .$$
 #
-# This is the grey dotted line. (It is somewhat too high: $s$ also contains the gradient that belongs to the error of
-# $\theta$, so the steps are a little shorter.) The curve of the constant rate first goes far *below* the line and then
-# rises towards it. The reason is that $s$ still remembers the long gradients of the start, for about
-# $1/(1-\beta_2) = 1000$ updates. While it does, the steps are shorter. As it forgets them, the steps become longer, and
-# the loss rises. So Adam needs a schedule, too (the fourth curve). And twice the batch lowers Adam's floor only by a
-# factor of $\sqrt 2$.
+# This is the grey dotted line. It is a rough estimate: $s$ also contains the gradient that belongs to the error of
+# $\theta$, so in this run $s_j$ is from 2 to 20 times $\sigma_j^2/B$. The curve of the constant rate first goes far
+# *below* the line and then rises towards it. The reason is that $s$ still remembers the long gradients of the start,
+# for about $1/(1-\beta_2) = 1000$ updates. While it does, the steps are shorter. As it forgets them, the steps become
+# longer, and the loss rises. So Adam needs a schedule, too (the fourth curve). And twice the batch lowers Adam's floor
+# only by a factor of $\sqrt 2$.
 #
 # Adam has the effect of standardised columns where the columns cannot be standardised. There are convex problems on
 # which it converges to a wrong point (Reddi et al., 2018). For models with well-scaled inputs, plain SGD is as good,
@@ -1290,9 +1291,9 @@ def sgd_from_stream(
       theta: (9 + buckets,). theta[0] is b, theta[1:9] is w, theta[9:] is t. All start at 0.
       losses: (number of batches,), the mean loss of each batch BEFORE its update. Finite also for
         logits of +-10^5, where exp overflows.
-    Reads each row once. The file may be larger than the memory: besides theta (and one copy of it)
-    hold a few batches at most, and nothing else of size m or buckets. An update takes O(batch_size)
-    time, however large the table is.
+    Reads each row once. The file may be larger than the memory: besides theta hold a few batches at
+    most, and nothing else of size m or buckets, so no copy of theta and no gradient of its size.
+    An update takes O(batch_size) time, however large the table is.
     Do not use torch.optim, torch.autograd or .backward: the update is the exercise.
     """
     ### BEGIN SOLUTION
@@ -1370,6 +1371,22 @@ with (
     theta, losses = sgd_from_stream(path_hand, lambda k: 0.2, batch_size=2, buckets=8)
     expect_close(
         losses, [math.log(2), math.log1p(math.exp(-1.5))], rtol=1e-12, hint="row 2, seen before its update: z = -1.5"
+    )
+    p_hand = 1 / (1 + math.exp(1.5))  # row 2 moves b down by 0.2 p, and bucket 0 by six times that
+    rest = [0.05, 0.05, 0.05, 0.1, 0, 0, 0]
+    expect_close(
+        [theta[0], *theta[9:]],
+        [-0.2 * p_hand, -0.25 - 1.2 * p_hand, *rest],
+        rtol=1e-12,
+        atol=1e-12,
+        hint="b and the table after the last batch, which has one row",
+        mistakes={
+            "You divided the last batch by batch_size: divide by the rows that it has.": [
+                -0.1 * p_hand,
+                -0.25 - 0.6 * p_hand,
+                *rest,
+            ]
+        },
     )
     hand["numeric"][:, 0] = 1e5
     np.save(path_hand, hand)
@@ -1568,8 +1585,8 @@ def adagrad_from_stream(
 # </details>
 
 # %% check="adagrad_from_stream"
-# As above: one row, all parameters 0, so the derivative is -1/2. AdaGrad's first step is lr against its sign
-# that is not 0, whatever its size: bucket 4 has the gradient -1, the others -1/2, and all go up by 0.2.
+# As above: one row, all parameters 0, so the derivative is -1/2. Where a gradient is not 0, AdaGrad's first step has
+# the length lr and goes against its sign. Bucket 4 has the gradient -1, the others -1/2, and all go up by 0.2.
 with (
     check("adagrad_from_stream", forbids=["torch.optim", "torch.autograd", ".backward"]),
     tempfile.TemporaryDirectory() as folder,
@@ -1771,10 +1788,10 @@ plt.show()
 # %% [markdown]
 # Follow one curve through both panels. Counted in gradients, SGD in file order and SGD with a shuffle are the same
 # method. Counted in bytes they are far apart: a random row costs a page, and a page holds 68 rows. Gradient descent is
-# last in the left panel, and in the right panel it needs fewer bytes than shuffled SGD for the same loss, because it
-# reads in order. For this reason nobody shuffles a large file row by row during training. Either the file is shuffled
-# once, when it is written. Or large blocks are read in random order, and the rows are shuffled within a buffer that
-# holds some of them.
+# last in the left panel. In the right panel, where $J - \min J$ is below about 5e-3, it needs fewer bytes than
+# shuffled SGD for the same loss, because it reads in order. For this reason nobody shuffles a large file row by row
+# during training. Either the file is shuffled once, when it is written. Or large blocks are read in random order, and
+# the rows are shuffled within a buffer that holds some of them.
 #
 # File order works here because the rows were drawn independently. In a log that is sorted by date or by label, rows
 # that stand together are similar. Their gradients have the same errors, a batch is worth about one row, and the last
