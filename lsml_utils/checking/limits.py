@@ -29,11 +29,12 @@ class Deadline:
         self.seconds = seconds
         self._thread, self._stream = threading.get_ident(), sys.stdout
         self._lock = threading.Lock()
-        self._over = threading.Event()
+        self._over, self._begun = threading.Event(), threading.Event()
 
     def start(self) -> None:
         """Begin to count. Daemonic, so that nothing waits for it when the process ends."""
         threading.Thread(target=self._watch, name="deadline of a check", daemon=True).start()
+        self._begun.set()  # to make a thread may take longer than the time itself
 
     def stop(self) -> None:
         """Stop counting. What was raised and has not arrived yet does not arrive any more."""
@@ -49,6 +50,7 @@ class Deadline:
 
     def _watch(self) -> None:
         wait, told = self.seconds, False
+        self._begun.wait()
         while not self._over.wait(wait):
             wait = PATIENCE  # until it is tried again: a bare `except` may have caught it
             if _is_debugged(sys._current_frames().get(self._thread)):
