@@ -119,7 +119,7 @@ class Server:
         if pid == 0:
             self.become_child(sock, limits, self.programs[program])
         os.close(sock)
-        data = confine.status_kb("VmData:") if self.boxed else 0
+        data = confine.status_kb("VmData:") if self.scannable else 0
         self.children[id] = Forked(pid, limits, fresh, self.boxed, data)
         return {"pid": pid}
 
@@ -173,9 +173,9 @@ class Server:
         self.watch([child])
         child.stood_kb = min(child.peak_kb, STOOD_MB << 10)
         child.limit_kb = child.stood_kb + (memory_mb << 10)
-        if self.boxed:
-            for pid in memory.descendants(child.pid, families):
-                confine.limit_data(pid, child.data_kb + (STOOD_MB << 10), memory_mb << 10)
+        # An array may come and go between two looks, in a box or not.
+        for pid in memory.descendants(child.pid, families):
+            confine.limit_data(pid, child.data_kb + (STOOD_MB << 10), memory_mb << 10)
         return {}
 
     def watch(self, children):
