@@ -27,16 +27,24 @@ from autograder.judging import (
     integers,
     is_array,
     numbers,
+    on_large,
     one_of,
     raises_student,
     student_side,
     sum_rounding,
 )
 
+SIDE = 2400  # of a large square array: it takes 46 MB, and so does every other of its shape
+ROOM = SIDE**2 * 8 // 10**6 + 14  # MB
+
+
+def label_draw(rng, m):
+    return rng.permutation(np.where(np.arange(m) % 3, 1.0, -1.0))
+
 
 def plus_minus(m):
     """Labels -1 and +1, both present, as floats and as integers of every kind that has a sign."""
-    ones = floats(m, draw=lambda rng: rng.permutation(np.where(np.arange(m) % 3, 1.0, -1.0)))
+    ones = floats(m, draw=lambda rng: label_draw(rng, m))
     whole = {t: lambda rng, t=t: ones.plain(rng).astype(t) for t in ("int64", "int32", "int16", "int8")}
     return Argument(ones.plain, ones.forms | whole, ones.alone | frozenset(whole), ones.exact)
 
@@ -50,10 +58,6 @@ BAD_LABELS = [  # each in place of good ones
     lambda y: y[:, None],
     lambda y: y * 1.0000001,
 ]
-
-
-def label_draw(rng, m):
-    return rng.permutation(np.where(np.arange(m) % 3, 1.0, -1.0))
 
 
 # ----------------------------------------------------------------------------------------------------- hinge_loss
@@ -143,29 +147,14 @@ def test_hinge_leaves_no_trace(submission, rng):
     assert HINGE.leaves_no_trace(submission, rng, then=then, y=BAD_LABELS[:1])
 
 
-@student_side
-def hinge_on_large(seed, m, d):
-    """hinge_loss on data that are drawn over there, once with 1 and once with few rows inside the margin."""
-    rng = np.random.default_rng(seed)
-    X, y, theta = rng.standard_normal((m, d)), np.where(np.arange(m) % 2, 1.0, -1.0), rng.standard_normal(d)
-    return student.hinge_loss(X, y, theta, 0.1)  # noqa: F821
-
-
-@pytest.mark.exercise("hinge_loss", weight=1, hint=2, memory_mb=48)
-@pytest.mark.parametrize("shape", [(100_000, 40), (200, 20_000)])
-def test_hinge_of_a_large_X(submission, rng, shape):
-    """No second array as large as X is built."""
-    seed = int(rng.integers(2**31))  # X takes 32 MB
-    J, g = submission.run(hinge_on_large, seed, *shape)
-    draw = np.random.default_rng(seed)
-    X, y, theta = (
-        draw.standard_normal(shape),
-        np.where(np.arange(shape[0]) % 2, 1.0, -1.0),
-        draw.standard_normal(shape[1]),
-    )
-    margin = y * (X @ theta)
-    assert close(J, 0.05 * theta @ theta + np.maximum(0, 1 - margin).mean(), rtol=1e-10)
-    assert close(g, 0.1 * theta - (y * (margin < 1)) @ X / shape[0], atol=1e-10)
+@pytest.mark.exercise("hinge_loss", weight=2, hint=2, memory_mb=ROOM)
+def test_hinge_of_a_large_X(submission, rng):
+    """No second array as large as X is built, even if every row violates its margin."""
+    seed, y, theta = int(rng.integers(2**31)), label_draw(rng, SIDE), 1e-3 * rng.standard_normal(SIDE)
+    J, g = submission.run(on_large, "hinge_loss", seed, [(SIDE, SIDE)], [y, theta, 0.1])
+    X = np.random.default_rng(seed).standard_normal((SIDE, SIDE))
+    assert close(J, 0.05 * theta @ theta + np.maximum(0, 1 - y * (X @ theta)).mean(), rtol=1e-10)
+    assert close(g, 0.1 * theta - y @ X / SIDE, atol=1e-10)
 
 
 # -------------------------------------------------------------------------------------------------------- pegasos
@@ -520,25 +509,14 @@ def test_kernel_refuses(submission, rng):
             submission.kernel_matrix(A[:, :2], B, "linear", 1.0)
 
 
-@student_side
-def corners_of_kernel(seed, p, q, d):
-    """The kernel of large matrices that are drawn over there: its first and its last three rows."""
-    rng = np.random.default_rng(seed)
-    K = student.kernel_matrix(rng.standard_normal((p, d)), rng.standard_normal((q, d)), "rbf", 0.01)  # noqa: F821
-    return K.shape, K[:3], K[-3:]
-
-
 @pytest.mark.exercise("kernel_matrix", weight=3, hint=1, memory_mb=80)
 def test_kernel_of_many_rows(submission, rng):
     """No array of shape (p, q, d) is built."""
     # The result takes 9.2 MB, eight times that 74; all differences would take 920 MB.
-    seed, p, q, d = int(rng.integers(2**31)), 1100, 1050, 100
-    shape, first, last = submission.run(corners_of_kernel, seed, p, q, d)
+    seed, shapes = int(rng.integers(2**31)), [(1100, 100), (1050, 100)]
+    K = submission.run(on_large, "kernel_matrix", seed, shapes, ["rbf", 0.01])
     draw = np.random.default_rng(seed)
-    A, B = draw.standard_normal((p, d)), draw.standard_normal((q, d))
-    assert list(shape) == [p, q]
-    is_kernel(first, A[:3], B, "rbf", 0.01)
-    is_kernel(last, A[-3:], B, "rbf", 0.01)
+    is_kernel(K, *[draw.standard_normal(shape) for shape in shapes], "rbf", 0.01)
 
 
 @pytest.mark.exercise("kernel_matrix", weight=0.5, forgeable=True)
@@ -638,7 +616,7 @@ def test_every_row_obeys_the_conditions_of_kkt(submission, rng):
     """Rows with alpha = 0 lie outside the street, rows with alpha = C inside, and those between on its edge."""
     for C in (0.2, 5.0):
         X, y = overlapping(rng, 40)
-        alpha, b, gap = certified(submission.svm_dual(rbf(X), y, C, 1e-7), rbf(X), y, C, 1e-7)
+        alpha, b, gap = certified(submission.svm_dual(rbf(X), y, C, 1e-6), rbf(X), y, C, 1e-6)
         margin = y * (rbf(X) @ (alpha * y) + b)
         # The gap is the sum of (C - alpha) max(0, 1 - margin) and alpha max(0, margin - 1) over the rows.
         assert np.all((C - alpha) * (1 - margin) <= gap) and np.all(alpha * (margin - 1) <= gap)
@@ -657,7 +635,7 @@ def test_rows_that_are_alike(submission, rng):
         for C in (0.5, 20.0):
             certified(submission.svm_dual(K, y, C, 1e-5), K, y, C, 1e-5)
     X, y = overlapping(rng, 25)
-    for scale, C in ((1e-3, 1.0), (1e3, 1.0), (1e8, 1e-8), (1e-8, 1e8)):
+    for scale, C in ((1e-3, 1.0), (1e2, 1.0), (1e8, 1e-8), (1e-8, 1e8)):
         certified(submission.svm_dual(scale * rbf(X), y, C, 1e-4), scale * rbf(X), y, C, 1e-4)
 
 
@@ -778,24 +756,28 @@ def test_scores_of_every_kind(submission, rng):
         assert close(got, X @ rows.T @ (scale * alpha * y), atol=1e-13 * 15 * 30 * scale)
 
 
-@pytest.mark.exercise("decision_function", weight=3, core=True, hint=1)
+@pytest.mark.exercise("decision_function", weight=2, hint=3)
+def test_scores_are_those_of_scikit_learn(submission, rng):
+    """With the alpha and b of scikit-learn's SVC it gives the scores of its decision_function."""
+    X, y = overlapping(rng, 40)
+    new, alpha, peer = rng.standard_normal((15, 2)), np.zeros(40), SVC(C=0.7, gamma=1 / 8).fit(X, y)
+    alpha[peer.support_] = np.abs(peer.dual_coef_[0])
+    got = submission.decision_function(new, X, y, alpha, float(peer.intercept_[0]), gaussian)
+    assert close(got, peer.decision_function(new), atol=1e-11)
+
+
+@pytest.mark.exercise("decision_function", weight=4, core=True, hint=1)
 @pytest.mark.parametrize("block", [1, 4, 10, 11])
 def test_kernel_is_asked_for_support_vectors_alone(submission, rng, block):
     """Each pair of a new row and a support vector is asked for once, and no other; at most `block` new rows a call."""
     X, rows = np.arange(10.0)[:, None], 100 + np.arange(8.0)[:, None]
     y, alpha = label_draw(rng, 8), np.array([0, 1e-300, 0.5, 0, 1e-12, 2, 0, 1.0])
-    asked = np.zeros((10, 8), int)
-
-    def kernel(A, B):
-        assert is_array(A) and is_array(B) and A.ndim == B.ndim == 2 and 0 < len(A) <= block and len(B)
-        new, old = A[:, 0].astype(int), B[:, 0].astype(int) - 100
-        assert new.min() >= 0 and new.max() < 10 and old.min() >= 0 and old.max() < 8
-        np.add.at(asked, np.ix_(new, old), 1)
-        return np.cos(new[:, None] * (old + 1))
-
+    kernel = Asked(lambda A, B: np.cos(np.asarray(A) * (np.asarray(B).T - 99)))
     got = submission.decision_function(X, rows, y, alpha, -0.5, kernel, block)
-    assert close(got, np.cos(np.arange(10)[:, None] * (np.arange(8) + 1)) @ (alpha * y) - 0.5, atol=1e-12)
-    assert np.array_equal(asked, np.tile(alpha > 0, (10, 1)))
+    assert close(got, np.cos(X * (rows.T - 99)) @ (alpha * y) - 0.5, atol=1e-12)
+    asked = [(new, old) for A, B in kernel.calls for new in A[:, 0] for old in B[:, 0]]
+    assert sorted(asked) == [(new, old) for new in X[:, 0] for old in rows[alpha > 0, 0]]
+    assert max(len(A) for A, B in kernel.calls) <= block
 
 
 @pytest.mark.exercise("decision_function", weight=1)
@@ -809,23 +791,15 @@ def test_no_support_vectors_or_no_new_rows(submission, rng):
     assert not kernel.calls
 
 
-@student_side
-def many_scores(seed, n, m):
-    """Scores of n new rows, drawn over there, with m support vectors."""
-    rng = np.random.default_rng(seed)
-    X, rows = rng.random((n, 1)), rng.random((m, 1))
-    y = np.where(np.arange(m) % 2, 1.0, -1.0)
-    return student.decision_function(X, rows, y, np.ones(m), 0.0, lambda A, B: A @ B.T, 500)  # noqa: F821
-
-
 @pytest.mark.exercise("decision_function", weight=2, hint=2, memory_mb=32)
 def test_memory_follows_the_block(submission, rng):
-    """With 40,000 new rows the kernel never stands in memory as a whole."""
-    seed, n, m = int(rng.integers(2**31)), 40_000, 250  # the whole kernel takes 80 MB, a block 1
-    got = submission.run(many_scores, seed, n, m)
+    """With many new rows the kernel never stands in memory as a whole."""
+    seed, n, m = int(rng.integers(2**31)), 2000, 5000  # the whole kernel takes 80 MB, a block 4
+    y, rest = label_draw(rng, m), [np.ones(m), 0.0, inner_products, 100]
+    got = submission.run(on_large, "decision_function", seed, [(n, 1), (m, 1)], [y, *rest])
     draw = np.random.default_rng(seed)
-    X, rows = draw.random((n, 1)), draw.random((m, 1))
-    assert close(got, X[:, 0] * (np.where(np.arange(m) % 2, 1.0, -1.0) @ rows[:, 0]), atol=1e-10, typed=True)
+    X, rows = draw.standard_normal((n, 1)), draw.standard_normal((m, 1))
+    assert close(got, X[:, 0] * (y @ rows[:, 0]), atol=1e-9, typed=True)
 
 
 @pytest.mark.exercise("decision_function", weight=0.5, forgeable=True)
@@ -977,6 +951,11 @@ def test_features_of_a_row_are_its_own(submission, rng):
         alone = [submission.random_fourier_features(X[i : i + 1], F, gamma, seed)[0] for i in (5, 2)]
         assert close(np.asarray(got)[[5, 2]], np.array(alone), atol=off)
         assert is_array(submission.random_fourier_features(X[:0], F, gamma, seed), (0, F), np.float64)
+    # Rows at a distance h have features at a distance of sqrt(2 gamma) h = 2 h, within 2%: the square is a mean of at
+    # least 2,048 independent terms. In float32 the features would be the same, or off by more.
+    X, h = np.array([[0.3, -0.8], [0.3, -0.8 + 1e-9]]), 1e-9
+    Z = np.asarray(submission.random_fourier_features(X, 4096, 2.0, 3))
+    assert close(np.linalg.norm(Z[1] - Z[0]), 2 * h, rtol=0.2)
 
 
 @pytest.mark.exercise("random_fourier_features", weight=2, hint=2)
@@ -999,21 +978,14 @@ def test_features_refuse(submission, rng):
     assert is_array(submission.random_fourier_features(*FOURIER.plain(rng, features=2, gamma=1e-9)), (6, 2))
 
 
-@student_side
-def many_features(seed, m, F):
-    """Features of m rows that are drawn over there: the first and the last."""
-    Z = student.random_fourier_features(np.random.default_rng(seed).standard_normal((m, 3)), F, 0.5, 1)  # noqa: F821
-    return Z.shape, Z[0], Z[-1]
-
-
-@pytest.mark.exercise("random_fourier_features", weight=2, memory_mb=66)
+@pytest.mark.exercise("random_fourier_features", weight=2, memory_mb=72)
 def test_features_of_many_rows(submission, rng):
     """Memory follows the features, m F, and nothing of shape (m, m) is built."""
-    seed, m, F = int(rng.integers(2**31)), 8000, 256  # Z takes 16.4 MB, and (m, m) 512
-    shape, *ends = submission.run(many_features, seed, m, F)
-    X = np.random.default_rng(seed).standard_normal((m, 3))[[0, -1]]
-    assert list(shape) == [m, F]
-    assert close(np.array(ends), submission.random_fourier_features(X, F, 0.5, 1), atol=1e-12)
+    seed, shape = int(rng.integers(2**31)), (4000, 3)  # Z takes 8 MB, and (m, m) 128
+    Z = submission.run(on_large, "random_fourier_features", seed, [shape], [256, 0.5, 1])
+    X = np.random.default_rng(seed).standard_normal(shape)[[0, -1]]
+    assert is_array(Z, (4000, 256), np.float64)
+    assert close(Z[[0, -1]], submission.random_fourier_features(X, 256, 0.5, 1), atol=1e-12)
 
 
 @student_side
