@@ -434,9 +434,9 @@ wrong(
 )
 wrong(
     "svm_dual",
-    "takes labels 0 and 1",
+    "takes labels 0 for -1 without a word",
     fails=["test_dual_refuses"],
-    edit={"y = signs(y, m)": "y = np.asarray(y, dtype=np.float64)[:m]"},
+    edit={"y = signs(y, m)": "y = signs(np.where(np.equal(y, 0), -1, y), m)"},
 )
 wrong(
     "svm_dual",
@@ -458,7 +458,7 @@ equivalent(
 def dual_by_single_rows(K, y, C, tol=1e-3):
     y = signs(y, len(K))
     alpha = np.zeros(len(y))
-    for _ in range(200):
+    for _ in range(40):
         for i in range(len(y)):
             slope = 1 - y[i] * (K[i] @ (alpha * y))
             alpha[i] = np.clip(alpha[i] + slope / max(K[i, i], 1e-12), 0, C)

@@ -268,7 +268,7 @@ def test_pegasos_leaves_no_trace(submission, rng):
     assert PEGASOS.leaves_no_trace(submission, rng, then=then, penalty=[-1.0], y=BAD_LABELS[:1])
 
 
-@pytest.mark.exercise("pegasos", weight=4, hint=1, memory_mb=128, seconds=5)
+@pytest.mark.exercise("pegasos", weight=4, hint=1, memory_mb=128, seconds=3)
 def test_pegasos_of_two_million_columns(submission, rng):
     """A step costs the entries of its row: thousands of steps with two million columns take no time to speak of."""
     # Two hundred used columns among 2^21. A step that touches all of theta moves 33 MB, so 8,000 take 25 s and more.
