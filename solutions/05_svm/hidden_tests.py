@@ -881,11 +881,11 @@ def test_a_score_of_zero_is_class_one(submission):
     for alpha, b, label in ((0.7, 0.7, 1), (0.7, 0.7 - 1e-9, 0), (1e-7, 1e-9, 0), (24.0, 30.0, 1), (1e9, 1e9 - 1, 0)):
         got = submission.rbf_predict(new, new, np.array([0]), np.array([alpha]), b, 0.5)
         assert close(got, np.array([label]), typed=True)
-    # At distance 1 its kernel is exp(-gamma), and the score is 3e-9 on either side of 0.
-    for side in (-3e-9, 3e-9):
-        for gamma in (0.7, 0.3):
-            got = submission.rbf_predict(new, rows[:1], np.array([0]), np.ones(1), np.exp(-gamma) + side, gamma)
-            assert close(got, np.array([int(side > 0)]), typed=True)
+    # At distance 1 its kernel is exp(-gamma), which b outweighs by a part of 1e-8, or just does not.
+    for gamma in (0.3, 0.7, 30.0, 300.0):
+        for label, part in enumerate((1 - 1e-8, 1 + 1e-8)):
+            got = submission.rbf_predict(new, rows[:1], np.array([0]), np.ones(1), part * np.exp(-gamma), gamma)
+            assert close(got, np.array([label]), typed=True)
 
 
 @pytest.mark.exercise("rbf_predict", weight=0.5, forgeable=True)

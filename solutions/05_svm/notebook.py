@@ -1171,7 +1171,7 @@ def predictor(C, gamma):
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4))
 plotting.decision_regions(predictor(30.0, 100.0), noisy.X, noisy.y, ax=left, resolution=100)
-left.set(xlabel="$x_0$", ylabel="$x_1$", title="γ = 100, C = 30: each row has a region of its own")
+left.set(xlabel="$x_0$", ylabel="$x_1$", title="γ = 100, C = 30: small regions around the rows")
 left.get_legend().remove()
 machines = {C: [predictor(C, gamma) for gamma in widths] for C in (30.0, 0.3)}
 lines = {
