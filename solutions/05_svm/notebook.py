@@ -14,9 +14,9 @@
 # # 05 · Support vector machines
 #
 # **What you will be able to do.** Say which of the many lines between two classes is the best one, and why; find it by
-# a stochastic method whose steps cost the same in ten dimensions and in two million; bend the line with a kernel; solve
-# the dual problem and prove with one number that your answer is as good as the library's; and train a kernel machine on
-# 20,000 rows in a few megabytes, where the kernel matrix would take 3.2 GB.
+# a stochastic method whose steps on sparse rows cost the same in ten dimensions and in two million; bend the line with
+# a kernel; solve the dual problem and prove with one number that your answer is as good as the library's; and train a
+# kernel machine on 20,000 rows in a few megabytes, where the kernel matrix would take 3.2 GB.
 #
 # **You need** module 01 (gradients, convex functions) and matrix products. Module 02 (stochastic gradients) helps.
 #
@@ -1192,7 +1192,7 @@ plt.show()
 # trades memory for time. And where classes overlap, a fixed share of the rows ends up as support vectors, so prediction
 # becomes slower with every row that training has seen.
 #
-# The way out is back to features. The kernel is an inner product of features that we refused to compute. Find $F$
+# The way out is back to features. The kernel is an inner product of features that we did not compute. Find $F$
 # features $z(x) \in \mathbb R^F$ with $z(x)^\top z(x') \approx k(x, x')$. A *linear* machine on them is nearly the
 # kernel machine, with $mF$ numbers in place of $m^2$.
 #
