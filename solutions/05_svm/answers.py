@@ -105,7 +105,7 @@ wrong(
             "        violated = y[i] * (values @ total[columns]) < 1\n        total *= 1 - 1 / t\n"
             "        if violated:\n            total[columns] += 1 / (penalty * t) *"
         ),
-        "total / (penalty * max(t, 1))": "total",
+        "total / (penalty * (len(order) or 1))": "total",
     },
 )
 wrong(
@@ -134,7 +134,7 @@ wrong(
     "pegasos",
     "takes steps of 1/t, without the penalty",
     fails=["test_pegasos_walks_as_it_says"],
-    edit={"< penalty * (t - 1)": "< t - 1", "(penalty * max(t, 1))": "max(t, 1)"},
+    edit={"< penalty * (t - 1)": "< t - 1", "(penalty * (len(order) or 1))": "(len(order) or 1)"},
 )
 wrong(
     "pegasos",
@@ -147,12 +147,12 @@ wrong(
     "shrinks theta only in steps that violate the margin",
     fails=["test_pegasos_walks_as_it_says"],
     edit={
-        "    t = 0\n": "    t = hits = 0\n",
+        "    for t, i in": "    hits = 0\n    for t, i in",
         "if t == 1 or y[i] * (values @ total[columns]) < penalty * (t - 1):": (
             "scale = penalty * max(hits, 1)\n        if y[i] * (values @ total[columns]) / scale < 1:\n"
             "            hits = t\n"
         ),
-        "max(t, 1)": "max(hits, 1)",
+        "len(order) or 1": "hits or 1",
     },
 )
 wrong(

@@ -348,13 +348,12 @@ def pegasos(X: scipy.sparse.csr_array, y: np.ndarray, penalty: float, order: np.
     if not penalty > 0:
         raise ValueError("the penalty must be above 0")
     total = np.zeros(X.shape[1])  # penalty * t * theta: the sum of y_i x_i over the steps that violated the margin
-    t = 0
     for t, i in enumerate(order, 1):
         row = slice(X.indptr[i], X.indptr[i + 1])
         columns, values = X.indices[row], X.data[row]
         if t == 1 or y[i] * (values @ total[columns]) < penalty * (t - 1):
             total[columns] += y[i] * values
-    return total / (penalty * max(t, 1))
+    return total / (penalty * (len(order) or 1))
     ### END SOLUTION
 
 
