@@ -600,6 +600,14 @@ equivalent(
     diff="~ decision_function: block becomes min(x, 100)",
     reason="at most `block` rows are allowed in a call, and so are fewer",
 )
+equivalent(
+    "decision_function",
+    diff="""
+- coefficients, vectors = ((alpha * y)[support], rows[support])
++ coefficients, vectors = ((alpha / y)[support], rows[support])
+""",
+    reason="y is -1 or +1, so to divide by it is to multiply by it",
+)
 
 
 @right("decision_function", "a list of blocks, the bias added at the end")
@@ -677,6 +685,16 @@ def predict_by_torch(X, rows, y, alpha, b, gamma):
     return (np.exp(-gamma * distance.numpy() ** 2) @ (alpha * (2 * y.astype(int) - 1)) + b >= 0).astype(int)
 
 
+equivalent(
+    "rbf_predict",
+    diff="""
+- scores = np.exp(-gamma * squared) @ (alpha * np.where(y, 1.0, -1.0)) + b
++ scores = np.exp(-gamma * squared) @ (alpha / np.where(y, 1.0, -1.0)) + b
+""",
+    reason="to divide by -1 or +1 is to multiply by it",
+)
+
+
 # ---------------------------------------------------------------------------------------- random_fourier_features
 
 wrong(
@@ -750,6 +768,14 @@ wrong(
     edit={"features < 2 or features % 2 or": "features < 2 or"},
 )
 
+equivalent(
+    "random_fourier_features",
+    diff="""
+- if features < 2 or features % 2 or (not gamma > 0):
++ if features < 1 or features % 2 or (not gamma > 0):
+""",
+    reason="1 is odd, and refused for that",
+)
 equivalent(
     "random_fourier_features",
     diff="~ random_fourier_features: gamma becomes float(np.float32(x))",

@@ -1363,7 +1363,7 @@ def svm_from_stream(
         if not len(y):
             continue
         Z = features(X)
-        violated = y * (Z @ u) < penalty * steps if steps else np.ones(len(y), dtype=bool)
+        violated = y * (Z @ u) < penalty * steps if steps else True  # theta is 0 before the first step
         u = u + (y * violated) @ Z / len(y)
         sum_of_u = sum_of_u + u
         steps += 1
