@@ -623,7 +623,7 @@ def decision_by_blocks(X, rows, y, alpha, b, kernel, block=1000):
 @right("decision_function", "one new row at a time, whatever the block")
 def decision_by_rows(X, rows, y, alpha, b, kernel, block=1000):
     support = [i for i in range(len(alpha)) if alpha[i] > 0]
-    weights, vectors = [float(alpha[i]) * float(y[i]) for i in support], rows[support]
+    weights, vectors = np.array([float(alpha[i]) * float(y[i]) for i in support]), rows[support]
     out = np.empty(len(X))
     for n in range(len(X)):
         out[n] = b

@@ -1187,9 +1187,9 @@ plt.show()
 # ### What a kernel costs
 #
 # $K$ has $m^2$ entries: 3.2 GB for 20,000 rows in float64, 8 TB for a million. A larger computer does not help for
-# long. LIBSVM, the code behind `SVC`, keeps a cache of recently used rows of $K$ and computes the others again. That
-# trades memory for time. And where classes overlap, a fixed share of the rows ends up as support vectors, so prediction
-# becomes slower with every row that training has seen.
+# long. LIBSVM, the code behind `SVC`, keeps a cache of recently used rows of $K$ and computes the others again, which
+# saves memory and costs time. Prediction becomes slower, too. Every row inside the street or on the wrong side is a
+# support vector, and where classes overlap there are more of them the more rows there are.
 #
 # The way out is back to features. The kernel is an inner product of features that we did not compute. Find $F$
 # features $z(x) \in \mathbb R^F$ with $z(x)^\top z(x') \approx k(x, x')$. A *linear* machine on them is nearly the
@@ -1320,10 +1320,10 @@ plt.show()
 #
 # Two changes to exercise 5.2. A step uses a whole **chunk** of $c$ rows, the mean of their subgradients. That makes a
 # step less noisy, and turns its work into two matrix products. And the answer is an average in place of the last
-# $\theta$, which moves by some $1/(\lambda t)$ in step $t$. The plain mean of all $\theta_t$ would give the
-# first steps, which are the longest, as much weight as the last. **Weights proportional to $t$** improve the bound from
-# $O(\log T/(\lambda T))$ to $O(1/(\lambda T))$ (Lacoste-Julien, Schmidt and Bach, 2012). They cost one more vector. With the
-# sum $u_t = \lambda t\,\theta_t$ of exercise 5.2, now
+# $\theta$, which moves by some $1/(\lambda t)$ in step $t$. The plain mean of all $\theta_t$ would give the first
+# steps, which are the longest, as much weight as the last. **Weights proportional to $t$** improve the bound from
+# $O(\log T/(\lambda T))$ to $O(1/(\lambda T))$ (Lacoste-Julien, Schmidt and Bach, 2012). They cost one more vector.
+# With the sum $u_t = \lambda t\,\theta_t$ of exercise 5.2, now
 #
 # $$u_t = u_{t-1} + \frac1c \underbrace{Z_t^\top}_{(F,\,c)} \underbrace{\big(y \cdot [\text{margin} < 1]\big)}_{(c,)},
 # \qquad \bar\theta = \frac{\sum_t t\,\theta_t}{\sum_t t} = \frac{2}{\lambda\, T(T+1)} \sum_{t=1}^T u_t .$$
@@ -1540,7 +1540,7 @@ plt.show()
 # exponent stands in the legend), because a larger $m$ needs more steps and each step looks at more rows. The stream's
 # time grows like $m$ and its memory does not grow, so on 20,000 rows it trains in less time than `SVC`, and it predicts
 # in less time, too: a new row costs $F/2$ frequencies in place of thousands of support vectors. `LinearSVC` goes over the
-# same features many times and comes closer to the minimum of $J$; for that it holds all of them.
+# same features many times, and for that it holds all of them.
 #
 # ### Many machines
 #
