@@ -37,7 +37,7 @@
 # | $\lambda$, $C$ | `penalty`, `C` | | price of large weights; price of a violated margin; $\lambda = 1/(Cm)$ |
 # | $P$, $D$, $J$ | | | primal and dual objective; $J = P/(Cm)$ |
 # | $\alpha$, $\beta$ | `alpha`, `beta` | $(m,)$ | dual variables; $\beta_i = \alpha_i y_i$ |
-# | $k$, $K$, $\gamma$ | `kernel`, `K`, `gamma` | $K$: $(m, m)$ | kernel; its matrix over all pairs of rows; how narrow it is |
+# | $k$, $K$, $\gamma$ | `kernel`, `K`, `gamma` | $K$: $(m, m)$ | kernel; its matrix, all pairs of rows; how narrow it is |
 # | $Z$, $F$ | `Z`, `features` | $(m, F)$ | random features, and how many there are |
 
 # %% tags=["setup"]
@@ -409,9 +409,9 @@ with check("pegasos", forbids=["sklearn"]):
 # %% [markdown]
 # Your Pegasos reads product reviews: words and pairs of words, hashed into $2^{18}$ columns. Left: the distance of $J$
 # from its minimum against the number of steps. The minimum comes from scikit-learn's `LinearSVC`, which solves the same
-# problem (hinge, no bias) by ascent on the dual. Right: seconds for 300 steps against $d$, for your function and for the
-# formula as it is written. (The reviews hold negations such as "not bad" and subordinate clauses, so no linear rule on
-# words and pairs of words gets nearly all new ones right.)
+# problem (hinge, no bias) by ascent on the dual. Right: seconds for 300 steps against $d$, for your function and for
+# the formula as it is written. (The reviews hold negations such as "not bad" and subordinate clauses, so no linear rule
+# on words and pairs of words gets nearly all new ones right.)
 
 # %% tags=["demo"]
 texts = datasets.reviews(demo_size(full=4500, small=1500))
@@ -699,8 +699,9 @@ with check("kernel_matrix", forbids=["sklearn", "scipy.spatial", "torch.cdist"])
 
 # %% [markdown]
 # What $\gamma$ does. Rows are digits, sorted by class. A good first guess is one over (columns times variance of the
-# entries), which is what scikit-learn calls `gamma="scale"`: the classes show as blocks along the diagonal. With a large
-# $\gamma$ every row is alone, and with a small one all rows are alike, as the means of the entries off the diagonal say.
+# entries), which is what scikit-learn calls `gamma="scale"`: the classes show as blocks along the diagonal. With a
+# large $\gamma$ every row is alone, and with a small one all rows are alike, as the means of the entries off the
+# diagonal say.
 
 # %% tags=["demo"]
 by_class = np.argsort(digits.y[:400], kind="stable")
@@ -937,10 +938,10 @@ with check("svm_dual", forbids=["sklearn", "scipy.optimize"]):
         svm_dual(K, np.ones(60), 1.0)
 
 # %% [markdown]
-# The moons, with your $\alpha$. Left: the street is grey. Between the moons it is now a curved band, and the free support
-# vectors lie on its edges. Far from all rows the score is $b$, which is near 0 here, so the grey goes on there. Right:
-# the KKT table as a picture. Each row is a dot, its margin across and its $\alpha$ upwards. All dots lie on a line
-# with two corners: along the top at $C$, down at margin 1, along the bottom at 0.
+# The moons, with your $\alpha$. Left: the street is grey. Between the moons it is now a curved band, and the free
+# support vectors lie on its edges. Far from all rows the score is $b$, which is near 0 here, so the grey goes on there.
+# Right: the KKT table as a picture. Each row is a dot, its margin across and its $\alpha$ upwards. All dots lie on a
+# line with two corners: along the top at $C$, down at margin 1, along the bottom at 0.
 
 # %% tags=["demo"]
 C, gamma = 1.0, 2.0
@@ -1539,8 +1540,8 @@ plt.show()
 # the pair (Fan, Chen and Lin, 2005) and sets rows aside that are settled. But its time grows faster than $m$ (the
 # exponent stands in the legend), because a larger $m$ needs more steps and each step looks at more rows. The stream's
 # time grows like $m$ and its memory does not grow, so on 20,000 rows it trains in less time than `SVC`, and it predicts
-# in less time, too: a new row costs $F/2$ frequencies in place of thousands of support vectors. `LinearSVC` goes over the
-# same features many times, and for that it holds all of them.
+# in less time, too: a new row costs $F/2$ frequencies in place of thousands of support vectors. `LinearSVC` goes over
+# the same features many times, and for that it holds all of them.
 #
 # ### Many machines
 #
@@ -1604,8 +1605,8 @@ print(
 # A narrow kernel (large $\gamma$) can follow fine detail, and its features must vary as fast: the $F/2$ draws of
 # $\omega$ have to cover frequencies up to about $\sqrt\gamma$ in every direction. Below, boards with more and more
 # squares, with kernels as much narrower: the finer the board, the more features it takes to the same share of new rows
-# right. The finest board needs more rows as well. Features that look at the data, such as kernel values with a sample of rows (the Nyström method;
-# Williams and Seeger, 2001), or layers that learn them (module 08), need fewer.
+# right. The finest board needs more rows as well. Features that look at the data, such as kernel values with a sample
+# of rows (the Nyström method; Williams and Seeger, 2001), or layers that learn them (module 08), need fewer.
 
 # %% tags=["demo"]
 counts = [2**k for k in (4, 6, 8, 10)]
