@@ -163,6 +163,14 @@ wrong(
 )
 
 equivalent(
+    "pegasos",
+    diff="""
+    - return total / (penalty * (len(order) or 1))
+    + return total / (penalty * (len(order) or 2))
+    """,
+    reason="without steps the total is all zeros, whatever it is divided by",
+)
+equivalent(
     "pegasos", diff="~ pegasos: numbers beyond 1e+06 in size are cut off", reason="labels are -1 and +1, X is sparse"
 )
 equivalent(
@@ -272,6 +280,12 @@ wrong(
 )
 wrong(
     "one_vs_rest",
+    "predicts in int64, whatever the classes are",
+    fails=["test_predictions_have_the_dtype_of_the_classes"],
+    edit={"classes[np.argmax(X @ Theta.T, axis=1)]": "classes[np.argmax(X @ Theta.T, axis=1)].astype(np.int64)"},
+)
+wrong(
+    "one_vs_rest",
     "trains on a single class",
     fails=["test_one_class_is_refused"],
     edit={"len(classes) < 2": "len(classes) < 1"},
@@ -344,6 +358,15 @@ wrong(
 )
 wrong(
     "kernel_matrix",
+    "computes the linear kernel in the dtype that comes, where int8 overflows",
+    fails=["test_kernel_of_every_kind_of_array"],
+    edit={
+        "    A, B = np.asarray": "    plain = A @ B.T\n    A, B = np.asarray",
+        "return products": "return plain.astype(float)",
+    },
+)
+wrong(
+    "kernel_matrix",
     "takes any other kind for RBF",
     fails=["test_kernel_refuses"],
     edit={'kind != "rbf" or not gamma > 0': "not gamma > 0"},
@@ -412,6 +435,17 @@ wrong(
         "G = y - v": "G = y - 2 * v",
         "gap <= tol * C * m": "G[i] - G[j] <= tol",
         "np.clip(curvature, 1e-12, None)": "np.clip(2 * curvature, 1e-12, None)",
+    },
+)
+wrong(
+    "svm_dual",
+    "takes b from the free support vectors, and 0 where there are none",
+    fails=["test_the_duality_gap_is_as_small_as_asked"],
+    edit={
+        "return np.abs(beta), float(b)": (
+            "free = (np.abs(beta) > 0) & (np.abs(beta) < C)\n"
+            "            return np.abs(beta), float(np.mean(G[free])) if np.any(free) else 0.0"
+        )
     },
 )
 wrong(
@@ -560,6 +594,12 @@ wrong(
 )
 wrong(
     "decision_function",
+    "swaps the arguments of kernel",
+    fails=["test_kernel_is_asked_for_support_vectors_alone"],
+    edit={"kernel(X[part], vectors) @ coefficients": "np.transpose(kernel(vectors, X[part])) @ coefficients"},
+)
+wrong(
+    "decision_function",
     "asks for all new rows at once",
     fails=["test_kernel_is_asked_for_support_vectors_alone"],
     edit={"range(0, len(X), block)": "range(0, len(X), len(X) or 1)", "start + block": "start + len(X)"},
@@ -663,6 +703,12 @@ wrong(
     "leaves the bias outside the comparison",
     fails=["test_both_classes_pull"],
     edit={" + b\n": "\n", "(scores >= 0).astype(np.int64)": "((scores >= 0) + b > 0.5).astype(np.int64)"},
+)
+wrong(
+    "rbf_predict",
+    "returns bools",
+    fails=["test_predictions_are_int64"],
+    edit={"(scores >= 0).astype(np.int64)": "scores >= 0"},
 )
 wrong(
     "rbf_predict",
@@ -833,7 +879,7 @@ wrong(
     "svm_from_stream",
     "averages over the rows that violate the margin only",
     fails=["test_stream_walks_as_it_says"],
-    edit={"@ Z / len(y)": "@ Z / max(np.sum(violated), 1)"},
+    edit={"@ Z / len(y)": "@ Z / max(np.sum(np.broadcast_to(violated, len(y))), 1)"},
 )
 wrong(
     "svm_from_stream",
@@ -847,6 +893,15 @@ wrong(
     fails=["test_stream_walks_as_it_says"],
     edit={
         "        if not len(y):\n": "        if not len(y):\n            steps += 1\n",
+    },
+)
+wrong(
+    "svm_from_stream",
+    "does not look at the labels of an empty chunk",
+    fails=["test_stream_refuses"],
+    edit={
+        "        y = signs(labels, len(X))\n        if not len(y):\n": "        if not len(X):\n",
+        "        Z = features(X)\n": "        y, Z = signs(labels, len(X)), features(X)\n",
     },
 )
 wrong(

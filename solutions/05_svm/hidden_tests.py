@@ -201,12 +201,19 @@ def sparse_rows(m, d):
     return Argument(plain, forms, frozenset(forms), lambda X: X.toarray().astype(np.float64))
 
 
+def visits(T, m):
+    """int64 in every layout."""
+    kinds = integers(T, high=m - 1)
+    layouts = {name: form for name, form in kinds.forms.items() if name not in kinds.alone}
+    return Argument(kinds.plain, layouts, frozenset(), kinds.exact)
+
+
 PEGASOS = Contract(
     "pegasos",
     X=sparse_rows(12, 6),
     y=plus_minus(12),
     penalty=one_of(0.1234567, 3, 1e-9, 40.0),
-    order=integers(90, high=11),
+    order=visits(90, 12),
 )
 
 
@@ -333,11 +340,19 @@ def test_the_largest_score_wins(submission, rng):
         scores = X @ Theta.T
         top = np.sort(scores, axis=1)
         sure = top[:, -1] - top[:, -2] > 1e-3 * np.abs(top).max()  # float32 scores may tie
-        got = submission.predict_one_vs_rest(*case)
-        assert is_array(got, (25,), classes.dtype)
-        assert close(np.asarray(got)[sure], classes[scores.argmax(axis=1)][sure])
+        got, expected = submission.predict_one_vs_rest(*case), classes[scores.argmax(axis=1)]
+        if is_array(got, (25,)):
+            expected = np.where(sure, expected, got)
+        assert close(got, expected)
     X, classes, Theta = PREDICT.plain(rng, X=rng.standard_normal((1500, 4)))
     assert close(submission.predict_one_vs_rest(X, classes, Theta), classes[(X @ Theta.T).argmax(axis=1)])
+    X, Theta = np.array([[1.0], [-1.0], [0.0]]), np.array([[2.0], [3.0], [3.0], [2.0]])
+    assert close(submission.predict_one_vs_rest(X, np.array([4, 6, 9, 11]), Theta), np.array([6, 4, 4]))
+
+
+@pytest.mark.exercise("one_vs_rest", weight=1, hint=3)
+def test_predictions_have_the_dtype_of_the_classes(submission):
+    """Predictions have the dtype of `classes`, whatever kind of integer; X may be sparse, and it may have no rows."""
     X, Theta = np.array([[1.0], [-1.0], [0.0]]), np.array([[2.0], [3.0], [3.0], [2.0]])
     for kind in (np.int64, np.int8, np.uint16):
         classes = np.array([4, 6, 9, 11], kind)
@@ -464,6 +479,8 @@ def test_kernel_of_every_kind_of_array(submission, rng):
     """The kernel is right and float64 for integers, float32, views and read-only arrays, large and small numbers."""
     for case in KERNEL.cases(rng):
         is_kernel(submission.kernel_matrix(*case), *case.exact)
+        (A, B, *_), (exact_A, exact_B, *_) = case, case.exact
+        is_kernel(submission.kernel_matrix(A, B, "linear"), exact_A, exact_B, "linear", 1.0)
     for scale in (1e8, 1e-9):
         A, B, *_ = KERNEL.plain(rng)
         is_kernel(submission.kernel_matrix(scale * A, B, "linear"), scale * A, B, "linear", 1.0)
@@ -550,7 +567,7 @@ def certified(answer, K, y, C, tol):
     gap = math.fsum(np.concatenate(terms))
     rounding = sum_rounding(m, float(np.abs(terms).sum() + C * m * np.abs(v).max()))
     # What alpha·y is allowed to be off by shifts P - D by b times as much, and so does nobody's gap fall below 0.
-    assert gap <= tol * C * m + rounding
+    assert close(max(gap, 0.0), 0.0, atol=tol * C * m + rounding)
     return alpha, b, max(gap, 0.0) + rounding + abs(b) * 1e-9 * C * m
 
 
@@ -763,7 +780,7 @@ def test_scores_are_those_of_scikit_learn(submission, rng):
     assert close(got, peer.decision_function(new), atol=1e-11)
 
 
-@pytest.mark.exercise("decision_function", weight=4, core=True, hint=1)
+@pytest.mark.exercise("decision_function", weight=4, core=True)
 @pytest.mark.parametrize("block", [1, 4, 10, 11])
 def test_kernel_is_asked_for_support_vectors_alone(submission, rng, block):
     """Each pair of a new row and a support vector is asked for once, and no other; at most `block` new rows a call."""
@@ -771,7 +788,7 @@ def test_kernel_is_asked_for_support_vectors_alone(submission, rng, block):
     y, alpha = label_draw(rng, 8), np.array([0, 1e-300, 0.5, 0, 1e-12, 2, 0, 1.0])
     kernel = Asked(lambda A, B: np.cos(np.asarray(A) * (np.asarray(B).T - 99)))
     got = submission.decision_function(X, rows, y, alpha, -0.5, kernel, block)
-    assert close(got, np.cos(X * (rows.T - 99)) @ (alpha * y) - 0.5, atol=1e-12)
+    assert close(got, np.cos(X * (rows.T - 99)) @ (alpha * y) - 0.5, atol=1e-9)
     assert all(np.ndim(A) == np.ndim(B) == 2 for A, B in kernel.calls)
     asked = [(new, old) for A, B in kernel.calls for new in A[:, 0] for old in B[:, 0]]
     assert sorted(asked) == [(new, old) for new in X[:, 0] for old in rows[alpha > 0, 0]]
@@ -822,9 +839,10 @@ LABELS = Contract(
 
 def says_the_same(got, X, rows, y, alpha, b, gamma):
     score = np.exp(-gamma * cdist(X, rows, "sqeuclidean")) @ (alpha * (2.0 * y - 1)) + b
-    assert is_array(got, (len(X),), np.int64)
-    sure = np.abs(score) > 1e-4  # float32 is right to about 1e-6 here
-    assert close(np.where(sure, got, 0), np.where(sure, score > 0, 0).astype(np.int64))
+    expected = (score > 0).astype(np.int64)
+    if is_array(got, expected.shape):
+        expected = np.where(np.abs(score) > 1e-4, expected, got)  # float32 is right to about 1e-6 here
+    assert close(got, expected)
 
 
 @pytest.mark.exercise("rbf_predict", weight=2, core=True, hint=1)
@@ -856,8 +874,6 @@ def test_labels_of_every_kind(submission, rng):
     new, old = rng.standard_normal((1500, 3)), rng.standard_normal((1200, 3))
     many = LABELS.plain(rng, X=new, rows=old, y=np.arange(1200) % 2, alpha=rng.random(1200))
     says_the_same(submission.rbf_predict(*many), *many)
-    X, rows, y, alpha, b, gamma = LABELS.plain(rng)
-    assert close(submission.rbf_predict(X[:0], rows, y, alpha, b, gamma), np.zeros(0, np.int64), typed=True)
 
 
 @pytest.mark.exercise("rbf_predict", weight=1)
@@ -866,18 +882,26 @@ def test_a_score_of_zero_is_class_one(submission):
     rows, new = np.array([[-1.0], [1.0]]), np.array([[0.0]])
     for y in (np.array([0, 1]), np.array([1, 0])):
         got = submission.rbf_predict(new, rows, y, np.ones(2), 0.0, 0.5)
-        assert close(got, np.ones(1, np.int64), typed=True)
+        assert close(got, np.ones(1, np.int64))
     got = submission.rbf_predict(new, rows, np.array([0, 1]), np.ones(2), -1e-9, 0.5)
-    assert close(got, np.zeros(1, np.int64), typed=True)
+    assert close(got, np.zeros(1, np.int64))
     # One row of class 0 at distance 0 scores b - alpha.
     for alpha, b, label in ((0.7, 0.7, 1), (0.7, 0.7 - 1e-9, 0), (1e-7, 1e-9, 0), (24.0, 30.0, 1), (1e9, 1e9 - 1, 0)):
         got = submission.rbf_predict(new, new, np.array([0]), np.array([alpha]), b, 0.5)
-        assert close(got, np.array([label]), typed=True)
+        assert close(got, np.array([label]))
     # At distance 1 its kernel is exp(-gamma), which b outweighs by a part of 1e-8, or just does not.
     for gamma in (0.3, 0.7, 30.0, 300.0):
         for label, part in enumerate((1 - 1e-8, 1 + 1e-8)):
             got = submission.rbf_predict(new, rows[:1], np.array([0]), np.ones(1), part * np.exp(-gamma), gamma)
-            assert close(got, np.array([label]), typed=True)
+            assert close(got, np.array([label]))
+
+
+@pytest.mark.exercise("rbf_predict", weight=1)
+def test_predictions_are_int64(submission, rng):
+    """The predictions are an array of int64, also without new rows."""
+    X, *rest = LABELS.plain(rng, b=30.0)
+    for n in (20, 0):
+        assert close(submission.rbf_predict(X[:n], *rest), np.ones(n, np.int64), typed=True)
 
 
 @pytest.mark.exercise("rbf_predict", weight=0.5, forgeable=True)
@@ -906,7 +930,7 @@ def rows_near_each_other(rng):
 @pytest.mark.parametrize("gamma", [0.2, 1.0, 4])
 def test_inner_products_are_the_kernel_on_average(submission, rng, gamma):
     """Over many seeds the mean inner product of the features is exp(-gamma |x - x'|²)."""
-    X, F, seeds = rows_near_each_other(rng), 8192, [int(seed) for seed in rng.integers(0, 2**40, 8)]
+    X, F, seeds = rows_near_each_other(rng), 8192, rng.integers(0, 2**31, 8).tolist()
     made = [submission.random_fourier_features(X, F, gamma, seed) for seed in seeds]
     assert all(is_array(Z, (5, F), np.float64) and np.abs(Z).max() <= np.sqrt(2 / F) * (1 + 1e-12) for Z in made)
     # Hoeffding: a mean of 8 F terms between -2 and 2 is off by more than t with probability 2 exp(-F t²), and
@@ -1118,6 +1142,7 @@ def test_stream_refuses(submission, rng):
     """Other labels, another number of them, a stream without rows and a penalty not above 0 raise ValueError."""
     bad = [lambda chunks, bad=bad: [chunks[0], (chunks[3][0], bad(chunks[3][1]))] for bad in BAD_LABELS]
     empty = [[], [(np.zeros((0, 3)), np.zeros(0))], lambda chunks: [chunks[2], chunks[2]]]
+    bad.append(lambda chunks: [chunks[0], (np.zeros((0, 3)), np.ones(1))])
     STREAM.refuses(submission, rng, ValueError, chunks=[*bad, *empty], penalty=[0, 0.0, -0.1, float("nan")])
     with raises_student(ValueError):
         submission.svm_from_stream(iter(()), doubled, 1.0)

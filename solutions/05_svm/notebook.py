@@ -23,7 +23,7 @@
 # **Skills it trains**: convex duality, sparse data structures, certificates of optimality, random features, one-pass
 # algorithms.
 #
-# **Time**: about four and a half hours, three of them in eight exercises and a bug to find.
+# **Time**: about five and a half hours, three of them in eight exercises and a bug to find.
 #
 # **One legend for the whole module**
 #
@@ -35,10 +35,15 @@
 # | $\theta$, $b$ | `theta`, `b` | $(d,)$, number | weights (many books write $w$) and bias |
 # | $f(x)$ | | number | the score of a row, $\theta^\top x + b$; its sign is the predicted label |
 # | $\lambda$, $C$ | `penalty`, `C` | | price of large weights; price of a violated margin; $\lambda = 1/(Cm)$ |
-# | $P$, $D$, $J$ | | | primal and dual objective; $J = P/(Cm)$ |
+# | $P$, $J$ | | | what is minimised (the **primal** objective); $J = P/(Cm)$ |
+# | $D$ | | | what is maximised in its place (the **dual** objective), from "A curve, by kernels" on |
 # | $\alpha$, $\beta$ | `alpha`, `beta` | $(m,)$ | dual variables; $\beta_i = \alpha_i y_i$ |
-# | $k$, $K$, $\gamma$ | `kernel`, `K`, `gamma` | $K$: $(m, m)$ | kernel; its matrix, all pairs of rows; how narrow it is |
+# | $k$, $K$, $\gamma$ | `kernel`, `K`, `gamma` | $K$: $(m, m)$ | kernel; its matrix, all pairs; how narrow it is |
+# | $v$, $G$ | `v`, `G` | $(m,)$ | scores without the bias, $K\beta$; gradient of $D$, $y - v$ |
+# | $\varphi$, $z$ | | | features of a row: those of a kernel; random ones |
 # | $Z$, $F$ | `Z`, `features` | $(m, F)$ | random features, and how many there are |
+# | $t$, $T$, $\eta_t$ | `t`, `order` | | number of a step, number of all steps, length of step $t$ |
+# | $u_t$ | | $(d,)$ or $(F,)$ | $\lambda t\,\theta_t$ |
 
 # %% tags=["setup"]
 import sys
@@ -66,7 +71,7 @@ from sklearn.svm import SVC, LinearSVC
 from threadpoolctl import threadpool_limits
 
 from lsml_utils import checking, datasets, demo_size, device, plotting, scaling
-from lsml_utils.checking import check, expect_close, expect_raises, expect_shape, expect_unchanged
+from lsml_utils.checking import check, expect_close, expect_dtype, expect_raises, expect_shape, expect_unchanged
 
 plotting.use()
 checking.start("05_svm", total=9)
@@ -158,20 +163,13 @@ plt.show()
 # ### Where tutorials disagree
 #
 # - **The labels.** The hinge needs $-1$ and $+1$. With labels 0 and 1 the product $y_i f(x_i)$ is 0 for a whole class,
-#   every one of its rows costs 1 whatever the model says, and none of them moves it. No error is raised.
+#   every one of its rows costs 1 whatever the model says, and none of them changes $\theta$. No error is raised.
 # - **The bias stands inside the sign**: $\operatorname{sign}(\theta^\top x + b)$. `np.sign(X @ theta) + b` gives
 #   numbers that are no labels.
 # - **Is the bias penalised?** scikit-learn's `SVC` leaves $b$ free. `LinearSVC` appends a constant column to $X$, whose
 #   weight is $b$ and is penalised like any other. Pegasos has no bias unless you append that column. Three different
 #   problems with three different answers. Here: exercises 5.1 to 5.3 have no $b$, 5.5 to 5.7 a free one.
-# - **Support vectors are rows of $X$**, each with an $\alpha_i$ of its own. The mean of a class is none.
 # - **Which hinge?** The default of `LinearSVC` is `squared_hinge`, another loss. Compare with `loss="hinge"`.
-# - **The width of the Gaussian kernel.** We write $\exp(-\gamma\|x - x'\|^2)$ as scikit-learn does; others write
-#   $\exp(-\|x - x'\|^2 / (2\sigma^2))$, so $\gamma = 1/(2\sigma^2)$. A kernel without any width presumes that the unit
-#   of the data, metres or millimetres, happened to be the right one.
-# - **The sign of the dual.** It is a maximum of $\sum_i \alpha_i - \tfrac12\sum_{ij} \alpha_i\alpha_j y_i y_j K_{ij}$
-#   (Cortes and Vapnik, 1995), or the minimum of its negative (LIBSVM). The factor ½ belongs there, and the labels do,
-#   too.
 
 # %% [markdown]
 # ## A line, by subgradients
@@ -269,7 +267,7 @@ with check("hinge_loss"):
 # Left: the hinge beside the losses that it competes with, as functions of the margin. All lie above the count of
 # errors, so pushing them down pushes errors down. The hinge alone is exactly 0 from 1 on: rows outside the street cost
 # nothing and pull at nothing. Right: $J$ for a single weight, with your subgradients drawn as lines. Each touches $J$
-# and lies below it, also at the kinks.
+# and lies below it, also at the kinks (triangles).
 
 # %% tags=["demo"]
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.8))
@@ -291,10 +289,10 @@ left.set_ylim(-0.1, 4)
 one_column, one_y = np.array([[2.0], [0.5], [-1.0], [0.8]]), np.array([1, 1, -1, -1])
 grid = np.linspace(-1, 4, 301)
 right.plot(grid, [hinge_loss(one_column, one_y, np.array([t]), 0.2)[0] for t in grid], label="J(θ)")
-for t in (-0.5, 0.5, 1.0, 3.0):
+for t, marker in ((-0.5, "ko"), (3.0, "ko"), (0.5, "k^"), (1.0, "k^")):
     J, g = hinge_loss(one_column, one_y, np.array([t]), 0.2)
     right.plot(grid, J + g[0] * (grid - t), color="0.6", lw=1, ls="-")
-    right.plot(t, J, "ko", ms=4)
+    right.plot(t, J, marker, ms=5)
 right.plot([], [], color="0.6", lw=1, ls="-", label="J(t) + g·(θ − t)")
 right.set(xlabel="θ", ylim=(0, 3), title="Every subgradient supports J from below")
 right.legend()
@@ -320,23 +318,24 @@ plt.show()
 # the correction touch 20 entries of $\theta$. The factor $1 - 1/t$ touches all two million. That is a waste of a factor
 # $10^5$, and the formula shows how to avoid it: unroll it, and look at what $\lambda t\,\theta_t$ is.
 #
-# ### 5.2 `pegasos` · essential · level 3 of 4 · 25 min
+# ### 5.2 `pegasos` · essential · level 3 of 4 · 30 min
 #
 # The rows to visit are passed in, so that your function has no randomness of its own. X is a sparse matrix in CSR form:
 # row $i$ has its values in `X.data[X.indptr[i]:X.indptr[i + 1]]` and their columns in the same slice of `X.indices`.
 
 
-# %% exercise="pegasos" points=3 minutes=25 forbids=["sklearn"]
+# %% exercise="pegasos" points=3 minutes=30 forbids=["sklearn"]
 def pegasos(X: scipy.sparse.csr_array, y: np.ndarray, penalty: float, order: np.ndarray) -> np.ndarray:
     """Minimise J (no bias) by subgradient steps on one row each, with step size 1 / (penalty t).
 
     X: (m, d), scipy.sparse in CSR form (csr_array or csr_matrix), floats or integers. No row holds
       a column twice; a row may be empty, and columns may stand in any order.
     y: (m,), each -1 or +1, floats or integers. penalty: a number > 0.
-    order: (T,) integers from 0 to m - 1; T may be 0. Step t = 1, ..., T uses row i = order[t - 1].
+    order: (T,) int64, from 0 to m - 1; T may be 0. Step t = 1, ..., T uses row i = order[t - 1].
 
     theta is 0 before step 1. Step t makes it (1 - 1/t) theta, plus y_i x_i / (penalty t) if
-    y_i x_i·theta < 1 for the theta before the step (exactly 1 is not below 1).
+    y_i x_i·theta < 1 for the theta before the step (exactly 1 is not below 1; where rounding decides,
+    both are fine).
     Returns theta after the last step, with no average taken: a new array (d,), float64.
     A step costs in proportion to the entries of its row, not to d, which may be 8,000,000; only what
     is done once a call may cost d operations. X is never made dense. Leaves its arguments as they are.
@@ -484,16 +483,16 @@ print(f"LinearSVC on the same problem:       {peer.score(words[test], word_y[tes
 #
 # ### More than two classes
 #
-# A hinge has two sides. For $C$ classes train $C$ machines, **one against the rest**: machine $c$ has the label $+1$
-# for rows of class $c$ and $-1$ for all others. Predict the class whose machine gives the largest score. (In this
-# exercise $C$ counts classes, as everywhere in the course; the price of a violated margin does not occur in it.)
+# A hinge has two sides. For more classes train one machine for each, **one against the rest**: the machine of a class
+# has the label $+1$ for the rows of that class and $-1$ for all others. Predict the class whose machine gives the
+# largest score.
 #
-# ### 5.3 `one_vs_rest` · essential · level 2 of 4 · 15 min
+# ### 5.3 `one_vs_rest` · essential · level 2 of 4 · 12 min
 #
 # The cell holds two functions, training and prediction. What trains one machine is passed in as `fit`.
 
 
-# %% exercise="one_vs_rest" points=2 minutes=15 forbids=["sklearn"]
+# %% exercise="one_vs_rest" points=2 minutes=12 forbids=["sklearn"]
 def one_vs_rest(X: np.ndarray | scipy.sparse.csr_array, y: np.ndarray, fit: Callable) -> tuple[np.ndarray, np.ndarray]:
     """Train one linear classifier for each class, against all the others.
 
@@ -502,10 +501,10 @@ def one_vs_rest(X: np.ndarray | scipy.sparse.csr_array, y: np.ndarray, fit: Call
     fit(X, s) -> theta, (d,): s is (m,) float64, +1 for the rows of one class and -1 for the others.
       `fit` is called once for each class, in rising order of the classes. It may keep or change the
       s that it gets, so each s is an array of its own; and it may use one buffer for every theta
-      that it returns, so copy theta before the next call. What it returned is not changed.
+      that it returns, so copy theta before the next call. Do not change the array that `fit` returned.
 
-    Returns (classes, Theta): classes (C,), the different labels in rising order, of y's own dtype;
-    Theta (C, d), float64, row c being the theta of classes[c]. New arrays. Leaves X and y as they are.
+    Returns (classes, Theta): classes (q,), the q different labels in rising order, of y's own dtype;
+    Theta (q, d), float64, row c being the theta of classes[c]. New arrays. Leaves X and y as they are.
     Not allowed: sklearn.
     """
     ### BEGIN SOLUTION
@@ -520,7 +519,7 @@ def one_vs_rest(X: np.ndarray | scipy.sparse.csr_array, y: np.ndarray, fit: Call
 def predict_one_vs_rest(X: np.ndarray | scipy.sparse.csr_array, classes: np.ndarray, Theta: np.ndarray) -> np.ndarray:
     """The class with the largest score x·theta for each row of X; the lowest class where scores tie.
 
-    X: (n, d), a NumPy array or CSR, n >= 0. classes: (C,), rising; Theta: (C, d).
+    X: (n, d), a NumPy array or CSR, n >= 0. classes: (q,), rising; Theta: (q, d).
     Returns (n,), integers of the dtype that classes has. Leaves its arguments as they are.
     Not allowed: sklearn.
     """
@@ -571,6 +570,7 @@ with check("one_vs_rest", forbids=["sklearn"]):
         atol=0,
         mistakes={"These are positions; look up the classes there.": [2, 1, 0]},
     )
+    expect_dtype(predict_one_vs_rest(new, classes.astype(np.int8), Theta), np.int8)
 
 # %% [markdown]
 # Ten machines for the ten digits, each trained by your `pegasos`. A row of $\Theta$ has one weight for each of the
@@ -641,7 +641,8 @@ def kernel_matrix(A: np.ndarray, B: np.ndarray, kind: str = "rbf", gamma: float 
     right to within 1e-14 (1 + gamma (|a|^2 + |b|^2)) times d + 10, and never above 1.
     Raises ValueError for another kind, for a gamma that is not > 0 where kind is "rbf", and where A
     and B have different numbers of columns.
-    Takes less memory than eight arrays (p, q): no (p, q, d) array. Leaves A and B as they are.
+    Beside float64 copies of A and B it takes less memory than eight arrays (p, q): no (p, q, d) array.
+    Leaves A and B as they are.
     Not allowed: sklearn, scipy.spatial, torch.cdist.
     """
     ### BEGIN SOLUTION
@@ -726,8 +727,8 @@ for factor in (0.03, 1.0, 30.0):
 # How do you find the $\beta$? By turning the constrained problem into another one. Take two variables first: minimise
 # $p(\theta) = \tfrac12(\theta_0^2 + \theta_1^2)$ subject to $\theta_0 + 2\theta_1 \ge 5$.
 #
-# **A price instead of a rule.** Drop the rule, and charge $\alpha \ge 0$ for each unit by which it is violated (a
-# surplus earns as much). The **Lagrangian** is
+# **A price instead of a rule.** Drop the rule, and charge $\alpha \ge 0$ for each unit by which it is violated
+# (where it is kept with units to spare, each of them is paid back). The **Lagrangian** is
 #
 # $$L(\theta, \alpha) = \tfrac12(\theta_0^2 + \theta_1^2) + \alpha\,(5 - \theta_0 - 2\theta_1).$$
 #
@@ -742,13 +743,14 @@ for factor in (0.03, 1.0, 30.0):
 # from the best value.
 #
 # **The best bound is tight.** $D$ is largest at $\alpha = 1$, with $D(1) = 2.5$. There $\theta = (1, 2)$, which keeps
-# the rule and has $p = 2.5$. The gap is 0: both are optimal. For convex problems with linear constraints this always
-# happens (**strong duality**).
+# the rule and has $p = 2.5$. The gap is 0: both are optimal. For convex problems with linear rules this always
+# happens if some point keeps the rules and the minimum is finite (**strong duality**).
 #
-# **A rule that does not bind has no price.** Add the rule $\theta_0 \ge 0$. The answer keeps it anyway, and its price
-# is zero. In general price times slack is zero, for each rule: **complementary slackness**. Geometrically: at the
-# answer, the gradient of $p$ is a combination of the normals of the rules that bind, and the prices are its
-# coefficients.
+# **A rule that does not bind has no price.** A rule **binds** at a point where it holds with equality; what is left
+# over otherwise is its **slack**. Add the rule $\theta_0 \ge 0$. The answer keeps it anyway, with slack 1, and its
+# price is zero. In general price times slack is zero at the answer, for each rule: **complementary slackness**.
+# Geometrically: at the answer, the gradient of $p$ is a combination of the normals of the rules that bind, and the
+# prices are its coefficients.
 
 # %% tags=["demo"]
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4))
@@ -782,7 +784,9 @@ plt.show()
 # $$L = \tfrac12\|\theta\|^2 + C\sum_i \xi_i + \sum_i\alpha_i\big(1 - \xi_i - y_i(\theta^\top x_i + b)\big) -
 # \sum_i \mu_i\xi_i .$$
 #
-# Set the derivatives to zero:
+# For fixed prices, minimise $L$ over $\theta$, $b$ and $\xi$. In $\theta$ it is quadratic, as on the last page: set the
+# derivative to zero. In $b$ and in each $\xi_i$ it is linear. A linear function with a slope has no minimum: it falls
+# to $-\infty$, and a bound of $-\infty$ says nothing. So only prices count for which these slopes are zero, too:
 #
 # - by $\theta$: $\theta = \sum_i \alpha_i y_i x_i$. The weights are a combination of rows, as Pegasos suggested.
 # - by $b$: $\sum_i \alpha_i y_i = 0$. This rule exists because $b$ is free; without a bias it goes away.
@@ -809,8 +813,29 @@ plt.show()
 #
 # $$P - D = \sum_i \Big[(C - \alpha_i)\max(0, 1 - y_i f(x_i)) + \alpha_i\max(0, y_i f(x_i) - 1)\Big] .$$
 #
-# (Insert $\|\theta\|^2 = \sum_i \alpha_i y_i (f(x_i) - b)$ and use $\sum_i\alpha_i y_i = 0$.) Each term is at least 0,
-# and it is 0 exactly where row $i$ obeys the table. One number certifies all $m$ conditions at once.
+# (In three steps. $P - D = \|\theta\|^2 + C\sum_i\max(0, 1 - s_i) - \sum_i\alpha_i$ with $s_i = y_i f(x_i)$. Then
+# $\|\theta\|^2 = \sum_i \alpha_i y_i (f(x_i) - b) = \sum_i\alpha_i s_i$, because $\sum_i\alpha_i y_i = 0$. And
+# $1 - s_i = \max(0, 1 - s_i) - \max(0, s_i - 1)$.) Each term is at least 0, and it is 0 exactly where row $i$ obeys the
+# table. One number certifies all $m$ conditions at once.
+#
+# **Two rows by hand.** One column, $x_0 = 0$ with $y_0 = -1$ and $x_1 = 2$ with $y_1 = 1$, so $K_{11} = 4$ and the
+# other entries of $K$ are 0. The rule on the sum makes $\alpha_0 = \alpha_1 = a$, and $D = 2a - 2a^2$ is largest at $a
+# = \tfrac12$. If $C > \tfrac12$, that is the answer: $\theta = \tfrac12 \cdot 2 = 1$, both rows are free, each asks
+# for $b = -1$, and $f(x) = x - 1$ has the margin 1 at both. $P = \tfrac12 = D$, and the gap is 0. If $C = \tfrac14$,
+# then $a = \tfrac14$: no row is free, $\theta = \tfrac12$, and the table allows every $b$ from $-1$ to $0$. With each
+# of them $P = \tfrac18 + \tfrac14 \cdot 1 = \tfrac38 = D$. Take $b$ in the middle; $b = 1$ would leave a gap.
+#
+# ### Where tutorials disagree, once more
+#
+# - **Support vectors are rows of $X$**, each with an $\alpha_i$ of its own. The mean of a class is none.
+# - **The width of the Gaussian kernel.** We write $\exp(-\gamma\|x - x'\|^2)$ as scikit-learn does; others write
+#   $\exp(-\|x - x'\|^2 / (2\sigma^2))$, so $\gamma = 1/(2\sigma^2)$. A kernel without any width presumes that the unit
+#   of the data, metres or millimetres, happened to be the right one.
+# - **The sign of the dual.** It is a maximum of $\sum_i \alpha_i - \tfrac12\sum_{ij} \alpha_i\alpha_j y_i y_j K_{ij}$
+#   (Cortes and Vapnik, 1995), or the minimum of its negative (LIBSVM). The factor ½ belongs there, and the labels do,
+#   too.
+# - **The bias without free support vectors.** Some code averages $y_i - v_i$ over the free ones and returns 0 where
+#   there is none. The table still says which $b$ are right.
 #
 # ### A step that keeps the rules
 #
@@ -827,13 +852,13 @@ plt.show()
 # Uphill whenever $G_i > G_j$; best at $\tau = (G_i - G_j)/(K_{ii} + K_{jj} - 2K_{ij})$, cut off where $\beta_i$ or
 # $\beta_j$ meets its bound. This is **sequential minimal optimisation** (SMO; Platt, 1998). For the pair take the
 # largest $G_i$ among those that can go up and the smallest $G_j$ among those that can go down (Keerthi et al., 2001).
-# When no such pair has $G_i > G_j$, all rows agree on a $b$ between the two, and $\alpha$ is optimal. Updating $v$
-# takes two rows of $K$: $O(m)$ operations a step.
+# When no such pair has $G_i > G_j$, every $b$ from that $G_i$ to that $G_j$ makes all rows obey the table, and $\alpha$
+# is optimal. Updating $v$ takes two rows of $K$: $O(m)$ operations a step.
 #
-# ### 5.5 `svm_dual` · essential · level 4 of 4 · 40 min
+# ### 5.5 `svm_dual` · essential · level 4 of 4 · 50 min
 
 
-# %% exercise="svm_dual" points=4 minutes=40 forbids=["sklearn", "scipy.optimize"]
+# %% exercise="svm_dual" points=4 minutes=50 forbids=["sklearn", "scipy.optimize"]
 def svm_dual(K: np.ndarray, y: np.ndarray, C: float, tol: float = 1e-3) -> tuple[np.ndarray, float]:
     """The soft-margin SVM with a free bias, from its kernel matrix, to a duality gap that is certified.
 
@@ -921,9 +946,11 @@ with check("svm_dual", forbids=["sklearn", "scipy.optimize"]):
         },
     )
     expect_close(b, -1.0, atol=1e-3, mistakes={"f = v + b, not v - b.": 1.0, "There is no bias.": 0.0})
-    alpha, b = svm_dual(K, y, C=0.1, tol=1e-8)  # a low price: all of alpha_0 and alpha_1 is used
+    alpha, b = svm_dual(K, y, C=0.1, tol=1e-8)  # a low price: all of alpha_0 and alpha_1 is used, and no row is free
     assert np.all((alpha >= 0) & (alpha <= 0.1)), f"alpha must lie between 0 and C = 0.1, and is {alpha}"
     expect_close(alpha @ y, 0.0, atol=1e-9, hint="alpha_i y_i must sum to 0")
+    # theta = 0.2: row 1 lies inside the street, so 0.4 + b <= 1, and row 2 outside, so 0.6 + b >= 1.
+    assert 0.399 <= b <= 0.601, f"without a free support vector b lies between 0.4 and 0.6 here, and is {b:.4g}"
     moons = datasets.moons(60, noise=0.25)
     K, y = kernel_matrix(moons.X, moons.X, "rbf", 2.0), 2 * moons.y - 1
     for C in (0.1, 10.0):
@@ -977,10 +1004,10 @@ print(f"duality gap per row and C: {gap_of(moon_K, moon_y, C, alpha, b) / C / le
 # For new rows only support vectors count, since all other terms of $\sum_i\alpha_i y_i k(x_i, x)$ are 0. The kernel is
 # what takes the time, so ask for no entry that is multiplied by 0.
 #
-# ### 5.6 `decision_function` · important · level 2 of 4 · 15 min
+# ### 5.6 `decision_function` · important · level 2 of 4 · 12 min
 
 
-# %% exercise="decision_function" points=2 minutes=15 forbids=["sklearn"]
+# %% exercise="decision_function" points=2 minutes=12 forbids=["sklearn"]
 def decision_function(
     X: np.ndarray,
     rows: np.ndarray,
@@ -1036,7 +1063,7 @@ with check("decision_function", forbids=["sklearn"]):
     asked = []
 
     def products(A, B):
-        asked.append((len(A), len(B)))
+        asked.append((A, B))
         return A @ B.T
 
     new = np.array([[1.0], [5.0], [-2.0]])
@@ -1051,9 +1078,11 @@ with check("decision_function", forbids=["sklearn"]):
             "The labels are missing: alpha has no sign.": [0.0, 8.0, -6.0],
         },
     )
-    pairs = sum(p * q for p, q in asked)
+    pairs = sum(len(A) * len(B) for A, B in asked)
     assert pairs == 6, f"3 new rows and 2 support vectors make 6 pairs, and kernel was asked for {pairs}"
-    assert max(p for p, _ in asked) == 2, "block = 2: ask for at most two new rows at a time"
+    firsts = {value for A, _ in asked for value in A.ravel()}
+    assert firsts == {1.0, 5.0, -2.0}, "kernel(new rows, support vectors), in this order"
+    assert max(len(A) for A, _ in asked) <= 2, "block = 2: ask for at most two new rows at a time"
     expect_close(decision_function(new, rows, y, 0 * alpha, -2.0, products), [-2.0, -2.0, -2.0], atol=0)
 
 # %% [markdown]
@@ -1087,14 +1116,14 @@ print(f"support vectors: {np.sum(alpha > 0)} yours, {len(peer.support_)} of SVC,
 print(f"bias: {b:.6f} yours, {peer.intercept_[0]:.6f} of SVC")
 
 # %% [markdown]
-# ### 5.7 `rbf_predict` · important · level 1 of 4 · 10 min
+# ### 5.7 `rbf_predict` · important · level 1 of 4 · 8 min
 #
-# **Find the bug.** Somebody loads a file with labels 0 and 1, trains as you did, and writes the prediction down from
-# memory. It runs, it gives zeros and ones, and on some data it is right most of the time. It has two faults. This
-# module has named both.
+# **Find the bug.** Somebody loads a file with labels 0 and 1, trains as you did, and writes the prediction without
+# looking back at the formulas. It runs, it gives zeros and ones, and on some data it is right most of the time. It has
+# two faults. This module has named both.
 
 
-# %% exercise="rbf_predict" points=1 minutes=10 bug=true
+# %% exercise="rbf_predict" points=1 minutes=8 bug=true
 def rbf_predict(
     X: np.ndarray, rows: np.ndarray, y: np.ndarray, alpha: np.ndarray, b: float, gamma: float
 ) -> np.ndarray:
@@ -1138,8 +1167,10 @@ def rbf_predict(
 with check("rbf_predict"):
     rows, y = np.array([[0.0], [1.0]]), np.array([0, 1], np.uint8)
     new = np.array([[-1.0], [0.1], [0.9], [2.0]])
+    predicted = rbf_predict(new, rows, y, np.ones(2), 0.0, gamma=1.0)
+    expect_dtype(predicted, np.int64)
     expect_close(
-        rbf_predict(new, rows, y, np.ones(2), 0.0, gamma=1.0),
+        predicted,
         [0, 0, 1, 1],  # the nearer row wins
         atol=0,
         mistakes={"Rows of class 0 do not pull: their label is multiplied as 0.": [1, 1, 1, 1]},
@@ -1156,7 +1187,7 @@ with check("rbf_predict"):
 # Both $C$ and $\gamma$ decide how much the border bends. Left: a large $\gamma$ with a large $C$. Each row decides for
 # its own neighbourhood, so every row of the training set is right, and far from all rows the score is $b$. Right: the
 # share of right predictions against $\gamma$. On the training rows it rises with $\gamma$; on new rows it has its peak
-# in between. With a small $\gamma$ the kernel is nearly linear, and so is the border.
+# in between. With a small $\gamma$ the border is nearly a straight line.
 
 # %% tags=["demo"]
 noisy, fresh = datasets.moons(150, noise=0.3), datasets.moons(2000, noise=0.3, seed=3)
@@ -1215,10 +1246,10 @@ plt.show()
 # And the features of a row depend on the row and the seed: not on the labels, not on the other rows. Any machine can
 # make them from the row, at any time, and forget them again.
 #
-# ### 5.8 `random_fourier_features` · essential · level 2 of 4 · 18 min
+# ### 5.8 `random_fourier_features` · essential · level 2 of 4 · 16 min
 
 
-# %% exercise="random_fourier_features" points=2 minutes=18 forbids=["sklearn"]
+# %% exercise="random_fourier_features" points=2 minutes=16 forbids=["sklearn"]
 def random_fourier_features(X: np.ndarray, features: int, gamma: float, seed: int) -> np.ndarray:
     """Random features Z with Z Z^T close to the kernel matrix exp(-gamma |x - x'|^2).
 
@@ -1227,11 +1258,13 @@ def random_fourier_features(X: np.ndarray, features: int, gamma: float, seed: in
 
     Returns Z (m, F), a new float64 array, no entry above sqrt(2/F) in size. Over the draw of the
     seed, z(x)·z(x') has the mean exp(-gamma |x - x'|^2), and it is a mean of F/2 or F independent
-    terms between -2 and 2, so that its error falls like 1/sqrt(F). The order of the columns is free;
-    the cos-and-sin pairs of the text and sqrt(2/F) cos(w·x + phase) are both fine.
+    terms between -2 and 2, so that its error falls like 1/sqrt(F). The cos-and-sin pairs of the text
+    are fine, and so is sqrt(2/F) cos(w·x + phase) with a random phase for each of F draws of w, whose
+    terms are 2 cos(..) cos(..). The order of the columns is free.
     Row i of Z depends on row i of X (in float64), on d, features, gamma and seed alone: it is the
     same in any process and among any other rows, but for rounding. Another seed, other features.
-    Takes less memory than eight arrays (m, F), Z included: no array of shape (m, m).
+    Beside a float64 copy of X and the draws it takes less memory than eight arrays (m, F), Z included:
+    no array of shape (m, m).
     Raises ValueError unless features is even and at least 2, and gamma > 0. Leaves X and NumPy's
     global random state as they are. Not allowed: sklearn.
     """
@@ -1407,14 +1440,20 @@ with check("svm_from_stream", forbids=["sklearn"]):
     )
     assert steps == 3, f"three chunks are three steps, not {steps}"
     X, y, empty = np.array([[1.0, 0.0], [3.0, 0.0], [0.0, 0.0]]), np.ones(3), (np.zeros((0, 2)), np.zeros(0))
-    average, steps = svm_from_stream([empty, (X, y), empty], lambda X: 2 * X, 0.5)
+    second = (np.array([[1.0, 0.0], [0.0, 1.0]]), np.ones(2))
+    average, steps = svm_from_stream([empty, (X, y), empty, second], lambda X: 2 * X, 0.5)
+    # Step 1: the mean of 2, 6 and 0, times 1 / penalty, is 16/3. Step 2: only the second row violates its margin, and
+    # theta is (8/3, 0) + (0, 2)/2. The weights are 1/3 and 2/3.
     expect_close(
         average,
-        [16 / 3, 0.0],  # the mean of 2, 6 and 0, times 1 / penalty
+        [32 / 9, 2 / 3],
         rtol=1e-12,
-        mistakes={"A chunk's rows are summed; take their mean.": [16.0, 0.0]},
+        mistakes={
+            "A chunk's rows are summed; take their mean.": [32 / 3, 4 / 3],
+            "The sum is divided by the rows that violate; divide it by all rows of the chunk.": [32 / 9, 4 / 3],
+        },
     )
-    assert steps == 1, f"a chunk of no rows is no step: 1, not {steps}"
+    assert steps == 2, f"a chunk of no rows is no step: 2, not {steps}"
     with expect_raises(ValueError, hint="no chunk at all"):
         svm_from_stream([], lambda X: X, 0.5)
     with expect_raises(ValueError, hint="labels 0 and 1"):
@@ -1632,8 +1671,8 @@ plt.show()
 # **Written question (2 points).** A colleague trains `SVC(C=1, gamma=1)` on 5,000 rows of 30 raw measurements in
 # different units, some around 0.01 and some around 10,000. All training rows are predicted right, 4,990 of them are
 # support vectors, and on new rows the predictions are the more frequent class every time. Explain each of the three
-# observations from the kernel matrix. What do you change first, in the data and in $\gamma$, and how do you choose
-# then? Why will prediction become faster as well?
+# observations from the kernel matrix. (For the third, take $K$ for the identity and find $b$ by hand.) What do you
+# change first, in the data and in $\gamma$, and how do you choose then? Why will prediction become faster as well?
 #
 # ### BEGIN SOLUTION
 # Rubric, half a point each.
@@ -1642,7 +1681,8 @@ plt.show()
 #    exp(−γ distance²) is 0 for any two different rows. Each row scores with its own α alone, so every training row
 #    can be right.
 # 2. No row can lean on another, so nearly every row needs an α of its own above 0 and is a support vector. A new row
-#    is far from all of them, its score is b, and b has the sign of the more frequent class.
+#    is far from all of them, so its score is b. With K = I a free row has α = 1 − y b. The rows of the rarer class are
+#    at C = 1, and the others share as much: n_rare = n_frequent (1 − |b|). b has the sign of the more frequent class.
 # 3. Standardise the columns first, on the training rows only. Then set γ near 1/(columns · variance), and choose γ and
 #    C together by cross-validation, on a logarithmic grid. Lowering C alone does not help: it shrinks α, not the
 #    distances.
