@@ -784,7 +784,7 @@ plt.show()
 # $$L = \tfrac12\|\theta\|^2 + C\sum_i \xi_i + \sum_i\alpha_i\big(1 - \xi_i - y_i(\theta^\top x_i + b)\big) -
 # \sum_i \mu_i\xi_i .$$
 #
-# For fixed prices, minimise $L$ over $\theta$, $b$ and $\xi$. In $\theta$ it is quadratic, as on the last page: set the
+# For fixed prices, minimise $L$ over $\theta$, $b$ and $\xi$. In $\theta$ it is quadratic, as in the example: set the
 # derivative to zero. In $b$ and in each $\xi_i$ it is linear. A linear function with a slope has no minimum: it falls
 # to $-\infty$, and a bound of $-\infty$ says nothing. So only prices count for which these slopes are zero, too:
 #
