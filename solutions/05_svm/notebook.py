@@ -1376,7 +1376,7 @@ def svm_from_stream(
       once, be done with a chunk when you ask for the next (the producer may reuse its arrays), and
       keep neither chunks nor features: memory must not grow with the rows. Change no chunk.
     features(X) -> Z, (c, F) floats: called once for each chunk that has rows, with the chunk's X. It
-      may use one buffer for all its results. What it returned is not changed.
+      may use one buffer for all its results. Do not change what it returned.
     penalty: a number > 0.
 
     theta is 0 before step 1. Step t = 1, 2, ... uses the t-th chunk that has rows: theta becomes
