@@ -536,6 +536,22 @@ equivalent(
 )
 equivalent(
     "svm_dual",
+    diff="""
+    - best = (G[i] - G[j]) / np.clip(curvature, 1e-12, None)
+    + best = (G[i] - G[j]) / np.clip(1e-12, curvature, None)
+    """,
+    reason="both are the larger of the two numbers",
+)
+equivalent(
+    "svm_dual",
+    diff="""
+    - beta[i] = np.clip(beta[i] + step, lowest[i], highest[i])
+    + beta[i] = np.clip(lowest[i], beta[i] + step, highest[i])
+    """,
+    reason="both are the middle one of the three numbers, since lowest is below highest",
+)
+equivalent(
+    "svm_dual",
     diff="~ svm_dual: tol becomes min(x, 10.0)",
     reason="at alpha = 0 and b = 0, where it begins, the gap is C m, so every tol from 1 on gives the same",
 )
