@@ -736,8 +736,8 @@ def backtracking_line_search(
     loss: called as loss(theta) with an array (d,); returns a float. At a trial point it may be nan
       or inf. Then the condition does not hold.
     theta: (d,) float64 or float32, the current point, d >= 1. There loss(theta) is finite.
-    gradient: (d,) float64 or float32, finite. The search goes along its negative. If it is zero,
-      the condition holds with equality, and the first step is accepted.
+    gradient: (d,) float64 or float32; its squared norm is finite in that dtype. The search goes along
+      its negative. If it is zero, the condition holds with equality, and the first step is accepted.
     lr: the first step to try, > 0.
     shrink, c: both between 0 and 1.
     max_trials: the largest number of steps to try, >= 1.
@@ -996,7 +996,8 @@ def nesterov(
         before. It is float64; it may be float32 where theta0 is.
       history: list or 1-D array of the losses at v_0, v_1, ..., v: one more than there were
         updates. grad is called exactly once for each.
-    A walk that diverges is no error. Do not use torch.optim or scipy.optimize.
+    A walk that diverges is no error: it goes on to the last step, also where the gradient is nan.
+    Do not use torch.optim or scipy.optimize.
     """
     ### BEGIN SOLUTION
     theta = np.array(theta0)

@@ -1362,8 +1362,8 @@ def roc_auc(score: np.ndarray, y: np.ndarray) -> float:
     small, counts in full.
     O(m log m) time and O(m) memory: a million rows take about a second; a program that compares all
     pairs would take minutes.
-    Returns a float (of Python or NumPy), to a relative error of 1e-12. Leaves score and y as they
-    are. Raises ValueError unless y holds both classes. Not allowed: sklearn, scipy.stats.
+    Returns a float (of Python or NumPy), to within 1e-12. Raises ValueError unless y holds both
+    classes. Leaves score and y as they are. Not allowed: sklearn, scipy.stats.
     """
     ### BEGIN SOLUTION
     _, group = np.unique(score, return_inverse=True)
