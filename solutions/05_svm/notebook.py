@@ -571,6 +571,8 @@ with check("one_vs_rest", forbids=["sklearn"]):
         mistakes={"These are positions; look up the classes there.": [2, 1, 0]},
     )
     expect_dtype(predict_one_vs_rest(new, classes.astype(np.int8), Theta), np.int8)
+    classes, Theta = one_vs_rest(X, np.array([7, -2, 7, -2]), sum_of_rows)
+    expect_shape(Theta, (2, 2), hint="two classes have a machine each, too")
 
 # %% [markdown]
 # Ten machines for the ten digits, each trained by your `pegasos`. A row of $\Theta$ has one weight for each of the
@@ -1084,6 +1086,8 @@ with check("decision_function", forbids=["sklearn"]):
     assert firsts == {1.0, 5.0, -2.0}, "kernel(new rows, support vectors), in this order"
     assert max(len(A) for A, _ in asked) <= 2, "block = 2: ask for at most two new rows at a time"
     expect_close(decision_function(new, rows, y, 0 * alpha, -2.0, products), [-2.0, -2.0, -2.0], atol=0)
+    small = decision_function(new, rows, y, np.array([1e-12, 0.0, 0.0]), 0.0, products)
+    expect_close(small, [-1e-12, -5e-12, 2e-12], rtol=1e-9, hint="a row with alpha = 1e-12 is a support vector, too")
 
 # %% [markdown]
 # Is your machine the library's? Train both on the same rows with the same $C$ and $\gamma$, and compare their scores on
