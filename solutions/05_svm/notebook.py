@@ -1087,7 +1087,9 @@ with check("decision_function", forbids=["sklearn"]):
     assert max(len(A) for A, _ in asked) <= 2, "block = 2: ask for at most two new rows at a time"
     expect_close(decision_function(new, rows, y, 0 * alpha, -2.0, products), [-2.0, -2.0, -2.0], atol=0)
     small = decision_function(new, rows, y, np.array([1e-12, 0.0, 0.0]), 0.0, products)
-    expect_close(small, [-1e-12, -5e-12, 2e-12], rtol=1e-9, hint="a row with alpha = 1e-12 is a support vector, too")
+    expect_close(small, [-1e-12, -5e-12, 2e-12], atol=0, hint="a row with alpha = 1e-12 is a support vector, too")
+    both = decision_function(new[:1], rows, y, np.array([0.0, 1.0, 1.0]), 0.0, lambda A, B: (A @ B.T) ** 2)
+    expect_close(both, [25.0], hint="3² + 4²: each support vector counts by itself, not their mean")
 
 # %% [markdown]
 # Is your machine the library's? Train both on the same rows with the same $C$ and $\gamma$, and compare their scores on
