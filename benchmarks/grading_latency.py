@@ -33,7 +33,7 @@ from autograder import curriculum
 from autograder.authoring.release import solved_notebook, source_notebook
 from autograder.curriculum import Module
 from autograder.grading import Grader, plugin
-from autograder.grading.grade import reference_cells
+from autograder.grading.reference import reference_cells
 from autograder.sandbox import open_sandbox
 from autograder.submission import SourceCell, StudentError, Submission
 from lsml_utils.tables import Table, seconds_text

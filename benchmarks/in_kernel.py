@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from autograder import curriculum
-from autograder.grading.grade import reference_cells
+from autograder.grading.reference import reference_cells
 from autograder.submission import LocalSubmission, MissingName, StudentError
 
 

@@ -1,31 +1,30 @@
 """One notebook in, one Report out: read safely, rebuild, run in the sandbox, test from here, judge."""
 
-import ast
 import contextlib
 import logging
 import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
-from autograder import answers, apart, curriculum
-from autograder.answers import Answer
-from autograder.curriculum import Exercise, Module
+from autograder import apart, curriculum
+from autograder.curriculum import Module
 from autograder.errors import UserError
 from autograder.grading import lending, plugin, rebuild, verdicts
 from autograder.grading.ahead import Ahead
 from autograder.grading.budget import Budget, patience
 from autograder.grading.children import Children
-from autograder.grading.diagnosis import TOLERANCES, Diagnosis, Kept
+from autograder.grading.explaining import Explainer
+from autograder.grading.lending import Lent
 from autograder.grading.messages import safe
 from autograder.grading.plugin import BrokenTests, Outcome, Spec
 from autograder.grading.reading import Unreadable
 from autograder.grading.rebuild import Rebuilt
-from autograder.grading.report import ExerciseResult, Report, grading_key
+from autograder.grading.reference import reference_cells
+from autograder.grading.report import ExerciseResult, Report
 from autograder.sandbox import Limits, SandboxUnavailable, open_sandbox
 from autograder.submission import (
     CellError,
@@ -35,22 +34,7 @@ from autograder.submission import (
     Submission,
 )
 
-KNOWN_SECONDS = 3.0  # for one call of a known wrong answer, some of which loop
-
 SPARE_SECONDS = 15.0  # for one notebook, to find out why more than that its tests fail
-
-
-@dataclass(frozen=True)
-class Lent:
-    """Functions of another submission that the cells of one are to use in place of their own."""
-
-    owner: Submission
-    names: list[str]
-
-
-class OutOfTime(Exception):
-    """The time for an explanation is used up."""
-
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +61,7 @@ class Grader:
         self.begun = begun
         self._stack = contextlib.ExitStack()
         self._references: dict[str, tuple[tuple, LocalSubmission]] = {}
-        self._diagnoses: dict[tuple, Diagnosis] = {}
+        self._explainer = Explainer(self)
         self._stretch = 1.0  # of the clocks, for the notebook at hand
         self.trouble: list[str] = []  # what went wrong on our side with the notebook graded last, for a person
 
@@ -181,14 +165,10 @@ class Grader:
             else:
                 own = outcomes[exercise.name]
                 passed = {result.id for result in results if result.verdict == "passed"}
-                misconceptions, lists = self._diagnose(module, exercise, own, rebuilt, passed, spare)
+                misconceptions, lists = self._explainer.diagnose(module, exercise, own, rebuilt, passed, spare)
                 results.append(verdicts.judged(exercise, own, errors, rebuilt, misconceptions, lists, show))
         wrong = {result.id for result in results if result.verdict not in ("passed", "grader_fault")}
-        try:
-            to_blame = self._to_blame(module, rebuilt, outcomes, wrong, spare)
-        except Exception:  # as with a diagnosis, it must not cost anybody a grade
-            log.exception("finding out what %s depends on failed", module.name)
-            to_blame = {}
+        to_blame = self._explainer.to_blame(module, rebuilt, outcomes, wrong, spare)
         return verdicts.with_dependencies(results, to_blame)
 
     def outcomes(
@@ -198,17 +178,18 @@ class Grader:
         exercise: str,
         enough: Callable[[Outcome], bool] | None = None,
         limits: Limits | None = None,
+        lent: Lent | None = None,
     ) -> list[Outcome]:
         """How each run of an exercise's hidden tests ends on these cells, up to the first that is `enough`.
 
         It is what calibration and diagnosis compare. Nothing is tried again, and "broken" is not yet blamed on anyone.
         """
-        budget = Budget(limits or self.limits, [exercise], patience())
-        return self._run(module, cells, [exercise], budget, enough=enough)[0]
+        budget = Budget(limits or self.limits, [exercise], max(self._stretch, patience()))
+        return self._run(module, cells, [exercise], budget, enough=enough, lent=lent)[0]
 
-    def load(self, cells: Sequence[SourceCell]) -> Submission:
+    def load(self, cells: Sequence[SourceCell], limits: Limits | None = None) -> Submission:
         """A fresh child in which these cells were run, for whoever asks something else than hidden tests of it."""
-        return Submission.load(self._sandbox, cells, self.limits)
+        return Submission.load(self._sandbox, cells, limits or self.limits)
 
     # ------------------------------------------------------------------------------------------------- running
 
@@ -308,7 +289,7 @@ class Grader:
         suspects = [outcome for outcome in outcomes if outcome.cause not in ("passed", "fault")]
         if not suspects:
             return
-        diagnosis = self._diagnosis(module, exercise)
+        diagnosis = self._explainer.known(module, exercise)
         if any(outcome.cause == "broken" for outcome in suspects):
             diagnosis.forget(None)
         sound = diagnosis.known(None).runs
@@ -318,100 +299,6 @@ class Grader:
                 outcome.cause, outcome.error = "fault", reference and reference.error
             elif outcome.cause == "broken":
                 outcome.cause = "failed"
-
-    def _to_blame(
-        self, module: Module, rebuilt: Rebuilt, outcomes: Mapping[str, list[Outcome]], wrong: set[str], spare: float
-    ) -> dict[str, list[str]]:
-        """For each failed test those of the `wrong` exercises it depends on without whose fault it would pass.
-
-        Found out by doing it: the reference's answer stands in for the student's. Nothing where there is no time left.
-        """
-        found: dict[str, list[str]] = {}
-        for exercise, own in outcomes.items():
-            failed = [run for run in own if run.cause not in ("passed", "fault") and wrong & {*run.spec.depends}]
-            names = list(dict.fromkeys(name for run in failed for name in run.spec.depends if name in wrong))
-            for tried in [[name] for name in names] + ([names] if len(names) > 1 else []):
-                waiting = {run.spec.name for run in failed if {*tried} <= {*run.spec.depends}} - found.keys()
-                if not waiting or (seconds := spare - time.monotonic()) <= 0:
-                    continue
-                runs = self._borrowing(module, rebuilt.cells, exercise, reference_cells(module), tried, seconds)
-                for name, again in verdicts.runs_of(runs).items():
-                    if name in waiting and all(run.cause == "passed" for run in again):
-                        found[name] = tried
-        return found
-
-    def _borrowing(
-        self,
-        module: Module,
-        cells: Sequence[SourceCell],
-        exercise: str,
-        others: Sequence[SourceCell],
-        names: list[str],
-        seconds: float,
-    ) -> list[Outcome]:
-        """The outcomes of an exercise's tests on these cells, which use the functions of these `names` in others."""
-        limits = replace(self.limits, notebook_seconds=min(seconds, self.limits.notebook_seconds))
-        try:
-            with Submission.load(self._sandbox, others, limits) as owner:
-                budget = Budget(limits, [exercise], self._stretch)
-                return self._run(module, cells, [exercise], budget, lent=Lent(owner, names))[0]
-        except SandboxFault:  # it costs an explanation, not a grade
-            return []
-
-    def _diagnose(
-        self,
-        module: Module,
-        exercise: Exercise,
-        outcomes: list[Outcome],
-        rebuilt: Rebuilt,
-        passed: set[str],
-        spare: float,
-    ) -> tuple[dict[str, str], set[str]]:
-        """Of the runs that failed, by name: misconceptions, and those that failed because a list came.
-
-        What no known answer did with the reference's other answers is tried again with the student's that `passed`.
-        """
-        if verdicts.is_faulty(outcomes) or all(outcome.cause == "passed" for outcome in outcomes):
-            return {}, set()
-        try:
-            diagnosis = self._diagnosis(module, exercise.name)
-            found = diagnosis.misconceptions(outcomes)
-            helpers = sorted(uses(module, exercise.name) & passed)
-            if helpers and any(run.cause == "failed" and run.item not in found for run in outcomes):
-
-                def outcomes_of(answer: Answer | None) -> list[Outcome]:
-                    cells, seconds = reference_cells(module, answer), spare - time.monotonic()
-                    if seconds <= 0:
-                        raise OutOfTime
-                    return self._borrowing(module, cells, exercise.name, rebuilt.cells, helpers, seconds)
-
-                with contextlib.suppress(OutOfTime):
-                    right = outcomes_of(None)
-                    if not all(diagnosis.known(None).did(run, TOLERANCES[0]) for run in right):
-                        again = Diagnosis(
-                            diagnosis.gallery, exercise.name, lambda answer: outcomes_of(answer) if answer else right
-                        )
-                        found = again.misconceptions(outcomes) | found
-            return found, diagnosis.lists(outcomes, mentioned="list" in exercise.docstring)
-        except Exception:  # what a student's answer does to it must not cost anybody a grade
-            log.exception("diagnosing %s failed", exercise.name)
-            return {}, set()
-
-    def _diagnosis(self, module: Module, exercise: str) -> Diagnosis:
-        files = vars(module.files).values()
-        key = (module.name, exercise, *(file.stat().st_mtime_ns if file.is_file() else 0 for file in files))
-        if key not in self._diagnoses:
-
-            def outcomes_of(answer: Answer | None) -> list[Outcome]:
-                seconds = min(self.limits.call_seconds, KNOWN_SECONDS) if answer else self.limits.call_seconds
-                limits = replace(self.limits, call_seconds=seconds)
-                return self._run(
-                    module, reference_cells(module, answer), [exercise], Budget(limits, [exercise], self._stretch)
-                )[0]
-
-            kept = Kept(self.kept, grading_key(module.name, self.secret, self.limits, self.root)) if self.kept else None
-            self._diagnoses[key] = Diagnosis(answers.load(module.name, self.root), exercise, outcomes_of, kept)
-        return self._diagnoses[key]
 
 
 def _why(outcome: Outcome) -> str:
@@ -423,32 +310,6 @@ def _why(outcome: Outcome) -> str:
 
 def _is_sandbox_fault(outcomes: list[Outcome]) -> bool:
     return not outcomes or any(isinstance(outcome.error, SandboxFault) for outcome in outcomes)
-
-
-def reference_cells(module: Module, answer: Answer | None = None) -> list[SourceCell]:
-    """The cells of the reference, or of one who gave a known answer to one exercise and the reference's to the rest."""
-    cells = []
-    for cell in module.reference_cells:
-        source = cell.source
-        if answer is not None and cell.name == answer.exercise:
-            source = answer.cell(source)
-        cells.append(SourceCell(cell.name or cell.id, source, cell.role, (cell.name,) if cell.name else ()))
-    return cells
-
-
-def uses(module: Module, exercise: str) -> set[str]:
-    """The other exercises that the reference's answer to one uses, by itself or through each other."""
-    named = {
-        e.name: {node.id for node in ast.walk(ast.parse(e.solution)) if isinstance(node, ast.Name)} - {e.name}
-        for e in module.exercises
-    }
-    found: set[str] = set()
-    waiting = [exercise]
-    while waiting:
-        new = (named[waiting.pop()] & named.keys()) - found
-        found |= new
-        waiting += new
-    return found - {exercise}
 
 
 def _since(started: float) -> float:

@@ -5,10 +5,19 @@ process ever holding what the other must not read.
 """
 
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from typing import Any
 
 from autograder.judging import student_side
 from autograder.submission import Remote, Submission
+
+
+@dataclass(frozen=True)
+class Lent:
+    """Functions of another submission that the cells of one are to use in place of their own."""
+
+    owner: Submission
+    names: list[str]
 
 
 def lend(owner: Submission, names: Collection[str], to: Submission) -> None:

@@ -11,6 +11,7 @@ from autograder.grading.report import ExerciseResult, TestResult
 from autograder.submission import CellError, MissingName, StudentError
 
 OUR_FAULT = "The grader failed here, not you. A person will look at it."
+NOT_JUDGED = "What comes back is wrong, so this could not be judged yet."
 STOPPED = {
     "timeout": "took too long and was stopped",
     "memory": "used too much memory and was stopped",
@@ -63,6 +64,7 @@ def judged(
         return exercise_result(exercise, "grader_fault", None, message=OUR_FAULT)
     own_error = _own_cell_error(exercise, outcomes, errors, rebuilt)
     tests, failures = [], []
+    wrong = any(run.spec.core and run.cause == "failed" and not _is_about_cost(run.spec) for run in outcomes)
     for own in runs_of(outcomes).values():
         spec = own[0].spec
         failure = next((outcome for outcome in own if outcome.cause != "passed"), None)
@@ -71,7 +73,10 @@ def judged(
             continue
         failures.append(failure)
         known = misconceptions.get(failure.item)
-        tests.append(_failed(failure, own_error, rebuilt, known, failure.item in lists, show))
+        test = _failed(failure, own_error, rebuilt, known, failure.item in lists, show)
+        if wrong and _is_about_cost(failure.spec) and failure.cause == "failed" and failure.comparison is not None:
+            test = replace(test, message=f"{failure.spec.sentence}\n{NOT_JUDGED}")
+        tests.append(test)
     if not failures:
         return exercise_result(exercise, "passed", float(exercise.points), tests)
     score = round(exercise.points * share(outcomes), 4)
@@ -86,6 +91,10 @@ def judged(
     elif any(_is_missing(failure.error) for failure in failures):
         message = "\n".join(filter(None, [message, *_stopped(errors, rebuilt)]))
     return exercise_result(exercise, verdict, score, tests, message)
+
+
+def _is_about_cost(spec: Spec) -> bool:
+    return spec.memory_mb is not None or spec.seconds is not None
 
 
 def _own_cell_error(exercise: Exercise, outcomes: Sequence[Outcome], errors: Mapping[str, CellError], rebuilt: Rebuilt):

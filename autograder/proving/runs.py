@@ -21,8 +21,9 @@ from autograder.curriculum import Module
 from autograder.errors import UserError
 from autograder.grading import plugin, syntax, verdicts
 from autograder.grading.diagnosis import TOLERANCES, Diagnosis, alike
-from autograder.grading.grade import Grader, reference_cells
+from autograder.grading.grade import Grader
 from autograder.grading.plugin import BrokenTests, Outcome, Spec
+from autograder.grading.reference import reference_cells
 from autograder.proving import mistakes, trivial
 from autograder.proving.calibrate import Row, Trial, TrialResult, row, trials
 from autograder.sandbox import Limits

@@ -4,7 +4,8 @@ import pytest
 
 from autograder import answers, curriculum
 from autograder.grading import syntax
-from autograder.grading.grade import Grader, reference_cells
+from autograder.grading.grade import Grader
+from autograder.grading.reference import reference_cells
 
 NAME = "03_softmax"
 MODULE = curriculum.load(NAME)

@@ -99,6 +99,6 @@ def test_a_failure_to_find_out_costs_no_grade(grader, module, write, monkeypatch
 
     path = write(released(module, {"mean_square": WRONG, "root_mean_square": ROOT.format("")}))
     expected = grader.grade(path)
-    monkeypatch.setattr(grader, "_borrowing", fails)
+    monkeypatch.setattr(grader._explainer, "_lending", fails)
     report = grader.grade(path)
     assert (report.status, report.score) == ("graded", expected.score) and SAYS not in str(report.to_dict())

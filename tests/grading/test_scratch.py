@@ -2,6 +2,7 @@
 
 import pytest
 
+from autograder.sandbox import open_sandbox
 from autograder.submission import SourceCell, StudentMemory, Submission
 
 from .conftest import code, index, released
@@ -36,12 +37,13 @@ def test_an_array_in_the_answers_own_cell(grader, module, write):
     assert graded(grader, module, write, f"trial = np.ones(80 << 17)\n{SUM}", "").verdict == "passed"
 
 
-def test_nor_for_an_instant(grader):
+@pytest.mark.parametrize("kind", ["bubblewrap", "none"])
+def test_nor_for_an_instant(kind):
     """What is allocated and freed again between two looks is stopped by the process's own limit."""
     cell = SourceCell(
         "cell [1]", "import numpy as np\nheld = np.ones(40 << 17)\ndef f(mb): return len(np.empty(mb << 17))"
     )
-    with Submission.load(grader._sandbox, [cell]) as child:
+    with open_sandbox(kind) as sandbox, Submission.load(sandbox, [cell]) as child:
         assert child.f(150) == 150 << 17
         child.grant(64)
         assert child.f(60) == 60 << 17

@@ -7,8 +7,6 @@ import pytest
 
 from autograder import answers, curriculum
 from autograder.grading import Grader
-from autograder.grading.diagnosis import Run, alike
-from autograder.grading.grade import reference_cells
 from autograder.proving.calibrate import Trial
 from autograder.proving.runs import Bench
 
@@ -56,11 +54,5 @@ def test_every_wrong_answer_is_diagnosed_as_itself(told):
             result = bench.attempt(NAME, Trial(wrong[name].exercise, "wrong", name, cell), 0.0)
             if says:
                 assert says <= {wrong[name].says, *result.agrees}, name
-            elif result.diagnosable:  # it is not slow, or too large, and right in all that it returns: then it is a tie
-                mine = outcomes(bench, wrong[name])
-                others = [other for other in GALLERY.wrong(wrong[name].exercise) if other.name != name]
-                assert any(alike(mine, {run.item: Run.of(run) for run in outcomes(bench, other)}) for other in others)
-
-
-def outcomes(bench, answer):
-    return bench.grader.outcomes(MODULE, reference_cells(MODULE, answer), answer.exercise)
+            else:  # it is slow, or too large, or nothing tells it from another
+                assert not result.diagnosable, name
