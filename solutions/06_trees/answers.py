@@ -157,7 +157,7 @@ wrong(
     fails=["test_split_is_the_best_of_all", "test_split_never_cuts_between_equal_values"],
     edit={
         "x[:-1] < x[1:]": "x[:-1] <= x[1:]",
-        "candidate_thresholds(x[cut - 1 : cut + 1])[0]": "(x[cut - 1] + x[cut]) / 2",
+        "candidate_thresholds(x[[cut - 1, cut]]).item()": "float((x[cut - 1] + x[cut]) / 2)",
     },
 )
 wrong(
@@ -200,7 +200,7 @@ wrong(
     "best_split",
     "puts the threshold on the lower of the two values",
     fails=["test_split_is_the_best_of_all"],
-    edit={"candidate_thresholds(x[cut - 1 : cut + 1])[0]": "x[cut - 1]"},
+    edit={"candidate_thresholds(x[[cut - 1, cut]]).item()": "float(x[cut - 1])"},
 )
 wrong(
     "best_split",
@@ -824,8 +824,8 @@ wrong(
 wrong(
     "merge_histograms",
     "takes the edges from the first part alone",
-    fails=["test_merged_histogram_is_that_of_the_whole", "test_bins_hold_equal_shares"],
-    edit={"for part in summaries]": "for part in [s for s in summaries if len(s[0][0])][:1]]"},
+    fails=["test_edges_come_from_all_parts", "test_bins_hold_equal_shares"],
+    edit={"parts = list(summaries)": "parts = list(summaries)[:1]"},
 )
 wrong(
     "merge_histograms",
@@ -941,6 +941,12 @@ equivalent(
     reason="of equal gains any may be returned",
 )
 equivalent(
+    "best_split",
+    diff="""- if len(gains) and (best is None or gains.max() > best[3]):
++ if len(gains) and (best is None or not gains.max() <= best[3]):""",
+    reason="no gain is nan",
+)
+equivalent(
     "grow_tree",
     diff="""- if depth == max_depth or (targets == targets[0]).all():
 + if depth == max_depth or (targets == targets[-1]).all():""",
@@ -981,20 +987,6 @@ equivalent(
     diff="""- F += predict_tree(tree, codes)[:, 0]
 + F += predict_tree(tree, codes)[:, -1]""",
     reason="there is one column",
-)
-equivalent(
-    "gradient_boosting",
-    diff=(
-        "- def gradient_boosting(X: np.ndarray, y: np.ndarray, derivatives: Callable[[np.ndarray, np.nda"
-        "rray], tuple[np.ndarray, np.ndarray]], rounds: int, lr: float=0.1, max_depth: int=3, bins: int="
-        "255, penalty: float=1.0, min_leaf: int=20, start: float="
-        "0.0) -> list[dict[str, np.ndarray]]:\n"
-        "+ def gradient_boosting(X: np.ndarray, y: np.ndarray, derivatives: Callable[[np.ndarray, np.nda"
-        "rray], tuple[np.ndarray, np.ndarray]], rounds: int, lr: float=0.1, max_depth: int=3, bins: int="
-        "255, penalty: float=1.0, min_leaf: int=20, start: float=np.float32(0)) -> list[dict[str, np.nda"
-        "rray]]:"
-    ),
-    reason="zero is zero",
 )
 equivalent(
     "merge_histograms",

@@ -399,7 +399,7 @@ def best_split(X: np.ndarray, Y: np.ndarray, min_leaf: int = 1) -> tuple[int, fl
     Y = Y - Y.mean(axis=0)  # otherwise the gain is a small difference of large numbers
     best = None
     for j in range(X.shape[1]):
-        x = np.asarray(X[:, j], dtype=np.float64)
+        x = X[:, j]
         order = np.argsort(x)  # nan comes last
         x = x[order]
         present = m - np.count_nonzero(np.isnan(x))
@@ -414,9 +414,9 @@ def best_split(X: np.ndarray, Y: np.ndarray, min_leaf: int = 1) -> tuple[int, fl
             if len(gains) and (best is None or gains.max() > best[3]):
                 k = gains.argmax()
                 cut = at[k]
-                threshold = np.inf if cut == present else candidate_thresholds(x[cut - 1 : cut + 1])[0]
+                threshold = np.inf if cut == present else candidate_thresholds(x[[cut - 1, cut]]).item()
                 more_left = missing_left if present < m else bool(n_left[k] > m - n_left[k])
-                best = j, float(threshold), more_left, float(gains[k])
+                best = j, threshold, more_left, float(gains[k])
     return best
     ### END SOLUTION
 
@@ -1342,7 +1342,7 @@ def merge_histograms(
     """
     ### BEGIN SOLUTION
     summaries = [[summarise(x, size) for x in X.T] for X, _, _ in parts()]
-    edges = [merged_edges([part[j] for part in summaries], bins) for j in range(len(summaries[0]))]
+    edges = [merged_edges(column, bins) for column in zip(*summaries, strict=True)]
     hist = np.zeros((len(edges), bins, 3))
     for X, g, h in parts():
         hist += histograms(to_bins(X, edges), g, h, bins)
