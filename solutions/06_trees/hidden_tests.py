@@ -285,9 +285,8 @@ def test_split_sends_missing_rows_to_the_better_side(submission, rng):
 def test_split_without_gain(submission, rng):
     """A split that gains nothing is returned where there is no better one; None where no split is possible."""
     bits = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
-    got = submission.best_split(bits, np.array([[0], [1], [1], [0]]))
-    assert close(got[1:], (0.5, False, 0.0), atol=1e-12, typed=True)
-    assert is_best(submission.best_split(bits, np.full((4, 2), 3)), bits.astype(float), np.full((4, 2), 3.0))
+    for Y in (np.array([[0], [1], [1], [0]]), np.full((4, 2), 3)):
+        assert is_best(submission.best_split(bits, Y), bits.astype(float), Y.astype(float), atol=1e-12)
     assert close(submission.best_split(np.array([[3.0]]), np.array([[1.0]])), None)
     X, Y = np.arange(7.0)[:, None], rng.standard_normal((7, 1))
     assert close(submission.best_split(X, Y, 4), None)
@@ -312,12 +311,9 @@ def test_split_of_a_large_node(submission):
     m, d = 20_000, 200  # X takes 32 MB. A search that adds up each side anew needs m^2 d = 8e10 additions.
     X = np.random.default_rng(11).standard_normal((m, d))
     Y = (X[:, 17] > 0.3).astype(float)[:, None]
-    feature, threshold, missing_left, gain = submission.run(on_large, "best_split", 11, [(m, d)], (Y,))
-    ones = float(Y.sum())
-    above, below = X[Y[:, 0] > 0, 17].min(), X[Y[:, 0] == 0, 17].max()
-    assert close((feature, missing_left), (17, ones < m / 2), typed=True)
-    assert close(threshold, (above + below) / 2, rtol=1e-12, typed=True)
-    assert close(gain, ones * (m - ones) / m, rtol=1e-9, typed=True)
+    ones, edge = float(Y.sum()), float(X[Y[:, 0] > 0, 17].min() + X[Y[:, 0] == 0, 17].max()) / 2
+    got = submission.run(on_large, "best_split", 11, [(m, d)], (Y,))
+    assert close(got, (17, edge, ones < m / 2, ones * (m - ones) / m), rtol=1e-9, typed=True)
 
 
 @pytest.mark.exercise("best_split")
@@ -629,23 +625,22 @@ def test_tree_leaves_no_trace(submission, rng):
 # -------------------------------------------------------------------------------------------------- random_forest
 
 
+def likely(count, n, p):
+    """Whether an event of probability p happens so often in n trials, at a level of 1e-7 on each side."""
+    low, high = scipy.stats.binom.ppf([1e-7, 1 - 1e-7], n, p)
+    return low <= count <= high
+
+
 @pytest.mark.exercise("random_forest", weight=2, core=True, hint=1)
 def test_rows_are_drawn_with_replacement(submission, rng):
     """Each of the m rows of a sample is any of the m rows with the same chance, independently of the others."""
-    counts, distinct, m, samples = np.zeros(50), 0, 50, 200
-    first = int(rng.integers(1000))
-    for number in range(samples):
-        rows = submission.bootstrap_rows(m, first, number)
-        assert is_array(rows, (m,), np.int64) and rows.min() >= 0 and rows.max() < m
-        counts += np.bincount(rows, minlength=m)
-        distinct += len(np.unique(rows))
-    # Chi-square with 49 degrees of freedom, at a level of 1e-7 on each side. The number of distinct rows has the mean
-    # m (1 - (1 - 1/m)^m) and a variance below m / 10, so six deviations of the sum over the samples are enough.
-    expected = samples * m / m
-    chi = float(((counts - expected) ** 2 / expected).sum())
-    assert scipy.stats.chi2.ppf(1e-7, m - 1) <= chi <= scipy.stats.chi2.ppf(1 - 1e-7, m - 1)
-    mean = m * (1 - (1 - 1 / m) ** m)
-    assert abs(distinct / samples - mean) <= 6 * math.sqrt(m / 10 / samples)
+    m, samples = 50, 200
+    drawn = [submission.bootstrap_rows(m, int(rng.integers(1000)), number) for number in range(samples)]
+    assert all(is_array(rows, (m,), np.int64) and rows.min() >= 0 and rows.max() < m for rows in drawn)
+    assert 1e-7 <= scipy.stats.chisquare(np.bincount(np.concatenate(drawn), minlength=m)).pvalue <= 1 - 1e-7
+    # A sample has m (1 - (1 - 1/m)^m) distinct rows on average, with a variance below m / 10: six deviations of the mean.
+    distinct = np.mean([len(np.unique(rows)) for rows in drawn])
+    assert abs(distinct - m * (1 - (1 - 1 / m) ** m)) <= 6 * math.sqrt(m / 10 / samples)
     assert close(submission.bootstrap_rows(1, 4, 9), np.zeros(1, dtype=np.int64), typed=True)
     assert is_array(submission.bootstrap_rows(3000, 4, 9), (3000,), np.int64)
 
@@ -736,19 +731,13 @@ def test_columns_are_drawn_at_each_node(submission, rng):
     Y = X[:, 3:4] ** 3
     for k in (1, 3):
         forest, _, _ = submission.random_forest(X, Y, range(trees), k, 8, 2)
-        roots = np.array([tree["feature"][0] for tree in forest])
-        # Binomial, at a level of 1e-7 on each side.
-        low, high = scipy.stats.binom.ppf([1e-7, 1 - 1e-7], trees, k / d)
-        assert low <= np.sum(roots == 3) <= high
+        roots = [int(tree["feature"][0]) for tree in forest]
+        assert likely(roots.count(3), trees, k / d)
         if k == 1:
-            for j in range(d):
-                assert low <= np.sum(roots == j) <= high
-            below = [
-                (t["feature"][0], t["feature"][t[c][0]]) for t in forest for c in ("children_left", "children_right")
-            ]
-            pairs = [(a, b) for a, b in below if b >= 0]
-            low, high = scipy.stats.binom.ppf([1e-7, 1 - 1e-7], len(pairs), 1 / d)
-            assert low <= sum(a == b for a, b in pairs) <= high
+            assert all(likely(roots.count(j), trees, 1 / d) for j in range(d))
+            below = [(t["feature"][t[side][0]], t["feature"][0]) for t in forest for side in list(LEAF)[:2]]
+            below = [(child, root) for child, root in below if child >= 0]
+            assert likely(sum(child == root for child, root in below), len(below), 1 / d)
 
 
 @pytest.mark.exercise("random_forest", hint=2, depends=("best_split", "grow_tree"))
@@ -948,20 +937,18 @@ def test_cut_is_the_best_of_all(submission, rng):
     """No other cut between bins that leaves min_leaf rows to each side has a larger gain."""
     for case in CUT.cases(rng, plain=6):
         assert is_best_cut(submission.histogram_split(*case), *case.exact)
-    for bins, d in [(2, 1), (256, 2), (3, 5)]:
-        hist = random_histogram(rng, d, bins)
-        assert is_best_cut(submission.histogram_split(hist), hist)
-    wide = random_histogram(rng, 1100, 2)
+    wide, hist = random_histogram(rng, 1100, 2), random_histogram(rng)
     wide[:1000, :, 1] = 0.1
-    assert is_best_cut(submission.histogram_split(wide), wide)
     uneven = np.array([[[120, 60.0, 9.0], [60, -1.0, 9.0], [220, -50.0, 9.0]]])
-    for min_leaf, side in itertools.product((100, 120, 121, 180, 181), (uneven, uneven[:, ::-1])):
-        assert is_best_cut(submission.histogram_split(side, 0.5, min_leaf), side, 0.5, min_leaf)
-    hist = random_histogram(rng)
-    for scale in (1e-8, 1e8):
-        scaled = hist * np.array([10.0, scale, scale])
-        assert is_best_cut(submission.histogram_split(scaled), scaled)
-        assert is_best_cut(submission.histogram_split(scaled, 1e-9, 150), scaled, 1e-9, 150)
+    scaled = [hist * np.array([10.0, scale, scale]) for scale in (1e-8, 1e8)]
+    for case in [
+        *[(random_histogram(rng, d, bins), 0.0, 1) for bins, d in [(2, 1), (256, 2), (3, 5)]],
+        (wide, 0.0, 1),
+        *itertools.product((uneven, uneven[:, ::-1]), [0.5], (100, 120, 121, 180, 181)),
+        *itertools.product(scaled, [0.0, 1e-9], (1, 150)),
+    ]:
+        assert is_best_cut(submission.histogram_split(*case), *case)
+    assert is_best_cut(submission.histogram_split(hist), hist)
 
 
 @pytest.mark.exercise("histogram_split", weight=2, hint=3)
@@ -1338,19 +1325,13 @@ def test_summaries_count_rows(submission, rng):
 
 def edges_by_definition(summaries, bins):
     """The values where the running sum of the weights reaches k/bins of the whole."""
-    weights = {}
-    for values, counts in summaries:
-        for value, count in zip(values.tolist(), counts.tolist(), strict=True):
-            weights[value] = weights.get(value, 0.0) + count
-    values = sorted(weights)
+    values = np.unique(np.concatenate([part[0] for part in summaries]))
     if len(values) <= bins:
-        return thresholds(np.array(values))
-    running = [math.fsum(weights[v] for v in values[: i + 1]) for i in range(len(values))]
-    cuts = {
-        next(v for v, r in zip(values, running, strict=True) if r * bins >= k * running[-1] * (1 - 1e-12))
-        for k in range(1, bins)
-    }
-    return np.array(sorted(cuts - {values[-1]}), dtype=np.float64)
+        return thresholds(values)
+    running = [math.fsum(math.fsum(weights[at <= v]) for at, weights in summaries) for v in values]
+    shares = [k * running[-1] * (1 - 1e-12) for k in range(1, bins)]
+    cuts = {next(i for i, r in enumerate(running) if r * bins >= share) for share in shares}
+    return values[sorted(cuts - {len(values) - 1})]
 
 
 @pytest.mark.exercise("merge_histograms", weight=2, core=True, hint=2)
@@ -1364,19 +1345,18 @@ def test_edges_come_from_all_parts(submission, rng):
                 parts.append((values, rng.integers(1, 50, len(values)).astype(float)))
             expected = edges_by_definition(parts, bins)
             assert close(submission.merged_edges(parts, bins), expected, rtol=1e-15, typed=True)
-    # Sevenths, whose running sums fall short of their targets or exceed them by a rounding error.
-    part = np.arange(70.0), np.full(70, 1 / 7)
-    assert close(submission.merged_edges([part], 10), np.arange(6.0, 69, 7), typed=True)
-    part = np.array([1.0, 2.0, 3.0, 4.0]), np.array([1, 1 - 1e-7, 1 + 1e-7, 1])
-    assert close(submission.merged_edges([part], 2), np.array([3.0]), typed=True)
-    heavy = np.array([1.0, 2.0, 3.0]), np.array([1.0, 1.0, 10.0])  # most of the rows have the largest value
-    assert close(submission.merged_edges([heavy], 2), np.zeros(0), typed=True)
-    wide = np.repeat(np.arange(1500.0), 2)[::2], np.ones(3000)[::2]
-    assert close(submission.merged_edges([wide], 10), np.arange(149.0, 1400, 150), typed=True)
-    for values in ([], [4.0]):
-        assert close(submission.merged_edges([(np.array(values), np.ones(len(values)))], 5), np.zeros(0), typed=True)
     few = (np.array([1.0, 3.0]), np.array([1e9, 2.0])), (np.array([3.0, 4e7]), np.array([5.0, 1e-7]))
-    assert close(submission.merged_edges(few, 3), np.array([2.0, 2e7 + 1.5]), typed=True)
+    for parts, bins, expected in [
+        # Sevenths, whose running sums fall short of their targets or exceed them by a rounding error.
+        ([(np.arange(70.0), np.full(70, 1 / 7))], 10, np.arange(6.0, 69, 7)),
+        ([(np.arange(1.0, 5), np.array([1, 1 - 1e-7, 1 + 1e-7, 1]))], 2, np.array([3.0])),
+        ([(np.arange(1.0, 4), np.array([1.0, 1, 10]))], 2, np.zeros(0)),  # most of the rows have the largest value
+        ([(np.arange(1500.0), np.ones(1500))], 10, np.arange(149.0, 1400, 150)),
+        ([(np.zeros(0), np.zeros(0))], 5, np.zeros(0)),
+        ([(np.array([4.0]), np.ones(1))], 5, np.zeros(0)),
+        (few, 3, np.array([2.0, 2e7 + 1.5])),
+    ]:
+        assert close(submission.merged_edges(parts, bins), expected, typed=True)
 
 
 def parts_of(rng, sizes, d=3):

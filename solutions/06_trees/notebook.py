@@ -273,8 +273,8 @@ plt.show()
 # each two neighbouring values is enough: at most $m - 1$ questions a column, whatever the values are. Half-way between
 # them is a good place, because new rows will not have exactly the old values.
 #
-# **Find the bug.** The function below is found in many tutorials. It runs, and some of the thresholds that it returns
-# separate no rows at all. Find out when that happens, and repair it.
+# **Find the bug.** The function below is found in many tutorials. For many columns it is right. For others it returns
+# too many thresholds, and some of them do not lie between two different values. Find out when, and repair it.
 
 
 # %% exercise="candidate_thresholds" points=1 minutes=8 bug=true
@@ -654,8 +654,8 @@ with check("grow_tree", forbids=["sklearn"]):
 # the two errors against the depth, averaged over some training sets. The training error never rises. The error on fresh
 # rows falls, and then rises slowly. It is the trade of module 04: with the depth the bias falls and the variance grows.
 #
-# Below the figure, your tree is compared with scikit-learn's on the diabetes data. Where one cut wins clearly at each node, the
-# trees are the same. On data where several cuts gain the same, the two may choose different ones.
+# Below the figure, your tree is compared with scikit-learn's on the diabetes data. Where one cut wins clearly at each
+# node, the trees are the same. On data where several cuts gain the same, the two may choose different ones.
 
 # %% tags=["demo"]
 fresh = datasets.moons(demo_size(full=4000, small=400), noise=0.35, seed=7)
@@ -818,8 +818,8 @@ with check("random_forest", forbids=["sklearn"]):
 # Left, the error of a growing forest on the digits, out of bag and on fresh rows, beside that of each tree alone. Both
 # errors of the forest fall and level off: more trees do not overfit, they stop helping. The out-of-bag error is the
 # higher one, since only about a third of the trees judge each row. The cross is scikit-learn's forest; which of the two
-# forests errs less depends on the seed. Right, what `max_features` changes. With more columns a
-# single tree errs less, but the errors of two trees become more alike. The forest is best in between.
+# forests errs less depends on the seed. Right, what `max_features` changes. With more columns a single tree errs less,
+# but the errors of two trees become more alike. The forest is best in between.
 
 # %% tags=["demo"]
 digits = datasets.digits()
@@ -910,7 +910,7 @@ plt.show()
 # number of rows, $G$ and $H$. One pass over the rows of the node fills it, without sorting. From there the best cut
 # between bins takes $O(dB)$, however many rows there are.
 #
-# (Real engines give missing values a bin of their own and try both directions, as before. Here $X$ has none.)
+# (XGBoost and LightGBM give missing values a bin of their own and try both directions, as before. Here $X$ has none.)
 #
 # What is lost? A cut can only lie on an edge between two bins. There is an edge less than one bin away from the best
 # threshold, so fewer than about $m / B$ rows are on the other side of it. Where each value has a bin of its own, nothing
@@ -1484,7 +1484,7 @@ print(f"sums differ by at most {np.abs(whole[..., 1] - merged[..., 1]).max():.1e
 # search that sorts, and with histograms. At each node a search reads the node's rows of every column. It sorts $n$
 # values with about $n \log_2 n$ comparisons, or adds each row to its bin. The third line counts how many rows remain to
 # be read if only the smaller child of each node is counted, and the larger child's histogram is the difference to its
-# parent's (question 1 below). Real engines do this. The last line says when histograms are worth sending: their size
+# parent's (question 1 below). XGBoost and LightGBM do this. The last line says when histograms are worth sending: their size
 # does not depend on the rows, so a machine with few rows would send fewer bytes if it sent the rows themselves.
 
 # %% tags=["demo"]
