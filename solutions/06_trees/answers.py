@@ -45,7 +45,7 @@ wrong(
 wrong(
     "impurity",
     "computes in the dtype of the counts",
-    fails=["test_impurity_is_that_of_the_shares"],
+    fails=["test_impurity_of_every_kind_of_counts"],
     edit={
         "np.asarray(counts, dtype=np.float64)": "np.asarray(counts)",
     },
@@ -607,7 +607,7 @@ wrong(
 wrong(
     "histogram_split",
     "compares float32 values with edges that are rounded to float32",
-    fails=["test_bins_end_at_their_edges"],
+    fails=["test_histograms_of_every_kind_of_data"],
     edit={"np.searchsorted(cuts, ": "np.searchsorted(np.asarray(cuts).astype(X.dtype), "},
 )
 

@@ -232,6 +232,7 @@ with check("impurity", forbids=["scipy.stats", "sklearn"]):
         rtol=1e-12,
         mistakes={"This is the entropy with the natural logarithm; take base 2.": 1.5 * np.log(2)},
     )
+    expect_dtype(impurity(counts.astype(np.float32)), np.float64, hint="float64 for counts of every kind")
     with expect_raises(ValueError, hint="no such criterion"):
         impurity(counts, "variance")
 
@@ -371,8 +372,9 @@ plt.show()
 def best_split(X: np.ndarray, Y: np.ndarray, min_leaf: int = 1) -> tuple[int, float, bool, float] | None:
     """The split of one node with the largest gain: the drop of the summed squared error.
 
-    X: (m, d), m >= 1, d >= 1, numbers of any kind (float32 is made float64 first); nan marks a
-      missing value, no value is infinite. Y: (m, C), C >= 1, finite numbers of any kind.
+    X: (m, d), m >= 1, d >= 1, numbers of any kind, bools too (float32 is made float64 first); nan
+      marks a missing value, no value is infinite. Y: (m, C), C >= 1, finite numbers of any kind,
+      bools too.
     min_leaf: each side gets at least so many rows, missing ones included.
 
     Returns (feature, threshold, missing_left, gain), a Python int, float, bool and float.
@@ -457,6 +459,8 @@ with check("best_split", forbids=["sklearn"]):
             "You divided the gain by the number of rows.": (0, 3.5, True, 4.8 / 5),
         },
     )
+    if not all(isinstance(part, kind) for part, kind in zip(got, (int, float, bool, float), strict=True)):
+        raise AssertionError("return a Python int, float, bool and float: int(...) and bool(...) make them")
     expect_close(best_split(X, Y + 1e8)[3], 4.8, rtol=1e-6, hint="subtract the mean of Y first")
     X = np.array([[1.0], [2.0], [np.nan], [4.0]])
     expect_close(
@@ -538,7 +542,8 @@ def grow_tree(
 ) -> dict[str, np.ndarray]:
     """A greedy tree. Each leaf predicts the mean of the targets of its rows.
 
-    X: (m, d), m >= 1, numbers of any kind, nan where missing. Y: (m, C), numbers of any kind.
+    X: (m, d), m >= 1, numbers of any kind, nan where missing. Y: (m, C), numbers of any kind. Both
+      may be bools.
     max_depth: the most questions on the way to a leaf; 0 is a single leaf, None is no limit. A tree
       may be 2,000 questions deep: Python allows about 1,000 calls within each other.
     split: asked once with split(X[rows], Y[rows], min_leaf) for each node of more than one row that
@@ -648,6 +653,7 @@ with check("grow_tree", forbids=["sklearn"]):
         hint="the first question gains nothing, the second one everything: do not stop at gain 0",
     )
     expect_dtype(tree["children_left"], np.int64)
+    expect_dtype(grow_tree(X, Y.astype(np.float32))["value"], np.float64, hint="the means are float64 for any Y")
 
 # %% [markdown]
 # A deep tree fits its training rows exactly, the noise included. Left, your tree without a limit on the moons. Right,
@@ -797,6 +803,7 @@ with check("random_forest", forbids=["sklearn"]):
     Y = X[:, :1] + X[:, 1:2] ** 2
     rows = bootstrap_rows(30, 5, 2)
     expect_shape(rows, (30,))
+    expect_dtype(rows, np.int64)
     expect_close(bootstrap_rows(30, 5, 2), rows, atol=0, hint="the same arguments give the same rows")
     if len(np.unique(rows)) == 30:
         raise AssertionError("rows are drawn with replacement, so some come twice and some not at all")
@@ -811,6 +818,7 @@ with check("random_forest", forbids=["sklearn"]):
     alone = random_forest(X, Y, [7], max_features=2, seed=5)
     expect_close(sums, total + alone[1], rtol=1e-12, hint="totals add up")
     expect_close(counts, votes + alone[2], atol=0)
+    expect_dtype(counts, np.int64)
     with expect_raises(ValueError, hint="there are only four columns"):
         random_forest(X, Y, [0], max_features=5, seed=0)
 
@@ -859,7 +867,7 @@ left.legend(loc="upper right")
 choices = demo_size(full=[1, 2, 4, 8, 16, 64], small=[1, 8, 64])
 alone, together, whole = [], [], []
 for choice in choices:
-    trees, _, _ = random_forest(X, Y, range(demo_size(full=20, small=4)), max_features=choice, seed=6)
+    trees, _, _ = random_forest(X, Y, range(demo_size(full=16, small=4)), max_features=choice, seed=6)
     shares = np.array([predict_tree(tree, fresh_X) for tree in trees])  # (trees, rows, 10)
     wrong = (shares.argmax(axis=2) != fresh_y).astype(float)
     alone.append(wrong.mean())
@@ -1029,7 +1037,10 @@ with check("histogram_split", forbids=["sklearn"]):
             "You left out the loss of the node before the split.": (0, 1, 25 / 4 + 9 / 3),
         },
     )
-    expect_close(histogram_split(hist, penalty=1.0, min_leaf=2)[:2], (0, 0), hint="the right side had only one row")
+    cut = histogram_split(hist, penalty=1.0, min_leaf=2)
+    expect_close(cut[:2], (0, 0), hint="the right side had only one row")
+    if not all(isinstance(part, kind) for part, kind in zip(cut, (int, int, float), strict=True)):
+        raise AssertionError("return a Python int, int and float: int(...) and float(...) make them")
     if histogram_split(np.ones((1, 2, 3)), penalty=1.0) is not None:
         raise AssertionError("2²/3 is more than 1/2 + 1/2 - ... : no gain is above 0, so return None")
 
@@ -1528,8 +1539,8 @@ print(f"a machine sends {sent:,} bytes of histograms for this tree; its {m:,} ro
 # Right, whole models. On few rows scikit-learn's tree is several times as quick as yours: its loop over the nodes is
 # compiled, while each of your nodes costs some dozens of calls of NumPy, however few rows it has. On many rows the sort
 # dominates, and the two come close. In boosting scikit-learn's model wins at each size. One compiled loop fills the
-# histograms of a node, row numbers are partitioned in place, and the larger child is a subtraction. The legends say by
-# how much on this machine.
+# histograms of a node, row numbers are partitioned in place, and the larger child is a subtraction. The left legend and
+# the table say by how much on this machine.
 
 # %% tags=["demo"]
 figure, (left, right) = plt.subplots(1, 2, figsize=(11.5, 4.6))
@@ -1551,6 +1562,7 @@ search = scaling.measure(
     budget=demo_size(full=6.0, small=2.0),
     label="rows m",
     threads=1,
+    memory=None,
 )
 search.plot(peer="scikit-learn, depth 1", ax=left)
 left.set_title("One search over 10 columns")
@@ -1558,7 +1570,7 @@ settings = {"learning_rate": 0.1, "max_iter": 10, "max_depth": 4, "max_leaf_node
 models = scaling.measure(
     {
         "grow_tree, depth 6": lambda X, y: grow_tree(X, y[:, None], max_depth=6),
-        "its peer": lambda X, y: DecisionTreeRegressor(max_depth=6).fit(X, y),
+        "scikit-learn, depth 6": lambda X, y: DecisionTreeRegressor(max_depth=6).fit(X, y),
         "gradient_boosting, 10 rounds": lambda X, y: gradient_boosting(X, y, squared, 10, max_depth=4),
         "HistGradientBoosting, 10 rounds": lambda X, y: HistGradientBoostingRegressor(**settings).fit(X, y),
     },
@@ -1569,10 +1581,10 @@ models = scaling.measure(
     threads=1,
     memory=None,
 )
-models.plot(peer="HistGradientBoosting, 10 rounds", ax=right)
+models.plot(ax=right)
 right.set_title("Whole models")
 plt.show()
-search.table()
+models.table()
 
 # %% [markdown]
 # ### Forests against boosting, and where trees break
