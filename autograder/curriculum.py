@@ -116,6 +116,11 @@ class Module:
         return sum(exercise.points for exercise in self.exercises if not exercise.extra)
 
     @property
+    def written_points(self) -> int:
+        """The points of the questions in words, which a person reads."""
+        return sum(cell.metadata["points"] for cell in self.cells if cell.role == "written")
+
+    @property
     def setup(self) -> list[str]:
         """The sources of the setup cells, in order."""
         return [cell.source for cell in self.cells if cell.role == "setup"]

@@ -104,12 +104,15 @@ def _print(report: "Report", as_json: bool, several: bool) -> None:
         return
     from rich.console import Console
 
+    from autograder import curriculum
     from autograder.grading import solution
     from autograder.grading.table import print_report
 
     # What is piped is searched, or read in a window of another width: no line of it is broken.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 10_000)
-    print_report(console, report, several)
+    graded = report.module is not None and report.score is not None
+    written = curriculum.load(report.module).written_points if graded else 0
+    print_report(console, report, several, written)
     if line := solution.invitation(report):
         console.print(line, style="dim", markup=False)
 

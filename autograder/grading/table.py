@@ -29,10 +29,11 @@ COMPARISONS = (
 )  # of one test's own input, so each test keeps its own
 
 
-def print_report(console: Console, report: Report, several: bool = False) -> None:
+def print_report(console: Console, report: Report, several: bool = False, written: int = 0) -> None:
     """Print what a student needs to know: what to mend, the first thing first, and at the end how far they are.
 
-    `several`: other notebooks' reports stand above and below, so that each begins with its name.
+    `several`: other notebooks' reports stand above and below, so that each begins with its name. `written`: the points
+    of the module's questions in words, which are not in the report.
     """
     name = Text(safe(report.notebook), style="bold")
     if report.status == "unreadable":
@@ -49,6 +50,9 @@ def print_report(console: Console, report: Report, several: bool = False) -> Non
         console.print(name)
     console.print(_overview(report))
     console.print(_closing(report))
+    if written:
+        points = "1 more point is" if written == 1 else f"{written} more points are"
+        console.print(f"{points} for what you write in words: a person reads that.", style="dim")
 
 
 def _overview(report: Report) -> Table:

@@ -35,8 +35,8 @@ class TrialResult:
 
     Of a wrong answer. `diagnosed`: for each failed test the misconception that its student is told, if any; `agrees`:
     the other misconceptions that no hidden input tells from this one; `diagnosable`: whether it returns something that
-    no right answer does. `mistakes`: sentences of the visible check whose value it returns there. `fault`: why nothing
-    can be said.
+    no right answer does; `unseen`: whether the visible check lets it pass. `mistakes`: sentences of the visible check
+    whose value it returns there. `fault`: why nothing can be said.
     """
 
     share: float
@@ -45,6 +45,7 @@ class TrialResult:
     diagnosed: dict[str, str] = field(default_factory=dict)
     agrees: tuple[str, ...] = ()
     diagnosable: bool = True
+    unseen: bool = False
     mistakes: frozenset[str] = frozenset()
     seconds: float = 0.0
     fault: str = ""
@@ -115,7 +116,7 @@ def row(
         *_of_tests(exercise, specs, gallery),
         *(f"{trial.name}: {result.fault}" for trial, result in results if result.fault),
         *_of_right(of["reference"] + of["right"]),
-        *_of_wrong(of["wrong"], says),
+        *_of_wrong(of["wrong"], says, specs),
         *_of_trivial(of["trivial"], exercise),
         *_of_check(exercise, of["reference"], of["wrong"] + of["trivial"]),
         *_of_mutants(of["mutant"], unexplained, in_all, gallery, exercise),
@@ -168,7 +169,9 @@ def _failures(result: TrialResult) -> str:
     return ", ".join(f"{name} ({cause})" for name, cause in result.failed.items()) or "no test failed"
 
 
-def _of_wrong(results: list[tuple[Trial, TrialResult]], says: dict) -> Iterator[str]:
+def _of_wrong(results: list[tuple[Trial, TrialResult]], says: dict, specs: Sequence[Spec]) -> Iterator[str]:
+    # What is stopped for its cost is no surprise that a check, on its few numbers, could have prevented.
+    decisive = {spec.name for spec in specs if spec.core and spec.memory_mb is None and spec.seconds is None}
     for trial, result in results:
         answer = says[trial.name]
         if result.fault:
@@ -179,6 +182,8 @@ def _of_wrong(results: list[tuple[Trial, TrialResult]], says: dict) -> Iterator[
         for name in answer.fails:
             if name in result.passed:
                 yield f"wrong answer {trial.name} passes {name}, which it must fail; it {answer.says}"
+        if result.unseen and decisive & result.failed.keys():
+            yield f"wrong answer {trial.name} gets no points, and the visible check lets it pass; it {answer.says}"
         if result.diagnosable and not _named(answer.says, result):
             told = " and ".join(sorted({f'"{text}"' for text in result.diagnosed.values()})) or "nothing"
             yield f"wrong answer {trial.name} is diagnosed as {told}, not as one that {answer.says}"

@@ -163,9 +163,18 @@ class Bench:
         else:
             enough = {"mutant": _lost, "trivial": _lost_core}.get(trial.kind)
             result = _result(self.grader.outcomes(module, cells, trial.exercise, enough, limits))
+        if trial.kind == "wrong" and result.share == 0 and not result.fault:
+            result = replace(result, unseen=self._passes_check(module, trial, cells))
         if trial.kind in ("reference", "wrong") or trial.name == trivial.BUG:
             result = replace(result, mistakes=self._mistakes(module, trial, cells))
         return result
+
+    def _passes_check(self, module: Module, trial: Trial, cells: list[SourceCell]) -> bool:
+        """Whether an answer passes the visible check of its exercise, run after the checks before it."""
+        until = module.exercises.index(module.exercise(trial.exercise)) + 1
+        checks = [SourceCell(f"check of {e.name}", e.check, "added") for e in module.exercises[:until]]
+        with self.grader.load([*cells, *checks]) as submission:
+            return checks[-1].label not in {error.label for error in submission.cell_errors}
 
     def _mistakes(self, module: Module, trial: Trial, cells: list[SourceCell]) -> frozenset[str]:
         """Which sentences of the visible check an answer meets."""

@@ -305,7 +305,7 @@ plotting.curves(
     xlabel="logit z",
     ax=right,
 )
-right.set(ylabel="slope", title="With clipping their gradient is 0")
+right.set(ylabel="slope", title="Clipped: no gradient where the loss is largest")
 plt.show()
 
 # %% [markdown]
@@ -329,8 +329,8 @@ def logsumexp(Z: np.ndarray, axis: int = -1, keepdims: bool = False) -> np.ndarr
     Returns a new array without that axis (for one-dimensional Z a scalar or a 0-d array), in the
     dtype of `as_float(Z)`. Does not change Z.
     Right for finite entries up to 1e300 in size (1e38 in float32), also where the slices of Z
-    differ by thousands. With n entries along the axis, the error may be n units in the last place of
-    the slice's largest entry or of 1, whichever is larger in size.
+    differ by thousands. With n entries along the axis the error is at most
+    n * eps * max(1, |largest entry of the slice|), where eps belongs to the dtype.
     Not allowed: scipy, sklearn, torch, numpy.logaddexp.
     """
     ### BEGIN SOLUTION
@@ -368,6 +368,9 @@ with check("logsumexp", forbids=["scipy", "sklearn", "torch", "numpy.logaddexp"]
         expect_close(logsumexp(Z), right, rtol=1e-12, mistakes={"You summed down the columns.": wrong_axis})
     expect_close(logsumexp(Z, axis=0), wrong_axis, rtol=1e-12, hint="axis=0 sums over the rows")
     expect_shape(logsumexp(Z, axis=1, keepdims=True), (2, 1))
+    expect_shape(
+        logsumexp(Z[:1], axis=1), (1,), hint="only the axis that was asked for goes; another of length 1 stays"
+    )
     expect_close(
         logsumexp(np.array([[1000.0, 1000.0], [-1000.0, -1000.0]])),
         np.array([1000.0, -1000.0]) + np.log(2),
@@ -423,7 +426,8 @@ def softmax(Z: np.ndarray, axis: int = -1) -> np.ndarray:
 
     Returns a new array with the shape of Z, in the dtype of `as_float(Z)`. Does not change Z.
     Right for finite entries up to 1e300 in size (1e38 in float32), also where the slices differ by
-    thousands. A small probability is as precise as a large one, as long as the dtype can hold it.
+    thousands. With n entries along the axis, the relative error of a probability p above 1e-300
+    (1e-37 in float32) is at most n * eps * (1 + |log p|).
     May use your `logsumexp`, on logits that you have shifted first.
     Not allowed: scipy, sklearn, torch, numpy.logaddexp.
     """
@@ -595,7 +599,7 @@ def cross_entropy(
     """Cross-entropy -sum_k q_k log(p_k) of the rows, with p = softmax(z) and smoothed labels q.
 
     q = (1 - label_smoothing) one_hot(y) + label_smoothing / C.
-    Z: (m, C) logits, m >= 1, C >= 1, floats or integers, up to 1e300 in size.
+    Z: (m, C) logits, m >= 1, C >= 1, floats or integers, finite, up to 1e300 in size.
     y: (m,) integers of any kind, from 0 to C - 1.
     reduction: "mean" (over the m rows) or "sum" returns one number, a Python float or a NumPy
       scalar; "none" returns the (m,) losses of the rows, a new float64 array.
@@ -605,7 +609,7 @@ def cross_entropy(
     of the logits may come out as 0: [[40, 0]] with y = 0 costs 4e-18, or 0.
     Raises ValueError for another reduction, and for a label below 0 or above C - 1 (NumPy would
     read -1 as the last).
-    Builds no (C, C) array. May use your `log_softmax` or `logsumexp`.
+    Builds no (C, C) array and no (m, m) array. May use your `log_softmax` or `logsumexp`.
     Not allowed: scipy, sklearn, torch, numpy.logaddexp.
     """
     ### BEGIN SOLUTION
@@ -721,7 +725,7 @@ def cross_entropy_gradient(
     """
     ### BEGIN SOLUTION
     m, C = Z.shape
-    G = softmax(Z) - label_smoothing / C
+    G = softmax(Z) - float(label_smoothing) / C
     G[np.arange(m), y] -= 1 - label_smoothing
     return G / m
     ### END SOLUTION
@@ -739,7 +743,7 @@ def cross_entropy_gradient(
 # </details>
 # <details><summary>Hint 3: all of it</summary>
 #
-# `G = softmax(Z) - ε / C` is a new array. Then `G[np.arange(m), y] -= 1 - ε`, and return `G / m`.
+# `G = softmax(Z) - float(ε) / C` is a new array (a NumPy float64 ε would turn float32 into float64). Then `G[np.arange(m), y] -= 1 - ε`, and return `G / m`.
 # </details>
 
 # %% check="cross_entropy_gradient"
@@ -820,7 +824,8 @@ plt.show()
 # **Is there only one minimum?** If $\lambda > 0$ and every class occurs in $y$, yes: $W$ is unique, and $b$ is unique
 # up to a constant that is added to all of its entries. Then any other correct program must find the same model. If a
 # class does not occur, there is no minimum. The loss falls for ever as the bias of that class goes to $-\infty$,
-# because the biases have no penalty. If $\lambda = 0$ and a plane separates the classes, there is no minimum either.
+# because the biases have no penalty. If $\lambda = 0$ and a plane separates some of the classes from the others, there
+# is no minimum either.
 
 
 # %% exercise="fit_softmax_regression" points=4 minutes=40 forbids=["sklearn", "scipy.optimize", "torch", "functorch"]
@@ -1082,18 +1087,21 @@ def expected_calibration_error(P: np.ndarray, y: np.ndarray, bins: int = 15) -> 
 
 # %% check="expected_calibration_error"
 with check("expected_calibration_error"):
-    P = np.array([[0.9, 0.1], [0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
+    P = np.array([[0.95, 0.05], [0.9, 0.1], [0.2, 0.8], [0.7, 0.3]])
     y = np.array([0, 1, 1, 0])
-    # Bins of width 1/4: (0.5, 0.75] holds the 0.6, right; (0.75, 1] holds 0.9, 0.9, 0.8, of which two are right.
-    right = (abs(1 - 0.6) + abs(2 - 2.6)) / 4
+    # Bins of width 1/4: (0.5, 0.75] holds the 0.7, right; (0.75, 1] holds 0.95, 0.9, 0.8, of which two are right.
+    right = (abs(1 - 0.7) + abs(2 - 2.65)) / 4
     expect_close(
         expected_calibration_error(P, y, bins=4),
         right,
         rtol=1e-12,
         mistakes={
-            "You gave each bin the same weight: weigh it by its rows.": (abs(1 - 0.6) + abs(2 - 2.6) / 3) / 2,
-            "You compared the whole with the whole, without bins.": abs(3 / 4 - 3.2 / 4),
-            "You took the probability of the right class, not of the predicted one.": (0.1 + 0.4 + abs(2 - 1.7)) / 4,
+            "You gave each bin the same weight: weigh it by its rows.": (abs(1 - 0.7) + abs(2 - 2.65) / 3) / 2,
+            "You compared the whole with the whole, without bins.": abs(3 / 4 - 3.35 / 4),
+            "You took the probability of the right class, not of the predicted one.": (
+                0.1 + abs(1 - 0.7) + abs(2 - 1.75)
+            )
+            / 4,
         },
     )
     expect_close(
@@ -1183,7 +1191,7 @@ def online_logsumexp(chunks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarr
     chunks: an iterable of arrays (m, width), floats or integers, all with the same m >= 1; the width
       differs from chunk to chunk and may be 0. It may be a generator: go through it once, finish
       with a chunk before you ask for the next, since the producer may reuse the buffer, and keep no
-      chunks, since memory must not grow with V. A plain for loop does all of this. Do not change a
+      earlier chunks, since memory must not grow with V. A plain for loop does all of this. Do not change a
       chunk. Entries are finite, up to 1e300 in size, or -inf.
 
     Returns (top, s), two new (m,) arrays of float64: top is the largest entry of each row, s the sum
@@ -1213,7 +1221,7 @@ def online_logsumexp(chunks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarr
 # %% [markdown] hints="online_logsumexp"
 # <details><summary>Hint 1: what to keep</summary>
 #
-# Two arrays of shape (m,): the largest entry so far, and the sum of exp(entry − largest so far). A block may raise the
+# Turn each chunk into float64 first. Keep two arrays of shape (m,): the largest entry so far, and the sum of exp(entry − largest so far). A block may raise the
 # maximum of some rows and not of others.
 # </details>
 # <details><summary>Hint 2: when the maximum rises</summary>
@@ -1223,7 +1231,7 @@ def online_logsumexp(chunks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarr
 # <details><summary>Hint 3: −inf and empty chunks</summary>
 #
 # If old and new maximum are both −inf, their difference is nan. Subtract `new.clip(min=np.finfo(np.float64).min)`
-# instead of the new maximum: it is finite. `Z.max(axis=1, initial=-np.inf)` works for a chunk with no columns.
+# instead of the new maximum: it is finite. `Z.max(axis=1, initial=-np.inf)` works for a float chunk with no columns.
 # </details>
 
 # %% check="online_logsumexp"
@@ -1248,6 +1256,9 @@ with check("online_logsumexp", forbids=["scipy", "sklearn", "torch", "numpy.loga
         expect_close(s, [1.0], atol=1e-12, hint="a first chunk of -inf, or one with no columns: see Hint 3")
         top, s = online_logsumexp([np.array([[-np.inf]])])
         expect_close([top, s], [[-np.inf], [0.0]], hint="nothing but -inf: top is -inf and s is 0")
+    top, s = online_logsumexp([first.astype(np.float32)])
+    expect_dtype(top, np.float64)
+    expect_dtype(s, np.float64)
     with expect_raises(ValueError, hint="there is no chunk at all"):
         online_logsumexp([])
 
@@ -1551,7 +1562,7 @@ for dtype in (torch.float32, torch.bfloat16):
 # **Precision.** The shift prevents overflow, but it does not make the *sum* precise. A running sum stops growing once
 # each new term is at most half the gap between neighbouring numbers. In float16 a sum of ones ends at 2,048, in float32
 # at 16,777,216. For this reason the exercise adds in float64, GPU kernels multiply in 16 bits and add in 32, and NumPy
-# and PyTorch add pairwise within a block.
+# adds pairwise along contiguous rows.
 #
 # **Work.** No rearrangement removes work: every training step still uses all $V$ columns. With many millions of classes
 # (advertisements, products, people) this is too much, and there are two ways out. *Sampled softmax* and

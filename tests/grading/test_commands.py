@@ -296,3 +296,24 @@ def test_in_a_class_the_class_decides(lsml, work, settings, opened):
     assert ("lsml solution" in lsml("grade", path)[1]) == opened
     status, out, err = lsml("solution", "00", "solve", "--anyway")
     assert (status, "return b / a" in out, "closed" in err) == ((0, True, False) if opened else (2, False, True))
+
+
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [(0, None), (1, "1 more point is for what you write"), (2, "2 more points are for what you write")],
+)
+def test_points_that_a_person_gives_are_named_beside_full_marks(written, says, capsys):
+    from rich.console import Console
+
+    from autograder.grading.report import Report
+    from autograder.grading.table import print_report
+
+    print_report(Console(width=10_000), Report("x.ipynb", "00_toy", "graded", 9.0, 9.0, 0.0, ()), written=written)
+    out = capsys.readouterr().out
+    assert "9 of 9 points: all right." in out and (says or "9 of 9") in out and ("more point" in out) == bool(says)
+
+
+def test_a_modules_points_in_words():
+    from autograder import curriculum
+
+    assert [curriculum.load(name).written_points for name in ("01_gradient_descent", "03_softmax")] == [4, 2]

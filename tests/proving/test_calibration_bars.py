@@ -70,6 +70,11 @@ def test_nothing_is_said_where_all_is_well(module, exercise):
             'wrong answer w1 is diagnosed as "halves", not as one that adds one',
         ),
         ("w1", FAILS, "wrong answer w1 is diagnosed as nothing, not as one that adds one"),
+        (
+            "w1",
+            replace(FAILS, diagnosed={"test_doubles": "adds one"}, unseen=True),
+            "wrong answer w1 gets no points, and the visible check lets it pass; it adds one",
+        ),
         ("returns_None", TrialResult(0.5), "an answer that returns None scores 1 of 2"),
         ("r2", TrialResult(0.0, fault="the sandbox broke"), "r2: the sandbox broke"),
     ],
@@ -82,6 +87,13 @@ def test_what_cannot_be_told_from_a_right_answers_outputs_need_not_be_diagnosed(
     found = judged(module, exercise, w1=replace(FAILS, diagnosable=False))
     assert found.problems == ()
     assert found.diagnosed == (1, 1)
+
+
+def test_a_check_need_not_see_what_costs_some_points_or_what_is_stopped(module, exercise):
+    unseen = replace(FAILS, diagnosed={"test_doubles": "adds one"}, unseen=True)
+    for spec in (replace(SPECS[0], memory_mb=9), replace(SPECS[0], seconds=9)):
+        specs = [replace(SPECS[0], name="test_other"), spec]
+        assert judged(module, exercise, specs=specs, w1=unseen).problems == ()
 
 
 def test_a_diagnosis_as_a_twin_is_as_good(module, exercise):
