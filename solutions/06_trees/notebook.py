@@ -1569,11 +1569,12 @@ print(f"a machine sends {sent:,} bytes of histograms for this tree; its {m:,} ro
 #
 # All on one core. The sentences below hold for functions without a Python loop over the rows. Left, one search at the
 # root over 10 columns: sorted, and by histograms of known bins. The peer is scikit-learn's tree with a single question.
-# Both sorted searches spend most of their time in a sort, so neither leaves the other far behind. The histograms do not sort, and on many rows they are several times as quick as both. Making the
-# bins costs about one sort a column, but only once for all nodes of all trees.
+# Both sorted searches spend most of their time in a sort, so neither leaves the other far behind. The histograms do not
+# sort, and on many rows they are several times as quick as both. Making the bins costs about one sort a column, but
+# only once for all nodes of all trees.
 #
 # Right, whole models. On few rows scikit-learn's tree is several times as quick as yours: its loop over the nodes is
-# compiled, while each of your nodes costs some dozens of calls of NumPy, however few rows it has. On many rows the sort
+# compiled, while each of your nodes costs many calls of NumPy, however few rows it has. On many rows the sort
 # dominates, and the two come close. In boosting scikit-learn's model wins at each size. One compiled loop fills the
 # histograms of a node, row numbers are partitioned in place, and the larger child is a subtraction. The left legend and
 # the table say by how much on this machine.
@@ -1665,16 +1666,16 @@ plt.show()
 
 # %% [markdown] written="which_trees" points=2
 # **Written question (2 points).** A company predicts the price of used cars with a forest of 500 trees. The table has
-# one row for each *offer*, and a car is offered several times; there is a column with the car's serial number (nearly
-# all values different) and one with its mileage (missing in a fifth of the rows, mostly where it is high). The
-# out-of-bag error is excellent. A year later, with prices up by a third, the predictions are poor. Name every reason
-# that you can find for the good out-of-bag error and for the poor predictions, and what you would do about each. The
-# table grows to a thousand machines: would you keep the forest or boost, and which numbers would travel?
+# one row for each *offer*, and a car is offered several times. There is a column with the car's serial number, and one
+# with its mileage (missing in a fifth of the rows, mostly where it is high). The out-of-bag error is excellent. A year
+# later, with prices up by a third, the predictions are poor. Name every reason that you can find for the good
+# out-of-bag error and for the poor predictions, and what you would do about each. The table grows to a thousand
+# machines: would you keep the forest or boost, and which numbers would travel?
 #
 # ### BEGIN SOLUTION
 # Out of bag is only fresh where rows are independent: another offer of the same car is in the bag, so the tree has seen
 # the answer. Draw cars instead of rows (a bootstrap of groups), or hold out cars. The serial number offers a cut
-# between any two rows: on training rows it always gains, and it finds cars again; leave it out. Offers of the same
+# between any two cars: on training rows it always gains, and it finds cars again; leave it out. Offers of the same
 # months are in and out of the bag, so the error says nothing about later months: hold out the last months. Trees
 # predict means of prices that they saw, so they cannot follow a rise by a third: predict a ratio to a price index or
 # the residual of a linear trend, and retrain. Missing mileage: keep it as missing with a learnt direction, because it
