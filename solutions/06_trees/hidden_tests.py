@@ -777,7 +777,7 @@ def test_columns_are_drawn_at_each_node(submission, rng):
 
 @pytest.mark.exercise("random_forest", hint=2, depends=("best_split", "grow_tree"))
 def test_forest_of_many_columns(submission, rng):
-    """With max_features = d all columns are looked at, however many there are; min_leaf may be large."""
+    """With max_features = d all columns are looked at, however many; min_leaf and the number of rows may be large."""
     X = rng.standard_normal((40, 150))
     X[:, 77] = np.arange(40)
     trees, _, _ = submission.random_forest(X, (X[:, 77:78] >= 20).astype(float), range(30), 150, 2, 1)
@@ -786,6 +786,10 @@ def test_forest_of_many_columns(submission, rng):
     (tree,), _, _ = submission.random_forest(X, X**3, [4], 1, 2, None, 110)
     sizes = tree["n_node_samples"][tree["children_left"] < 0]
     assert close(len(sizes), 2) and sizes.min() >= 110
+    X = rng.standard_normal((1100, 1))
+    trees, *sums = submission.random_forest(X, X**3, [4], 1, 2, 1)
+    assert close(int(trees[0]["n_node_samples"][0]), 1100)
+    assert close(tuple(sums), votes_of(submission, trees, X, X**3, [4], 2), atol=1e-12)
 
 
 @pytest.mark.exercise("random_forest", weight=2, hint=2, depends=("best_split", "grow_tree"))
@@ -833,13 +837,16 @@ def test_forest_refuses(submission, rng):
     """max_features below 1 or above the number of columns raises ValueError, also where no tree is grown."""
     FOREST.refuses(submission, rng, ValueError, max_features=[0, -1, 4])
     X, Y = forest_data(rng, 6)
-    with raises_student(ValueError):
-        submission.random_forest(X, Y, [], 5, 0)
+    for settings in ([[], 5, 0], [[0], 0, 0, 2], [[0], 5, 0, None, 3]):
+        with raises_student(ValueError):
+            submission.random_forest(X, Y, *settings)
 
 
 @student_side
 def global_state(X, Y):
     """Whether calls leave NumPy's global random state alone (runs over there)."""
+    np.random.seed(20)
+    np.random.random(3)
     before = np.random.get_state()[1].tolist(), np.random.get_state()[2]
     student.bootstrap_rows(10, 3, 4)  # noqa: F821
     student.random_forest(X, Y, [0], 1, 0)  # noqa: F821

@@ -840,6 +840,13 @@ with check("random_forest", forbids=["sklearn"]):
     expect_close(sums, total + alone[1], rtol=1e-12, hint="totals add up")
     expect_close(counts, votes + alone[2], atol=0)
     expect_dtype(counts, np.int64)
+    all_columns, _, _ = random_forest(X, Y, [2], max_features=4, seed=5)
+    expect_close(
+        np.sort(all_columns[0]["value"][:, 0]),
+        np.sort(grow_tree(X[rows], Y[rows])["value"][:, 0]),
+        rtol=1e-9,
+        hint="with max_features = d each node sees every column once: the tree is the usual one",
+    )
     with expect_raises(ValueError, hint="there are only four columns"):
         random_forest(X, Y, [0], max_features=5, seed=0)
 
