@@ -9,25 +9,29 @@ import numpy as np
 Draw = Callable[[np.random.Generator], Any]
 
 WHOLE = (-9, 9)  # the default of whole numbers: products overflow int8, and sums of products do so soon
+KINDS = (np.int64, np.int32, np.int16, np.int8, np.uint8, np.uint64)
+REQUIRED = object()  # in place of a default
 
 
 @dataclass(frozen=True)
 class Argument:
     """`plain`: the usual form. `forms`: others by name, those with another dtype or value marked by `alone`.
 
-    `exact` makes what an oracle may compute with.
+    `exact` makes what an oracle may compute with. `default`: what it is where a call leaves it out.
     """
 
     plain: Draw
     forms: dict[str, Draw]
     alone: frozenset[str]
     exact: Callable[[Any], Any] = lambda value: value
+    default: Any = REQUIRED
 
 
 def floats(*shape: int, draw: Draw | None = None, scales: tuple[float, ...] = (), lists: bool = False) -> Argument:
     """float64 and float32 of this shape, standard normal unless `draw(rng)` makes them (float64, any shape).
 
-    In steps of 2 and -3, backwards, in Fortran order, read-only; times each of the `scales`; as lists where allowed.
+    In steps of 2 and -3, backwards, in Fortran order, read-only; times each of the `scales`; as lists where allowed;
+    about half of them 0 or -0.0, unless `draw` makes them.
     Without a shape, one number: a Python float, a 0-d array and NumPy's scalars.
     """
     plain = draw or (lambda rng: rng.standard_normal(shape))
@@ -37,6 +41,8 @@ def floats(*shape: int, draw: Draw | None = None, scales: tuple[float, ...] = ()
         "float32": lambda rng: plain(rng).astype(np.float32),
         "float32 in steps": lambda rng: stepped(plain(rng).astype(np.float32)),
     }
+    if draw is None:
+        forms["zeros among them"] = lambda rng: plain(rng) * rng.integers(0, 2, shape)
     forms |= {f"times {scale:g}": lambda rng, scale=scale: scale * plain(rng) for scale in scales}
     if lists:
         forms["lists"] = lambda rng: plain(rng).tolist()
@@ -50,10 +56,16 @@ def numbers(
     scales: tuple[float, ...] = (),
     lists: bool = False,
     bools: bool = False,
+    limits: bool = False,
 ) -> Argument:
-    """What `floats` holds, and integers of every kind from the range `whole`; uint8 up to 255 where it is not given."""
+    """What `floats` holds, and integers of every kind from the range `whole`; uint8 up to 255 where it is not given.
+
+    With `limits` also the smallest and the largest integers of each kind: differences and negatives overflow.
+    """
     of_floats = floats(*shape, draw=draw, scales=scales, lists=lists)
     forms = of_floats.forms | _integers(shape, *whole, full=whole == WHOLE)
+    if limits:
+        forms |= _limits(shape)
     if bools:
         forms["bool"] = lambda rng: rng.integers(0, 2, shape).astype(bool)
     if not shape:
@@ -80,10 +92,10 @@ def labels(*shape: int, classes: int, lists: bool = False) -> Argument:
     return integers(*shape, high=classes - 1, lists=lists)
 
 
-def one_of(*values: Any) -> Argument:
-    """One of these values; the first is the usual one."""
+def one_of(*values: Any, default: Any = REQUIRED) -> Argument:
+    """One of these values; the first is the usual one. `default`: the docstring's, where it may be left out."""
     forms = {_short(value): lambda rng, value=value: value for value in values[1:]}
-    return Argument(lambda rng: values[0], forms, frozenset(forms))
+    return Argument(lambda rng: values[0], forms, frozenset(forms), default=default)
 
 
 def constant(value: Any) -> Argument:
@@ -130,8 +142,17 @@ def _integers(shape: tuple[int, ...], low: int, high: int, full: bool) -> dict[s
             last = limits.max
         return lambda rng: np.asarray(rng.integers(first, last, shape, dtype, endpoint=True))
 
-    wanted = (np.int64, np.int32, np.int16, np.int8, np.uint8, np.uint64)
-    return {dtype.__name__: form(dtype) for dtype in wanted if high >= 0 or np.iinfo(dtype).min < 0}
+    return {dtype.__name__: form(dtype) for dtype in KINDS if high >= 0 or np.iinfo(dtype).min < 0}
+
+
+def _limits(shape: tuple[int, ...]) -> dict[str, Draw]:
+    """The smallest and the largest integers of every kind, and one between them."""
+
+    def form(dtype: type) -> Draw:
+        low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
+        return lambda rng: rng.choice(np.array([low, low + 1, high // 2, high - 1, high], dtype), shape)
+
+    return {f"limits of {dtype.__name__}": form(dtype) for dtype in KINDS}
 
 
 def _number(plain: Draw, kinds: dict[str, Callable]) -> Argument:

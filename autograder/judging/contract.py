@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from autograder.judging.arguments import Argument, constant
+from autograder.judging.arguments import REQUIRED, Argument, constant
 from autograder.judging.closeness import Comparison, noted
 from autograder.judging.over_there import trace
 from autograder.judging.raising import NothingRaised, raises_student
@@ -24,7 +24,8 @@ from autograder.judging.raising import NothingRaised, raises_student
 class Case:
     """Arguments of one call, in order: `f(*case)`. `form` names what is unusual about them.
 
-    `exact`: the same for an oracle: floats (and integers that stand for numbers) in float64, labels in int64.
+    `exact`: the same for an oracle: floats (and integers that stand for numbers) in float64, labels in int64; also the
+    defaults of what the call leaves out.
     """
 
     args: tuple
@@ -48,7 +49,7 @@ class Case:
 
     def _floats(self) -> list[np.ndarray]:
         """The arrays that stand for numbers, and not for labels."""
-        pairs = zip(self.args, self.exact, strict=True)
+        pairs = zip(self.args, self.exact, strict=False)  # where the call leaves some out, `exact` is longer
         return [np.asarray(a) for a, e in pairs if isinstance(a, np.ndarray | list) and np.asarray(e).dtype.kind == "f"]
 
 
@@ -71,10 +72,13 @@ class Contract:
     def cases(self, rng: np.random.Generator, plain: int = 1) -> Iterator[Case]:
         """Every form of every argument: all of one form where they have it, and other dtypes and values one by one.
 
-        `plain` usual ones come first. Values are drawn anew for each case.
+        `plain` usual ones come first, then the shortest call where the last arguments have defaults. Values are drawn
+        anew for each case.
         """
         for _ in range(plain):
             yield self.plain(rng)
+        if self._defaults():
+            yield self.shortest(rng)
         forms = dict.fromkeys(form for argument in self.arguments.values() for form in argument.forms)
         for form in forms:
             having = [key for key, argument in self.arguments.items() if form in argument.forms]
@@ -83,6 +87,18 @@ class Contract:
                 if form in self.arguments[key].alone:
                     chosen = {other: form if other == key else None for other in self.arguments}
                     yield self._case(rng, chosen, f"{key}: {form}")
+
+    def shortest(self, rng: np.random.Generator) -> Case:
+        """Arguments of the usual form, without the last ones, those that have defaults."""
+        case, defaults = self.plain(rng), self._defaults()
+        needed = len(case.args) - len(defaults)
+        return Case(case.args[:needed], (*case.exact[:needed], *defaults), "the defaults")
+
+    def _defaults(self) -> list[Any]:
+        """The defaults of the last arguments, as many as have one."""
+        defaults = [argument.default for argument in self.arguments.values()]
+        required = [i for i, default in enumerate(defaults) if default is REQUIRED]
+        return defaults[required[-1] + 1 :] if required else defaults
 
     def refuses(
         self, submission: Any, rng: np.random.Generator, *errors: type[BaseException] | str, **bad: list

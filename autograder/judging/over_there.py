@@ -17,13 +17,15 @@ def student_side(function: Callable) -> Callable:
 
 
 @student_side
-def on_large(name, seed, shapes, rest=()):
+def on_large(name, seed, shapes, rest=(), transposed=False):
     """Call a function on standard normal arrays that are drawn over there, one for each shape; `rest` comes after them.
 
-    `numpy.random.default_rng(seed)` draws the same here, one array after the other.
+    `numpy.random.default_rng(seed)` draws the same here, one array after the other. `transposed`: the function gets
+    each array's transpose, a view that is not C-contiguous.
     """
     rng = np.random.default_rng(seed)
-    return getattr(student, name)(*[rng.standard_normal(shape) for shape in shapes], *rest)
+    arrays = [rng.standard_normal(shape) for shape in shapes]
+    return getattr(student, name)(*[array.T if transposed else array for array in arrays], *rest)
 
 
 @student_side

@@ -194,8 +194,8 @@ def gradient_by_einsum(X, y, theta):
 @right("mse_gradient", "torch, on the memory of X where that can be had")
 def gradient_in_torch(X, y, theta):
     dtype = np.result_type(X, y, theta)
-    X, y, theta = (np.require(array, dtype, ["C", "W"]) for array in (X, y, theta))
-    X, y, theta = map(torch.from_numpy, (X, y, theta))
+    X, y, theta = (np.require(array, dtype, ["W"]) for array in (X, y, theta))
+    X, y, theta = (torch.from_numpy(a if min(a.strides) > 0 else a.copy()) for a in (X, y, theta))
     return ((X @ theta - y) @ X / len(y)).numpy()
 
 
@@ -403,7 +403,8 @@ def by_rayleigh_quotient(X, steps=100, seed=0):
 
 @right("largest_stable_lr", "in half steps between rows and columns, with torch")
 def by_half_steps(X, steps=100, seed=0):
-    A = torch.from_numpy(np.require(X, float, ["C", "W"]))
+    A = np.require(X, float, ["W"])
+    A = torch.from_numpy(A if min(A.strides) > 0 else A.copy())  # torch knows no negative strides
     v = torch.randn(A.shape[1], generator=torch.Generator().manual_seed(seed), dtype=A.dtype)
     for _ in range(steps):
         u = A @ v
@@ -561,7 +562,7 @@ def with_everything_kept(grad, theta0, lr, steps=100, tol=0.0):
     ts = list(itertools.accumulate(range(steps), lambda t, _: (1 + (1 + 4 * t**2) ** 0.5) / 2, initial=1.0))
     thetas, points = [1.0 * theta0], [1.0 * theta0]
     answers = [grad(points[0])]
-    while len(answers) <= steps and np.linalg.norm(answers[-1][1]) > tol:
+    while len(answers) <= steps and not np.linalg.norm(answers[-1][1]) <= tol:  # nan goes on
         k = len(answers) - 1
         thetas.append(points[k] - lr * answers[k][1])
         points.append(thetas[k + 1] + (ts[k] - 1) / ts[k + 1] * (thetas[k + 1] - thetas[k]))

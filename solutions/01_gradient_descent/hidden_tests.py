@@ -147,11 +147,13 @@ def test_gradient_takes_every_kind_of_array(submission, rng):
 
 
 @pytest.mark.exercise("mse_gradient", weight=3, hint=3, memory_mb=ROOM)
-def test_gradient_forms_no_second_matrix(submission, rng):
+@pytest.mark.parametrize("transposed", [False, True], ids=["X", "a view"])
+def test_gradient_forms_no_second_matrix(submission, rng, transposed):
     """Beside X, the gradient takes O(m + d) memory: no array of shape (d, d) or (m, d) is made, and no copy of X."""
     seed = int(rng.integers(2**31))
-    got = submission.run(on_large, "mse_gradient", seed, [(SIDE, SIDE), (SIDE,), (SIDE,)])
-    assert is_gradient(got, *problem(np.random.default_rng(seed), SIDE, SIDE))
+    got = submission.run(on_large, "mse_gradient", seed, [(SIDE, SIDE), (SIDE,), (SIDE,)], (), transposed)
+    X, *rest = problem(np.random.default_rng(seed), SIDE, SIDE)
+    assert is_gradient(got, X.T if transposed else X, *rest)
 
 
 @pytest.mark.exercise("mse_gradient", forgeable=True)
@@ -190,6 +192,12 @@ def cone(theta):
     """A loss that is no parabola, nearly |theta| far out, and its gradient, in the precision of theta."""
     length = np.sqrt(1 + theta * theta)
     return float(length.sum()), theta / length
+
+
+@student_side
+def slope(theta):
+    """A slope that is steep alike everywhere, told in float32."""
+    return float(theta.sum()), np.ones(len(theta), np.float32)
 
 
 def walking(name, theta0):
@@ -236,6 +244,17 @@ def walks_on_what_it_is_told(walk, rng, steps=9):
     assert all(is_array(point, (4,), np.float64) for (point,) in grad.calls)
     assert close(history, losses, rtol=1e-15)
     assert close(theta, grad.calls[-1][0], rtol=1e-15)
+    # A float32 point that no update moves; its losses keep the digits of a float.
+    _, history = walked(walk(lambda theta: (1 / 3, np.ones_like(theta)), np.full(2, 1e30, np.float32), 0.3, steps=3))
+    assert close(history, [1 / 3] * 4, rtol=1e-15)
+
+
+def goes_on_where_it_diverges(walk):
+    """Neither a loss of inf or nan nor a gradient of nan ends the walk, and by default no gradient but 0 does."""
+    for loss, gradient in ((math.inf, 1.0), (math.nan, 1.0), (1.0, math.nan), (1.0, math.inf), (1.0, 1e-100)):
+        grad = Asked(lambda theta, loss=loss, gradient=gradient: (loss, np.full(2, gradient)))
+        _, history = walked(walk(grad, np.zeros(2), 0.1, steps=5))
+        assert len(grad.calls) == len(history) == 6
 
 
 def stops_at_a_small_gradient(walk):
@@ -298,6 +317,7 @@ def test_walk_reports_divergence(submission, rng):
     # The loss grows by 999^2 a step: beyond float64 from step 52 on, theta itself from step 103 on.
     assert close(history[:45], [bowl.loss(bowl.after(theta0, lr, k)) for k in range(45)], rtol=1e-11)
     assert not np.isfinite(history[-1])
+    goes_on_where_it_diverges(submission.gradient_descent)
 
 
 @pytest.mark.exercise("gradient_descent", weight=2, forgeable=True, hint=2)
@@ -365,6 +385,7 @@ def test_limit_is_approached_from_above(submission, rng):
     limit = true_limit(X)
     for seed in range(3):
         got = submission.largest_stable_lr(X, steps=1, seed=seed)
+        assert float(submission.largest_stable_lr(X, steps=2, seed=seed)) < float(got)
         assert close(got, 5.505 * limit, atol=4.495 * limit * (1 + 1e-12))  # from 1.01 to 10 times the limit
         got = submission.largest_stable_lr(X, steps=30, seed=seed)
         assert close(got, limit, rtol=1e-10) and float(got) >= (1 - 1e-12) * limit
@@ -383,6 +404,10 @@ def test_limit_starts_at_random(submission, rng):
     given += [np.diag(np.where(np.arange(5) == axis, 2.0, 1.0)) for axis in range(5)]
     for X in given:  # lambda_2 is at most half of lambda_max in all of them
         assert close(submission.largest_stable_lr(X, steps=60), true_limit(X), rtol=1e-10)
+    # lambda_max is 9, along (1, -1). From a start of one sign the estimate |X^T X v / m| is at most 6.4 in one round.
+    # From a normal start any estimate is above 7 with probability 1/3 at least: in none of 40 with one of 1e-7.
+    X = np.array([[3.0, -3.0], [1.0, 1.0]])
+    assert min(float(submission.largest_stable_lr(X, steps=1, seed=seed)) for seed in range(40)) < 2 / 7
 
 
 @pytest.mark.exercise("largest_stable_lr", hint=3)
@@ -418,10 +443,11 @@ def test_limit_keeps_its_scale(submission, rng):
 
 
 @pytest.mark.exercise("largest_stable_lr", weight=5, hint=1, memory_mb=ROOM)
-def test_limit_forms_no_square_matrix(submission, rng):
+@pytest.mark.parametrize("transposed", [False, True], ids=["X", "a view"])
+def test_limit_forms_no_square_matrix(submission, rng, transposed):
     """Beside X, a round takes O(m + d) memory: neither X^T X nor X X^T is formed, and a float64 X is not copied."""
     seed = int(rng.integers(2**31))
-    got = submission.run(on_large, "largest_stable_lr", seed, [(SIDE, SIDE)], [12])
+    got = submission.run(on_large, "largest_stable_lr", seed, [(SIDE, SIDE)], [12], transposed)
     # lambda_max is within 2% of 4, by the law of Marchenko and Pastur for a square normal X. The estimate comes from
     # below: less than 0.871 ln(d) / 11 is missing on average (Kuczynski and Wozniakowski, 1992).
     assert close(2 / float(got), 3.0, atol=1.1)
@@ -457,10 +483,10 @@ SEARCH = Contract(
     loss=squares,
     theta=floats(4, draw=lambda rng: rng.uniform(0.5, 2, 4), scales=(1e8, 1e-8)),
     gradient=floats(4, draw=lambda rng: rng.uniform(5, 20, 4), scales=(1e8, 1e-8)),  # several trials are needed
-    lr=one_of(1.0, 37.0, 1e-8),
-    shrink=one_of(0.5, 0.9, 0.1),
-    c=one_of(1e-4, 0.3),
-    max_trials=one_of(50, 1, 300),
+    lr=one_of(1.0, 37.0, 1e-8, default=1.0),
+    shrink=one_of(0.5, 0.9, 0.1, 0.99, default=0.5),
+    c=one_of(1e-4, 0.3, default=1e-4),
+    max_trials=one_of(50, 1, 300, default=50),
 )
 
 
@@ -484,6 +510,10 @@ def test_search_returns_the_first_step_accepted(submission, rng):
         )
         assert close(got, tried[tried <= edge][0], rtol=1e-12)
         done += 1
+    at, lr = np.ones(1), 2 - 1e-6  # here the edge is 2 (1 - c), and c is smaller than usual
+    assert close(
+        submission.backtracking_line_search(lambda p: 0.5 * float(p @ p), at, at, lr=lr, c=1e-8), lr, rtol=1e-12
+    )
 
 
 @pytest.mark.exercise("backtracking_line_search", hint=3)
@@ -493,7 +523,9 @@ def test_search_takes_every_kind_of_array(submission, reference, rng):
     long = SEARCH.plain(rng, theta=far, gradient=rng.uniform(5, 20, 1500))
     # The first step accepted is 1/32 to 1/2 here, so for some of these numbers of trials it is the first not tried.
     few = [SEARCH.plain(rng, lr=1.0, shrink=0.5, max_trials=trials) for trials in range(1, 7)]
-    for case in (*SEARCH.cases(rng, plain=5), long, *few):
+    steep = SEARCH.plain(rng, gradient=lambda gradient: 1e20 * gradient, shrink=0.1, c=1e-25)  # steps of about 1e-21
+    single = SEARCH.plain(rng, theta=np.ones(4, np.float32), gradient=np.full(4, 9, np.float32), shrink=0.1)
+    for case in (*SEARCH.cases(rng, plain=5), long, *few, steep, single):
         got = submission.backtracking_line_search(*case)
         assert isinstance(got, float | np.floating)
         assert close(got, reference.backtracking_line_search(*case.exact), rtol=1e-12)
@@ -537,6 +569,11 @@ def test_search_never_accepts_nan(submission):
     uphill = Asked(lambda p: float(p[0] < 0))
     assert close(submission.backtracking_line_search(uphill, ZERO, ALONG, shrink=0.9, max_trials=150), 0.0)
     assert len(uphill.calls) == 151
+    # By default 50 trials, also of steps that are too short to move theta. It keeps its digits beside float32.
+    stuck = Asked(lambda p: float(len(stuck.calls) > 1))
+    assert close(submission.backtracking_line_search(stuck, np.full(2, 1 / 3), ALONG.astype(np.float32), lr=1e-10), 0.0)
+    assert len(stuck.calls) == 51
+    assert any(close(p, [1 / 3 - 1e-10, 1 / 3], rtol=1e-15) for (p,) in stuck.calls)
 
 
 @pytest.mark.exercise("backtracking_line_search", hint=3)
@@ -596,6 +633,16 @@ def test_nesterov_stops_at_a_small_gradient(submission):
 def test_nesterov_from_every_kind_of_start(submission, reference, rng):
     """The walk is right from integers and read-only starts, for any lr, steps and tol, also where J is no parabola."""
     agrees_on_every_kind_of_start(submission.nesterov, reference.nesterov, MOMENTUM, rng, double=True)
+    v, _ = submission.nesterov(slope, np.zeros(2), 0.1, steps=300)
+    # Only the gradients are float32: the points are not. Their weights come near 1, and nothing makes up for an error.
+    assert is_array(v, dtype=np.float64)
+    assert close(v, reference.nesterov(slope, np.zeros(2), 0.1, steps=300)[0], rtol=1e-5)
+
+
+@pytest.mark.exercise("nesterov")
+def test_nesterov_reports_divergence(submission):
+    """A walk that diverges goes on to the last step, as gradient_descent does."""
+    goes_on_where_it_diverges(submission.nesterov)
 
 
 @pytest.mark.exercise("nesterov", weight=2, forgeable=True, hint=1)

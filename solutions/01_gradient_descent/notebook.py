@@ -195,6 +195,8 @@ with check("mse_loss", forbids=["sklearn", "torch.nn"]):
         },
     )
     expect_close(mse_loss(X_hand, X_hand @ theta_hand, theta_hand), 0.0, atol=1e-15, hint="a perfect fit has loss 0")
+    tenth = mse_loss(np.array([[0.1]]), np.zeros(1), np.ones(1))
+    expect_close(tenth, 0.005, rtol=1e-12, atol=0, hint="0.1^2 / 2, to sixteen digits: stay in float64")
     with expect_unchanged(X=X_hand, y=y_hand, theta=theta_hand):
         mse_loss(X_hand, y_hand, theta_hand)
     with expect_raises(ValueError, hint="NumPy would broadcast a y of shape (3, 1) to (3, 3): refuse it"):
@@ -656,6 +658,9 @@ with check("largest_stable_lr", forbids=[".eigh", ".eigvalsh", ".eigvals", ".svd
     expect_close(
         largest_stable_lr(np.array([[2.0]]), steps=1), 0.5, rtol=1e-9, hint="one row, one column: lambda_max = 4"
     )
+    assert any(largest_stable_lr(stretched, steps=1, seed=seed) > 0.1667 for seed in range(3)), (
+        "one round cannot know lambda_max from a random start: do as many rounds as `steps` says, and no more"
+    )
     assert largest_stable_lr(np.zeros((3, 2))) == math.inf, (
         "X is all zeros: there is no slope, and every rate is stable"
     )
@@ -736,8 +741,8 @@ def backtracking_line_search(
     loss: called as loss(theta) with an array (d,); returns a float. At a trial point it may be nan
       or inf. Then the condition does not hold.
     theta: (d,) float64 or float32, the current point, d >= 1. There loss(theta) is finite.
-    gradient: (d,) float64 or float32, finite. The search goes along its negative. If it is zero,
-      the condition holds with equality, and the first step is accepted.
+    gradient: (d,) float64 or float32; its squared norm is finite in that dtype. The search goes along
+      its negative. If it is zero, the condition holds with equality, and the first step is accepted.
     lr: the first step to try, > 0.
     shrink, c: both between 0 and 1.
     max_trials: the largest number of steps to try, >= 1.
@@ -996,7 +1001,8 @@ def nesterov(
         before. It is float64; it may be float32 where theta0 is.
       history: list or 1-D array of the losses at v_0, v_1, ..., v: one more than there were
         updates. grad is called exactly once for each.
-    A walk that diverges is no error. Do not use torch.optim or scipy.optimize.
+    A walk that diverges is no error: it goes on to the last step, also where the gradient is nan.
+    Do not use torch.optim or scipy.optimize.
     """
     ### BEGIN SOLUTION
     theta = np.array(theta0)

@@ -73,13 +73,20 @@ def test_batches_hold_every_row_once(submission, rng, size):
 
 @pytest.mark.exercise("minibatches", weight=2, core=True, hint=2)
 def test_batches_can_be_repeated(submission, rng):
-    """The same seed and epoch give the same batches, whatever was called in between, and in another process."""
+    """The same seed and epoch give the same batches, whatever was called in between."""
     seed = int(rng.integers(1000))
     first = order_of(submission.minibatches(50, 7, seed, 2))
     submission.minibatches(31, 5, seed + 1)
     submission.minibatches(50, 7, seed, 1)
     assert order_of(submission.minibatches(50, 7, seed, 2)) == first
     assert order_of(submission.minibatches(50, 7, seed)) == order_of(submission.minibatches(50, 7, seed, 0))
+
+
+@pytest.mark.exercise("minibatches", weight=4, hint=2)  # not core: no visible check can show it
+def test_batches_are_the_same_in_another_process(submission, rng):
+    """The same seed and epoch give the same batches in another process: whoever goes on tomorrow meets them again."""
+    seed = int(rng.integers(1000))
+    first = order_of(submission.minibatches(50, 7, seed, 2))
     with submission.elsewhere() as other:
         assert order_of(other.minibatches(50, 7, seed, 2)) == first
 
@@ -198,6 +205,12 @@ def least_squares(rng, m, d):
     return Asked(lambda theta, rows: X[rows].T @ (X[rows] @ theta - y[rows]) / len(rows))
 
 
+def unlike_others():
+    """A gradient of 0 at first, then of inf, then of 1: no value of it ends a walk. It remembers what it was asked."""
+    grad = Asked(lambda theta, rows: np.full(len(theta), {1: 0.0, 2: math.inf}.get(len(grad.calls), 1.0)))
+    return grad
+
+
 def asked_for(grad):
     """The rows of each call, after a look at their kind and at theta's."""
     assert all(is_array(theta) and theta.dtype.kind == "f" and theta.ndim == 1 for theta, _ in grad.calls)
@@ -226,11 +239,19 @@ def test_sgd_makes_the_updates(submission, rng, size):
 def test_sgd_uses_the_batches_of_each_epoch(submission, rng, size):
     """Epoch e uses the batches of minibatches(m, batch_size, seed, e), in their order, and asks once for each."""
     (m, batch_size), seed = size, 2**31 - 1 - int(rng.integers(1000))
-    grad = least_squares(rng, m, 2)
-    submission.sgd(grad, np.zeros(2), m, lambda k: 0.1, batch_size, 4, seed)
-    expected = [submission.minibatches(m, batch_size, seed, epoch) for epoch in range(4)]
+    grad = unlike_others()
+    submission.sgd(grad, np.zeros(2), m, lambda k: 0.1, batch_size, 12, seed)
+    expected = [submission.minibatches(m, batch_size, seed, epoch) for epoch in range(12)]
     assert same_batches(asked_for(grad), [rows for batches in expected for rows in batches])
     assert all(close(np.sort(np.concatenate(batches)), np.arange(m)) for batches in expected)
+
+
+@pytest.mark.exercise("sgd", depends=("minibatches",))
+def test_sgd_by_default(submission):
+    """By default there is one epoch with batches of 32 rows and seed 0."""
+    grad = unlike_others()
+    submission.sgd(grad, np.zeros(2), 70, lambda k: 0.1)
+    assert same_batches(asked_for(grad), submission.minibatches(70, 32, 0, 0))
 
 
 @pytest.mark.exercise("sgd", weight=2, core=True, depends=("minibatches",), hint=2)
@@ -359,7 +380,7 @@ def momentum_of(shape):
         velocity=floats(*shape, **like),
         gradient=floats(*shape, **like),
         lr=one_of(0.2, 1e-7, 20.0),
-        beta=one_of(0.9, 0.0, 0.3, 0.999),
+        beta=one_of(0.9, 0.0, 0.3, 0.9999, default=0.9),
     )
 
 
@@ -392,7 +413,9 @@ def test_momentum_adds_up_a_geometric_series(submission, rng):
 @pytest.mark.exercise("momentum_step", forgeable=True, hint=2)
 def test_momentum_leaves_no_trace(submission, rng):
     """theta, velocity and gradient are the same after the call, and the results are new arrays."""
-    assert momentum_of((3, 4)).leaves_no_trace(submission, rng, then=[{}, {"beta": 0.0}])
+    assert momentum_of((3, 4)).leaves_no_trace(
+        submission, rng, then=[{}, {"beta": 0.0}, dict.fromkeys(["velocity", "gradient"], np.zeros((3, 4)))]
+    )
 
 
 # ------------------------------------------------------------------------------------------------------ adam_step
@@ -404,14 +427,17 @@ def adam_of(shape, name="adam_step", **more):
         theta=floats(*shape),
         first=floats(*shape, scales=(1e100, 1e-100)),
         second=floats(*shape, draw=lambda rng: rng.standard_normal(shape) ** 2, scales=(1e100, 1e-100)),
-        k=one_of(4, 0, 1, 10**6),
+        k=one_of(4, 0, 1, 1500, 10**6),
         gradient=floats(*shape, scales=(1e100, 1e-100)),
-        lr=one_of(0.1, 1e-7, 20.0),
-        beta1=one_of(0.9, 0.0, 0.5),
-        beta2=one_of(0.999, 0.0, 0.8),
-        eps=one_of(1e-8, 0.1, 1e-12, 20.0),
+        lr=one_of(0.1, 1e-7, 20.0, default=1e-3),
+        beta1=one_of(0.9, 0.0, 0.5, 0.9999, default=0.9),
+        beta2=one_of(0.999, 0.0, 0.8, 0.99999, default=0.999),
+        eps=one_of(1e-8, 0.1, 1e-12, 20.0, default=1e-8),
         **more,
     )
+
+
+NOTHING_YET = dict.fromkeys(("first", "second", "gradient"), np.zeros((3, 4)))
 
 
 def agrees_with_adam(submission, contract, rng, optimiser):
@@ -465,16 +491,26 @@ def test_adam_hands_on_uncorrected_means(submission, rng):
 
 @pytest.mark.exercise("adam_step", hint=3)
 def test_adam_adds_eps_outside_the_root(submission):
-    """Gradients as small as eps make half a step, and with gradients of 0 theta stays where it is."""
+    """Gradients as small as eps make half a step; with gradients of 0 theta stays, unless first is not 0."""
     eps = 1e-4
-    theta, *_ = submission.adam_step(np.ones(2), np.zeros(2), np.zeros(2), 0, np.array([eps, 0.0]), 1.0, eps=eps)
-    assert close(theta, [0.5, 1.0], rtol=1e-10)
+    first, gradient = np.array([0.0, 0.0, eps]), np.array([eps, 0.0, 0.0])
+    theta, *_ = submission.adam_step(np.ones(3), first, np.zeros(3), 0, gradient, 1.0, eps=eps)
+    assert close(theta, [0.5, 1.0, -8.0], rtol=1e-10)  # 0.9 eps / 0.1 / eps = 9
+
+
+@pytest.mark.exercise("adam_step", weight=0.5, hint=2)
+def test_adam_keeps_its_rates_in_float64(submission):
+    """Where the arrays are float32, 1 - beta1 and 1 - beta2 keep the digits of Python floats."""
+    ones, zeros = np.ones(3, np.float32), np.zeros(3, np.float32)
+    _, first, second = submission.adam_step(zeros, zeros, zeros, 0, ones)
+    assert close([first[0], second[0]], [0.1, 0.001], rtol=2e-6)  # the second would be off by 5e-5
 
 
 @pytest.mark.exercise("adam_step", forgeable=True, hint=1)
 def test_adam_leaves_no_trace(submission, rng):
     """theta, first, second and gradient are the same after the call, and the results are new arrays."""
-    assert adam_of((3, 4)).leaves_no_trace(submission, rng, then=[{}, {"k": 0}, {"beta1": 0.0}, {"beta2": 0.0}])
+    then = [{}, {"k": 0}, {"beta1": 0.0}, {"beta2": 0.0}, NOTHING_YET]
+    assert adam_of((3, 4)).leaves_no_trace(submission, rng, then=then)
 
 
 # ----------------------------------------------------------------------------------------------------------- svrg
@@ -507,12 +543,12 @@ def test_svrg_makes_the_updates(submission, rng, size):
 @pytest.mark.parametrize("size", [(10, 4), (9, 3), (1, 2)], ids=str)
 def test_svrg_asks_for_what_it_needs(submission, rng, size):
     """An epoch asks for all rows once and for each of its batches twice, at theta and at the snapshot."""
-    (m, batch_size), seed = size, 2**31 - 1 - int(rng.integers(1000))
+    (m, batch_size), seed, epochs = size, 2**31 - 1 - int(rng.integers(1000)), 11
     grad = least_squares(rng, m, 2)
-    thetas = submission.svrg(grad, np.ones(2), m, 0.3, batch_size, 3, seed)
+    thetas = submission.svrg(grad, np.ones(2), m, 0.3, batch_size, epochs, seed)
     n = -(-m // batch_size)
-    assert len(grad.calls) == 3 * (2 * n + 1) and is_array(thetas, (4, 2))
-    for epoch in range(3):
+    assert len(grad.calls) == epochs * (2 * n + 1) and is_array(thetas, (epochs + 1, 2))
+    for epoch in range(epochs):
         part = slice(epoch * (2 * n + 1), (epoch + 1) * (2 * n + 1))
         (whole, *asked), (at, *points) = asked_for(grad)[part], [theta for theta, _ in grad.calls[part]]
         assert close(np.sort(whole), np.arange(m)) and close(at, thetas[epoch], **WALK)
@@ -520,6 +556,14 @@ def test_svrg_asks_for_what_it_needs(submission, rng, size):
         assert same_batches(asked, [rows for rows in expected for _ in range(2)])
         for pair in zip(points[::2], points[1::2], strict=True):  # one of the two is the snapshot
             assert any(close(point, thetas[epoch], **WALK) for point in pair)
+
+
+@pytest.mark.exercise("svrg", depends=("minibatches",))
+def test_svrg_by_default(submission):
+    """By default there is one epoch with batches of 32 rows and seed 0. A gradient of 0 does not end it."""
+    grad = Asked(lambda theta, rows: np.zeros(2))
+    submission.svrg(grad, np.ones(2), 70, 0.3)
+    assert same_batches(asked_for(grad)[1:], [rows for rows in submission.minibatches(70, 32, 0) for _ in range(2)])
 
 
 @pytest.mark.exercise("svrg", weight=2, core=True, depends=("minibatches",), hint=2)
@@ -553,7 +597,7 @@ def test_svrg_leaves_no_trace(submission, rng):
 # -------------------------------------------------------------------------------------------------- sgd_in_rounds
 
 # m, batch_size, rounds, steps: rounds within an epoch, across epochs, longer than one, and a batch that is all rows.
-ROUNDS = [(12, 2, 5, 4), (10, 4, 4, 2), (6, 2, 2, 8), (5, 8, 3, 2), (9, 3, 6, 1), (7, 3, 4, 5)]
+ROUNDS = [(12, 2, 5, 4), (10, 4, 4, 2), (6, 2, 2, 8), (5, 8, 3, 2), (9, 3, 6, 1), (7, 3, 4, 5), (4, 2, 5, 8)]
 IN_ROUNDS = walks(
     "sgd_in_rounds",
     floats(5, scales=(1e100, 1e-100)),
@@ -568,11 +612,20 @@ IN_ROUNDS = walks(
 def test_rounds_go_on_through_the_epochs(submission, rng, case):
     """The updates of all rounds together use the batches of epoch 0, of epoch 1, and so on, without a break."""
     (m, batch_size, rounds, steps), seed = case, 2**31 - 1 - int(rng.integers(1000))
-    grad = least_squares(rng, m, 2)
+    grad = unlike_others()
     submission.sgd_in_rounds(grad, np.ones(2), m, 0.1, batch_size, rounds, steps, seed)
     epochs = -(-rounds * steps * batch_size // m)
     expected = [rows for epoch in range(epochs) for rows in submission.minibatches(m, batch_size, seed, epoch)]
     assert same_batches(asked_for(grad), expected[: rounds * steps])
+
+
+@pytest.mark.exercise("sgd_in_rounds", depends=("minibatches",))
+def test_rounds_by_default(submission):
+    """By default there is one round of 100 updates with batches of 32 rows and seed 0."""
+    grad = unlike_others()
+    submission.sgd_in_rounds(grad, np.zeros(2), 64, 0.1)
+    expected = [rows for epoch in range(50) for rows in submission.minibatches(64, 32, 0, epoch)]
+    assert same_batches(asked_for(grad), expected)
 
 
 @pytest.mark.exercise("sgd_in_rounds", weight=2, core=True, depends=("minibatches",), hint=3)
@@ -866,7 +919,7 @@ def test_adagrad_updates_only_what_it_touches(submission, rng, data_dir):
 
 # ----------------------------------------------------------------------------------------------------- adamw_step
 
-DECAY = {"weight_decay": one_of(0.01, 0.0, 1e-7, 20.0)}
+DECAY = {"weight_decay": one_of(0.01, 0.0, 1e-7, 20.0, default=0.01)}
 
 
 @pytest.mark.exercise("adamw_step", weight=4, core=True, depends=("adam_step",), hint=2)
@@ -888,7 +941,7 @@ def test_adamw_decays_alike(submission, rng):
 def test_adamw_leaves_no_trace(submission, rng):
     """theta, first, second and gradient are the same after the call, and the results are new arrays."""
     contract = adam_of((3, 4), "adamw_step", **DECAY)
-    assert contract.leaves_no_trace(submission, rng, then=[{}, {"weight_decay": 0.0}])
+    assert contract.leaves_no_trace(submission, rng, then=[{}, {"weight_decay": 0.0}, NOTHING_YET])
 
 
 # --------------------------------------------------------------------------------------------------- clip_by_norm
@@ -946,4 +999,5 @@ def test_clip_refuses_what_is_not_finite(submission, rng):
 def test_clip_leaves_no_trace(submission, rng):
     """The list and its arrays are the same after the call, and the results are new arrays."""
     bad = [[np.ones(2), np.array([math.nan])]]
-    assert CLIP.leaves_no_trace(submission, rng, then=[{}, {"limit": 1e9}], gradients=bad)
+    then = [{}, {"limit": 1e9}, {"gradients": [np.zeros(2), np.zeros((1, 3))]}]
+    assert CLIP.leaves_no_trace(submission, rng, then=then, gradients=bad)

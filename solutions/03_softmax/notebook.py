@@ -1423,18 +1423,19 @@ def blockwise_cross_entropy(
 
 # %% check="blockwise_cross_entropy"
 with check("blockwise_cross_entropy", forbids=["scipy", "torch", "functorch"]):
-    # Two rows, d = 1. Row 0 has the logits log 1, log 2, log 3, so p = (1, 2, 3) / 6; row 1 has zeros, so p = 1/3 each.
-    X, W, y = np.array([[1.0], [0.0]]), np.log([[1.0, 2.0, 3.0]]), np.array([2, 0])
+    # Two rows, d = 1. Row 0 has the logits log 1 to log 4, so p = (1, 2, 3, 4) / 10; row 1 has zeros, so p = 1/4 each.
+    X, W, y = np.array([[1.0], [0.0]]), np.log([[1.0, 2.0, 3.0, 4.0]]), np.array([2, 0])
     with expect_unchanged(X=X, W=W, y=y):
         J, dX, dW = blockwise_cross_entropy(X, W, y, width=2)
-    expect_close(J, (np.log(6 / 3) + np.log(3)) / 2, rtol=1e-12, hint="the mean of LSE − z_y over the two rows")
+    expect_close(J, (np.log(10 / 3) + np.log(4)) / 2, rtol=1e-12, hint="the mean of LSE − z_y over the two rows")
     expect_close(
         dW,
-        [[1 / 12, 2 / 12, -3 / 12]],  # row 1 of X is 0, so only row 0 counts: (p - e_2) / 2
+        [[1 / 20, 2 / 20, -7 / 20, 4 / 20]],  # row 1 of X is 0, so only row 0 counts: (p - e_2) / 2
         rtol=1e-12,
+        hint="in each block, subtract 1 at column y - start of the block, for the labels that lie in it",
         mistakes={
-            "This is the gradient of the sum: the mean divides by the m rows.": np.array([[1 / 6, 2 / 6, -3 / 6]]),
-            "You did not subtract 1 at the right class.": np.array([[1 / 12, 2 / 12, 3 / 12]]),
+            "This is the gradient of the sum: the mean divides by the m rows.": np.array([[0.1, 0.2, -0.7, 0.4]]),
+            "You did not subtract 1 at the right class.": np.array([[1 / 20, 2 / 20, 3 / 20, 4 / 20]]),
         },
     )
     expect_close(

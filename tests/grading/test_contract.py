@@ -68,6 +68,33 @@ def test_cases_hold_every_form_of_every_argument(rng):
     assert int(np.abs(cases["times 1e+100"].args[0]).max()) > 10**99
 
 
+def test_zeros_of_both_signs_are_among_the_floats(rng):
+    form = "zeros among them"
+    (values,) = next(case.args for case in Contract("f", x=floats(200)).cases(rng) if case.form == form)
+    assert 50 < np.count_nonzero(values) < 150
+    assert 0 < np.count_nonzero(np.signbit(values[values == 0])) < np.count_nonzero(values == 0)
+    positive = Contract("f", x=floats(3, draw=lambda rng: rng.uniform(1, 2, 3)))
+    assert form not in {case.form for case in positive.cases(rng)}  # what a draw promises is kept
+
+
+def test_integers_go_to_the_limits_of_their_dtype(rng):
+    cases = {case.form: case.args[0] for case in Contract("f", x=numbers(50, limits=True)).cases(rng)}
+    for kind in ("int8", "uint8", "int64", "uint64"):
+        values = cases[f"limits of {kind}"]
+        assert (values.dtype, values.min(), values.max()) == (kind, np.iinfo(kind).min, np.iinfo(kind).max)
+    assert not [case.form for case in Contract("f", x=numbers(50)).cases(rng) if "limits" in case.form]
+
+
+def test_a_call_may_leave_out_what_has_a_default(rng):
+    contract = Contract("f", x=floats(3), k=one_of(2, default=5), power=one_of(3, 4, default=1))
+    (case,) = (case for case in contract.cases(rng) if case.form == "the defaults")
+    assert len(case.args) == 1 and case.exact[1:] == (5, 1) and case.eps == np.finfo(float).eps
+    assert all(len(case.args) == 3 for case in contract.cases(rng) if case.form != "the defaults")
+    assert "the defaults" not in {case.form for case in MEAN.cases(rng)}
+    first_only = Contract("f", k=one_of(2, default=5), x=floats(3))  # x is needed, so k is, too
+    assert "the defaults" not in {case.form for case in first_only.cases(rng)}
+
+
 def test_numbers_without_a_shape(rng):
     forms = {type(case.args[0]) for case in Contract("f", z=numbers()).cases(rng)}
     assert {float, int, np.float32, np.ndarray} <= forms
@@ -205,6 +232,9 @@ def test_large_arguments_are_drawn_over_there():
     rng = np.random.default_rng(5)
     X, w = rng.standard_normal((1000, 3)), rng.standard_normal(3)
     assert close(got, X @ w + 2, rtol=1e-12, atol=1e-12)
+    with of("def f(X):\n    return X[0], X.flags.c_contiguous\n") as submission:
+        row, contiguous = submission.run(on_large, "f", 5, [(20, 30)], (), True)
+    assert close(row, np.random.default_rng(5).standard_normal((20, 30))[:, 0]) and not contiguous
 
 
 @pytest.mark.parametrize(
@@ -261,6 +291,7 @@ def test_seeds_that_simple_combinations_confuse():
         "xor": lambda s, e: s ^ e,
         "product": lambda s, e: s * (e + 1),
         "digits": lambda s, e: f"{s}{e}",
+        "30 bits": lambda s, e: (s % 2**30, e),
         "31 bits": lambda s, e: (s % 2**31, e),
         "32 bits": lambda s, e: (s, e % 2**32),
     }
