@@ -46,6 +46,8 @@ def trace(name, names, first, second, refused, fresh):
     def refilled(mine, theirs):
         if arrays(mine) and isinstance(mine, (list, tuple)) and len(mine) == len(theirs):
             return type(mine)(map(refilled, mine, theirs))
+        if isinstance(mine, dict) and mine.keys() == theirs.keys():
+            return {key: refilled(mine[key], theirs[key]) for key in mine}
         if not isinstance(mine, np.ndarray):
             return theirs
         mine[...] = theirs

@@ -195,6 +195,8 @@ with check("mse_loss", forbids=["sklearn", "torch.nn"]):
         },
     )
     expect_close(mse_loss(X_hand, X_hand @ theta_hand, theta_hand), 0.0, atol=1e-15, hint="a perfect fit has loss 0")
+    tenth = mse_loss(np.array([[0.1]]), np.zeros(1), np.ones(1))
+    expect_close(tenth, 0.005, rtol=1e-12, atol=0, hint="0.1^2 / 2, to sixteen digits: stay in float64")
     with expect_unchanged(X=X_hand, y=y_hand, theta=theta_hand):
         mse_loss(X_hand, y_hand, theta_hand)
     with expect_raises(ValueError, hint="NumPy would broadcast a y of shape (3, 1) to (3, 3): refuse it"):
@@ -655,6 +657,9 @@ with check("largest_stable_lr", forbids=[".eigh", ".eigvalsh", ".eigvals", ".svd
     expect_close(largest_stable_lr(np.array([[1.0, -1.0], [1.0, -1.0]])), 1.0, rtol=1e-9, hint="lambda_max is 2 here")
     expect_close(
         largest_stable_lr(np.array([[2.0]]), steps=1), 0.5, rtol=1e-9, hint="one row, one column: lambda_max = 4"
+    )
+    assert any(largest_stable_lr(stretched, steps=1, seed=seed) > 0.1667 for seed in range(3)), (
+        "one round cannot know lambda_max from a random start: do as many rounds as `steps` says, and no more"
     )
     assert largest_stable_lr(np.zeros((3, 2))) == math.inf, (
         "X is all zeros: there is no slope, and every rate is stable"

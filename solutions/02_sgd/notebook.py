@@ -193,9 +193,10 @@ with check("minibatches"):
     whole = np.concatenate(minibatches(100, 7, seed=0))
     expect_close(np.concatenate(minibatches(100, 7, seed=0)), whole, hint="the same seed and epoch: the same order")
     assert np.any(whole != np.arange(100)), "the rows are in their old order: shuffle them"
-    one, other = (np.concatenate(minibatches(100, 7, seed, epoch)) for seed, epoch in [(0, 1), (1, 0)])
-    assert np.any(whole != one), "epoch 1 has the order of epoch 0"
-    assert np.any(one != other), "(seed, epoch) = (0, 1) and (1, 0) have the same order: do not add the two"
+    assert np.any(whole != np.concatenate(minibatches(100, 7, 0, 1))), "epoch 1 has the order of epoch 0"
+    for epoch in (1, 1000):
+        one, other = (np.concatenate(minibatches(100, 7, *pair)) for pair in [(0, epoch), (1, 0)])
+        assert np.any(one != other), f"(seed, epoch) = (0, {epoch}) and (1, 0) have the same order: do not add the two"
     assert len(minibatches(3, 8, seed=0)) == 1, "3 rows in batches of 8 are one batch, of 3 rows"
     assert minibatches(0, 8, seed=0) == [], "no rows, no batches"
 
@@ -323,14 +324,20 @@ with check("sgd", forbids=["torch.optim"]):
         mistakes={"You went uphill: subtract the gradient.": [[0], [-1.5], [-3.75]]},
     )
     # With rates 1, 1/2, 1/3, 1/4 theta is the mean of the rows met so far, so it ends at 3 in any order.
-    asked = []
+    asked, used = [], []
 
     def one_over(k):
         asked.append(k)
         return 1 / (k + 1)
 
-    got = sgd(towards_mean, np.array([9]), 4, one_over, batch_size=1, epochs=2, seed=5)
+    def noted(theta, rows):
+        used.append(rows.tolist())
+        return towards_mean(theta, rows)
+
+    got = sgd(noted, np.array([9]), 4, one_over, batch_size=1, epochs=2, seed=5)
     expect_close(got, [[9], [3], [3]], rtol=1e-12, hint="rates of 1/(k + 1) make theta the running mean")
+    expected = [rows.tolist() for epoch in (0, 1) for rows in minibatches(4, 1, 5, epoch)]
+    assert used == expected, f"two epochs of your minibatches with seed 5 are {expected}; grad was asked for {used}"
     assert asked == list(range(8)), f"lr must be asked for k = 0, 1, ..., 7; yours was asked for {asked}"
     expect_dtype(sgd(towards_mean, np.zeros(1, np.float32), 4, lambda k: 0.5, 2), np.float32)
 
@@ -810,6 +817,8 @@ with check("adam_step", forbids=["torch.optim"]):
         },
     )
     expect_close(first, [30, -0.05], rtol=1e-12, hint="(1 - 0.9) * gradient, not corrected")
+    got, _, _ = adam_step(zero, zero, zero, 0, np.array([4.0, 4.0]), lr=1.0, eps=1.0)
+    expect_close(got, [-0.8, -0.8], rtol=1e-12, hint="4 / (sqrt(16) + 1): eps is added to the root, not under it")
     expect_close(second, [90, 0.00025], rtol=1e-12, hint="(1 - 0.999) * gradient^2, not corrected")
     # beta1 = 0.5, beta2 = 0.75, gradients 4 and then 0. first: 2, then 1. second: 4, then 3.
     # c1 = 1 - 0.5^2 = 3/4 and c2 = 1 - 0.75^2 = 7/16, so the second step is (1 / (3/4)) / sqrt(3 / (7/16)) long.
@@ -1053,6 +1062,18 @@ with check("svrg", forbids=["torch.optim"]):
 
     svrg(counted, start, 4, 0.5, batch_size=3, epochs=1)
     expect_close(sorted(sizes), [1, 1, 3, 3, 4], hint="one call with all 4 rows, two for each batch (3 rows, 1 row)")
+    calls = []
+
+    def noted(theta, rows):
+        calls.append((sorted(np.asarray(rows).tolist()), float(theta[0])))
+        return towards_mean(theta, rows)
+
+    svrg(noted, start, 4, 0.5, batch_size=2, epochs=2)
+    snapshots = [theta for rows, theta in calls if len(rows) == 4]
+    expect_close(snapshots, [0.0, 2.25], rtol=1e-12, hint="each epoch takes the gradient of all rows where it starts")
+    used = sorted({tuple(rows) for rows, _ in calls if len(rows) == 2})
+    expected = sorted({tuple(sorted(rows.tolist())) for epoch in (0, 1) for rows in minibatches(4, 2, 0, epoch)})
+    assert used == expected, f"epochs 0 and 1 of your minibatches with seed 0 hold the batches {expected}, not {used}"
 
 # %% [markdown]
 # The horizontal axis of this plot is the cost: gradients of rows, in passes over the data. All runs start at the same
@@ -1187,7 +1208,7 @@ def sgd_in_rounds(
 # </details>
 
 # %% check="sgd_in_rounds"
-# 6 rows in batches of 2 are 3 batches an epoch. Three rounds of 2 updates are 6 updates: two whole epochs.
+# 5 rows in batches of 2 are 3 batches an epoch, the last of one row. Three rounds of 2 updates are 6: two whole epochs.
 with check("sgd_in_rounds"):
     used = []
 
@@ -1195,9 +1216,9 @@ with check("sgd_in_rounds"):
         used.append(sorted(int(row) for row in rows))
         return theta
 
-    got = sgd_in_rounds(noted, np.array([64.0]), 6, lr=0.5, batch_size=2, rounds=3, steps=2)
+    got = sgd_in_rounds(noted, np.array([64.0]), 5, lr=0.5, batch_size=2, rounds=3, steps=2)
     expect_close(got, [[64], [16], [4], [1]], rtol=1e-12, hint="theta is halved by each update, two updates a round")
-    expected = [sorted(rows.tolist()) for epoch in (0, 1) for rows in minibatches(6, 2, 0, epoch)]
+    expected = [sorted(rows.tolist()) for epoch in (0, 1) for rows in minibatches(5, 2, 0, epoch)]
     assert used[2:4] != used[:2], f"the second round uses the rows of the first again: {used[2:4]}"
     assert used == expected, f"the six updates should use {expected} (two epochs of minibatches), and they use {used}"
 
@@ -1619,6 +1640,8 @@ with (
             "You went uphill: subtract.": [-0.2] * 5 + [0.0] * 3,
         },
     )
+    theta, _ = adagrad_from_stream(path_hand, 1.0, batch_size=1, buckets=8, eps=1.0)
+    expect_close(theta[9], 1 / 3, rtol=1e-6, hint="0.5 / (sqrt(0.25) + 1): eps is added to the root, not under it")
     # Row 1 in a batch of its own: z = 0.2 + 6 * 0.2 = 1.4. Its six uses of bucket 4 are one gradient of 6 p. The
     # squares of this bucket were 1, so its step is 0.2 * 6 p / sqrt(1 + 36 p^2). Bucket 0 stays as it is.
     np.save(path_hand, hand)

@@ -821,6 +821,8 @@ with check("group_kfold", forbids=["sklearn"]):
         assert len(set(groups[test].tolist())) == 2, "four groups in two folds: two a fold, whatever their rows"
         both = np.sort(np.concatenate([train, test]))
         expect_close(both, np.arange(10), atol=0, hint="every row is in train or in test")
+    for _, test in group_kfold(groups, 4, seed=0):
+        assert len(set(groups[test].tolist())) == 1, "four groups in four folds: test holds one of them, train the rest"
     with expect_raises(ValueError, hint="there are 4 groups, so k = 5 is too many"):
         list(group_kfold(groups, 5, seed=0))
 
@@ -1132,6 +1134,8 @@ with check("bootstrap_interval", forbids=["scipy.stats"]):
         expect_shape(resample, (6, 2), hint="a resample has as many rows as the data, and its rows stay whole")
         assert {tuple(row) for row in resample} <= {tuple(row) for row in rows}, "a row was torn apart"
     assert any(len({tuple(row) for row in resample}) < 6 for resample in seen), "draw with replacement"
+    drawn = {tuple(row) for resample in seen for row in resample}
+    assert len(drawn) == 6, f"of the 6 rows only {len(drawn)} are ever drawn in 101 resamples"
     assert len({resample.tobytes() for resample in seen}) > 50, "the resamples are all the same: see Hint 2"
 
 # %% [markdown]
@@ -1537,14 +1541,14 @@ def auc_bounds(counts: np.ndarray) -> tuple[float, float]:
 
 # %% check="auc_bounds"
 with check("auc_bounds", forbids=["sklearn"]):
-    score, y = np.array([0.0, 0.1, 0.5, 0.5, 1.0]), np.array([0, 1, 0, 1, 1])
+    score, y = np.array([0.0, 0.4, 0.5, 0.5, 1.0]), np.array([0, 1, 0, 1, 1])
     with expect_unchanged(score=score, y=y):
         counts = score_counts(score, y, bins=2)
     expect_close(
         counts,
         [[1, 1], [1, 2]],
         atol=0,
-        hint="0.5 belongs to the upper bin, and so does 1",
+        hint="0.5 belongs to the upper bin, and so does 1; 0.4 belongs to the lower one",
         mistakes={"Row 0 holds the negatives, row 1 the positives.": [[1, 2], [1, 1]]},
     )
     # 3 positives, 2 negatives, 6 pairs. Two positives of the upper bin beat the negative of the lower one: 2 pairs.

@@ -181,6 +181,18 @@ def test_a_sparse_argument_is_looked_at(rng, part):
         assert "shares memory" in sums.leaves_no_trace(submission, rng).why
 
 
+def test_arrays_in_a_dictionary_change_too(rng):
+    """A result that is kept by the arrays themselves does not see new numbers in them."""
+    total = Contract("f", table=Argument(lambda rng: {"a": rng.standard_normal(4)}, {}, frozenset()))
+    source = "def f(table):\n    return float(table['a'].sum())\n"
+    with of(source) as submission:
+        assert total.leaves_no_trace(submission, rng)
+    kept = "kept = {}\n\ndef f(table):\n    a = table['a']\n"
+    kept += "    return kept.setdefault(id(a), (a, float(a.sum())))[1]\n"
+    with of(kept) as submission:
+        assert "has changed" in total.leaves_no_trace(submission, rng).why
+
+
 def test_infinite_results_are_compared_too(rng):
     logs = Contract("f", x=floats(3))
     source = "import numpy as np\n\ncalls = []\n\ndef f(x):\n    calls.append(x)\n    return np.append(x{}, -np.inf)\n"
