@@ -136,7 +136,7 @@ def test_centres_depend_on_the_seed_alone(submission, rng):
         assert close(other.run(drawn, X, 6, list(SEEDS)), sets)
 
 
-@pytest.mark.exercise("kmeans_plus_plus", weight=6, hint=1, memory_mb=40, seconds=5)
+@pytest.mark.exercise("kmeans_plus_plus", weight=6, hint=1, memory_mb=40)
 def test_centres_cost_one_pass_each(submission, rng):
     """A new centre takes one pass over the rows: neither all distances anew nor an array of shape (m, k)."""
     # (m, k) takes 64 MB. With the distances from all earlier centres anew there are 80,000 passes, over ten seconds.
@@ -304,17 +304,17 @@ def test_clusters_of_every_kind_of_data(submission, rng):
     assert is_lloyd(submission.kmeans(X, X[1:3]), X.astype(float), X[1:3].astype(float))
 
 
-@pytest.mark.exercise("kmeans", weight=5, hint=1, memory_mb=60)
+@pytest.mark.exercise("kmeans", weight=5, hint=1, memory_mb=96)
 def test_clusters_need_no_array_of_all_differences(submission, rng):
     """With many clusters and columns the (m, k) distances fit into memory; the (m, k, d) differences do not."""
-    seed = int(rng.integers(2**31))  # X takes 1.5 MB, (m, k) 2.4 MB, (m, k, d) 154 MB, and half of it in float32
-    got = submission.run(on_large, "kmeans", seed, [(3000, 64), (100, 64)], [2])
+    seed = int(rng.integers(2**31))  # X takes 2 MB, (m, k) 3.8 MB, (m, k, d) 246 MB, and half of it in float32
+    got = submission.run(on_large, "kmeans", seed, [(4000, 64), (120, 64)], [1])
     rng = np.random.default_rng(seed)
-    X, start = rng.standard_normal((3000, 64)), rng.standard_normal((100, 64))
-    assert is_sound(got, X, 100)
+    X, start = rng.standard_normal((4000, 64)), rng.standard_normal((120, 64))
+    assert is_sound(got, X, 120)
     labels = cdist(X, start, "sqeuclidean").argmin(axis=1)
-    if len(np.unique(labels)) == 100:
-        centers = np.array([X[labels == j].mean(axis=0) for j in range(100)])
+    if len(np.unique(labels)) == 120:
+        centers = np.array([X[labels == j].mean(axis=0) for j in range(120)])
         assert close(got[2][0], float(((X - centers[labels]) ** 2).sum()), rtol=1e-9)
 
 
@@ -404,11 +404,11 @@ def test_responsibilities_far_from_every_mean(submission, rng, distance):
 
 @pytest.mark.exercise("responsibilities", weight=3, hint=2)
 def test_responsibilities_in_many_columns(submission, rng):
-    """With a thousand columns, or clusters that are far apart, each row still has responsibilities that sum to 1."""
-    means = np.stack([np.zeros(1000), np.full(1000, 0.1), np.full(1000, 5.0)])
-    X = means[[0, 1, 2, 0, 2]] + rng.standard_normal((5, 1000))
-    args = X, np.array([0.2, 0.3, 0.5]), means, np.array([np.eye(1000)] * 3)
-    logs = np.log(args[1]) - cdist(X, means, "sqeuclidean") / 2 - 500 * np.log(2 * np.pi)
+    """With hundreds of columns, or clusters that are far apart, each row still has responsibilities that sum to 1."""
+    means = np.stack([np.zeros(700), np.full(700, 0.1), np.full(700, 5.0)])
+    X = means[[0, 1, 2, 0, 2]] + rng.standard_normal((5, 700))
+    args = X, np.array([0.2, 0.3, 0.5]), means, np.array([np.eye(700)] * 3)
+    logs = np.log(args[1]) - cdist(X, means, "sqeuclidean") / 2 - 350 * np.log(2 * np.pi)
     log_p = scipy.special.logsumexp(logs, axis=1)
     assert close(submission.responsibilities(*args), (np.exp(logs - log_p[:, None]), log_p), rtol=1e-9, atol=1e-9)
     apart = np.array([[-1e6], [0.0], [1e6]])
@@ -442,7 +442,7 @@ R_KINDS = {
 
 MIXTURE = Contract(
     "gaussian_mixture",
-    X=numbers(40, 2, scales=(1e40, 1e-4)),
+    X=numbers(40, 2, scales=(*SCALES, 1e-4)),
     R=of_forms(soft, R_KINDS, lambda R: R.astype(np.float64)),
     steps=one_of(3, 1, 2, 120),
     floor=one_of(1e-6, 0.1234567, 20.0, 1e-12),
@@ -496,12 +496,12 @@ def test_mixture_follows_the_steps(submission, rng, m, d, k):
 @pytest.mark.parametrize("distance", [0.5, 3.0, 100.0, 1e5])
 def test_likelihood_never_falls(submission, rng, distance):
     """The mean log-likelihood never falls, for clusters that overlap and for clusters that are far apart."""
-    X = rng.standard_normal((90, 2)) + distance * rng.standard_normal((3, 2))[rng.integers(0, 3, 90)]
-    for R in (soft(rng, 90), np.eye(3)[rng.permutation(np.arange(90) % 3)]):
-        history = np.asarray(submission.gaussian_mixture(X, R, 40)[3])
-        assert close(history, np.zeros(40), atol=1e300)
+    X = rng.standard_normal((60, 2)) + distance * rng.standard_normal((3, 2))[rng.integers(0, 3, 60)]
+    for R in (soft(rng, 60), np.eye(3)[rng.permutation(np.arange(60) % 3)]):
+        history = np.asarray(submission.gaussian_mixture(X, R, 25)[3])
+        assert close(history, np.zeros(25), atol=1e300)
         assert close(bool((np.diff(history) >= -1e-9 * (1 + np.abs(history[1:]))).all()), True)
-        assert close(history[-1], em(X, R, 40)[3][-1], rtol=1e-5, atol=1e-5)
+        assert close(history[-1], em(X, R, 25)[3][-1], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.exercise("gaussian_mixture", weight=3, hint=3, depends=("responsibilities",))
@@ -571,17 +571,17 @@ def mixture_of_large(seed, m, d, k):
     return student.gaussian_mixture(X, R, 1)  # noqa: F821
 
 
-@pytest.mark.exercise("gaussian_mixture", weight=6, hint=2, memory_mb=48, depends=("responsibilities",))
+@pytest.mark.exercise("gaussian_mixture", weight=6, hint=2, memory_mb=150, depends=("responsibilities",))
 def test_mixture_treats_one_gaussian_at_a_time(submission, rng):
     """Many Gaussians in many columns need no (m, k, d) array of all differences."""
-    # X takes 1.9 MB, R 2.6 MB, (m, k, d) 77 MB.
+    # X takes 3 MB, R 6.4 MB, (m, k, d) 154 MB; two BLAS take 33 MB each at their first product.
     seed = int(rng.integers(2**31))
-    weights, means, covs, history = submission.run(mixture_of_large, seed, 8000, 30, 40)
+    weights, means, covs, history = submission.run(mixture_of_large, seed, 16_000, 24, 50)
     rng = np.random.default_rng(seed)
-    X, R = rng.standard_normal((8000, 30)), rng.random((8000, 40))
+    X, R = rng.standard_normal((16_000, 24)), rng.random((16_000, 50))
     R /= R.sum(axis=1, keepdims=True)
     n = R.sum(axis=0)
-    assert close(means, R.T @ X / n[:, None], atol=1e-9) and close(weights, n / 8000, rtol=1e-9)
+    assert close(means, R.T @ X / n[:, None], atol=1e-9) and close(weights, n / 16_000, rtol=1e-9)
     D = X - R[:, 17] @ X / n[17]
     assert close(covs[17], (D.T * R[:, 17]) @ D / n[17], atol=1e-9)
     assert close(len(history), 1)
@@ -615,7 +615,11 @@ EXACT = Contract(
 
 def pca(X, k):
     """By a full singular value decomposition."""
-    s, V = np.linalg.svd(X - X.mean(axis=0), full_matrices=False)[1:]
+    return pca_of_centred(X - X.mean(axis=0), k)
+
+
+def pca_of_centred(Xc, k):
+    s, V = np.linalg.svd(Xc, full_matrices=False)[1:]
     V = V[:k]
     return V * np.sign([max(row, key=abs) for row in V])[:, None], s[:k]
 
@@ -639,7 +643,7 @@ def is_pca(got, X, k, rtol=1e-9):
 
 
 @pytest.mark.exercise("randomized_pca", weight=3, core=True, hint=3)
-@pytest.mark.parametrize("shape", [(40, 6), (6, 40), (9, 9), (200, 12)])
+@pytest.mark.parametrize("shape", [(40, 6), (6, 40), (9, 9), (200, 11)])
 def test_components_are_those_of_the_centred_rows(submission, rng, shape):
     """Where l reaches min(m, d), components, signs and singular values are those of a full decomposition."""
     X = rng.standard_normal(shape) + 3 * rng.standard_normal(shape[1])
@@ -743,15 +747,22 @@ def test_components_depend_on_the_seed_alone(submission, rng):
         assert close(other.run(leading, X, list(SEEDS)), found, atol=1e-9)
 
 
-@pytest.mark.exercise("randomized_pca", weight=4, hint=1, memory_mb=58)
+@student_side
+def of_large_rows(A, B, k):
+    """The components of the rows of A B, a product that is made over there."""
+    return student.randomized_pca(A @ B, k, 4, 1)  # noqa: F821
+
+
+@pytest.mark.exercise("randomized_pca", weight=4, hint=1, memory_mb=220)
 def test_components_need_no_second_array(submission, rng):
     """A large dense X is neither copied nor centred, and no (d, d) or (m, m) array is made."""
-    seed = int(rng.integers(2**31))  # X takes 46 MB, and so does each of its copy, X^T X and X X^T
-    V, s = submission.run(on_large, "randomized_pca", seed, [(2400, 2400)], [3, 4, 1])
-    assert close(V @ V.T, np.eye(3), atol=1e-9)
-    # Random directions give sqrt(m) = 49; the first singular values are near 2 sqrt(m) = 98 (Marchenko and Pastur).
-    X = np.random.default_rng(seed).standard_normal((2400, 2400))
-    assert close(s, np.linalg.norm((X - X.mean(axis=0)) @ V.T, axis=0), rtol=0.1) and close(min(s) > 58, True)
+    # X takes 128 MB, and so does each of its copy, X^T X and X X^T. Two BLAS take 33 MB each at their first product.
+    A, B = rng.standard_normal((4000, 3)) + 1, rng.standard_normal((3, 4000))
+    V, s = submission.run(of_large_rows, A, B, 2)
+    left, (Q, right) = np.linalg.qr(A - A.mean(axis=0))[1], np.linalg.qr(B.T)
+    components, expected = pca_of_centred(left @ right.T, 2)
+    components = components @ Q.T
+    assert close(s, expected, rtol=1e-9) and close(np.abs(V), np.abs(components), atol=1e-7)
 
 
 @student_side
@@ -763,7 +774,7 @@ def of_sparse_rows(m, d, rows, columns, values, k):
     return student.randomized_pca(X, k)  # noqa: F821
 
 
-@pytest.mark.exercise("randomized_pca", weight=5, hint=1, memory_mb=80)
+@pytest.mark.exercise("randomized_pca", weight=5, hint=1, memory_mb=120)
 def test_components_of_sparse_rows(submission, rng):
     """A sparse X with thousands of columns is never made dense, and its mean is subtracted all the same."""
     m = d = 20_000  # dense, it would take 3.2 GB; the products take 2.4 MB each
@@ -859,17 +870,14 @@ PROPAGATE = Contract(
 
 
 def propagated(W, labels, max_steps=1000, tol=1e-6):
-    """F by loops over the nodes of a dense W, from F before the step."""
-    F = np.zeros((len(labels), labels.max() + 1))
-    for i, label in enumerate(labels):
-        if label >= 0:
-            F[i, label] = 1
+    """F by products with a dense matrix of transition probabilities, from F before the step."""
+    total, known = W.sum(axis=1, keepdims=True), labels >= 0
+    P = W / np.where(total > 0, total, 1)
+    P[known] = np.eye(len(W))[known]
+    F = np.eye(labels.max() + 1)[labels] * known[:, None]
     for _ in range(max_steps):
-        new = F.copy()
-        for i in np.flatnonzero(labels < 0):
-            new[i] = W[i] @ F / W[i].sum() if W[i].sum() > 0 else 0
-        change, F = np.abs(new - F).max(), new
-        if change <= tol:
+        before, F = F, P @ F
+        if np.abs(F - before).max() <= tol:
             break
     return F
 
@@ -954,10 +962,10 @@ def test_labels_of_every_kind_of_graph(submission, rng):
         assert is_propagated(submission.label_propagation(*case), propagated(*case.exact))
 
 
-@pytest.mark.exercise("label_propagation", weight=6, hint=2, memory_mb=130, seconds=5)
+@pytest.mark.exercise("label_propagation", weight=6, hint=2, memory_mb=130)
 def test_labels_spread_over_a_large_graph(submission, rng):
     """A hundred thousand nodes with ten neighbours each take sparse products: no (n, n) array, no loop over nodes."""
-    n, steps = 100_000, 8
+    n, steps = 100_000, 20
     nodes = np.arange(n)
     offsets = rng.choice(np.arange(1, n // 2), 5, replace=False)
     a = np.concatenate([nodes] * 5)
@@ -1235,10 +1243,10 @@ def streamed(name, count, rows, d, rest):
     return getattr(student, name)(Chunks(), *rest)  # noqa: F821
 
 
-@pytest.mark.exercise("minibatch_kmeans", weight=4, hint=1, memory_mb=36)
+@pytest.mark.exercise("minibatch_kmeans", weight=4, hint=1, memory_mb=90)
 def test_batches_are_held_one_at_a_time(submission):
     """A stream that is far larger than the memory it may use goes through once, batch by batch."""
-    count, rows, d = 24, 10_000, 50  # 24 batches of 4 MB
+    count, rows, d = 42, 10_000, 50  # 42 batches of 4 MB
     start = np.stack([np.full(d, 0.5), np.full(d, 10.5), np.full(d, 99.0)])
     got = submission.run(streamed, "minibatch_kmeans", count, rows, d, [start])
     half = rows * count // 2
@@ -1371,10 +1379,10 @@ def test_streaming_components_are_exact(submission, rng):
         assert close(V @ V.T, np.eye(3), atol=1e-9) and close(bool((s >= 0).all()), True)
 
 
-@pytest.mark.exercise("merge_covariances", weight=3, hint=2, memory_mb=36)
+@pytest.mark.exercise("merge_covariances", weight=3, hint=2, memory_mb=90)
 def test_streaming_components_hold_one_chunk(submission):
     """A stream that is far larger than the memory it may use goes through once, chunk by chunk."""
-    count, rows, d = 24, 10_000, 50  # 24 chunks of 4 MB
+    count, rows, d = 42, 10_000, 50  # 42 chunks of 4 MB
     V, s = submission.run(streamed, "streaming_pca", count, rows, d, [1])
     n = rows * count  # values 0, 1, 2, and 10 more in every second row: variance 2/3 + 25 along (1, ..., 1)
     assert close(s, [np.sqrt(n * d * (2 / 3 + 25))], rtol=1e-9, typed=True)
