@@ -14,7 +14,7 @@ import scipy.sparse
 import torch
 from scipy.spatial.distance import cdist
 
-from autograder.answers import right, wrong
+from autograder.answers import equivalent, right, wrong
 
 # ----------------------------------------------------------------------------------------------- kmeans_plus_plus
 
@@ -279,12 +279,16 @@ wrong(
     "adds a tiny number to the densities, so that far rows belong to nobody",
     fails=["test_responsibilities_far_from_every_mean"],
     edit={
-        "    top = logs.max(axis=1, keepdims=True)\n": "",
-        "log_p = top[:, 0] + np.log(np.exp(logs - top).sum(axis=1))": (
-            "joint = np.exp(logs)\n    log_p = np.log(joint.sum(axis=1) + 1e-300)"
-        ),
-        "np.exp(logs - log_p[:, None])": "joint / (joint.sum(axis=1, keepdims=True) + 1e-300)",
+        "np.exp(logs - top)": "np.exp(logs)",
+        "joint.sum(axis=1, keepdims=True)": "joint.sum(axis=1, keepdims=True) + 1e-300",
+        "(top + np.log(total))": "np.log(total)",
     },
+)
+wrong(
+    "responsibilities",
+    "subtracts log p before exp, which is rounded far away, so that rows do not sum to 1",
+    fails=["test_responsibilities_far_from_every_mean"],
+    edit={"joint / total": "np.exp(logs - (top + np.log(total)))"},
 )
 wrong(
     "responsibilities",
@@ -296,16 +300,13 @@ wrong(
     "responsibilities",
     "does not add the largest logarithm again",
     fails=["test_responsibilities_are_right"],
-    edit={
-        "top[:, 0] + np.log(np": "np.log(np",
-        "return np.exp(logs - log_p[:, None]), log_p": "return np.exp(logs - top - log_p[:, None]), log_p",
-    },
+    edit={"(top + np.log(total))": "np.log(total)"},
 )
 wrong(
     "responsibilities",
     "normalises over the rows instead of the Gaussians",
     fails=["test_responsibilities_are_right"],
-    edit={"np.exp(logs - log_p[:, None])": "np.exp(logs - np.logaddexp.reduce(logs, axis=0))"},
+    edit={"joint / total": "np.exp(logs - np.logaddexp.reduce(logs, axis=0))"},
 )
 
 
@@ -591,13 +592,13 @@ wrong(
     "label_propagation",
     "divides by the neighbours' sums of weights instead of the node's own",
     fails=["test_labels_spread_step_by_step"],
-    edit={"share * (W @ F)": "W @ (share * F)"},
+    edit={"(W @ F) / total": "W @ (F / total)"},
 )
 wrong(
     "label_propagation",
     "adds the neighbours up without dividing",
     fails=["test_labels_spread_step_by_step"],
-    edit={"share * (W @ F)": "W @ F"},
+    edit={"(W @ F) / total": "W @ F"},
 )
 wrong(
     "label_propagation",
@@ -609,7 +610,7 @@ wrong(
     "label_propagation",
     "counts neighbours and does not look at the weights",
     fails=["test_labels_spread_step_by_step"],
-    edit={"W = W.astype(np.float64)": "W = W.astype(np.float64).sign()"},
+    edit={"    total = W": "    W = W.astype(np.float64).sign()\n    total = W"},
 )
 wrong(
     "label_propagation",
@@ -621,7 +622,7 @@ wrong(
     "label_propagation",
     "divides 0 by 0 at a node without neighbours",
     fails=["test_labels_spread_step_by_step"],
-    edit={"np.where(total > 0, 1 / np.where(total > 0, total, 1), 0)[:, None]": "(1 / total)[:, None]"},
+    edit={"    total[total == 0] = 1\n": ""},
 )
 wrong(
     "label_propagation",
@@ -639,7 +640,7 @@ wrong(
     "label_propagation",
     "makes W dense",
     fails=["test_labels_spread_over_a_large_graph"],
-    edit={"W = W.astype(np.float64)": "W = W.toarray().astype(np.float64)"},
+    edit={"    total = W": "    W = W.toarray()\n    total = W"},
 )
 
 
@@ -961,7 +962,7 @@ wrong(
     "merge_covariances",
     "returns eigenvalues, not their roots",
     fails=["test_streaming_components_are_exact"],
-    edit={"np.sqrt(np.maximum(values[::-1][:k], 0))": "np.maximum(values[::-1][:k], 0)"},
+    edit={"np.sqrt(values[::-1][:k].clip(min=0))": "values[::-1][:k].clip(min=0)"},
 )
 wrong(
     "merge_covariances",
@@ -1003,3 +1004,91 @@ def streaming_by_svd(chunks, k):
     V, values, _ = np.linalg.svd(state[2])
     V = V.T[:k]
     return np.array([row * np.sign(row[np.abs(row).argmax()]) for row in V]), np.sqrt(values[:k])
+
+
+# ------------------------------------------------------------------------------------ mutants that change nothing
+
+equivalent(
+    "merge_covariances",
+    diff="- sign = np.sign(V[np.arange(k), np.abs(V).argmax(axis=1)])\n"
+    "+ sign = np.sign(V[np.arange(k), np.abs(V).shape[1] - 1 - np.flip(np.abs(V), 1).argmax(axis=1)])",
+    reason="no two entries of a component are equally large",
+)
+equivalent(
+    "merge_covariances",
+    diff="- sign = np.sign(V[np.arange(k), np.abs(V).argmax(axis=1)])\n"
+    "+ sign = np.sign(V[np.arange(k), np.square(V).argmax(axis=1)])",
+    reason="the entry with the largest square is the largest in size",
+)
+equivalent(
+    "randomized_pca",
+    diff="- sign = np.sign(V[np.arange(k), np.abs(V).argmax(axis=1)])\n"
+    "+ sign = np.sign(V[np.arange(k), np.abs(V).shape[1] - 1 - np.flip(np.abs(V), 1).argmax(axis=1)])",
+    reason="no two entries of a component are equally large",
+)
+equivalent(
+    "randomized_pca",
+    diff="- sign = np.sign(V[np.arange(k), np.abs(V).argmax(axis=1)])\n"
+    "+ sign = np.sign(V[np.arange(k), np.square(V).argmax(axis=1)])",
+    reason="the entry with the largest square is the largest in size",
+)
+equivalent(
+    "merge_covariances",
+    diff="- return (V * sign[:, None], np.sqrt(values[::-1][:k].clip(min=0)))\n"
+    "+ return (V / sign[:, None], np.sqrt(values[::-1][:k].clip(min=0)))",
+    reason="the signs are 1 and -1",
+)
+equivalent(
+    "randomized_pca",
+    diff="- return (V * sign[:, None], s[:k])\n+ return (V / sign[:, None], s[:k])",
+    reason="the signs are 1 and -1",
+)
+equivalent(
+    "merge_covariances",
+    diff="- mean = X.sum(axis=0) / (len(X) or 1)\n+ mean = X.sum(axis=0) / (len(X) or 2)",
+    reason="the sum over no row is 0",
+)
+equivalent(
+    "merge_covariances",
+    diff="- share = b[0] / max(n, 1)\n+ share = b[0] / max(1, n)",
+    reason="the larger of two numbers, in whichever order",
+)
+equivalent(
+    "merge_covariances",
+    diff="- state = new if state is None else merge_covariances(state, new)\n"
+    "+ state = new if state is None else merge_covariances(new, state)",
+    reason="states merge in any order",
+)
+equivalent(
+    "label_propagation",
+    diff="- total[total == 0] = 1\n+ total[total == 0] = 2",
+    reason="what is divided is 0",
+)
+equivalent(
+    "kmeans",
+    diff="- before, labels = (labels, D2.argmin(axis=1))\n"
+    "+ before, labels = (labels, D2.shape[1] - 1 - np.flip(D2, 1).argmin(axis=1))",
+    reason="a row may go to any of equally near centres",
+)
+equivalent(
+    "minibatch_kmeans",
+    diff="- labels = D2.argmin(axis=1)\n+ labels = D2.shape[1] - 1 - np.flip(D2, 1).argmin(axis=1)",
+    reason="a row may go to any of equally near centres",
+)
+equivalent(
+    "kmeans_plus_plus",
+    diff="- D2 = ((X - X[rows[0]]) ** 2).sum(axis=1)\n+ D2 = ((X - X[rows[-1]]) ** 2).sum(axis=1)",
+    reason="there is one row so far",
+)
+equivalent(
+    "kmeans",
+    diff="- D2 = np.stack([((X - c) ** 2).sum(axis=1) for c in centers], axis=1)\n"
+    "+ D2 = np.stack([((X - c) ** 2).mean(axis=1) for c in centers], axis=1)",
+    reason="the nearest and the farthest are the same",
+)
+equivalent(
+    "minibatch_kmeans",
+    diff="- D2 = np.stack([((X - c) ** 2).sum(axis=1) for c in centers], axis=1)\n"
+    "+ D2 = np.stack([((X - c) ** 2).mean(axis=1) for c in centers], axis=1)",
+    reason="the nearest and the farthest are the same",
+)

@@ -166,7 +166,8 @@ plt.show()
 #
 # **Digits.** Many programs compute $\|x - c\|^2$ as $\|x\|^2 - 2 x^\top c + \|c\|^2$. This is fast, because the middle
 # term is a matrix product. But if the rows lie near $10^8$ and $1$ apart, the three terms are near $10^{16}$ and all
-# digits of the difference are lost. Use the differences $x - c$, or subtract the mean of the rows from everything first.
+# digits of the difference are lost. Use the differences $x - c$. (To subtract the mean of the rows from everything first
+# helps, too, if all rows lie in one region.)
 
 
 # %% exercise="kmeans_plus_plus" points=2 minutes=15 forbids=["sklearn", "scipy.cluster"]
@@ -475,8 +476,9 @@ def responsibilities(
     ### BEGIN SOLUTION
     logs = np.stack(logs, axis=1)
     top = logs.max(axis=1, keepdims=True)
-    log_p = top[:, 0] + np.log(np.exp(logs - top).sum(axis=1))
-    return np.exp(logs - log_p[:, None]), log_p
+    joint = np.exp(logs - top)  # up to a factor for each row, with which the largest is 1
+    total = joint.sum(axis=1, keepdims=True)
+    return joint / total, (top + np.log(total)).ravel()
     ### END SOLUTION
     ### BEGIN BUG
     # joint = np.exp(np.stack(logs, axis=1))
@@ -498,8 +500,9 @@ def responsibilities(
 # </details>
 # <details><summary>Hint 3: the repair</summary>
 #
-# `top = logs.max(axis=1, keepdims=True)`; `log_p = top[:, 0] + np.log(np.exp(logs - top).sum(axis=1))`;
-# `R = np.exp(logs - log_p[:, None])`.
+# `top = logs.max(axis=1, keepdims=True)`; `joint = np.exp(logs - top)`; `total = joint.sum(axis=1, keepdims=True)`. Then R is
+# `joint / total`, and log_p is `(top + np.log(total)).ravel()`. (`np.exp(logs - log_p[:, None])` is the same on paper. But
+# far away log_p is a large number that is rounded, and then the rows of R no longer sum to 1.)
 # </details>
 
 # %% check="responsibilities"
@@ -580,7 +583,8 @@ def gaussian_mixture(
     X: (m, d), m >= 1, d >= 1; R: (m, k), entries >= 0, rows sum to 1, no column sums to 0. float32,
       float64 or any NumPy integer dtype, in any memory layout; both are converted to float64.
       X is finite, 0 or from 1e-100 to 1e100 in size. Rows may lie 1e6 from zero and 1 apart.
-    steps: an integer >= 1. floor: a float > 0, else ValueError.
+    steps: an integer >= 1. floor: a float > 0, else ValueError. In the tests no covariance has,
+      after the floor, a largest eigenvalue above 1e12 times its smallest.
 
     Each step is an M step from R, then an E step by your `responsibilities`, which gives the next R.
       weights w_j = n_j / m with n_j = sum_i R_ij; means mu_j = sum_i R_ij x_i / n_j;
@@ -778,8 +782,8 @@ def randomized_pca(
     right to about 1e-9 of s[0] where the method has converged, also where s[k - 1] is 1e-6 s[0].
     The same arguments give the same result. NumPy's global generator is neither used nor changed.
 
-    Memory: O((m + d) l) besides X, if X is of float64. X is not copied, not centred, not made dense,
-    and no array of shape (d, d) or (m, m) is formed. Leaves X as it is.
+    If X is of float64, all arrays that you make have shape (m, l), (d, l) or less: X is not copied,
+    not centred, not made dense, and no array of shape (d, d) or (m, m) is formed. Leaves X as it is.
     Not allowed: sklearn, scipy.sparse.linalg, torch.pca_lowrank, torch.svd_lowrank.
     """
     ### BEGIN SOLUTION
@@ -941,10 +945,10 @@ def label_propagation(
     """Spread the labels of a few nodes over a graph. Labelled nodes keep their labels.
 
     W: (n, n), scipy.sparse.csr_array, symmetric, floats or integers, none negative; converted to
-      float64. An entry on the diagonal counts like any other. Rows may be empty.
-    labels: (n,), signed integers of any NumPy dtype: a class from 0 to C - 1, or -1 for unknown.
-      C is the largest label plus 1. ValueError if all are unknown.
-    max_steps: an integer >= 0. tol: a float >= 0.
+      float64. An entry on the diagonal counts like any other. There may be rows without an entry.
+    labels: (n,), integers from -1 to C - 1, of any signed NumPy dtype: a class, or -1 for unknown.
+      C is the largest label plus 1, and at least one label is known.
+    max_steps: an integer >= 0. tol: a float from 0 to 1.
 
     F is (n, C). At labelled nodes it is one-hot and stays so; at the others it starts as 0. In a step
     each unlabelled row becomes (sum_j W_ij F_j) / (sum_j W_ij), from the F before the step; it is 0
@@ -953,24 +957,20 @@ def label_propagation(
 
     Returns (predicted, F) after the last step, new arrays. F: float64. predicted: (n,), integers: the
     class of the largest entry of the row of F, the lowest class if several are the largest; -1 where
-    the row is 0. Gives no warning. Leaves W and labels as they are.
+    the row is 0. Leaves W and labels as they are.
     O((n + entries) C) time for a step, O(entries + n C) memory: no array of shape (n, n), no loop
     over nodes. Not allowed: sklearn.
     """
     ### BEGIN SOLUTION
-    labels = np.asarray(labels)
-    if labels.max(initial=-1) < 0:
-        raise ValueError("no node has a label")
     known = labels >= 0
     F = np.zeros((len(labels), int(labels.max()) + 1))
     F[known, labels[known]] = 1
-    W = W.astype(np.float64)
-    total = np.asarray(W.sum(axis=1))
-    share = np.where(total > 0, 1 / np.where(total > 0, total, 1), 0)[:, None]
+    total = W @ np.ones((len(labels), 1))
+    total[total == 0] = 1
     for _ in range(max_steps):
-        new = share * (W @ F)
+        new = (W @ F) / total
         new[known] = F[known]
-        change = np.abs(new - F).max()
+        change = (new - F).max()  # entries only grow
         F = new
         if change <= tol:
             break
@@ -990,7 +990,7 @@ def label_propagation(
 # </details>
 # <details><summary>Hint 3: stop and answer</summary>
 #
-# `np.abs(new - F).max() <= tol` is tested after the step, and the new F is kept. At the end
+# `(new - F).max() <= tol` (entries only grow) is tested after the step, and the new F is kept. At the end
 # `np.where(F.max(axis=1) > 0, F.argmax(axis=1), -1)`.
 # </details>
 
@@ -1031,8 +1031,6 @@ with check("label_propagation", forbids=["sklearn"]):
     expect_close(F[:, 1], [0, 3 / 7, 6 / 7, 1, 0], atol=1e-9, hint="repeat until nothing changes by more than tol")
     expect_close(predicted, [0, 0, 1, 1, -1], atol=0, hint="-1 for a node that no label reaches")
     expect_close(label_propagation(W, labels, max_steps=0)[0], [0, -1, -1, 1, -1], atol=0)
-    with expect_raises(ValueError, hint="no label at all"):
-        label_propagation(W, np.full(5, -1))
 
 # %% [markdown]
 # Left: the six stars of the first figure, spread by your function over a graph of 7 nearest neighbours. Right: your
@@ -1080,7 +1078,7 @@ plt.show()
 #
 # ### 7.7 `self_training` · optional · level 2 of 4 · 20 min
 #
-# The classifier is passed in as one function, so that any classifier will do.
+# This is the extra exercise. The classifier is passed in as one function, so that any classifier will do.
 
 
 # %% exercise="self_training" points=2 minutes=20 extra=true forbids=["sklearn"]
@@ -1105,8 +1103,8 @@ def self_training(
     It ends after max_rounds rounds, after a round that labels nothing, or where no row is without a
     label: then classify is not asked again.
 
-    Returns (m,), a new array of int64: the given labels as they were, the ones that were made, and
-    -1 where there is still none. Leaves X, y and what classify returned as they are.
+    Returns (m,), int64, a new array: the given labels as they were, the ones that were made, and -1
+    where there is still none. Leaves X, y and what classify returned as they are.
     Not allowed: sklearn.
     """
     ### BEGIN SOLUTION
@@ -1343,7 +1341,7 @@ def minibatch_kmeans(
       before it. float32, float64 or any NumPy integer dtype, in any memory layout, finite.
     centers: (k, d), k >= 1, the centres to begin with, of any of these dtypes.
     counts: (k,), integers >= 0: how many rows each centre is the mean of so far. None means zeros. A
-      centre with count 0 has no weight: it jumps to the mean of the first rows that it gets.
+      centre with count 0 has no weight: by the formula below it moves to the mean of its first rows.
 
     For each batch: assign its rows to the nearest of the centres as they were before the batch (any
     of them, if several are equally near). Then for each centre with b > 0 rows: counts += b, and
@@ -1491,7 +1489,7 @@ def covariance_state(X: np.ndarray) -> tuple[int, np.ndarray, np.ndarray]:
     """
     ### BEGIN SOLUTION
     X = np.asarray(X, dtype=np.float64)
-    mean = X.sum(axis=0) / max(len(X), 1)
+    mean = X.sum(axis=0) / (len(X) or 1)
     return len(X), mean, (X - mean).T @ (X - mean)
     ### END SOLUTION
 
@@ -1536,7 +1534,7 @@ def streaming_pca(chunks: Iterable[np.ndarray], k: int) -> tuple[np.ndarray, np.
     values, vectors = np.linalg.eigh(state[2])  # rising
     V = vectors.T[::-1][:k]
     sign = np.sign(V[np.arange(k), np.abs(V).argmax(axis=1)])
-    return V * sign[:, None], np.sqrt(np.maximum(values[::-1][:k], 0))
+    return V * sign[:, None], np.sqrt(values[::-1][:k].clip(min=0))
     ### END SOLUTION
 
 
