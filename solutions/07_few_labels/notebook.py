@@ -27,7 +27,7 @@
 # **Time**: about three hours for eight exercises (one of them is a bug to find), and one hour for reading and for the
 # figures. One further exercise is an extra, which gives no points; it and the written answer are not counted in these
 # times. Take a break after exercise 7.4. Each exercise says how important it is (essential, important, optional), its
-# level, which is also its points, and its minutes.
+# level, which is also its points (the extra, 7.7, has none), and its minutes.
 #
 # **Symbols**
 #
@@ -41,7 +41,7 @@
 # | $J$ | `history` | a number | k-means: sum of squared distances of the rows from the centres of their clusters |
 # | $w_j$, $\mu_j$, $\Sigma_j$ | `weights`, `means`, `covariances` | $(k,)$, $(k, d)$, $(k, d, d)$ | weight, mean and covariance of Gaussian $j$ |
 # | $R_{ij}$ | `R` | $(m, k)$ | probability that row $i$ came from Gaussian $j$ |
-# | $V$, $s$ | `components`, `s` | $(k, d)$, $(k,)$ | principal components (a row each) and their singular values |
+# | $V$, $s$ | `components`, `s` | $(k, d)$, $(k,)$ | principal components (a row each) and their singular values; $s_1$ is `s[0]` |
 # | $W$ | `W` | $(n, n)$ | weights of the edges of a graph with $n$ nodes, sparse, symmetric |
 # | $C$, $F$ | `F` | $F$: $(n, C)$ | classes; $F_{ic}$ is how much class $c$ has reached node $i$ |
 
@@ -166,8 +166,7 @@ plt.show()
 #
 # **Digits.** Many programs compute $\|x - c\|^2$ as $\|x\|^2 - 2 x^\top c + \|c\|^2$. This is fast, because the middle
 # term is a matrix product. But if the rows lie near $10^8$ and $1$ apart, the three terms are near $10^{16}$ and all
-# digits of the difference are lost. Use the differences $x - c$. (To subtract the mean of the rows from everything first
-# helps, too, if all rows lie in one region.)
+# digits of the difference are lost. Use the differences $x - c$.
 
 
 # %% exercise="kmeans_plus_plus" points=2 minutes=15 forbids=["sklearn", "scipy.cluster"]
@@ -183,7 +182,7 @@ def kmeans_plus_plus(X: np.ndarray, k: int, seed: int) -> np.ndarray:
     D_i^2 / (sum of all D^2), where D_i is the distance of row i from its nearest centre so far.
     Where all D are 0, because every row equals a centre, draw any row.
     Draw from np.random.default_rng(seed), in any way: the same arguments give the same centres,
-    another seed gives others. NumPy's global generator is neither used nor changed.
+    another seed is another draw. NumPy's global generator is neither used nor changed.
 
     Returns (k, d), a new float64 array: exactly these rows, in the order of drawing. Leaves X as it
     is.
@@ -279,8 +278,8 @@ plt.show()
 # update. With $k \le m$ there is always such a row: if a cluster is empty, the $m$ rows lie in fewer than $m$ clusters,
 # so one cluster has two of them.
 #
-# A step costs $O(mkd)$ operations. An array of all differences $x_i - c_j$ has $mkd$ numbers, which is $kd$ times as
-# long as a column of $X$. With 4,000 rows of 64 columns and 120 centres it takes 246 MB, and $X$ itself takes 2 MB.
+# A step costs $O(mkd)$ operations. An array of all differences $x_i - c_j$ has $mkd$ numbers, $k$ times as many as
+# $X$. With 4,000 rows of 64 columns and 120 centres it takes 246 MB, and $X$ itself takes 2 MB.
 # The $(m, k)$ distances are enough.
 
 
@@ -288,7 +287,7 @@ plt.show()
 def kmeans(X: np.ndarray, start: np.ndarray, max_steps: int = 100) -> tuple[np.ndarray, np.ndarray, list[float]]:
     """Lloyd's algorithm from given centres. No cluster is ever empty.
 
-    X: (m, d), m >= 1, d >= 1; start: (k, d), the first centres, 1 <= k <= m, else ValueError.
+    X: (m, d), m >= 1, d >= 1; start: (k, d), k >= 1, the first centres. ValueError if k > m.
       float32, float64 or any NumPy integer dtype, in any memory layout; convert both to float64.
       Finite, 0 or from 1e-100 to 1e100 in size. Rows may lie 1e8 from zero and 1 apart ("Digits").
     max_steps: an integer >= 1.
@@ -311,24 +310,21 @@ def kmeans(X: np.ndarray, start: np.ndarray, max_steps: int = 100) -> tuple[np.n
     Not allowed: sklearn, scipy.cluster.
     """
     ### BEGIN SOLUTION
-    X, centers = np.asarray(X, dtype=np.float64), np.asarray(start, dtype=np.float64)
+    X, centers = np.asarray(X, dtype=np.float64), start
     m, k = len(X), len(centers)
-    if not 1 <= k <= m:
+    if k > m:
         raise ValueError(f"{m} rows cannot fill {k} clusters")
     labels, history = None, []
     while len(history) < max_steps:
         D2 = np.stack([((X - c) ** 2).sum(axis=1) for c in centers], axis=1)
         before, labels = labels, D2.argmin(axis=1)
         error = D2[np.arange(m), labels]
-        sizes = np.bincount(labels, minlength=k)
-        for empty in np.flatnonzero(sizes == 0):
-            i = np.where(sizes[labels] > 1, error, -1.0).argmax()
-            sizes[labels[i]] -= 1
-            sizes[empty] = 1
-            labels[i] = empty
+        for empty in np.setdiff1d(np.arange(k), labels):
+            crowded = np.flatnonzero(np.bincount(labels)[labels] > 1)  # the rows that are not alone
+            labels[crowded[np.argsort(error[crowded])[-1]]] = empty
         centers = np.stack([X[labels == j].mean(axis=0) for j in range(k)])
         history.append(float(((X - centers[labels]) ** 2).sum()))
-        if before is not None and np.array_equal(labels, before):
+        if np.array_equal(labels, before):
             break
     return centers, labels, history
     ### END SOLUTION
@@ -342,9 +338,9 @@ def kmeans(X: np.ndarray, start: np.ndarray, max_steps: int = 100) -> tuple[np.n
 # </details>
 # <details><summary>Hint 2: the repair</summary>
 #
-# `sizes = np.bincount(labels, minlength=k)`. For each empty cluster, set the errors of rows whose cluster has one row to
-# −1 and take the `argmax`. Then change the label of that row and both sizes. The moved row is alone in its cluster
-# afterwards, so no later repair takes it.
+# `np.bincount(labels, minlength=k)` counts the rows of each cluster. For each empty cluster, look only at rows whose
+# cluster has two rows or more, and give the one with the largest error its new label. Count again for the next empty
+# cluster: the moved row is alone now, and its old cluster is smaller.
 # </details>
 # <details><summary>Hint 3: when to stop</summary>
 #
@@ -386,8 +382,9 @@ with check("kmeans", forbids=["sklearn", "scipy.cluster"]):
 
 # %% [markdown]
 # Left: $J$ falls in every step, quickly at first. Right: the final $J$ of many runs, sorted, divided by the best of all.
-# A run that starts from random rows often stops with two centres in one group. Most runs that start from your
-# `kmeans_plus_plus` end near the best.
+# A run that starts from random rows often stops with two centres in one group. Runs that start from your
+# `kmeans_plus_plus` end lower in the middle and at the worst. But few of either kind reach the best: make several runs
+# and keep the lowest $J$.
 
 # %% tags=["demo"]
 data = datasets.blobs(demo_size(full=1000, small=300), k=12, spread=0.6, distance=6, seed=4).X
@@ -414,6 +411,9 @@ plotting.curves(
     ax=right,
 )
 plt.show()
+for name, histories in [("random rows", random_rows), ("k-means++", plus_plus)]:
+    final = np.array([history[-1] for history in histories]) / best
+    print(f"{name}: final J over the best {np.median(final):.2f} in the middle, {final.max():.2f} at the worst")
 start = kmeans_plus_plus(data, 12, 0)
 peer = KMeans(12, init=start, n_init=1, tol=0, algorithm="lloyd").fit(data)
 print(f"from the same start: J = {kmeans(data, start)[2][-1]:.6f} (yours), {peer.inertia_:.6f} (scikit-learn)")
@@ -431,7 +431,7 @@ print(f"from the same start: J = {kmeans(data, start)[2][-1]:.6f} (yours), {peer
 # - \tfrac12 \log \det \Sigma - \tfrac d2 \log 2\pi .$$
 #
 # We look for the parameters with the largest **log-likelihood**, $\sum_i \log p(x_i)$. The logarithm of a sum has no
-# closed-form maximum. The **EM algorithm** goes around it. For any numbers $R_{ij} \ge 0$ with $\sum_j R_{ij} = 1$, the
+# closed-form maximum. The **EM algorithm** works with a lower bound instead. For any numbers $R_{ij} \ge 0$ with $\sum_j R_{ij} = 1$, the
 # logarithm is concave, so by Jensen's inequality
 #
 # $$\log p(x_i) = \log \sum_j R_{ij}\, \frac{w_j N(x_i; \mu_j, \Sigma_j)}{R_{ij}}
@@ -601,8 +601,7 @@ def gaussian_mixture(
     ### BEGIN SOLUTION
     if not floor > 0:
         raise ValueError("the floor must be positive")
-    X, R = np.asarray(X, dtype=np.float64), np.asarray(R, dtype=np.float64)
-    history = []
+    R, history = np.asarray(R, dtype=np.float64), []
     for _ in range(steps):
         n = R.sum(axis=0)
         means, covariances = R.T @ X / n[:, None], []
@@ -713,8 +712,8 @@ print(f"mean log-likelihood: {history[-1]:.6f} (yours), {peer.score(long_rows):.
 #
 # A Gaussian in $d$ columns has $d(d+1)/2$ numbers in its covariance. With 20,000 columns this is hopeless, and distances
 # between rows say little there. But the columns of real data depend on each other. **Principal component analysis**
-# (PCA) replaces k-means' points by a plane: project the rows on the $k$-dimensional plane through their mean that loses
-# the least,
+# (PCA) describes the rows by a plane instead of $k$ centres: project the rows on the $k$-dimensional plane through their
+# mean that loses the least,
 #
 # $$\min_{V} \sum_i \| (x_i - \bar x) - V^\top V (x_i - \bar x) \|^2, \qquad V \in \mathbb R^{k \times d}, \quad
 # V V^\top = I .$$
@@ -779,7 +778,7 @@ def randomized_pca(
 
     Returns (components, s). components: (k, d), rows orthonormal; in each row the entry that is the
     largest in size is positive. s: (k,), falling, not divided by m or m - 1. New float64 arrays,
-    right to about 1e-9 of s[0] where the method has converged, also where s[k - 1] is 1e-6 s[0].
+    where the method has converged, s is right to about 1e-12 of the largest singular value of X.
     The same arguments give the same result. NumPy's global generator is neither used nor changed.
 
     If X is of float64, all arrays that you make have shape (m, l), (d, l) or less: X is not copied,
@@ -788,7 +787,7 @@ def randomized_pca(
     """
     ### BEGIN SOLUTION
     m, d = X.shape
-    if not 1 <= k <= min(m, d):
+    if not 1 <= k <= min(X.shape):
         raise ValueError(f"an array of shape ({m}, {d}) has no {k} components")
     mean = np.asarray(X.mean(axis=0, dtype=np.float64))
 
@@ -799,7 +798,7 @@ def randomized_pca(
         return X.T @ U - np.outer(mean, U.sum(axis=0))
 
     rng = np.random.default_rng(seed)
-    Q = np.linalg.qr(times(rng.standard_normal((d, min(k + oversample, m, d)))))[0]
+    Q = np.linalg.qr(times(rng.standard_normal((d, min(k + oversample, *X.shape)))))[0]
     for _ in range(power):
         Z = np.linalg.qr(transposed(Q))[0]
         Q = np.linalg.qr(times(Z))[0]
@@ -866,8 +865,8 @@ with check("randomized_pca", forbids=["sklearn", "scipy.sparse.linalg", "torch.p
 # Your function on the digits images, $k = 10$, for several $q$. Left: the singular values. Without power iterations the
 # later ones are too small, because $Q$ misses a part of their directions. Right: how much of $X_c$ the ten components
 # miss, in the spectral norm, divided by the best possible $s_{11}$, beside the bound. (The bound is for $Q$ with
-# $k + p$ columns. To keep only $k$ components adds at most $s_{11}$: Theorem 9.3.) The bound holds with room, and both
-# fall towards the best.
+# $k + p$ columns. To keep only $k$ components adds at most $s_{11}$: Theorem 9.3.) The bound holds with room. As $q$ grows,
+# yours falls to the best possible, and the bound towards 2: one for $Q$, and one for keeping $k$ components.
 
 # %% tags=["demo"]
 centred = digits.X - digits.X.mean(axis=0)
@@ -1091,8 +1090,8 @@ def self_training(
 ) -> np.ndarray:
     """Label unlabelled rows by a classifier's own confident answers.
 
-    classify: classify(X_train, y_train, X_new) returns an array (rows of X_new, C) of probabilities,
-      column c for class c. It gets copies or parts of X with the dtype of X, and y_train as int64.
+    classify: classify(X_train, y_train, X_new) returns a float64 array (rows of X_new, C) of
+      probabilities, column c for class c. It gets copies or parts of X with the dtype of X, and y_train as int64.
     X: (m, d), of any dtype. y: (m,), signed integers of any NumPy dtype: classes, or -1 for unknown.
       At least one row has a label.
     threshold: a float from 0 to 1. max_rounds: an integer >= 0.
@@ -1167,7 +1166,7 @@ with check("self_training", forbids=["sklearn"]):
 # The same rows, two questions. The rows lie in two round clouds in ten dimensions. On the left, the clouds are the
 # classes. On the right, the classes are the halves of both clouds along another axis: the border runs through the
 # middle of the clouds, where rows lie most densely. The classifier is Gaussian naive Bayes, the threshold 0.9, and the
-# curves are means over many draws. On the left, self-training is worth several times as many labels. On the right, with
+# curves are means over many draws. On the left, self-training helps, and most where labels are few. On the right, with
 # few labels it does harm: the classifier is sure of wrong answers, and learns from them.
 
 # %% tags=["demo"]
@@ -1284,9 +1283,9 @@ plt.show()
 components.table()
 
 # %% [markdown]
-# scikit-learn's `KMeans` wins, but only by a constant factor, and both grow in proportion to $m$. Its compiled loop keeps
-# the distances of a few hundred rows in the processor's cache. Yours writes an $(m, d)$ array of differences for every
-# centre. Among the methods for components, the exact one computes all $d$ of them; its time grows faster than in
+# scikit-learn's `KMeans` wins, but only by a constant factor: both read every row once in each step. Its compiled loop
+# keeps the distances of a few hundred rows in the processor's cache. A loop over the centres in NumPy writes an $(m, d)$
+# array of differences for each of them. Among the methods for components, the exact one computes all $d$ of them; its time grows faster than in
 # proportion to $d$, and its memory holds copies of $X$. Both randomised methods need products with $X$ alone. scikit-learn's
 # randomised method subtracts the mean from a copy of a dense $X$; yours does not copy.
 
@@ -1409,10 +1408,11 @@ with check("minibatch_kmeans", forbids=["sklearn", "scipy.cluster"]):
     expect_close(minibatch_kmeans(iter([]), start)[0], start, atol=0, hint="no batch: the centres stay")
 
 # %% [markdown]
-# What counts here is how many rows are read. The figure compares $J$ on held-out rows after one pass of your mini-batch
-# k-means, as a function of the rows read, with Lloyd's algorithm on all rows, each of whose steps reads every row, and with
-# scikit-learn's `MiniBatchKMeans`. All start from the same centres. Mini-batches are near their final $J$ when
-# Lloyd's algorithm has finished its first step. Lloyd's final $J$ is at least as low here.
+# What counts here is how many rows are read. The figure compares $J$ on held-out rows: your mini-batch k-means, in
+# batches of 500 rows; scikit-learn's `MiniBatchKMeans` on the same batches; and Lloyd's algorithm on all rows, each of
+# whose steps reads every row. All start from the same centres. One pass of mini-batches reads as many rows as one step
+# of Lloyd's algorithm and ends at a much lower $J$. With several passes Lloyd's algorithm ends lower still. The two
+# curves for mini-batches lie on each other: both compute the same means.
 
 # %% tags=["demo"]
 rng = np.random.default_rng(3)
@@ -1523,6 +1523,7 @@ def streaming_pca(chunks: Iterable[np.ndarray], k: int) -> tuple[np.ndarray, np.
     Returns (components, s) as `randomized_pca` does, but exact up to rounding: components (k, d),
     rows orthonormal, in each row the entry that is the largest in size is positive; s (k,), the
     square roots of the k largest eigenvalues of the scatter of all rows, falling, none below 0 or nan.
+    (The eigenvalues are right to about 1e-15 of the largest, so s below 1e-7 s[0] is only noise.)
     Leaves the chunks as they are. Memory for one chunk, a few arrays of its size and of (d, d),
     whatever the number of chunks. Not allowed: sklearn.
     """
@@ -1646,8 +1647,8 @@ plt.show()
 #
 # - **k-means** needs $k$. $J$ falls with every further centre, so $J$ cannot choose it, and no label says which number is
 #   right. Compare clusterings of two random halves: real groups are found in both.
-# - **A full covariance** has $d(d+1)/2$ numbers. With $m$ below that, a Gaussian fits its rows by heart, and only the floor
-#   holds it. Reduce the columns first (7.5), or allow diagonal covariances only.
+# - **A full covariance** has $d(d+1)/2$ numbers. With $m$ below that, a Gaussian can fit its rows exactly, and only the floor
+#   stops it. Reduce the columns first (7.5), or allow diagonal covariances only.
 # - **A scatter matrix** has $d^2$ numbers: 3.2 GB for 20,000 columns. On wide streams, use a randomised sketch that merges
 #   (module 16), or gradient steps (Oja, 1982).
 # - **Label propagation** takes a label one edge further in each step. On a graph of long thin parts the number of steps
