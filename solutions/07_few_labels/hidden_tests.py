@@ -1020,7 +1020,7 @@ def test_labels_of_every_kind_of_graph(submission, rng):
 @pytest.mark.exercise("label_propagation", weight=6, hint=2, memory_mb=130)
 def test_labels_spread_over_a_large_graph(submission, rng):
     """A hundred thousand nodes with ten neighbours each take sparse products: no (n, n) array, no loop over nodes."""
-    n, steps = 100_000, 20
+    n, steps = 100_000, 50
     nodes = np.arange(n)
     offsets = rng.choice(np.arange(1, n // 2), 5, replace=False)
     a = np.concatenate([nodes] * 5)

@@ -1567,7 +1567,6 @@ with check("merge_covariances", forbids=["sklearn"]):
         rtol=1e-12,
         mistakes={
             "You divided by n: the scatter is a sum.": np.array([[8.0, 12.0], [12.0, 24.0]]) / 3,
-            "You divided by n - 1: the scatter is a sum.": np.array([[8.0, 12.0], [12.0, 24.0]]) / 2,
             "You did not subtract the mean.": [[35.0, 30.0], [30.0, 36.0]],
         },
     )
