@@ -1411,7 +1411,7 @@ with check("minibatch_kmeans", forbids=["sklearn", "scipy.cluster"]):
 # What counts here is how many rows are read. The figure compares $J$ on held-out rows: your mini-batch k-means, in
 # batches of 500 rows; scikit-learn's `MiniBatchKMeans` on the same batches; and Lloyd's algorithm on all rows, each of
 # whose steps reads every row. All start from the same centres. One pass of mini-batches reads as many rows as one step
-# of Lloyd's algorithm and ends at a much lower $J$. With several passes Lloyd's algorithm ends lower still. The two
+# of Lloyd's algorithm and ends at a much lower $J$. Lloyd's algorithm needs several passes to come as low. The two
 # curves for mini-batches lie on each other: both compute the same means.
 
 # %% tags=["demo"]
