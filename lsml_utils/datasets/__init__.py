@@ -11,6 +11,7 @@ from lsml_utils.datasets.clicks import Clicks, batches, clicks
 from lsml_utils.datasets.downloaded import cifar10, mnist
 from lsml_utils.datasets.downloading import DatasetUnavailable, Remote
 from lsml_utils.datasets.folder import data_folder
+from lsml_utils.datasets.graphs import graph
 from lsml_utils.datasets.points import blobs, blobs_chunks, linear, linear_chunks, moons, moons_chunks
 from lsml_utils.datasets.reviews import reviews, reviews_chunks
 from lsml_utils.datasets.shapes import one_hot, shapes, shapes_chunks
@@ -29,6 +30,7 @@ __all__ = [
     "data_folder",
     "diabetes",
     "digits",
+    "graph",
     "linear",
     "linear_chunks",
     "mnist",

@@ -15,6 +15,7 @@ ENTRIES = (
     ("linear", "any", "regression, condition number chosen", "8 (d + 1) bytes a row", "BSD-3-Clause", GENERATED),
     ("blobs", "any", "clustering, true centres known", "8 (d + 1) bytes a row", "BSD-3-Clause", GENERATED),
     ("moons", "any", "2 classes, not linear", "24 bytes a row", "BSD-3-Clause", GENERATED),
+    ("graph", "any", "communities of a sparse graph", "12 bytes a neighbour", "BSD-3-Clause", GENERATED),
     ("clicks", "any", "2 classes, sparse; true model known", "60 bytes a row", "BSD-3-Clause", GENERATED),
     ("shapes", "any", "detection, segmentation", "20 KiB an image", "BSD-3-Clause", GENERATED),
     ("reviews", "any", "sentiment, entities, roles", "about 100 bytes a text", "BSD-3-Clause", GENERATED),

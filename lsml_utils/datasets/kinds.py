@@ -6,7 +6,8 @@ import numpy as np
 
 
 class Described:
-    """Shows each field in a few characters: arrays as shape and dtype, long text and lists by their length."""
+    """Shows each field in a few characters: arrays as shape and dtype, sparse ones with the number of their entries,
+    long text and lists by their length."""
 
     def __repr__(self) -> str:
         lines = [f"{field.name}: {_brief(getattr(self, field.name))}" for field in fields(self)]
@@ -16,6 +17,8 @@ class Described:
 def _brief(value) -> str:
     if isinstance(value, np.ndarray):
         return f"{'×'.join(map(str, value.shape)) or 'scalar'} {value.dtype}"
+    if hasattr(value, "nnz"):
+        return f"{'×'.join(map(str, value.shape))} {value.dtype}, {value.nnz:,} entries"
     if isinstance(value, str) and len(value) > 60:
         return f"{len(value):,} characters"
     if isinstance(value, list | tuple | dict) and len(value) > 6:

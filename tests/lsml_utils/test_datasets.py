@@ -140,6 +140,52 @@ def test_moons_without_noise_lie_on_two_half_circles():
     assert (data.X[data.y == 0, 1] >= 0).all() and (data.X[data.y == 1, 1] <= 0.5).all()
 
 
+class TestGraph:
+    data = datasets.graph(20_000, communities=3, degree=8, mixing=0.2, seed=5)
+
+    def test_edges_go_both_ways_and_join_two_nodes(self):
+        W = self.data.W
+        assert W.format == "csr" and W.dtype == np.float64 and W.has_canonical_format
+        assert (W != W.T).nnz == 0 and W.diagonal().sum() == 0 and set(W.data) == {1.0}
+
+    def test_the_share_of_edges_between_communities_is_the_mixing(self):
+        """80,000 edges: the standard error of the share is 0.0014, that of the mean degree 0.04: five are allowed."""
+        a, b = self.data.W.nonzero()
+        assert abs((self.data.y[a] != self.data.y[b]).mean() - 0.2) < 0.007
+        assert abs(self.data.W.sum() / 20_000 - 8) < 0.1  # a loop, or an edge twice, in about 1 of 800 draws
+
+    def test_edges_are_spread_over_all_nodes_alike(self):
+        """Degrees are nearly Poisson: mean and variance are equal, in every community."""
+        degrees = np.diff(self.data.W.indptr)
+        for j in range(3):
+            mine = degrees[self.data.y == j]
+            assert abs(mine.mean() - 8) < 0.25 and abs(mine.var() / 8 - 1) < 0.1
+
+    def test_another_seed_gives_another_graph(self):
+        once, again, other = (datasets.graph(300, seed=seed) for seed in (1, 1, 2))
+        assert (once.W != again.W).nnz == 0 and np.array_equal(once.y, again.y)
+        assert (once.W != other.W).nnz > 0
+
+    def test_memory_grows_with_the_edges(self):
+        tracemalloc.start()
+        datasets.graph(20_000)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 50 * 8 * 200_000  # an (n, n) array of bytes would take 400 MB
+
+    @pytest.mark.parametrize("mixing", [0.0, 1.0])
+    def test_mixing_has_two_ends(self, mixing):
+        data = datasets.graph(500, communities=2, mixing=mixing)
+        a, b = data.W.nonzero()
+        assert len(a) > 0 and ((data.y[a] != data.y[b]) == bool(mixing)).all()
+        assert datasets.graph(1, communities=1).W.nnz == 0
+
+    @pytest.mark.parametrize("wrong", [{"n": 0}, {"n": 3}, {"n": 9, "mixing": 1.5}, {"n": 9, "communities": 0}])
+    def test_impossible_graphs_are_refused(self, wrong):
+        with pytest.raises(ValueError, match="it must lie between"):
+            datasets.graph(**wrong)
+
+
 class TestClicks:
     def test_any_way_of_reading_gives_the_same_rows(self):
         log = datasets.clicks(BLOCK + 1000, seed=5)
@@ -332,3 +378,5 @@ def test_the_table_shows_as_text_and_as_html():
 
 def test_a_dataset_says_its_shapes():
     assert repr(datasets.moons(5)) == "Points(X: 5×2 float64, y: 5 int64, centers: None)"
+    empty = datasets.graph(5, degree=0)
+    assert repr(empty) == "Graph(W: 5×5 float64, 0 entries, y: 5 int64)"
