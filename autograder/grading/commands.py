@@ -110,8 +110,8 @@ def _print(report: "Report", as_json: bool, several: bool) -> None:
 
     # What is piped is searched, or read in a window of another width: no line of it is broken.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 10_000)
-    graded = report.module is not None and report.score is not None
-    written = curriculum.load(report.module).written_points if graded else 0
+    known = report.score is not None and report.module in curriculum.names()
+    written = curriculum.load(report.module).written_points if known else 0
     print_report(console, report, several, written)
     if line := solution.invitation(report):
         console.print(line, style="dim", markup=False)
