@@ -1551,6 +1551,8 @@ with check("auc_bounds", forbids=["sklearn"]):
         hint="0.5 belongs to the upper bin, and so does 1; 0.4 belongs to the lower one",
         mistakes={"Row 0 holds the negatives, row 1 the positives.": [[1, 2], [1, 1]]},
     )
+    part = score_counts(score[:3], y[:3], bins=2)
+    expect_close(part, [[1, 1], [1, 0]], atol=0, hint="the bins divide 0 to 1, whatever scores this part holds")
     # 3 positives, 2 negatives, 6 pairs. Two positives of the upper bin beat the negative of the lower one: 2 pairs.
     # Within the bins there are 1 * 1 + 2 * 1 = 3 pairs.
     expect_close(
