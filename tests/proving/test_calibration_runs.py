@@ -129,6 +129,13 @@ def test_a_check_and_the_wrong_answers_cannot_disagree(tree):
     )
 
 
+def test_a_check_sees_what_costs_all_the_points(tree):
+    tree.change(tree.module_file, "merge_means(0.0, 1, 3.0, 2), 2.0", "merge_means(3.0, 1, 3.0, 2), 3.0")
+    problems = tree.calibrate("merge_means").problems
+    assert len(problems) == 2  # of two wrong answers
+    assert all("gets no points, and the visible check lets it pass; it " in problem for problem in problems)
+
+
 def test_a_check_does_not_call_the_right_value_a_mistake(tree):
     tree.change(tree.module_file, '"You left out the weights.": 3.0', '"You left out the weights.": 15 / 4')
     assert 'the visible check says "You left out the weights." of a value that the reference returns there, too' in (
