@@ -8,6 +8,8 @@ import contextlib
 import ctypes
 import os
 import resource
+import signal
+import sys
 
 from . import seccomp
 
@@ -54,8 +56,14 @@ def enter(uid):
     if child:
         _, status = os.waitpid(child, 0)
         os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
-    call("prctl", PR_SET_PDEATHSIG, 9, 0, 0, 0)
+    end_with_parent()
     mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+
+
+def end_with_parent():
+    """Be killed when the process that forked this one ends, however that ends. Linux only; elsewhere nothing."""
+    if sys.platform == "linux":
+        call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def fork_into_new_pids():

@@ -137,6 +137,7 @@ class Server:
                     confine.confine(limits, self.keep)
                 else:
                     os.setsid()
+                    confine.end_with_parent()
             except BaseException:
                 with socket.socket(fileno=3) as connection:
                     connection.sendall(b"FAULT" + traceback.format_exc(limit=-3).encode()[-4000:])

@@ -214,6 +214,15 @@ def test_a_server_that_was_killed_is_a_fault_and_then_started_again():
 
 
 @LINUX
+def test_a_child_without_a_box_does_not_outlive_its_server():
+    with small("none") as sandbox, Submission.load(sandbox, CELLS):
+        server = psutil.Process(sandbox._process.pid)
+        (child,) = server.children()
+        server.kill()
+        assert psutil.wait_procs([child], timeout=10)[1] == []
+
+
+@LINUX
 def test_a_server_that_dies_again_and_again_is_given_up():
     with small("bubblewrap") as sandbox:
         for _ in range(2):
