@@ -1,6 +1,7 @@
 """How time and memory grow: competitors measured side by side over sizes, with the exponents that fit."""
 
 import contextlib
+import re
 import sys
 import time
 import tracemalloc
@@ -54,11 +55,15 @@ class Measurement:
             rows.append(tuple(row))
         fit = ["grows as"]
         for name in self.seconds:
-            fit += [_power(self.exponents[name])] + (
-                [_power(self.memory_exponents[name])] if name in self.memory else []
-            )
+            known = [self.exponents[name]] + ([self.memory_exponents[name]] if name in self.memory else [])
+            fit += [_power(p, self._size()) for p in known]
         notes = (*self.notes, f"Memory: {self.measured}.") if self.memory else self.notes
         return Table(tuple(columns), [*rows, tuple(fit)], numeric=tuple(range(len(columns))), notes=notes)
+
+    def _size(self) -> str:
+        """The letter that stands for a size: the one in a label such as "rows m (d = 50)", else n."""
+        letter = re.search(r"\b[b-zB-HJ-Z]\b", self.label.partition("(")[0])
+        return letter[0] if letter else "n"
 
     def __repr__(self) -> str:
         return repr(self.table())
@@ -87,7 +92,7 @@ class Measurement:
             style = {"color": plotting._colour(i), "linestyle": plotting.DASHES[i % len(plotting.DASHES)]}
             known = np.isfinite(values) & (values > 0)
             ratio = " (the peer)" if name == peer else ratio
-            grows = _power(exponents[name])
+            grows = _power(exponents[name], self._size())
             label = f"{name}: ${grows.replace('^', '^{')}}}${ratio}" if "^" in grows else f"{name}{ratio}"
             ax.plot(
                 self.sizes[known],
@@ -307,8 +312,8 @@ def exponent(sizes, values) -> float:
     return float(np.polyfit(x[-keep:], y[-keep:], 1)[0])
 
 
-def _power(p: float) -> str:
-    return "?" if np.isnan(p) else f"n^{p:.2f}"
+def _power(p: float, size: str) -> str:
+    return "?" if np.isnan(p) else f"{size}^{p:.2f}"
 
 
 def _ratio(values, peer, sizes) -> str:

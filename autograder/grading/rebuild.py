@@ -239,8 +239,8 @@ class _Sorter:
         if names:
             listed = ", ".join(f"`{name}`" for name in names[:8]) + (" and more" if len(names) > 8 else "")
             self.notes.append(
-                f"Cell [{cell.number}] is a {role} cell that runs as it was handed out, so {listed} defined there did"
-                " not count. Put your own code in a new cell."
+                f"Cell [{cell.number}] is a {role} cell. Such cells run as the course has them today, so {listed}"
+                " defined there did not count. Put your own code in a new cell."
             )
 
     def _ready(self, cell: SourceCell) -> SourceCell:

@@ -162,6 +162,17 @@ def test_the_plot_has_slopes_and_the_ratio_to_the_peer(clock, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("label", "letter"),
+    [("n", "n"), ("columns", "n"), ("rows m (d = 50)", "m"), ("m (rows; d = 20)", "m"), ("rows of a file", "n")],
+)
+def test_a_power_has_the_letter_of_the_label(clock, label, letter):
+    found = scaling.measure(
+        {"mine": clock.taking(lambda n: 1e-6 * n)}, [100, 200, 400], budget=1e4, memory=None, label=label
+    )
+    assert found.table().rows[-1] == ("grows as", f"{letter}^1.00")
+
+
+@pytest.mark.parametrize(
     ("mine", "said"),
     [
         (2.0, ", 2× the peer at 9"),
