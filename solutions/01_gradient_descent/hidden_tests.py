@@ -203,7 +203,7 @@ def slope(theta):
 def walking(name, theta0):
     """The contract of a walk; the gradients at its start are about 1 long, so the tolerances end it early or late."""
     steps, tol = one_of(12, 0, 1, 2, 150), one_of(0.0, 0.5, 0.05, 1e6)
-    return Contract(name, grad=cone, theta0=theta0, lr=one_of(0.8, 0.03, 1e-8), steps=steps, tol=tol)
+    return Contract(name, grad=cone, theta0=theta0, lr=one_of(0.8, 0.03, 1e-8, 1e-12), steps=steps, tol=tol)
 
 
 # Each step rounds a few times at the size of theta (about 1), and the walks below contract, so that errors do not pile
@@ -575,6 +575,9 @@ def test_search_never_accepts_nan(submission):
     assert close(submission.backtracking_line_search(stuck, np.full(2, 1 / 3), ALONG.astype(np.float32), lr=1e-10), 0.0)
     assert len(stuck.calls) == 51
     assert any(close(p, [1 / 3 - 1e-10, 1 / 3], rtol=1e-15) for (p,) in stuck.calls)
+    for fall, step in ((2e-4, 1.0), (5e-5, 0.0)):  # times the step, which is 1 at first; c is 1e-4
+        got = submission.backtracking_line_search(lambda p, fall=fall: fall * float(p[0]), ZERO, ALONG)
+        assert close(got, step)
 
 
 @pytest.mark.exercise("backtracking_line_search", hint=3)
@@ -680,8 +683,9 @@ CHUNKED = Contract(
 @pytest.mark.parametrize("sizes", [(40, 40, 7), (1, 60), (5, 4, 3, 2, 1), (1200, 1, 300)])
 def test_chunks_may_differ_in_size(submission, rng, sizes):
     """Chunks of different sizes give the loss and the gradient of the whole data: every row counts alike."""
-    X, y, theta = problem(rng, sum(sizes), 4)
-    is_whole(submission.chunked_gradient(cut(X, y, sizes), theta), X, y, theta)
+    for d in (4, 1):
+        X, y, theta = problem(rng, sum(sizes), d)
+        is_whole(submission.chunked_gradient(cut(X, y, sizes), theta), X, y, theta)
 
 
 @pytest.mark.exercise("chunked_gradient", hint=3)

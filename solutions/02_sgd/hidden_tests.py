@@ -190,7 +190,7 @@ def walks(name, theta0, lr, **after):
     return (
         Contract(name, grad=pull, theta0=theta0, m=7, lr=lr, batch_size=3, **counts, seed=4),
         *(Contract(name, grad=pull, **wide, **dict.fromkeys(after, 2) | {key: 1100}, seed=2**31 - 1) for key in after),
-        Contract(name, grad=pull, theta0=floats(1), m=7, lr=lr, batch_size=3, **dict.fromkeys(after, 2), seed=1),
+        Contract(name, grad=pull, theta0=floats(1), m=300, lr=lr, batch_size=1, **dict.fromkeys(after, 2), seed=1),
     )
 
 
@@ -353,7 +353,7 @@ def test_rate_knows_two_decays(submission, rng):
     """Any other name of a decay raises ValueError."""
     for k, warmup in ((9, 3), (3, 3), (0, 0), (50, 3)):
         contract = Contract("learning_rate", k=k, peak=1.0, warmup=warmup, span=10, decay=one_of("cosine"))
-        contract.refuses(submission, rng, ValueError, decay=["linear", "", "Cosine", "inverse "])
+        contract.refuses(submission, rng, ValueError, decay=["linear", "", "Cosine", "inverse ", " cosine", "cosine2"])
 
 
 # -------------------------------------------------------------------------------------------------- momentum_step
@@ -380,7 +380,7 @@ def momentum_of(shape):
         theta=floats(*shape, **like),
         velocity=floats(*shape, **like),
         gradient=floats(*shape, **like),
-        lr=one_of(0.2, 1e-7, 20.0),
+        lr=one_of(0.2, 1e-7, 1e-12, 20.0),
         beta=one_of(0.9, 0.0, 0.3, 0.9999, default=0.9),
     )
 
@@ -430,7 +430,7 @@ def adam_of(shape, name="adam_step", **more):
         second=floats(*shape, draw=lambda rng: rng.standard_normal(shape) ** 2, scales=(1e100, 1e-100)),
         k=one_of(4, 0, 1, 1500, 10**6),
         gradient=floats(*shape, scales=(1e100, 1e-100)),
-        lr=one_of(0.1, 1e-7, 20.0, default=1e-3),
+        lr=one_of(0.1, 1e-7, 1e-12, 20.0, default=1e-3),
         beta1=one_of(0.9, 0.0, 0.5, 0.9999, default=0.9),
         beta2=one_of(0.999, 0.0, 0.8, 0.99999, default=0.999),
         eps=one_of(1e-8, 0.1, 1e-12, 20.0, default=1e-8),
@@ -516,7 +516,7 @@ def test_adam_leaves_no_trace(submission, rng):
 
 # ----------------------------------------------------------------------------------------------------------- svrg
 
-SVRG = walks("svrg", numbers(5, scales=(1e100, 1e-100)), one_of(0.4, 1e-7, 20.0), epochs=(2, 0, 1, 4))
+SVRG = walks("svrg", numbers(5, scales=(1e100, 1e-100)), one_of(0.4, 1e-7, 1e-12, 20.0), epochs=(2, 0, 1, 4))
 
 
 def reduced(theta0, m, lr, batch_size, epochs):
@@ -562,6 +562,9 @@ def test_svrg_asks_for_what_it_needs(submission, rng, size):
 @pytest.mark.exercise("svrg", depends=("minibatches",))
 def test_svrg_by_default(submission):
     """By default there is one epoch with batches of 32 rows and seed 0. No gradient ends it, of whatever size."""
+    grad = Asked(lambda theta, rows: np.full(2, math.nan))
+    submission.svrg(grad, np.ones(2), 4, 0.3, 2, 3)
+    assert len(grad.calls) == 3 * (1 + 2 * 2)
     for size in (0.0, math.inf):
         grad = Asked(lambda theta, rows, size=size: np.full(2, size))
         submission.svrg(grad, np.ones(2), 70, 0.3)
@@ -603,7 +606,7 @@ ROUNDS = [(12, 2, 5, 4), (10, 4, 4, 2), (6, 2, 2, 8), (5, 8, 3, 2), (9, 3, 6, 1)
 IN_ROUNDS = walks(
     "sgd_in_rounds",
     floats(5, scales=(1e100, 1e-100)),
-    one_of(0.4, 1e-7, 20.0),
+    one_of(0.4, 1e-7, 1e-12, 20.0),
     rounds=(3, 0, 1, 5),
     steps=(2, 1, 4, 7),
 )
@@ -774,6 +777,8 @@ def leaves_the_file_alone(submission, rng, data_dir, name, rate):
     assert submission.run(reads_once, name, path, rate, 500, 8, len(before))
     assert Contract(name, path=path, lr=rate, batch_size=500, buckets=8).leaves_no_trace(submission, rng)
     assert (data_dir / "log.npy").read_bytes() == before
+    theta, losses = submission[name](path, rate)
+    assert len(theta) == 9 + 2**18 and len(losses) == 5  # the defaults
     first = submission[name](path, rate, 500, 8)
     assert saved(data_dir, clicked(rng, 5000, 8)) == path
     assert not close(submission[name](path, rate, 500, 8), first)  # it is another file now

@@ -343,6 +343,7 @@ def test_log_softmax_of_other_kinds_of_arrays(submission, rng):
 def test_log_softmax_leaves_no_trace(submission, rng):
     """Z is the same after the call, and the result is a new array."""
     assert along_axes("log_softmax").leaves_no_trace(submission, rng, then=[{}, {"Z": np.float32}])
+    assert Contract("log_softmax", Z=np.zeros((3, 1)), axis=1).leaves_no_trace(submission, rng)
 
 
 # ------------------------------------------------------------------------- cross_entropy, cross_entropy_gradient
@@ -430,8 +431,10 @@ def test_loss_refuses_labels_that_are_no_class(submission, rng):
     wrong += [np.array([0, 1, 2, 1, 0, 2**32])]
     for how in ({"reduction": "sum"}, {"reduction": "none"}, {"label_smoothing": 0.1}, {}):
         usual = {"reduction": "mean", "label_smoothing": 0.0} | how
-        bad = {"y": wrong, "reduction": ["average", "", "None", "Mean", "avg", "max"]}
+        bad = {"y": wrong, "reduction": ["average", "", "None", "Mean", "avg", "max", " sum", "none2"]}
         Contract("cross_entropy", **ROWS, **usual).refuses(submission, rng, ValueError, **bad)
+    many = Contract("cross_entropy", Z=floats(1100, 3), y=labels(1100, classes=3))
+    many.refuses(submission, rng, ValueError, y=[lambda y: np.append(y[1:], 3), lambda y: np.append(y[1:], -1)])
 
 
 @pytest.mark.exercise("cross_entropy", depends=("log_softmax", "logsumexp"))
