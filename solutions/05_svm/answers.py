@@ -739,7 +739,7 @@ wrong(
     "rbf_predict",
     "repairs the labels and forgets the width",
     fails=["test_the_width_is_used"],
-    edit={"np.exp(-gamma * squared)": "np.exp(-squared)"},
+    edit={'kernel_matrix(A, B, "rbf", gamma)': 'kernel_matrix(A, B, "rbf")'},
 )
 wrong(
     "rbf_predict",
@@ -763,7 +763,10 @@ wrong(
     "rbf_predict",
     "leaves the bias outside the comparison",
     fails=["test_both_classes_pull"],
-    edit={" + b\n": "\n", "(scores >= 0).astype(np.int64)": "((scores >= 0) + b > 0.5).astype(np.int64)"},
+    edit={
+        "alpha, b, lambda": "alpha, 0.0, lambda",
+        "(scores >= 0).astype(np.int64)": "((scores >= 0) + b > 0.5).astype(np.int64)",
+    },
 )
 wrong(
     "rbf_predict",
@@ -790,16 +793,6 @@ def predict_by_sides(X, rows, y, alpha, b, gamma):
 def predict_by_torch(X, rows, y, alpha, b, gamma):
     distance = torch.cdist(*(torch.from_numpy(np.array(array, float)) for array in (X, rows)))
     return (np.exp(-gamma * distance.numpy() ** 2) @ (alpha * (2 * y.astype(int) - 1)) + b >= 0).astype(int)
-
-
-equivalent(
-    "rbf_predict",
-    diff="""
-- scores = np.exp(-gamma * squared) @ (alpha * np.where(y, 1.0, -1.0)) + b
-+ scores = np.exp(-gamma * squared) @ (alpha / np.where(y, 1.0, -1.0)) + b
-""",
-    reason="to divide by -1 or +1 is to multiply by it",
-)
 
 
 # ---------------------------------------------------------------------------------------- random_fourier_features
