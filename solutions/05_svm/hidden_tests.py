@@ -512,7 +512,7 @@ def test_kernel_refuses(submission, rng):
         submission,
         rng,
         ValueError,
-        kind=["poly", "gaussian", ""],
+        kind=["poly", "gaussian", "", "RBF", " rbf", "Linear"],
         gamma=[0, 0.0, -0.5, float("nan")],
         A=[lambda A: A[:, :3]],
         B=[lambda B: B[:, :1]],
@@ -800,6 +800,15 @@ def test_kernel_is_asked_for_support_vectors_alone(submission, rng, block):
     asked = [(new, old) for A, B in kernel.calls for new in A[:, 0] for old in B[:, 0]]
     assert sorted(asked) == [(new, old) for new in X[:, 0] for old in rows[alpha > 0, 0]]
     assert max(len(A) for A, B in kernel.calls) <= block
+
+
+@pytest.mark.exercise("decision_function", weight=0.5, hint=2)
+def test_the_usual_block(submission, rng):
+    """Without `block` at most 1,000 new rows go into one call of kernel."""
+    X, kernel = rng.standard_normal((2500, 1)), Asked(lambda A, B: A @ B.T)
+    got = submission.decision_function(X, X[:3], np.array([1, -1, 1]), np.ones(3), 0.5, kernel)
+    assert close(got, X[:, 0] * (X[0, 0] - X[1, 0] + X[2, 0]) + 0.5, atol=1e-12)
+    assert max(len(A) for A, B in kernel.calls) <= 1000, "kernel gets at most 1,000 new rows in a call"
 
 
 @pytest.mark.exercise("decision_function", weight=1)
@@ -1145,6 +1154,9 @@ def test_stream_is_gone_through_once(submission, rng):
     full = [X for X, y in chunks if len(y)]
     assert len(features.calls) == len(full)
     assert all(close(call[0], X) for call, X in zip(features.calls, full, strict=True))
+    alike = Asked(doubled)
+    submission.svm_from_stream([chunks[0]] * 3, alike, 0.05)
+    assert len(alike.calls) == 3, "features is called for each of three chunks, also where they hold the same rows"
 
 
 @pytest.mark.exercise("svm_from_stream", weight=1)

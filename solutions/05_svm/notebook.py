@@ -780,8 +780,8 @@ plt.show()
 # $1 - s_i = \max(0, 1 - s_i) - \max(0, s_i - 1)$.) Each term is at least 0, and it is 0 exactly where row $i$ obeys the
 # table. One number certifies all $m$ conditions at once.
 #
-# **Two rows by hand** (rows are counted from 0 here, as in code). One column, $x_0 = 0$ with $y_0 = -1$ and $x_1 = 2$ with $y_1 = 1$, so $K_{11} = 4$ and the
-# other entries of $K$ are 0. The rule on the sum makes $\alpha_0 = \alpha_1 = a$, and $D = 2a - 2a^2$ is largest at $a
+# **Two rows by hand** (rows are counted from 0 here, as in code). One column, $x_0 = 0$ with $y_0 = -1$ and $x_1 = 2$
+# with $y_1 = 1$, so $K_{11} = 4$ and the other entries of $K$ are 0. The rule on the sum makes $\alpha_0 = \alpha_1 = a$, and $D = 2a - 2a^2$ is largest at $a
 # = \tfrac12$. If $C > \tfrac12$, that is the answer: $\theta = \tfrac12 \cdot 2 = 1$, both rows are free, each asks
 # for $b = -1$, and $f(x) = x - 1$ has the margin 1 at both. $P = \tfrac12 = D$, and the gap is 0. If $C = \tfrac14$,
 # then $a = \tfrac14$: no row is free, $\theta = \tfrac12$, and the table allows every $b$ from $-1$ to $0$. With each
@@ -816,7 +816,7 @@ plt.show()
 # $\beta_j$ meets its bound. This is **sequential minimal optimisation** (SMO; Platt, 1998). For the pair take the
 # largest $G_i$ among those that can go up and the smallest $G_j$ among those that can go down (Keerthi et al., 2001).
 # When no such pair has $G_i > G_j$, every $b$ from that $G_i$ to that $G_j$ makes all rows obey the table, and $\alpha$
-# optimal. A step, from $\beta = 0$ on:
+# is optimal. A step, from $\beta = 0$ on:
 #
 # 1. $G = y - v$; the pair $i$, $j$; and $b = (G_i + G_j)/2$.
 # 2. The gap $P - D$ with this $b$. If it is small enough, stop.
@@ -973,7 +973,7 @@ print(f"duality gap per row and C: {gap_of(moon_K, moon_y, C, alpha, b) / C / le
 # ### How far is it from the library's answer?
 #
 # A gap says more than it seems to. $P$ is strongly convex in $\theta$ (the ½‖θ‖² has curvature 1), so a $\theta$ whose
-# $P$ exceeds the minimum by $\varepsilon$ has $\tfrac12\|\theta - \theta^\star\|^2 \le \varepsilon$. And the scores
+# $P$ exceeds the minimum by at most $\varepsilon$ has $\tfrac12\|\theta - \theta^\star\|^2 \le \varepsilon$. And the scores
 # without the bias differ by $|(\theta - \theta^\star)^\top\varphi(x)| \le \sqrt{2\varepsilon\,k(x, x)}$. So we can
 # promise, without knowing $\theta^\star$, how far a score is from the exact one. A gap of $10^{-6}$ guarantees the
 # scores to $1.4 \cdot 10^{-3}$. It is a guarantee: an answer is often better than that.
@@ -1556,8 +1556,8 @@ timing.table()
 # %% [markdown]
 # Now 20,000 rows, in 128 MB. The kernel matrix does not fit. Your stream keeps two vectors of $F$ numbers and a chunk.
 # The peers may have what memory they like: `LinearSVC` holds all features, `SVC` a cache of up to 200 MB. The row of
-# `LinearSVC` shows what the random features cost. The row of the stream shows what a single pass costs on top. $J$ is that
-# of the training rows, on the random features; `SVC` minimises another one.
+# `LinearSVC` shows what the random features cost. The row of the stream shows what a single pass costs on top. $J$ is
+# that of the training rows, on the random features; `SVC` minimises another one.
 
 # %% tags=["demo"]
 X_new, y_new = checkerboard(5000, seed=9)
@@ -1601,8 +1601,8 @@ plt.show()
 
 # %% [markdown]
 # **Who wins, and why.** Read the shares right with their standard error. Where `LinearSVC` and `SVC` differ by more, the
-# reason is the features: 512 random ones are not the exact kernel, and here no bias is not a free one. Where the stream
-# and `LinearSVC` differ by more, the reason is the single pass. The column $J$ shows the same more sharply: the stream
+# reason is the model: random features in place of the exact kernel, and no bias in place of a free one. Where the
+# stream and `LinearSVC` differ by more, the reason is the single pass. The column $J$ shows the same more sharply: the stream
 # stops above the minimum, and the signs of its scores are good nevertheless. In the picture its scores are larger than
 # those of `SVC`, because the long first steps are still in the average.
 #
@@ -1620,9 +1620,9 @@ plt.show()
 # subgradients**: those of the parts of a chunk add up to that of the chunk, so each step exchanges $F$ numbers a
 # machine and gives the same $\theta$ as one machine would (up to rounding). **Average the models**: each machine trains
 # on its own rows to the end, and they exchange $F$ numbers once (Zinkevich, Weimer, Smola and Li, 2010). The mean of
-# four models is not the model of all rows, but $J$ is convex, so its $J$ is at most the mean of theirs. A short stream
-# has made few of the long first steps good again: look at the $J$ of a quarter beside that of $\theta = 0$, which is 1
-# for any data.
+# four models is not the model of all rows, but $J$ is convex, so its $J$ is at most the mean of theirs. A stream that
+# is too short may even end with a larger $J$ than $\theta = 0$, whose $J$ is 1 for any data, and its signs may be good
+# nevertheless: the cell prints both.
 
 # %% tags=["demo"]
 workers = 4
