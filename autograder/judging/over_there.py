@@ -45,9 +45,12 @@ def trace(name, names, first, second, refused, fresh):
 
     def refilled(mine, theirs):
         if arrays(mine) and isinstance(mine, (list, tuple)) and len(mine) == len(theirs):
-            return type(mine)(map(refilled, mine, theirs))
+            parts = list(map(refilled, mine, theirs))
+            kept = all(part is before for part, before in zip(parts, mine))  # its arrays alone have changed
+            return mine if kept else type(mine)(parts)
         if isinstance(mine, dict) and mine.keys() == theirs.keys():
-            return {key: refilled(mine[key], theirs[key]) for key in mine}
+            mine.update({key: refilled(mine[key], theirs[key]) for key in mine})
+            return mine
         if not isinstance(mine, np.ndarray):
             return theirs
         mine[...] = theirs
@@ -83,6 +86,10 @@ def trace(name, names, first, second, refused, fresh):
     def shared(some, others):
         return any(np.shares_memory(a, b) for a in arrays(some) for b in arrays(others) if a.size and b.size)
 
+    def entwined(result):
+        parts = result if isinstance(result, tuple) else ()
+        return any(shared([a], [b]) for i, a in enumerate(parts) for b in parts[:i] if isinstance(a, np.ndarray))
+
     def watched(function):
         def watching(*args, **kwargs):
             answer = function(*args, **kwargs)
@@ -105,12 +112,17 @@ def trace(name, names, first, second, refused, fresh):
         return "the call changes what a function that it was given returned"
     if fresh and shared(result, [first, [answer for answer, _ in given]]):
         return "what is returned shares memory with an argument"
+    if fresh and entwined(result):
+        return "two of the arrays that are returned share memory"
     before = copied(result)
     other = ask(second)
     if shared(result, other) or not same(before, result):
         return "a later call changes what an earlier one returned"
-    if not same(before, ask(first), rough=True):
+    third = ask(first)
+    if not same(before, third, rough=True):
         return "the same call returns something else after another call"
+    if fresh and shared([result, other], third):  # in one of two buffers by turns
+        return "a later call changes what an earlier one returned"
     mine, theirs = arrays(first), arrays(second)
     alike = len(mine) == len(theirs) and all(a.shape == b.shape and a.flags.writeable for a, b in zip(mine, theirs))
     if mine and alike:

@@ -145,6 +145,29 @@ def test_every_trace_is_found(rng, sentence):
     assert not found and sentence in found.why and found.sentence.endswith(".")
 
 
+def test_two_buffers_by_turns_are_found(rng):
+    doubled = Contract("f", x=floats(3))
+    source = "import numpy as np\n\nbuffers = [np.zeros(3), np.zeros(3)]\n\ndef f(x):\n    buffers.reverse()\n"
+    with of(source + "    buffers[0][:] = 2 * x\n    return buffers[0]\n") as submission:
+        assert "a later call changes" in doubled.leaves_no_trace(submission, rng).why
+
+
+def test_two_results_in_one_array_are_found(rng):
+    pair = Contract("f", x=floats(3))
+    with of("def f(x):\n    y = 2 * x\n    return y, y[:2]\n") as submission:
+        assert "two of the arrays" in pair.leaves_no_trace(submission, rng).why
+        assert pair.leaves_no_trace(submission, rng, fresh=False)
+    with of("def f(x):\n    y = 2 * x\n    return y[:1], y[1:]\n") as submission:
+        assert pair.leaves_no_trace(submission, rng)
+
+
+def test_a_result_kept_for_a_tuple_is_found(rng):
+    parts = Contract("f", pair=Argument(lambda rng: (rng.standard_normal(3), rng.standard_normal(3)), {}, frozenset()))
+    kept = "kept = {}\n\ndef f(pair):\n    return kept.setdefault(id(pair), (pair, pair[0] * pair[1]))[1].copy()\n"
+    with of(kept) as submission:
+        assert "has changed" in parts.leaves_no_trace(submission, rng).why
+
+
 def test_a_result_kept_for_arrays_in_a_tuple_is_found(rng):
     pairs = Contract("f", pair=Argument(lambda rng: (2, rng.standard_normal(3)), {}, frozenset()))
     kept = "kept = {}\n\ndef f(pair):\n    return kept.setdefault(id(pair[1]), pair[0] * pair[1]).copy()\n"
