@@ -299,6 +299,22 @@ def test_pegasos_of_eight_million_columns(submission, rng):
     assert nonzero <= used, "theta is 0 in a column that no row uses"
 
 
+@pytest.mark.exercise("pegasos", weight=1, hint=1, seconds=5)
+def test_pegasos_of_four_million_rows(submission, rng):
+    """A step looks at its own row alone: thousands of steps with four million rows take no time to speak of."""
+    # One that copies the labels, in float64, moves 34 MB, so 3,000 move 100 GB. Most rows are empty here.
+    m, d, used = 2**22, 6, np.sort(rng.choice(2**22, 300, replace=False))
+    small, y, order = (
+        rng.standard_normal((300, d)),
+        rng.choice([-1, 1], 300).astype(np.int8),
+        rng.integers(0, 300, 3000),
+    )
+    lengths, labels = np.zeros(m + 1, np.int32), np.ones(m, np.int8)
+    lengths[used + 1], labels[used] = d, y
+    X = scipy.sparse.csr_array((small.ravel(), np.tile(np.arange(d), 300), np.cumsum(lengths)), shape=(m, d))
+    walks_alike(submission.pegasos(X, labels, 0.01, used[order]), small, y, 0.01, order)
+
+
 # ---------------------------------------------------------------------------------------------------- one_vs_rest
 
 
@@ -433,7 +449,7 @@ def test_one_class_is_refused(submission, rng):
 @pytest.mark.exercise("one_vs_rest", weight=0.5, forgeable=True)
 def test_one_vs_rest_leaves_no_trace(submission, rng):
     """The arguments, and what fit returned, are the same after the call; what is returned is new."""
-    then = [{}, {"y": np.arange(30) % 4}]  # as many classes in both calls
+    then = [{}, {"y": np.arange(30) % 4}, {"y": np.arange(30)}]  # as many classes in both calls
     assert ONE.leaves_no_trace(submission, rng, then=then, y=[lambda y: 0 * y])
     assert PREDICT.leaves_no_trace(submission, rng)
 
@@ -512,7 +528,7 @@ def test_kernel_refuses(submission, rng):
         submission,
         rng,
         ValueError,
-        kind=["poly", "gaussian", "", "RBF", " rbf", "Linear"],
+        kind=["poly", "gaussian", "", "RBF", " rbf", "Linear", "linear2"],
         gamma=[0, 0.0, -0.5, float("nan")],
         A=[lambda A: A[:, :3]],
         B=[lambda B: B[:, :1]],
@@ -809,6 +825,8 @@ def test_the_usual_block(submission, rng):
     got = submission.decision_function(X, X[:3], np.array([1, -1, 1]), np.ones(3), 0.5, kernel)
     assert close(got, X[:, 0] * (X[0, 0] - X[1, 0] + X[2, 0]) + 0.5, atol=1e-12)
     assert max(len(A) for A, B in kernel.calls) <= 1000, "kernel gets at most 1,000 new rows in a call"
+    many = submission.decision_function(X, X[:3], np.array([1, -1, 1]), np.ones(3), 0.5, inner_products, 2)
+    assert close(many, np.asarray(got), atol=1e-12)
 
 
 @pytest.mark.exercise("decision_function", weight=1)

@@ -359,9 +359,9 @@ def pegasos(X: scipy.sparse.csr_array, y: np.ndarray, penalty: float, order: np.
     y_i x_i·theta < 1 for the theta before the step (exactly 1 is not below 1; where rounding decides,
     both are fine).
     Returns theta after the last step, with no average taken: a new array (d,), float64.
-    Cost, for d up to 2^23 (8,388,608):
-    - A step costs in proportion to the entries of its row; only what is done once a call may cost d
-      operations. 3,000 steps on rows of about ten entries take less than five seconds.
+    Cost, for m up to 2^22 and d up to 2^23 (8,388,608):
+    - A step costs in proportion to the entries of its row; only what is done once a call may cost m or
+      d operations. 3,000 steps on rows of about ten entries take less than five seconds.
     - All that is built besides X takes less memory than three arrays (d,). X is never made dense.
     Leaves its arguments as they are.
     Raises ValueError unless y has shape (m,) and holds only -1 and +1, and penalty > 0.
