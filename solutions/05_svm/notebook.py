@@ -51,7 +51,9 @@
 # | $[\dots]$ | | | 1 if the statement in the brackets is true, else 0 |
 #
 # Most books about this subject call the kernel $k$, and so does this module; the number of a step is $t$ here. Other
-# letters serve for a few lines and are introduced there.
+# letters serve for a few lines and are introduced there. Sums run from $i = 1$ to $m$. In examples and in code rows and
+# columns are counted from 0: there $\theta_0$ is the first entry of $\theta$, while $\theta_t$ is the $\theta$ of step
+# $t$.
 
 # %% tags=["setup"]
 import sys
@@ -218,7 +220,7 @@ plt.show()
 def hinge_loss(X: np.ndarray, y: np.ndarray, theta: np.ndarray, penalty: float) -> tuple[float, np.ndarray]:
     """J = penalty/2 * |theta|^2 + mean of max(0, 1 - y_i x_i·theta), and a subgradient of it.
 
-    X: (m, d), m >= 1, d >= 1; theta: (d,). Both hold floats or integers (up to 1e100 in size).
+    X: (m, d), m >= 1, d >= 1; theta: (d,). Both hold floats or integers (up to 1e100 in absolute value).
     y: (m,), each -1 or +1, floats or integers. penalty: a number >= 0.
 
     Returns (J, g): J a Python float or NumPy float64; g a new array (d,), float64. Both are computed
@@ -340,13 +342,13 @@ plt.show()
 # the correction touch 20 entries of $\theta$. The factor $1 - 1/t$ touches all two million. That is a waste of a factor
 # $10^5$, and the formula shows how to avoid it: unroll it, and look at what $\lambda t\,\theta_t$ is.
 #
-# ### 5.2 `pegasos` · essential · level 3 of 4 · 35 min
+# ### 5.2 `pegasos` · essential · level 3 of 4 · 33 min
 #
 # The rows to visit are passed in, so that your function has no randomness of its own. X is a sparse matrix in CSR form:
 # row $i$ has its values in `X.data[X.indptr[i]:X.indptr[i + 1]]` and their columns in the same slice of `X.indices`.
 
 
-# %% exercise="pegasos" points=3 minutes=35 forbids=["sklearn"]
+# %% exercise="pegasos" points=3 minutes=33 forbids=["sklearn"]
 def pegasos(X: scipy.sparse.csr_array, y: np.ndarray, penalty: float, order: np.ndarray) -> np.ndarray:
     """Minimise J (no bias) by subgradient steps on one row each, with step size 1 / (penalty t).
 
@@ -581,7 +583,7 @@ print(f"LinearSVC {peer.score(with_one, moon_y):.1%}")
 def kernel_matrix(A: np.ndarray, B: np.ndarray, kind: str = "rbf", gamma: float = 1.0) -> np.ndarray:
     """The kernel of every row of A with every row of B.
 
-    A: (p, d), B: (q, d), floats or integers, up to 1e9 in size; p and q may be 0, d is at least 1.
+    A: (p, d), B: (q, d), floats or integers, up to 1e9 in absolute value; p and q may be 0, d is at least 1.
     kind: "linear", a·b; or "rbf", exp(-gamma |a - b|^2), gamma > 0. For "linear" gamma is ignored.
 
     Returns a new array (p, q), float64, computed in float64 whatever the dtypes.
@@ -746,7 +748,7 @@ plt.show()
 #
 # For fixed prices, minimise $L$ over $\theta$, $b$ and $\xi$. In $\theta$ it is quadratic, as in the example: set the
 # derivative to zero. In $b$ and in each $\xi_i$ it is linear. A linear function with a slope has no minimum: it falls
-# to $-\infty$, and a bound of $-\infty$ says nothing. So only prices count for which these slopes are zero, too:
+# to $-\infty$, and a bound of $-\infty$ says nothing. Only prices that make these slopes zero give a useful bound:
 #
 # - by $\theta$: $\theta = \sum_i \alpha_i y_i x_i$. The weights are a combination of rows, as Pegasos suggested.
 # - by $b$: $\sum_i \alpha_i y_i = 0$. This rule exists because $b$ is free; without a bias it goes away.
@@ -815,21 +817,25 @@ plt.show()
 # Uphill whenever $G_i > G_j$; best at $\tau = (G_i - G_j)/(K_{ii} + K_{jj} - 2K_{ij})$, cut off where $\beta_i$ or
 # $\beta_j$ meets its bound. This is **sequential minimal optimisation** (SMO; Platt, 1998). For the pair take the
 # largest $G_i$ among those that can go up and the smallest $G_j$ among those that can go down (Keerthi et al., 2001).
-# When no such pair has $G_i > G_j$, every $b$ from that $G_i$ to that $G_j$ makes all rows obey the table, and $\alpha$
-# is optimal. A step, from $\beta = 0$ on:
+# When no such pair has $G_i > G_j$, every $b$ from that $G_i$ to that $G_j$ (now $G_i \le G_j$) makes all rows obey the
+# table, and $\alpha$ is optimal. (LIBSVM stops at $G_i - G_j \le$ tol. With $b$ halfway, each row then adds at most
+# $C \cdot$ tol$/2$ to the gap.) A step, from $\beta = 0$ on:
 #
 # 1. $G = y - v$; the pair $i$, $j$; and $b = (G_i + G_j)/2$.
 # 2. The gap $P - D$ with this $b$. If it is small enough, stop.
 # 3. $\tau$, cut off at the bounds of $\beta_i$ and of $\beta_j$.
 # 4. $\beta_i$ grows by $\tau$, $\beta_j$ falls by $\tau$, and $v$ grows by $\tau$ times (row $i$ minus row $j$ of $K$).
 #
-# That is $O(m)$ operations a step. One way to the gap: $P - D = C\sum_i\max(0, 1 - y_i(v_i + b)) + \beta^\top v -
+# On the two rows above one step is enough: $\beta = 0$, so $G = y = (-1, 1)$; $i = 1$, $j = 0$, $b = 0$, and the gap is
+# $2C$; $\tau = 2/4$, or $C$ if that is smaller. The next round finds $G_1 = G_0 = -1$ if $C > \tfrac12$, and stops.
+#
+# A step takes $O(m)$ operations. One way to the gap: $P - D = C\sum_i\max(0, 1 - y_i(v_i + b)) + \beta^\top v -
 # \sum_i|\beta_i|$.
 #
-# ### 5.4 `svm_dual` · essential · level 4 of 4 · 60 min
+# ### 5.4 `svm_dual` · essential · level 4 of 4 · 65 min
 
 
-# %% exercise="svm_dual" points=4 minutes=60 forbids=["sklearn", "scipy.optimize"]
+# %% exercise="svm_dual" points=4 minutes=65 forbids=["sklearn", "scipy.optimize"]
 def svm_dual(K: np.ndarray, y: np.ndarray, C: float, tol: float = 1e-3) -> tuple[np.ndarray, float]:
     """The soft-margin SVM with a free bias, from its kernel matrix, to a duality gap that is certified.
 
@@ -847,7 +853,7 @@ def svm_dual(K: np.ndarray, y: np.ndarray, C: float, tol: float = 1e-3) -> tuple
     - with 30 rows, C K_ii <= 0.1 and tol = 1e-10;
     - with 2 rows, C <= 1e4, K_ii <= 50 and tol = 1e-12;
     - with 2,000 rows, C K_ii = 1 and tol = 1e-2.
-    Computes in float64. Takes, beside K, less memory than half of a second (m, m) array.
+    Computes in float64. Takes, beside K, less memory than half of what K takes.
     Leaves K and y as they are. Raises ValueError unless K is (m, m), y has shape (m,) and holds -1 and
     +1 and nothing else, C > 0 and tol > 0.
     Not allowed: sklearn, scipy.optimize.
@@ -868,7 +874,7 @@ def svm_dual(K: np.ndarray, y: np.ndarray, C: float, tol: float = 1e-3) -> tuple
         if gap <= tol * C * m:
             return np.abs(beta), float(b)
         curvature = float(K[i, i]) + float(K[j, j]) - 2 * float(K[i, j])
-        best = (G[i] - G[j]) / np.clip(curvature, 1e-12, None)  # equal rows have none: go as far as the bounds allow
+        best = (G[i] - G[j]) / curvature if curvature > 0 else np.inf  # equal rows: as far as the bounds allow
         step = np.min([best, highest[i] - beta[i], beta[j] - lowest[j]])
         beta[i] = np.clip(beta[i] + step, lowest[i], highest[i])
         beta[j] = np.clip(beta[j] - step, lowest[j], highest[j])
@@ -880,7 +886,8 @@ def svm_dual(K: np.ndarray, y: np.ndarray, C: float, tol: float = 1e-3) -> tuple
 # <details><summary>Hint 1: what to keep</summary>
 #
 # Keep β, all zeros at first, and v = K β. Each step changes two entries of β, so v changes by τ (K[i] − K[j]). The
-# bounds of β are arrays: from min(0, C y) to max(0, C y).
+# bounds of β are arrays: from min(0, C y) to max(0, C y). Take single rows of K as you need them: K in another dtype, or
+# times the labels, is a second array of its size.
 # </details>
 # <details><summary>Hint 2: the pair, b and the end</summary>
 #
@@ -891,7 +898,7 @@ def svm_dual(K: np.ndarray, y: np.ndarray, C: float, tol: float = 1e-3) -> tuple
 # <details><summary>Hint 3: the step</summary>
 #
 # τ = min((G[i] − G[j]) / (K[i,i] + K[j,j] − 2 K[i,j]), room of β[i] upwards, room of β[j] downwards). Where the
-# denominator is 0 or, by rounding, below, replace it by 1e-12: the room decides. Rounding may carry an entry past its
+# denominator is 0 or, by rounding, below, the room alone decides. Rounding may carry an entry past its
 # bound: np.clip brings it back. α is |β|.
 # </details>
 
@@ -1178,7 +1185,7 @@ with check("rbf_predict"):
 
 # %% tags=["demo"]
 noisy, fresh = datasets.moons(150, noise=0.3), datasets.moons(2000, noise=0.3, seed=3)
-noisy_y, widths = 2 * noisy.y - 1, np.geomspace(0.05, 200, 9)
+noisy_y, gammas = 2 * noisy.y - 1, np.geomspace(0.05, 200, 9)
 
 
 def predictor(C, gamma):
@@ -1191,19 +1198,19 @@ figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4))
 plotting.decision_regions(predictor(30.0, 100.0), noisy.X, noisy.y, ax=left, resolution=100)
 left.set(xlabel="$x_0$", ylabel="$x_1$", title="γ = 100, C = 30: small regions around the rows")
 left.get_legend().remove()
-machines = {C: [predictor(C, gamma) for gamma in widths] for C in (30.0, 0.3)}
+machines = {C: [predictor(C, gamma) for gamma in gammas] for C in (30.0, 0.3)}
 lines = {
-    "C = 30, training rows": (widths, [np.mean(predict(noisy.X) == noisy.y) for predict in machines[30.0]]),
-    "C = 30, new rows": (widths, [np.mean(predict(fresh.X) == fresh.y) for predict in machines[30.0]]),
-    "C = 0.3, training rows": (widths, [np.mean(predict(noisy.X) == noisy.y) for predict in machines[0.3]]),
-    "C = 0.3, new rows": (widths, [np.mean(predict(fresh.X) == fresh.y) for predict in machines[0.3]]),
+    "C = 30, training rows": (gammas, [np.mean(predict(noisy.X) == noisy.y) for predict in machines[30.0]]),
+    "C = 30, new rows": (gammas, [np.mean(predict(fresh.X) == fresh.y) for predict in machines[30.0]]),
+    "C = 0.3, training rows": (gammas, [np.mean(predict(noisy.X) == noisy.y) for predict in machines[0.3]]),
+    "C = 0.3, new rows": (gammas, [np.mean(predict(fresh.X) == fresh.y) for predict in machines[0.3]]),
 }
 plotting.curves(lines, xlabel="γ", ylabel="share right", title="New rows: a γ in between is best", logx=True, ax=right)
 plt.show()
 line = SVC(kernel="linear", C=30.0).fit(noisy.X, noisy.y).predict(fresh.X)
-print(f"C = 30, γ = {widths[0]:g}: agrees with a linear SVM on {np.mean(machines[30.0][0](fresh.X) == line):.1%}")
-alpha, b = svm_dual(kernel_matrix(noisy.X, noisy.X, "rbf", widths[-1]), noisy_y, 0.3)
-print(f"C = 0.3, γ = {widths[-1]:g}: b = {b:.2f}, and {np.mean(alpha == 0.3):.0%} of the rows have α = C")
+print(f"C = 30, γ = {gammas[0]:g}: agrees with a linear SVM on {np.mean(machines[30.0][0](fresh.X) == line):.1%}")
+alpha, b = svm_dual(kernel_matrix(noisy.X, noisy.X, "rbf", gammas[-1]), noisy_y, 0.3)
+print(f"C = 0.3, γ = {gammas[-1]:g}: b = {b:.2f}, and {np.mean(alpha == 0.3):.0%} of the rows have α = C")
 
 # %% [markdown]
 # ## Scale it
@@ -1239,18 +1246,18 @@ print(f"C = 0.3, γ = {widths[-1]:g}: b = {b:.2f}, and {np.mean(alpha == 0.3):.0
 # And the features of a row depend on the row and the seed: not on the labels, not on the other rows. Any machine can
 # make them from the row, at any time, and forget them again.
 #
-# ### 5.7 `random_fourier_features` · essential · level 2 of 4 · 18 min
+# ### 5.7 `random_fourier_features` · essential · level 2 of 4 · 17 min
 
 
-# %% exercise="random_fourier_features" points=2 minutes=18 forbids=["sklearn"]
+# %% exercise="random_fourier_features" points=2 minutes=17 forbids=["sklearn"]
 def random_fourier_features(X: np.ndarray, features: int, gamma: float, seed: int) -> np.ndarray:
     """Random features Z with Z Z^T close to the kernel matrix exp(-gamma |x - x'|^2).
 
     X: (m, d), floats or integers, m >= 0, d >= 1. features: their number F, even, at least 2.
     gamma > 0. seed: an integer >= 0 of any size, for np.random.default_rng.
 
-    Returns Z (m, F), a new float64 array, no entry above sqrt(2/F) in size. Over the draw of the
-    seed, z(x)·z(x') has the mean exp(-gamma |x - x'|^2), and its error falls like 1/sqrt(F). Two forms
+    Returns Z (m, F), a new float64 array, no entry above sqrt(2/F) in
+    absolute value. Over the draw of the seed, z(x)·z(x') has the mean exp(-gamma |x - x'|^2), and its error falls like 1/sqrt(F). Two forms
     are fine, with the columns in any order:
     - sqrt(2/F) (cos(w·x), sin(w·x)) for F/2 draws of w, as in the text;
     - sqrt(2/F) cos(w·x + phase) for F draws of w, each with a random phase from 0 to 2 pi.
@@ -1367,10 +1374,10 @@ plt.show()
 # $$u_t = u_{t-1} + \frac1c \underbrace{Z_t^\top}_{(F,\,c)} \underbrace{\big(y \cdot [\text{margin} < 1]\big)}_{(c,)},
 # \qquad \bar\theta = \frac{\sum_t t\,\theta_t}{\sum_t t} = \frac{2}{\lambda\, T(T+1)} \sum_{t=1}^T u_t .$$
 #
-# ### 5.8 `svm_from_stream` · essential · level 3 of 4 · 28 min
+# ### 5.8 `svm_from_stream` · essential · level 3 of 4 · 26 min
 
 
-# %% exercise="svm_from_stream" points=3 minutes=28 forbids=["sklearn"]
+# %% exercise="svm_from_stream" points=3 minutes=26 forbids=["sklearn"]
 def svm_from_stream(
     chunks: Iterable[tuple[np.ndarray, np.ndarray]], features: Callable, penalty: float
 ) -> tuple[np.ndarray, int]:
@@ -1386,7 +1393,7 @@ def svm_from_stream(
 
     theta is 0 before step 1. Step t = 1, 2, ... uses the t-th chunk that has rows: theta becomes
     (1 - 1/t) theta + 1/(penalty t) times the mean over all its c rows of y_i z_i [y_i z_i·theta < 1],
-    for the theta before the step; a margin of exactly 1 is not below 1.
+    for the theta before the step (exactly 1 is not below 1; where rounding decides, both are fine).
     Returns (average, steps): average (F,), float64, a new array, the mean of theta after step 1, 2,
     ..., T with weights proportional to 1, 2, ..., T; steps = T, a Python int.
     Raises ValueError where a chunk's y does not have shape (c,) or holds anything but -1 and +1,
@@ -1447,6 +1454,7 @@ with check("svm_from_stream", forbids=["sklearn"]):
     X, y, empty = np.array([[1.0, 0.0], [3.0, 0.0], [0.0, 0.0]]), np.ones(3), (np.zeros((0, 2)), np.zeros(0))
     second = (np.array([[1.0, 0.0], [0.0, 1.0]]), np.ones(2))
     average, steps = svm_from_stream([empty, (X, y), empty, second], lambda X: 2 * X, 0.5)
+    assert steps == 2, f"a chunk of no rows is no step: 2, not {steps}"
     # Step 1: the mean of 2, 6 and 0, times 1 / penalty, is 16/3. Step 2: only the second row violates its margin, and
     # theta is (8/3, 0) + (0, 2)/2. The weights are 1/3 and 2/3.
     expect_close(
@@ -1458,7 +1466,6 @@ with check("svm_from_stream", forbids=["sklearn"]):
             "The sum is divided by the rows that violate; divide it by all rows of the chunk.": [32 / 9, 4 / 3],
         },
     )
-    assert steps == 2, f"a chunk of no rows is no step: 2, not {steps}"
     with expect_raises(ValueError, hint="no chunk at all"):
         svm_from_stream([], lambda X: X, 0.5)
     with expect_raises(ValueError, hint="labels 0 and 1"):
@@ -1484,11 +1491,11 @@ def checkerboard(m, seed, squares=4):
     return X, np.where(draw.random(m) < 0.05, -y, y)
 
 
-width, F = 4.0, 512
+gamma, F = 4.0, 512
 
 
 def fourier(X):
-    return random_fourier_features(X, F, width, seed=0)
+    return random_fourier_features(X, F, gamma, seed=0)
 
 
 def in_chunks(X, y, rows=50):
@@ -1516,10 +1523,10 @@ def peak(function):
 
 timing = scaling.measure(
     {
-        "svm_dual (yours)": lambda X, y: svm_dual(kernel_matrix(X, X, "rbf", width), y, 1.0, tol=1e-2),
+        "svm_dual (yours)": lambda X, y: svm_dual(kernel_matrix(X, X, "rbf", gamma), y, 1.0, tol=1e-2),
         "svm_from_stream (yours)": stream,
         "LinearSVC on all random features": linear,
-        "SVC": lambda X, y: SVC(C=1.0, gamma=width).fit(X, y),
+        "SVC": lambda X, y: SVC(C=1.0, gamma=gamma).fit(X, y),
     },
     sizes=[500, 1000, 2000, 4000, 8000][: demo_size(full=5, small=3)],
     setup=lambda m: checkerboard(m, seed=1),
@@ -1535,7 +1542,7 @@ left.xaxis.set_minor_formatter("")
 left.set(title="Time: your dual, with all pairs, grows fastest")
 sizes = np.array([500, 1000, 2000, 20_000])
 ways = {
-    "kernel_matrix": lambda X, y: kernel_matrix(X, X, "rbf", width),
+    "kernel_matrix": lambda X, y: kernel_matrix(X, X, "rbf", gamma),
     "random_fourier_features": lambda X, y: fourier(X),
     "svm_from_stream": stream,
 }
@@ -1569,7 +1576,7 @@ for m in (demo_size(full=1000, small=500), demo_size(full=20_000, small=2000)):
         timed(lambda X=X, y=y: stream(X, y)),
         timed(lambda X=X, y=y: linear(X, y)),
     )
-    kernel, kernel_took = timed(lambda X=X, y=y: SVC(C=1.0, gamma=width).fit(X, y))
+    kernel, kernel_took = timed(lambda X=X, y=y: SVC(C=1.0, gamma=gamma).fit(X, y))
     losses = [hinge_loss(fourier(X), y, weights, 1 / m)[0] for weights in (theta, peer.coef_[0])]
     ways = {
         "stream": (took, lambda theta=theta: fourier(X_new) @ theta, losses[0]),
@@ -1740,7 +1747,7 @@ def one_vs_rest(X: np.ndarray | scipy.sparse.csr_array, y: np.ndarray, fit: Call
       size, in any order, with gaps; at least two different ones, else ValueError.
     fit(X, s) -> theta, (d,): s is (m,) float64, +1 for the rows of one class and -1 for the others.
       `fit` is called once for each class, in rising order of the classes. It may keep or change the
-      s that it gets, so each s is an array of its own; and it may use one buffer for every theta
+      s that it gets, so no two of them share memory; and it may use one buffer for every theta
       that it returns, so copy theta before the next call. Do not change the array that `fit` returned.
 
     Returns (classes, Theta): classes (q,), the q different labels in rising order, of y's own dtype;
@@ -1775,7 +1782,8 @@ def predict_one_vs_rest(X: np.ndarray | scipy.sparse.csr_array, classes: np.ndar
 # </details>
 # <details><summary>Hint 2: the labels of one machine</summary>
 #
-# `np.where(y == label, 1.0, -1.0)`, made anew for each class. Not 0 and 1.
+# `np.where(y == label, 1.0, -1.0)`, made anew for each class. Not 0 and 1. `np.array(fit(X, s))` copies what fit
+# returned, which may be a buffer.
 # </details>
 # <details><summary>Hint 3: prediction</summary>
 #
