@@ -87,8 +87,8 @@ def trace(name, names, first, second, refused, fresh):
         return any(np.shares_memory(a, b) for a in arrays(some) for b in arrays(others) if a.size and b.size)
 
     def entwined(result):
-        parts = result if isinstance(result, tuple) else ()
-        return any(shared([a], [b]) for i, a in enumerate(parts) for b in parts[:i] if isinstance(a, np.ndarray))
+        parts = arrays(result) if isinstance(result, tuple) else []
+        return any(shared([a], [b]) for i, a in enumerate(parts) for b in parts[:i])
 
     def watched(function):
         def watching(*args, **kwargs):

@@ -209,6 +209,11 @@ def _paths(contract: Contract) -> list[tuple]:
 TABLE = (
     # What is returned.
     Violation("results_in_one_buffer", "the next call writes over the arrays that this one returned", _RETURNS_ARRAYS),
+    Violation(
+        "results_in_two_buffers",
+        "the call after the next writes over the arrays that this one returned",
+        _RETURNS_ARRAYS,
+    ),
     Violation("remembered_by_shape", "the first result is returned for all arguments of its shapes", _TAKES_ONLY_DATA),
     Violation("remembered_by_object", "a result is kept for an array that may have changed since", _TAKES_ONLY_DATA),
     Violation(
@@ -355,6 +360,13 @@ TABLE = (
     ),
     Violation("argument_through", "{0} becomes {1}", _through("float(np.float32(x))", kind="float", but=_THRESHOLDS)),
     Violation("argument_through", "{0} becomes {1}", _through("abs(x)", kind="int", names=_AXES)),
+    Violation(
+        "argument_through",
+        "{0} becomes {1}",
+        _through("x.strip().lower()", kind="str", but=("path", "file")),
+        breaks=r"(other|another) [\w ]*raise|Raises ValueError (for|where|if)[^.]*(other|another)",
+    ),
+    Violation("first_items", "only the first 200 items of {0} are used", lambda c: c.of("Iterable")),
     Violation("argument_through", "{0} becomes {1}", _through("x % 1000", kind="int", names=_SEEDS)),
     Violation(
         "argument_through", "{0} becomes {1}", _through("x % 2**32", kind="int", names=_SEEDS, unless=r"2(\^|\*\*)3")

@@ -80,7 +80,7 @@ class Pieces:
         self.inner: dict[int, Scope] = {}  # that a definition opens
         self.strings: dict[int, tuple[ast.Call, Scope]] = {}  # calls that run a string
         self._trees: list[ast.AST] = []  # or the ids above could be given to other nodes
-        self._put: list[tuple[Scope, str, str, Value]] = []
+        self._put: list[tuple[Scope, str, str, Value, bool]] = []  # the last: by a method, such as `append`
 
     def add(self, tree: ast.AST, within: Scope | None = None) -> None:
         """Take in a piece of code; `within` another scope than the global one."""
@@ -121,8 +121,10 @@ class Pieces:
 
     def settle(self) -> None:
         """Bind what was put into objects: where their names are bound is known when all is collected."""
-        for scope, name, attribute, value in self._put:
+        for scope, name, attribute, value, by_call in self._put:
             home = scope.home(name) or scope
+            if by_call and not attribute and all(isinstance(known, tuple) for known in home.bound.get(name, [None])):
+                continue  # `np.add(x, y)` puts nothing into the module
             home.bind(name, value)
             if (own := scope.of_self(name)) is not None:
                 own.hold("", attribute, value)
@@ -214,7 +216,7 @@ class Pieces:
             # The result of a call is as a rule a number that is noted down.
             for value in [*node.args, *(keyword.value for keyword in node.keywords)]:
                 if isinstance(value, _REFERENCES):
-                    self._put_into(node.func.value, value, scope)
+                    self._put_into(node.func.value, value, scope, by_call=True)
 
     def _put_into_globals(self, node: ast.Call) -> None:
         """`globals().update(name=value)` and its like."""
@@ -248,14 +250,14 @@ class Pieces:
         else:
             self._put_into(target, value, scope)
 
-    def _put_into(self, target: ast.AST, value: Value, scope: Scope) -> None:
+    def _put_into(self, target: ast.AST, value: Value, scope: Scope, by_call: bool = False) -> None:
         """What is put into an object belongs to its name wherever that is bound."""
         attribute = ""
         while isinstance(target, ast.Attribute | ast.Subscript):
             attribute = target.attr if isinstance(target, ast.Attribute) else ""
             target = target.value
         if isinstance(target, ast.Name):
-            self._put.append((scope, target.id, attribute, value))
+            self._put.append((scope, target.id, attribute, value, by_call))
 
 
 def is_namespace(node: ast.AST) -> bool:

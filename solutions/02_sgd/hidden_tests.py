@@ -184,18 +184,19 @@ def pulled(theta0, lr, m, batch_size, times, steps=None):
 
 
 def walks(name, theta0, lr, **after):
-    """A walk of `pull` with batches of 3, 3 and 1 rows, and one in which all counts and theta0 are large."""
+    """A walk of `pull` with batches of 3, 3 and 1 rows; for each count one in which it is large; and one with d = 1."""
     counts = {key: one_of(*values) for key, values in after.items()}
-    large = dict.fromkeys(after, 101)
+    wide = {"theta0": floats(1100), "m": 260, "lr": lr, "batch_size": 130}
     return (
         Contract(name, grad=pull, theta0=theta0, m=7, lr=lr, batch_size=3, **counts, seed=4),
-        Contract(name, grad=pull, theta0=floats(1100), m=260, lr=lr, batch_size=130, **large, seed=2**31 - 1),
+        *(Contract(name, grad=pull, **wide, **dict.fromkeys(after, 2) | {key: 1100}, seed=2**31 - 1) for key in after),
+        Contract(name, grad=pull, theta0=floats(1), m=7, lr=lr, batch_size=3, **dict.fromkeys(after, 2), seed=1),
     )
 
 
 def cases_of(walks, rng):
-    small, large = walks
-    return itertools.chain(small.cases(rng), [large.plain(rng)])
+    small, *others = walks
+    return itertools.chain(small.cases(rng), [other.plain(rng) for other in others])
 
 
 def least_squares(rng, m, d):
@@ -302,7 +303,7 @@ RATE = 1e-14
 @pytest.mark.parametrize("warmup", [0, 1, 5, 10**6])
 def test_rate_falls_like_a_cosine(submission, rng, warmup):
     """After the warm-up the rate falls along half a period of a cosine, from the peak down to 0."""
-    for peak, span in ((float(rng.uniform(0.1, 5)), 30), (1e-9, 1), (1e9, 7), (2.0, 10**9), (2.0, 10**12)):
+    for peak, span in ((float(rng.uniform(0.1, 5)), 30), (1e-12, 3), (1e9, 7), (2.0, 10**9), (2.0, 10**12)):
         j = np.unique(np.linspace(0, span, 31).astype(int))
         expected = peak * np.sin(np.pi * (span - j) / (2 * span)) ** 2  # 1 + cos x = 2 sin^2((pi - x) / 2)
         assert close(rates(submission, warmup + j, peak, warmup, span), expected, atol=4 * RATE * peak)
@@ -560,10 +561,11 @@ def test_svrg_asks_for_what_it_needs(submission, rng, size):
 
 @pytest.mark.exercise("svrg", depends=("minibatches",))
 def test_svrg_by_default(submission):
-    """By default there is one epoch with batches of 32 rows and seed 0. A gradient of 0 does not end it."""
-    grad = Asked(lambda theta, rows: np.zeros(2))
-    submission.svrg(grad, np.ones(2), 70, 0.3)
-    assert same_batches(asked_for(grad)[1:], [rows for rows in submission.minibatches(70, 32, 0) for _ in range(2)])
+    """By default there is one epoch with batches of 32 rows and seed 0. No gradient ends it, of whatever size."""
+    for size in (0.0, math.inf):
+        grad = Asked(lambda theta, rows, size=size: np.full(2, size))
+        submission.svrg(grad, np.ones(2), 70, 0.3)
+        assert same_batches(asked_for(grad)[1:], [rows for rows in submission.minibatches(70, 32, 0) for _ in range(2)])
 
 
 @pytest.mark.exercise("svrg", weight=2, core=True, depends=("minibatches",), hint=2)
@@ -772,6 +774,9 @@ def leaves_the_file_alone(submission, rng, data_dir, name, rate):
     assert submission.run(reads_once, name, path, rate, 500, 8, len(before))
     assert Contract(name, path=path, lr=rate, batch_size=500, buckets=8).leaves_no_trace(submission, rng)
     assert (data_dir / "log.npy").read_bytes() == before
+    first = submission[name](path, rate, 500, 8)
+    assert saved(data_dir, clicked(rng, 5000, 8)) == path
+    assert not close(submission[name](path, rate, 500, 8), first)  # it is another file now
 
 
 @pytest.mark.exercise("sgd_from_stream", forgeable=True, hint=1)
@@ -999,5 +1004,5 @@ def test_clip_refuses_what_is_not_finite(submission, rng):
 def test_clip_leaves_no_trace(submission, rng):
     """The list and its arrays are the same after the call, and the results are new arrays."""
     bad = [[np.ones(2), np.array([math.nan])]]
-    then = [{}, {"limit": 1e9}, {"gradients": [np.zeros(2), np.zeros((1, 3))]}]
+    then = [{}, {"limit": 1e9}, {"gradients": [np.zeros(2), np.zeros((1, 3))]}, {"gradients": [np.ones(3), np.ones(3)]}]
     assert CLIP.leaves_no_trace(submission, rng, then=then, gradients=bad)

@@ -253,6 +253,7 @@ def test_logsumexp_leaves_no_trace(submission, rng):
     """Z is the same after the call, and the result is a new array."""
     paths = [{}, {"Z": np.float32}, {"Z": lambda Z: Z[:, :1]}]
     assert along_axes("logsumexp").leaves_no_trace(submission, rng, then=paths)
+    assert Contract("logsumexp", Z=floats(3, 1), axis=1, keepdims=True).leaves_no_trace(submission, rng)
 
 
 @pytest.mark.exercise("softmax", weight=3, core=True, hint=2)
@@ -595,6 +596,11 @@ def test_fit_stops_in_time(submission, rng):
     for scale, classes, tol in ((1, 1, 0.0), (1e3, 3, 1e6)):  # no gradient at all, and one above 10
         got = submission.fit_softmax_regression(scale * X, y % classes, classes, l2=0.2, tol=tol, max_steps=50)
         assert agrees(got, (np.zeros((2, classes)), np.zeros(classes), [math.log(classes)]))
+    # One row of one feature: the first gradient is 1/2 exactly.
+    for tol, steps in ((0.5, 0), (np.nextafter(0.5, 0), 1)):
+        one = np.ones((1, 1)), np.zeros(1, int), 2
+        got = submission.fit_softmax_regression(*one, l2=0.0, tol=tol, max_steps=1)
+        assert agrees(got, descend(*one, 0.0, tol, steps))
     # Of two rows with opposite features and labels only W has a gradient; of no features at all only b.
     for X, y in ((np.array([[1.0], [-1.0]]), np.array([0, 1])), (np.zeros((4, 1)), np.array([0, 0, 0, 1]))):
         got = submission.fit_softmax_regression(X, y, 2, l2=0.0, tol=0.2, max_steps=1000)
@@ -790,6 +796,7 @@ def test_online_agrees_with_all_at_once(submission, rng, cuts):
     """The pair is the maximum of each row and the sum of exp(entry - maximum), however the columns were cut."""
     for m in (1, 5, 1100):
         Z = 4 * rng.standard_normal((m, 12))
+        Z[:, 4:7] = Z[:, 3:4]  # chunks that are alike, one after another
         assert pair_agrees(submission.online_logsumexp(split(Z, *cuts)), Z)
     for small in (-31.0, 5e-11):
         assert pair_agrees(submission.online_logsumexp(split(np.array([[0.0, small]]), 1)), np.array([[0.0, small]]))

@@ -97,6 +97,13 @@ def test_ridge_of_any_scale(submission, rng, scale):
         theta, b = sklearn_ridge(X, y, penalty)
         got = submission.ridge(scale * X, scale * y, scale**2 * penalty)
         assert close(got, (theta, scale * b), rtol=1e-9)
+    for m, d in ((30, 3), (6, 20)):  # singular values from 1 to 1/100: the system's condition number is about 1e4
+        U = np.linalg.qr(np.column_stack([np.ones(m), rng.standard_normal((m, 3))]))[0][:, 1:]  # of centred columns
+        X = scale * U * [1, 0.1, 0.01] @ np.linalg.qr(rng.standard_normal((d, 3)))[0].T
+        y = U @ [1.0, 1.0, 5.0]
+        # The rounding of X, eps, is divided by its smallest singular value, and so is that of the system by its square.
+        theta, b = sklearn_ridge(X, y, 1e-4 * scale**2)
+        assert close(submission.ridge(X, y, 1e-4 * scale**2), (theta, b), rtol=1e-7, atol=1e-9 * np.max(np.abs(theta)))
 
 
 @pytest.mark.exercise("ridge", weight=3, hint=2, memory_mb=96)
@@ -401,6 +408,8 @@ def test_folds_are_made_one_by_one(submission, rng):
     assert [size for size, _, _ in found] == [m - 1] * 40
     assert all(whole for _, _, whole in found)
     assert len({int(test[0]) for _, test, _ in found}) == 40
+    tests = [test for _, test, _ in submission.run(first_folds, "kfold", [1100, 1100, 0], 1100, 2000)]
+    assert close(np.sort(np.concatenate(tests)), np.arange(1100))
 
 
 @pytest.mark.exercise("kfold", weight=0.5, hint=3)
@@ -814,7 +823,7 @@ SCORES = Contract(
     "classification_scores",
     counts=COUNTS,
     average=one_of("macro", "none", "micro"),
-    zero_division=one_of(0.0, 1.0, 0.25, 1),
+    zero_division=one_of(0.0, 1.0, 0.25, 1, default=0.0),
 )
 
 
@@ -908,6 +917,7 @@ def test_scores_of_no_rows(submission):
         expected = dict.fromkeys(("precision", "recall", "f1"), np.full(3, value) if average == "none" else value)
         got = submission.classification_scores(np.zeros((3, 3), dtype=int), average, value)
         assert close(got, {"accuracy": value, **expected}, rtol=1e-12, typed=True)
+    assert close(submission.classification_scores(np.zeros((2, 2))), dict.fromkeys(("accuracy", *expected), 0.0))
 
 
 @pytest.mark.exercise("confusion", hint=2)
@@ -1261,6 +1271,10 @@ def test_errors_of_every_kind_of_data(submission, rng):
             [(X[:10], y[:10], fold[:10].astype(np.int8)), (X[10:], y[10:], fold[10:])], 3, penalties
         )
         assert close(got, expected, rtol=1e-8, typed=True)
+    # Many penalties, and y lies along the feature that varies least: the system's condition number is about 1e4.
+    X, penalties = rng.standard_normal((30, 3)) * [1, 0.1, 0.01], np.geomspace(1e-3, 1e3, 1100)
+    rows = X, 100 * X[:, 2] + 0.1 * rng.standard_normal(30), np.arange(30) % 2
+    assert close(submission.kfold_ridge([rows], 2, penalties), row_by_row_errors([rows], penalties), rtol=1e-6)
 
 
 @pytest.mark.exercise("kfold_ridge", weight=0.5, forgeable=True)

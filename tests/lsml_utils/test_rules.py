@@ -192,6 +192,16 @@ EVASIONS = {
         "apply(np.sum, x)",
         False,
     ),
+    "NumPy's own add in another function": (
+        "def other(x):\n    y = np.linalg.svd(x)\n    return np.add(y, x)",
+        "np.sum(x)",
+        False,
+    ),
+    "a list that has the name of a module": (
+        "import calendar as tools\ntools = []\ntools.append(np.linalg)",
+        "tools[0].svd(x)",
+        True,
+    ),
     "an experiment's result": ("out = np.linalg.svd([[1.0]])", "np.sum(x)", False),
     "eval of something else": ("", "eval('np.sum(x)')", False),
     "a local name": ("import numpy.linalg as p", "(lambda p: p.svd)(x)", False),

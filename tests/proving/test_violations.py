@@ -48,6 +48,11 @@ def walk(grad: Callable[[np.ndarray], np.ndarray], theta: np.ndarray) -> np.ndar
     first = grad(theta)
     return theta - first - grad(theta - first)
 '''
+NAMED = '''
+def named(kind: str) -> int:
+    """The kind "one" gives 1, "two" gives 2. Raises ValueError for another word."""
+    return ["one", "two"].index(kind) + 1
+'''
 STREAM = '''
 def longest(chunks: Iterable[np.ndarray], path: str) -> int:
     """The length of the longest chunk, gone through once: memory holds one. A file is read once.
@@ -215,6 +220,7 @@ def first_half(names):
 # (violation, cell, what is true of the reference and not of the violation)
 EFFECTS = [
     ("results_in_one_buffer", SCALED, lambda n: again(n["scaled"], X)),
+    ("results_in_two_buffers", SCALED, lambda n: again(lambda x: (n["scaled"](0 * x), n["scaled"](x))[1], X)),
     ("remembered_by_shape", SCALED, lambda n: follows(n["scaled"], new=True)),
     ("remembered_by_object", SCALED, lambda n: follows(n["scaled"], new=False)),
     ("returns_an_argument", SCALED, lambda n: not np.shares_memory(x := X[:1], n["scaled"](x, 1.0, 1))),
@@ -257,6 +263,8 @@ EFFECTS = [
     ("argument_through", SUMS, lambda n: n["sums"](X, -2)[0] == 5),
     ("argument_through", DRAWN, lambda n: not np.array_equal(n["drawn"](50, 1), n["drawn"](50, 1001))),
     ("argument_through", DRAWN, lambda n: not np.array_equal(n["drawn"](50, 1), n["drawn"](50, 2**32 + 1))),
+    ("argument_through", NAMED, lambda n: raises(n["named"], " One") is ValueError),
+    ("first_items", STREAM, lambda n: n["longest"]([*[X] * 200, np.ones(9)], "/dev/null") == 9),
     ("stays_as_first", TOTAL, lambda n: n["total"](X, 1.0) != n["total"](X, 2.0)),
     ("seed_counts_calls", DRAWN, lambda n: np.array_equal(n["drawn"](50, 1), n["drawn"](50, 1))),
     ("seeds_numpy", DRAWN, lambda n: global_state_kept(n["drawn"])),
