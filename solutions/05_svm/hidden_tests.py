@@ -88,7 +88,7 @@ def exact_hinge(X, y, theta, penalty):
 
 def agrees_with_the_loop(answer, *arguments):
     expected, (off_J, off_g) = exact_hinge(*arguments)
-    assert isinstance(answer, tuple | list) and len(answer) == 2
+    assert isinstance(answer, tuple | list) and len(answer) == 2, "J and g come as a pair"
     assert close(answer[0], expected[0], atol=off_J, typed=True)
     assert close(answer[1], expected[1], atol=off_g, typed=True)
 
@@ -416,10 +416,10 @@ def test_fit_is_called_once_a_class(submission, rng):
     for rows in (X, X.astype(np.float32), scipy.sparse.csr_array(X)):
         fit = Asked(lambda X, s: s[:5])
         submission.one_vs_rest(rows, y, fit)
-        assert len(fit.calls) == len(np.unique(y))
+        assert len(fit.calls) == len(np.unique(y)), f"{len(np.unique(y))} calls of fit, not {len(fit.calls)}"
         for (given, s), label in zip(fit.calls, np.unique(y), strict=True):
-            assert scipy.sparse.issparse(given) == scipy.sparse.issparse(rows) and given.dtype == rows.dtype
-            assert np.abs(given - rows).max() == 0
+            kept = scipy.sparse.issparse(given) == scipy.sparse.issparse(rows) and given.dtype == rows.dtype
+            assert kept and np.abs(given - rows).max() == 0, "fit gets X as it came"
             assert close(s, np.where(y == label, 1.0, -1.0), typed=True)
 
 
@@ -488,7 +488,7 @@ def exact_kernel(A, B, kind, gamma):
 def is_kernel(got, *arguments):
     expected, off = exact_kernel(*arguments)
     assert close(got, expected, atol=off, typed=True)
-    assert arguments[2] == "linear" or got.size == 0 or got.max() <= 1
+    assert arguments[2] == "linear" or got.size == 0 or got.max() <= 1, "no RBF kernel is above 1"
 
 
 @pytest.mark.exercise("kernel_matrix", weight=3, core=True, hint=2)
@@ -529,7 +529,7 @@ def test_kernel_of_close_rows_is_at_most_one(submission, rng):
         A = offset + 1e-7 * rng.standard_normal((60, 5))
         got = submission.kernel_matrix(A, A, "rbf", 1.0)
         is_kernel(got, A, A, "rbf", 1.0)
-        assert np.isfinite(got).all() and got.min() >= 0
+        assert np.isfinite(got).all() and got.min() >= 0, "every RBF kernel is a number from 0 to 1"
 
 
 @pytest.mark.exercise("kernel_matrix", weight=1, hint=3)
@@ -585,7 +585,7 @@ DUAL = Contract(
 
 def certified(answer, K, y, C, tol):
     """The rules hold and the gap is as small as asked; returns (alpha, b, gap)."""
-    assert isinstance(answer, tuple | list) and len(answer) == 2
+    assert isinstance(answer, tuple | list) and len(answer) == 2, "alpha and b come as a pair"
     alpha, b = answer
     K, y, m = np.asarray(K, np.float64), np.asarray(y, np.float64), len(y)
     assert is_array(alpha, (m,), np.float64), f"alpha is an array of {m} numbers, float64"
@@ -794,7 +794,7 @@ def test_scores_of_every_kind(submission, rng):
     """Scores are right and float64 for integers, float32, views and read-only arrays, and every block size."""
     for case in SCORE.cases(rng):
         assert close(submission.decision_function(*case), scores(*case.exact), atol=1e-6 if case.eps > EPS else 1e-11)
-        assert is_array(submission.decision_function(*case), (23,), np.float64)
+        assert is_array(submission.decision_function(*case), (23,), np.float64), "23 scores in float64"
     for scale in (1e8, 1e-8):
         X, rows, y, alpha, *_ = SCORE.plain(rng)
         for left, right in ((scale, 1), (1, scale)):
@@ -863,7 +863,7 @@ def test_no_support_vectors_or_no_new_rows(submission, rng):
     for b in (3, 0.1, -1e-9, 1e-9, 1e9):
         assert close(submission.decision_function(X, rows, y, 0 * alpha, b, kernel), np.full(23, float(b)), typed=True)
     assert close(submission.decision_function(X[:0], rows, y, alpha, 3, kernel), np.zeros(0), typed=True)
-    assert not kernel.calls
+    assert not kernel.calls, "kernel is not called"
 
 
 @pytest.mark.exercise("decision_function", weight=2, hint=2, memory_mb=32)
@@ -994,7 +994,8 @@ def test_inner_products_are_the_kernel_on_average(submission, rng, gamma):
     """Over many seeds the mean inner product of the features is exp(-gamma |x - x'|²)."""
     X, F, seeds = rows_near_each_other(rng), 8192, rng.integers(0, 2**31, 8).tolist()
     made = [submission.random_fourier_features(X, F, gamma, seed) for seed in seeds]
-    assert all(is_array(Z, (5, F), np.float64) and np.abs(Z).max() <= np.sqrt(2 / F) * (1 + 1e-12) for Z in made)
+    assert all(is_array(Z, (5, F), np.float64) for Z in made), f"5 rows of {F} features in float64"
+    assert np.abs(made).max() <= np.sqrt(2 / F) * (1 + 1e-12), "no feature is above sqrt(2/F) in absolute value"
     # Hoeffding: a mean of 8 F terms between -2 and 2 is off by more than t with probability 2 exp(-F t²), and
     # fifteen means at once by more than this with probability 1e-6.
     t = math.sqrt(math.log(2 * 15 * 1e6) / F)
@@ -1013,7 +1014,7 @@ def test_the_error_falls_like_one_over_the_root(submission, rng, F):
     errors = [(Z @ Z.T - rbf(X, gamma=1.0))[np.triu_indices(5, 1)] for Z in errors]
     # The variance of a term is at most 3/2, so the mean is at most 1.5/F. Eight squares of normal numbers of this
     # variance have a mean above 10/F with probability 1e-8.
-    assert float(np.mean(np.square(errors))) <= 10 / F
+    assert np.mean(np.square(errors)) <= 10 / F, f"the mean square error of {F} features is at most 10/F"
 
 
 @pytest.mark.exercise("random_fourier_features", weight=2, hint=2)
@@ -1024,11 +1025,12 @@ def test_features_of_a_row_are_its_own(submission, rng):
         got = submission.random_fourier_features(*case)
         # An angle of up to 255 * 3 * 5 * sqrt(2 gamma) is rounded by some eps of that.
         off = 100 * EPS * (1 + np.abs(X).max()) * np.sqrt(F)
-        assert is_array(got, (6, F), np.float64)
+        assert is_array(got, (6, F), np.float64), f"6 rows of {F} features in float64"
         assert close(got, submission.random_fourier_features(X, F, gamma, seed), atol=off)
         alone = [submission.random_fourier_features(X[i : i + 1], F, gamma, seed)[0] for i in (5, 2)]
         assert close(np.asarray(got)[[5, 2]], np.array(alone), atol=off)
-        assert is_array(submission.random_fourier_features(X[:0], F, gamma, seed), (0, F), np.float64)
+        empty = submission.random_fourier_features(X[:0], F, gamma, seed)
+        assert is_array(empty, (0, F), np.float64), f"no rows give an array (0, {F}) in float64"
     # Rows at a distance h have features at a distance of sqrt(2 gamma) h = 2 h, within 2%: the square is a mean of at
     # least 2,048 independent terms. In float32 the features would be the same, or off by more.
     X, h = np.array([[0.3, -0.8], [0.3, -0.8 + 1e-9]]), 1e-9
@@ -1063,7 +1065,7 @@ def test_features_of_many_rows(submission, rng):
     seed, shape = int(rng.integers(2**31)), (4000, 3)  # Z takes 8 MB, and (m, m) 128
     Z = submission.run(on_large, "random_fourier_features", seed, [shape], [256, 0.5, 1])
     X = np.random.default_rng(seed).standard_normal(shape)[[0, -1]]
-    assert is_array(Z, (4000, 256), np.float64)
+    assert is_array(Z, (4000, 256), np.float64), "4,000 rows of 256 features in float64"
     assert close(Z[[0, -1]], submission.random_fourier_features(X, 256, 0.5, 1), atol=1e-12)
 
 
@@ -1126,7 +1128,7 @@ STREAM = Contract(
 def agrees_with_the_walk(answer, chunks, penalty, features=doubled):
     theta, steps = averaged_walk(chunks, penalty, features)
     off = 1e-11 * max(float(np.abs(features(X)).max()) for X, y in chunks if len(y)) / penalty
-    assert isinstance(answer, tuple | list) and len(answer) == 2
+    assert isinstance(answer, tuple | list) and len(answer) == 2, "the average and the number of steps come as a pair"
     assert close(answer[0], theta, atol=off, typed=True)
     assert close(answer[1], steps, typed=True)
 
@@ -1201,10 +1203,10 @@ def test_stream_is_gone_through_once(submission, rng):
 
     features = Asked(doubled)
     agrees_with_the_walk(submission.svm_from_stream(stream(), features, 0.05), chunks, 0.05)
-    assert order == list(range(len(chunks)))
+    assert order == list(range(len(chunks))), "each chunk is asked for once, in order"
     agrees_with_the_walk(submission.run(in_one_pass, chunks, 0.05), chunks, 0.05, np.asarray)
     full = [X for X, y in chunks if len(y)]
-    assert len(features.calls) == len(full)
+    assert len(features.calls) == len(full), f"{len(full)} calls of features, not {len(features.calls)}"
     assert all(close(call[0], X) for call, X in zip(features.calls, full, strict=True))
     alike = Asked(doubled)
     submission.svm_from_stream([chunks[0]] * 3, alike, 0.05)
