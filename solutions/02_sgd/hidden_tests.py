@@ -189,7 +189,7 @@ def walks(name, theta0, lr, **after):
     wide = {"theta0": floats(1100), "m": 260, "lr": lr, "batch_size": 130}
     return (
         Contract(name, grad=pull, theta0=theta0, m=7, lr=lr, batch_size=3, **counts, seed=4),
-        *(Contract(name, grad=pull, **wide, **dict.fromkeys(after, 2) | {key: 1100}, seed=2**31 - 1) for key in after),
+        *(Contract(name, grad=pull, **wide, **dict.fromkeys(after, 2) | {key: 210}, seed=2**31 - 1) for key in after),
         Contract(name, grad=pull, theta0=floats(1), m=300, lr=lr, batch_size=1, **dict.fromkeys(after, 2), seed=1),
     )
 
