@@ -226,11 +226,21 @@ with check("kmeans_plus_plus", forbids=["sklearn", "scipy.cluster"]):
     with expect_unchanged(X=X):
         got = kmeans_plus_plus(X, 3, seed=0)
     expect_shape(got, (3, 1))
-    expect_close(np.sort(got[:, 0]), [0, 1, 3], atol=0, hint="a row at distance 0 from a centre has probability 0")
+    for seed in range(20):
+        drawn = np.sort(kmeans_plus_plus(X, 3, seed)[:, 0])
+        expect_close(drawn, [0, 1, 3], atol=0, hint="a row at distance 0 from any centre so far has probability 0")
     pairs = np.array([kmeans_plus_plus(X, 2, seed)[:, 0] for seed in range(2000)])
+    # The first centre is row 3 in a quarter of 2000 draws: the standard error is 0.01, and five of them are allowed.
+    expect_close(
+        np.mean(pairs[:, 0] == 3),
+        0.25,
+        atol=0.05,
+        hint="the first centre is each row with probability 1/m",
+        mistakes={"You never begin with the last row.": 0.0},
+    )
     # From centre 0 the squared distances are 0, 0, 1, 9: the next centre is 3 in 9 of 10 draws.
     share = np.mean(pairs[pairs[:, 0] == 0, 1] == 3)
-    # 1000 such draws: the standard error of the share is 0.01, and five of them are allowed.
+    # 1000 such draws: the standard error of the share is 0.01, again.
     expect_close(
         share,
         0.9,
@@ -373,6 +383,13 @@ with check("kmeans", forbids=["sklearn", "scipy.cluster"]):
         labels, [0, 0, 0, 0, 1], atol=0, hint="an empty cluster takes the row that is farthest from its centre"
     )
     expect_close(centers, [[3.0], [7.0]], rtol=1e-12, hint="the centre of the repaired cluster is its only row")
+    # The row (2, 2) is sqrt(8) = 2.83 from (0, 0) and 3 from (5, 2); the sums of absolute differences are 4 and 3.
+    expect_close(
+        kmeans(np.array([[0.0, 0.0], [2.0, 2.0], [5.0, 2.0]]), np.array([[0.0, 0.0], [5.0, 2.0]]))[1],
+        [0, 0, 1],
+        atol=0,
+        mistakes={"You added absolute differences: the distance is Euclidean.": [0, 1, 1]},
+    )
     centers, labels, history = kmeans(np.ones((4, 2)), np.zeros((3, 2)))
     assert set(np.asarray(labels).tolist()) == {0, 1, 2}, "four equal rows, three clusters: none may be empty"
     far = kmeans(1e8 + X, 1e8 + start)[0] - 1e8
@@ -527,6 +544,11 @@ with check("responsibilities", forbids=["sklearn"]):
         rtol=1e-12,
         hint="at 50 only Gaussian 1 counts, with its weight 1/2",
     )
+    # The row is equally far from both means. Its log_p is near -5e11, where neighbours in float64 are 6e-5 apart.
+    R, _ = responsibilities(
+        np.array([[1e6, 0.0]]), weights, np.array([[0.0, 1.0], [0.0, -1.0]]), np.stack([np.eye(2)] * 2)
+    )
+    expect_close(R, [[0.5, 0.5]], rtol=1e-9, hint="log_p is rounded: divide by a sum instead of subtracting it")
 
 # %% [markdown]
 # Is this a rare case? The cell fits one Gaussian to each class of the digits images, which have 64 pixels, and computes
@@ -649,14 +671,27 @@ with check("gaussian_mixture", forbids=["sklearn"]):
     )
     log_p = responsibilities(X, weights, means, covariances)[1]
     expect_close(history, [log_p.mean()], rtol=1e-12, hint="the mean of log_p over the rows, after the E step")
-    covariances = gaussian_mixture(np.array([[0.0, 0.0], [2.0, 0.0]]), np.ones((2, 1)), 1, floor=0.25)[2]
+    next_R = responsibilities(X, weights, means, covariances)[0]
     expect_close(
-        covariances,
-        [[[1.0, 0.0], [0.0, 0.25]]],
+        gaussian_mixture(X, R, steps=2)[1],
+        next_R.T @ X / next_R.sum(axis=0)[:, None],
         rtol=1e-12,
-        atol=1e-15,
+        hint="step 2 takes the responsibilities of step 1 as they are, also small ones",
+    )
+    # The covariance is ((2.5, 1.5), (1.5, 2.5)): eigenvalue 4 along (1, 1), and 1 along (1, -1), which becomes 2.
+    cross = np.array([[2.0, 2.0], [-2.0, -2.0], [1.0, -1.0], [-1.0, 1.0]])
+    expect_close(
+        gaussian_mixture(cross, np.ones((4, 1)), 1, floor=2.0)[2],
+        [[[3.0, 1.0], [1.0, 3.0]]],
+        rtol=1e-12,
         hint="raise the eigenvalues that are below the floor, and leave the others",
-        mistakes={"You added the floor to every eigenvalue.": [[[1.25, 0.0], [0.0, 0.25]]]},
+        mistakes={
+            "You added the floor to every eigenvalue.": [[[4.5, 1.5], [1.5, 4.5]]],
+            "This matrix has the eigenvalues 4 and 1: the floor 2 raises the 1. It has nothing to do with the diagonal.": [
+                [[2.5, 1.5], [1.5, 2.5]]
+            ],
+            "The products of different columns belong to the covariance, too.": [[[2.5, 0.0], [0.0, 2.5]]],
+        },
     )
     rows = datasets.blobs(60, k=3, distance=2, seed=1).X
     history = gaussian_mixture(rows, np.eye(3)[np.arange(60) % 3], steps=30)[3]
@@ -844,6 +879,13 @@ with check("randomized_pca", forbids=["sklearn", "scipy.sparse.linalg", "torch.p
         },
     )
     expect_close(components, [[1, 0, 0], [0, 1, 0]], atol=1e-9, hint="the largest entry of each row is positive")
+    for rows in (np.array([[3.0, -2.0, -2.0], [0, 0, 0]]), np.array([[0, 0, 0], [3.0, -2.0, -2.0]])):
+        expect_close(
+            randomized_pca(rows, 1)[0],
+            [[3 / np.sqrt(17), -2 / np.sqrt(17), -2 / np.sqrt(17)]],
+            rtol=1e-9,
+            hint="the entry that is the largest in size, 3, is positive; the sum of the entries is not",
+        )
     sparse_components, sparse_s = randomized_pca(scipy.sparse.csr_array(X), 2)
     expect_close(sparse_s, s, rtol=1e-9, hint="a sparse X gives the same")
     rng = np.random.default_rng(0)
@@ -856,6 +898,8 @@ with check("randomized_pca", forbids=["sklearn", "scipy.sparse.linalg", "torch.p
         rtol=1e-6,
         hint="small singular values are lost: take a basis (QR) after every product",
     )
+    expect_close(randomized_pca(wide, 1, oversample=0, power=10)[1], [1], rtol=1e-9, hint="ten power iterations")
+    expect_close(randomized_pca(wide, 1, oversample=5, power=0)[1], [1], rtol=1e-9, hint="Omega has k + 5 columns")
     rows = scipy.sparse.random_array((20_000, 30_000), density=1e-5, format="csr", rng=0)
     expect_shape(randomized_pca(rows, 2, oversample=3, power=1)[0], (2, 30_000))  # dense, it would take 4.8 GB
     with expect_raises(ValueError, hint="k is at most min(m, d)"):
@@ -1161,6 +1205,9 @@ with check("self_training", forbids=["sklearn"]):
     assert len(asked) == 3, f"classify is asked once a round, three times here, not {len(asked)}"
     assert asked[1] == ([0, 1, 5, 6], [0, 0, 1, 1], [2, 9]), "round 2 trains on all rows with a label by now"
     expect_close(self_training(nearest, X, y, 0.9, max_rounds=1), [0, 0, -1, 1, 1, -1], atol=0)
+    asked.clear()
+    expect_close(self_training(nearest, X, (X[:, 0] > 4).astype(int), 0.9), [0, 0, 0, 1, 1, 1], atol=0)
+    assert not asked, "every row has a label, so there is nothing to ask"
 
 # %% [markdown]
 # The same rows, two questions. The rows lie in two round clouds in ten dimensions. On the left, the clouds are the
@@ -1406,6 +1453,13 @@ with check("minibatch_kmeans", forbids=["sklearn", "scipy.cluster"]):
     centers, counts = minibatch_kmeans(iter(batches[1:]), centers, counts)
     expect_close(centers, [[2.0], [10.5], [100.0]], rtol=1e-12, hint="go on from centres and counts: the same result")
     expect_close(minibatch_kmeans(iter([]), start)[0], start, atol=0, hint="no batch: the centres stay")
+    # 4 is nearest to 0, and 6 is nearest to 10. Once centre 0 has moved to 4, 6 would be nearer to it.
+    expect_close(
+        minibatch_kmeans([np.array([[4.0], [6.0]])], np.array([[0.0], [10.0]]))[0],
+        [[4.0], [6.0]],
+        rtol=1e-12,
+        mistakes={"You moved a centre before all rows of the batch were assigned.": [[5.0], [10.0]]},
+    )
 
 # %% [markdown]
 # What counts here is how many rows are read. The figure compares $J$ on held-out rows: your mini-batch k-means, in
@@ -1584,9 +1638,24 @@ with check("merge_covariances", forbids=["sklearn"]):
     expect_close(both[2], np.zeros((2, 2)), atol=0, hint="no row at all: zeros, not nan")
     components, s = streaming_pca(iter([X[:2], X[:0], X[2:]]), 2)
     expect_close(s**2, 16 + np.array([1, -1]) * np.sqrt(208), rtol=1e-9, hint="eigenvalues 16 ± sqrt(8² + 12²)")
-    expect_close(components @ components.T, np.eye(2), atol=1e-12, hint="the components are the rows")
-    far = merge_covariances(covariance_state(1e6 + X[:1]), covariance_state(1e6 + X[1:]))
-    expect_close(far[2], scatter, rtol=1e-8, hint="near 1e6, sums of squares have lost the digits of the difference")
+    expect_close(components @ components.T, np.eye(2), atol=1e-12, hint="components are orthonormal")
+    expect_close(
+        components @ scatter,
+        s[:, None] ** 2 * components,
+        atol=1e-9,
+        hint="each row is an eigenvector; np.linalg.eigh returns them in the columns",
+    )
+    assert min(components[0, 1], components[1, 0]) > 0, "the entry of a row that is the largest in size is positive"
+    for part in (X / 3, np.vstack([X, X]) / 3):
+        state = covariance_state(1e6 + part)
+        merged = merge_covariances(covariance_state(1e6 + part[:1]), covariance_state(1e6 + part[1:]))
+        for found in (state[2], merged[2]):
+            expect_close(
+                found,
+                len(part) / 27 * scatter,
+                rtol=1e-8,
+                hint="near 1e6, sums of squares have lost the digits of the difference",
+            )
 
 # %% [markdown]
 # A stream of images: random shifts of the digits, drawn chunk by chunk and forgotten. Left: the leading components of all
