@@ -92,6 +92,11 @@ def neighbour_graph(X: np.ndarray, neighbours: int) -> scipy.sparse.csr_array:
     return scipy.sparse.csr_array(near.maximum(near.T))
 
 
+def largest_positive(V: np.ndarray) -> np.ndarray:
+    """The rows of V (k, d), each times 1 or -1, so that the entry that is the largest in size is positive."""
+    return V * np.sign(V[np.arange(len(V)), np.abs(V).argmax(axis=1)])[:, None]
+
+
 # %% [markdown]
 # ## Derive
 #
@@ -188,11 +193,11 @@ def kmeans_plus_plus(X: np.ndarray, k: int, seed: int) -> np.ndarray:
     is.
     O(mkd) time; O(md + kd) memory: no array of shape (m, k). Not allowed: sklearn, scipy.cluster.
     """
-    ### BEGIN SOLUTION
     X = np.asarray(X, dtype=np.float64)
     m = len(X)
     if not 1 <= k <= m:
         raise ValueError(f"{k} centres cannot be drawn from {m} rows")
+    ### BEGIN SOLUTION
     rng = np.random.default_rng(seed)
     rows = [rng.integers(m)]
     D2 = ((X - X[rows[0]]) ** 2).sum(axis=1)
@@ -276,7 +281,7 @@ for ax, count in zip(axes, (2, 7), strict=True):
 plt.show()
 
 # %% [markdown]
-# ### 7.2 `kmeans` · essential · level 3 of 4 · 25 min
+# ### 7.2 `kmeans` · essential · level 3 of 4 · 35 min
 #
 # Now alternate: assign, update. One thing is left open by the derivation. A centre may be nearest to no row at all. Its
 # cluster is **empty**, and its mean is 0/0. Programs differ in what they do then, and some return nan or fewer
@@ -293,7 +298,7 @@ plt.show()
 # The $(m, k)$ distances are enough.
 
 
-# %% exercise="kmeans" points=3 minutes=25 forbids=["sklearn", "scipy.cluster"]
+# %% exercise="kmeans" points=3 minutes=35 forbids=["sklearn", "scipy.cluster"]
 def kmeans(X: np.ndarray, start: np.ndarray, max_steps: int = 100) -> tuple[np.ndarray, np.ndarray, list[float]]:
     """Lloyd's algorithm from given centres. No cluster is ever empty.
 
@@ -303,13 +308,13 @@ def kmeans(X: np.ndarray, start: np.ndarray, max_steps: int = 100) -> tuple[np.n
     max_steps: an integer >= 1.
 
     A step has three parts:
-      1. Assign: each row goes to a nearest centre (Euclidean distance), any of them if several are
-         equally near.
+      1. Assign: each row goes to a nearest centre (Euclidean distance). If several are equally near,
+         it goes to any of them, but always to the same one where the distances are the same.
       2. Repair: while a cluster has no row, the empty cluster of the lowest number gets the row
          that is farthest from its own centre, among the rows of clusters with two rows or more.
          Distances are those of part 1; any of the farthest, if several are equally far.
-      3. Update: each centre becomes the mean of the rows of its cluster. J is the sum of squared
-         distances of all rows from these new centres of their clusters.
+      3. Update: each centre becomes the mean of the rows of its cluster. J is the sum over all rows
+         of the squared distance from the new centre of the row's cluster.
     The last step is the first one after which the labels are those of the step before it, or step
     number max_steps.
 
@@ -319,11 +324,11 @@ def kmeans(X: np.ndarray, start: np.ndarray, max_steps: int = 100) -> tuple[np.n
     Leaves X and start as they are. O(md + mk + kd) memory: no array of shape (m, k, d).
     Not allowed: sklearn, scipy.cluster.
     """
-    ### BEGIN SOLUTION
-    X, centers = np.asarray(X, dtype=np.float64), start
+    X, centers = np.asarray(X, dtype=np.float64), np.asarray(start, dtype=np.float64)
     m, k = len(X), len(centers)
     if k > m:
         raise ValueError(f"{m} rows cannot fill {k} clusters")
+    ### BEGIN SOLUTION
     labels, history = None, []
     while len(history) < max_steps:
         D2 = np.stack([((X - c) ** 2).sum(axis=1) for c in centers], axis=1)
@@ -483,8 +488,8 @@ def responsibilities(
     sum 1. means: (k, d). covariances: (k, d, d), symmetric, positive definite. These are float64.
 
     Returns (R, log_p). R: (m, k), w_j N(x_i; mu_j, Sigma_j) / p(x_i), where p(x_i) is the sum of the
-    numerators over j. log_p: (m,), log p(x_i). Both are new float64 arrays, finite for all finite
-    rows: a row may be a million standard deviations away from every mean, or have a thousand
+    numerators over j. log_p: (m,), log p(x_i). Both are new float64 arrays. They are finite also for
+    rows that are up to 1e9 standard deviations away from every mean, and for rows with a thousand
     columns. Rows of R sum to 1 up to rounding.
     Leaves all arguments as they are. Not allowed: sklearn.
     """
@@ -574,7 +579,7 @@ right = np.mean(R.argmax(axis=1) == digits.y)
 print(f"your R: finite {np.isfinite(R).all()}; its largest entry names the class of {right:.1%} of the rows")
 
 # %% [markdown]
-# ### 7.4 `gaussian_mixture` · essential · level 4 of 4 · 35 min
+# ### 7.4 `gaussian_mixture` · essential · level 4 of 4 · 40 min
 #
 # The M step maximises $\sum_{ij} R_{ij} \log (w_j N(x_i; \mu_j, \Sigma_j))$. Write $n_j = \sum_i R_{ij}$ for the number
 # of rows of Gaussian $j$, which need not be whole. Setting the derivatives to zero (with $\sum_j w_j = 1$) gives
@@ -596,7 +601,7 @@ print(f"your R: finite {np.isfinite(R).all()}; its largest entry names the class
 # The differences $x_i - \mu_j$ of all Gaussians together are an $(m, k, d)$ array. Treat one Gaussian after another.
 
 
-# %% exercise="gaussian_mixture" points=4 minutes=35 forbids=["sklearn"]
+# %% exercise="gaussian_mixture" points=4 minutes=40 forbids=["sklearn"]
 def gaussian_mixture(
     X: np.ndarray, R: np.ndarray, steps: int, floor: float = 1e-6
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[float]]:
@@ -605,8 +610,8 @@ def gaussian_mixture(
     X: (m, d), m >= 1, d >= 1; R: (m, k), entries >= 0, rows sum to 1, no column sums to 0. float32,
       float64 or any NumPy integer dtype, in any memory layout; both are converted to float64.
       X is finite, 0 or from 1e-100 to 1e100 in size. Rows may lie 1e6 from zero and 1 apart.
-    steps: an integer >= 1. floor: a float > 0, else ValueError. In the tests no covariance has,
-      after the floor, a largest eigenvalue above 1e12 times its smallest.
+    steps: an integer >= 1. floor: a float > 0, else ValueError. In the tests, after the floor, the
+      largest eigenvalue of a covariance is at most 1e12 times its smallest.
 
     Each step is an M step from R, then an E step by your `responsibilities`, which gives the next R.
       weights w_j = n_j / m with n_j = sum_i R_ij; means mu_j = sum_i R_ij x_i / n_j;
@@ -616,14 +621,15 @@ def gaussian_mixture(
 
     Returns (weights, means, covariances, history): those of the last M step, (k,), (k, d) and
     (k, d, d), new float64 arrays, covariances symmetric up to rounding; and for each step the mean of
-    log p(x_i) over the rows after its E step, a list of floats. It never falls but by rounding.
+    log p(x_i) over the rows after its E step, a list of floats. It falls by rounding errors only.
     Leaves X and R as they are. O(md + mk + kd^2) memory: no array of shape (m, k, d).
     Not allowed: sklearn.
     """
-    ### BEGIN SOLUTION
     if not floor > 0:
         raise ValueError("the floor must be positive")
-    R, history = np.asarray(R, dtype=np.float64), []
+    X, R = np.asarray(X, dtype=np.float64), np.asarray(R, dtype=np.float64)
+    ### BEGIN SOLUTION
+    history = []
     for _ in range(steps):
         n = R.sum(axis=0)
         means, covariances = R.T @ X / n[:, None], []
@@ -781,7 +787,7 @@ print(f"mean log-likelihood: {history[-1]:.6f} (yours), {peer.score(long_rows):.
 # The exponent $1/(2q + 1)$ takes the factors towards 1 as $q$ grows. No method of rank $k$ is below $s_{k+1}$.
 
 # %% [markdown]
-# ### 7.5 `randomized_pca` · essential · level 3 of 4 · 25 min
+# ### 7.5 `randomized_pca` · essential · level 3 of 4 · 30 min
 #
 # Two details decide whether this works at scale.
 #
@@ -794,15 +800,15 @@ print(f"mean log-likelihood: {history[-1]:.6f} (yours), {peer.score(long_rows):.
 # after every product.
 
 
-# %% exercise="randomized_pca" points=3 minutes=25 forbids=["sklearn", "scipy.sparse.linalg", "torch.pca_lowrank", "torch.svd_lowrank"]
+# %% exercise="randomized_pca" points=3 minutes=30 forbids=["sklearn", "scipy.sparse.linalg", "torch.pca_lowrank", "torch.svd_lowrank"]
 def randomized_pca(
     X: np.ndarray | scipy.sparse.csr_array, k: int, oversample: int = 10, power: int = 2, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k leading principal components by the randomised method of Halko, Martinsson and Tropp.
 
     X: (m, d), m >= 1, d >= 1, floats (float64, float32) or integers of any NumPy dtype, an array in
-      any memory layout or a scipy.sparse.csr_array of float64. Not centred. Entries are 0 or from
-      1e-100 to 1e100 in size.
+      any memory layout or a scipy.sparse.csr_array of float64. Not centred. Finite, entries 0 or
+      from 1e-100 to 1e100 in size. The rank may be below k: s is then 0 up to rounding.
     k, oversample, power, seed: integers. 1 <= k <= min(m, d), else ValueError. oversample, power and
       seed >= 0. l = min(k + oversample, m, d).
 
@@ -812,19 +818,20 @@ def randomized_pca(
     the results are the first k rows of V and the first k singular values.
 
     Returns (components, s). components: (k, d), rows orthonormal; in each row the entry that is the
-    largest in size is positive. s: (k,), falling, not divided by m or m - 1. New float64 arrays,
-    where the method has converged, s is right to about 1e-12 of the largest singular value of X.
-    The same arguments give the same result. NumPy's global generator is neither used nor changed.
+    largest in size is positive (either, if two are equally large). s: (k,), falling, not divided by
+    m or m - 1. New float64 arrays. Where the method has converged, s is right to about 1e-12 of the
+    largest singular value of X. The same arguments give the same result, and another seed is another
+    draw of Omega. NumPy's global generator is neither used nor changed.
 
     If X is of float64, all arrays that you make have shape (m, l), (d, l) or less: X is not copied,
     not centred, not made dense, and no array of shape (d, d) or (m, m) is formed. Leaves X as it is.
     Not allowed: sklearn, scipy.sparse.linalg, torch.pca_lowrank, torch.svd_lowrank.
     """
-    ### BEGIN SOLUTION
     m, d = X.shape
     if not 1 <= k <= min(X.shape):
         raise ValueError(f"an array of shape ({m}, {d}) has no {k} components")
     mean = np.asarray(X.mean(axis=0, dtype=np.float64))
+    ### BEGIN SOLUTION
 
     def times(V):
         return X @ V - mean @ V
@@ -838,9 +845,7 @@ def randomized_pca(
         Z = np.linalg.qr(transposed(Q))[0]
         Q = np.linalg.qr(times(Z))[0]
     _, s, V = np.linalg.svd(transposed(Q).T, full_matrices=False)
-    V = V[:k]
-    sign = np.sign(V[np.arange(k), np.abs(V).argmax(axis=1)])
-    return V * sign[:, None], s[:k]
+    return largest_positive(V[:k]), s[:k]
     ### END SOLUTION
 
 
@@ -857,8 +862,8 @@ def randomized_pca(
 # </details>
 # <details><summary>Hint 3: the end</summary>
 #
-# `B = transposed(Q).T` has shape (l, d). `_, s, V = np.linalg.svd(B, full_matrices=False)`, keep k. For the signs:
-# `V[np.arange(k), np.abs(V).argmax(axis=1)]` are the entries that must be positive.
+# `B = transposed(Q).T` has shape (l, d). `_, s, V = np.linalg.svd(B, full_matrices=False)`, and keep k of each. The
+# function `largest_positive` of the setup cell settles the signs.
 # </details>
 
 # %% check="randomized_pca"
@@ -987,8 +992,9 @@ def label_propagation(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Spread the labels of a few nodes over a graph. Labelled nodes keep their labels.
 
-    W: (n, n), scipy.sparse.csr_array, symmetric, floats or integers, none negative; converted to
-      float64. An entry on the diagonal counts like any other. There may be rows without an entry.
+    W: (n, n), scipy.sparse.csr_array, symmetric, floats or integers, 0 or from 1e-91 to 1e91;
+      converted to float64. An entry on the diagonal counts like any other. There may be rows without
+      an entry and entries that are 0, and the columns of a row may be in any order.
     labels: (n,), integers from -1 to C - 1, of any signed NumPy dtype: a class, or -1 for unknown.
       C is the largest label plus 1, and at least one label is known.
     max_steps: an integer >= 0. tol: a float from 0 to 1.
@@ -1001,8 +1007,9 @@ def label_propagation(
     Returns (predicted, F) after the last step, new arrays. F: float64. predicted: (n,), integers: the
     class of the largest entry of the row of F, the lowest class if several are the largest; -1 where
     the row is 0. Leaves W and labels as they are.
-    O((n + entries) C) time for a step, O(entries + n C) memory: no array of shape (n, n), no loop
-    over nodes. Not allowed: sklearn.
+    O((n + entries) C) time for a step, O(entries + n C) memory: no array of shape (n, n). There may
+    be 100,000 nodes with ten neighbours each: a Python loop over the nodes is too slow.
+    Not allowed: sklearn.
     """
     ### BEGIN SOLUTION
     known = labels >= 0
@@ -1044,7 +1051,7 @@ with check("label_propagation", forbids=["sklearn"]):
     for a, b, weight in [(0, 1, 1.0), (1, 2, 1.0), (2, 3, 3.0)]:
         W[a, b] = W[b, a] = weight
     W, labels = scipy.sparse.csr_array(W), np.array([0, -1, -1, 1, -1])
-    with expect_unchanged(labels=labels):
+    with expect_unchanged(labels=labels, data=W.data):
         predicted, F = label_propagation(W, labels, max_steps=1)
     expect_close(
         F,
@@ -1135,7 +1142,7 @@ def self_training(
     """Label unlabelled rows by a classifier's own confident answers.
 
     classify: classify(X_train, y_train, X_new) returns a float64 array (rows of X_new, C) of
-      probabilities, column c for class c. It gets copies or parts of X with the dtype of X, and y_train as int64.
+      probabilities, column c for class c. It gets rows of X, in the dtype of X, and y_train as int64.
     X: (m, d), of any dtype. y: (m,), signed integers of any NumPy dtype: classes, or -1 for unknown.
       At least one row has a label.
     threshold: a float from 0 to 1. max_rounds: an integer >= 0.
@@ -1361,7 +1368,7 @@ plt.show()
 # All three functions still hold $X$, or $W$, in memory. What if the rows come as a stream?
 
 # %% [markdown]
-# ### 7.8 `minibatch_kmeans` · important · level 2 of 4 · 20 min
+# ### 7.8 `minibatch_kmeans` · optional · level 2 of 4 · 20 min
 #
 # A centre is a mean, and a mean can be updated: after $n$ rows with mean $c$, a further row $x$ gives
 # $c + (x - c) / (n + 1)$. **Mini-batch k-means** (Sculley, 2010) reads a batch, assigns its rows to the present centres,
@@ -1376,7 +1383,7 @@ plt.show()
 # counts) is all there is to remember: save it, and go on tomorrow.
 
 
-# %% exercise="minibatch_kmeans" points=2 minutes=20 forbids=["sklearn", "scipy.cluster"]
+# %% exercise="minibatch_kmeans" points=2 minutes=20 extra=true forbids=["sklearn", "scipy.cluster"]
 def minibatch_kmeans(
     batches: Iterable[np.ndarray], centers: np.ndarray, counts: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -1395,8 +1402,8 @@ def minibatch_kmeans(
     Computed in float64. Rows may lie 1e8 from zero and 1 apart ("Digits" in 7.1).
 
     Returns (centers, counts): new arrays, (k, d) float64 and (k,) int64. Leaves the batches, centers
-    and counts as they are. Memory for one batch and a few arrays of its size, whatever the number of
-    batches, if batches have 1,000 rows or more and k is at most d.
+    and counts as they are. Memory: besides the batch, a few arrays of its size, whatever the number
+    of batches. (Tested with batches of 10,000 rows, d = 50 and k = 3.)
     Not allowed: sklearn, scipy.cluster.
     """
     ### BEGIN SOLUTION
@@ -1514,7 +1521,7 @@ print(
 print(f"Lloyd after one step {lloyd[1]:.3f}, after {len(lloyd) - 1} steps {lloyd[-1]:.3f}")
 
 # %% [markdown]
-# ### 7.9 `merge_covariances` · important · level 2 of 4 · 20 min
+# ### 7.9 `merge_covariances` · important · level 2 of 4 · 25 min
 #
 # A mini-batch centre depends on the order of the stream. Principal components need no such compromise. All that PCA needs
 # of the rows is the **state** $(n, \bar x, M)$: their number, their mean $(d,)$ and their **scatter matrix**
@@ -1531,7 +1538,7 @@ print(f"Lloyd after one step {lloyd[1]:.3f}, after {len(lloyd) - 1} steps {lloyd
 # the same matrix on paper, and loses all its digits where the mean is large.
 
 
-# %% exercise="merge_covariances" points=2 minutes=20 forbids=["sklearn"]
+# %% exercise="merge_covariances" points=2 minutes=25 forbids=["sklearn"]
 def covariance_state(X: np.ndarray) -> tuple[int, np.ndarray, np.ndarray]:
     """The state (n, mean, scatter) of the rows of X (n, d), d >= 1; n may be 0.
 
@@ -1553,8 +1560,8 @@ def merge_covariances(
 ) -> tuple[int, np.ndarray, np.ndarray]:
     """The state of the rows of a and b together, from their states alone.
 
-    a, b: states (n, mean, scatter) as `covariance_state` gives them, n >= 0, of the same d. A state
-    without rows changes nothing.
+    a, b: states (n, mean, scatter) as `covariance_state` gives them, n >= 0, of the same d, of rows
+    in the same range. A state without rows changes nothing.
     Returns the state of all rows, in the same form, new arrays. It keeps eight digits where all rows
     lie 1e6 from zero and 1 apart. Leaves a and b as they are.
     """
@@ -1572,11 +1579,12 @@ def streaming_pca(chunks: Iterable[np.ndarray], k: int) -> tuple[np.ndarray, np.
     chunks: an iterable of arrays (n, d), at least one, that can be gone through once only; n differs
       from chunk to chunk and may be 0; d does not. A chunk may reuse the buffer of the one before it.
       All dtypes that `covariance_state` takes.
-    k: an integer, 1 <= k <= d.
+    k: an integer, 1 <= k <= d; it may exceed the number of rows.
 
     Returns (components, s) as `randomized_pca` does, but exact up to rounding: components (k, d),
-    rows orthonormal, in each row the entry that is the largest in size is positive; s (k,), the
-    square roots of the k largest eigenvalues of the scatter of all rows, falling, none below 0 or nan.
+    rows orthonormal, in each row the entry that is the largest in size is positive (either, if two are
+    equally large); s (k,), the square roots of the k largest eigenvalues of the scatter of all rows,
+    falling; never negative, never nan.
     (The eigenvalues are right to about 1e-15 of the largest, so s below 1e-7 s[0] is only noise.)
     Leaves the chunks as they are. Memory for one chunk, a few arrays of its size and of (d, d),
     whatever the number of chunks. Not allowed: sklearn.
@@ -1587,9 +1595,7 @@ def streaming_pca(chunks: Iterable[np.ndarray], k: int) -> tuple[np.ndarray, np.
         new = covariance_state(chunk)
         state = new if state is None else merge_covariances(state, new)
     values, vectors = np.linalg.eigh(state[2])  # rising
-    V = vectors.T[::-1][:k]
-    sign = np.sign(V[np.arange(k), np.abs(V).argmax(axis=1)])
-    return V * sign[:, None], np.sqrt(values[::-1][:k].clip(min=0))
+    return largest_positive(vectors.T[::-1][:k]), np.sqrt(values[::-1][:k].clip(min=0))
     ### END SOLUTION
 
 
@@ -1605,7 +1611,7 @@ def streaming_pca(chunks: Iterable[np.ndarray], k: int) -> tuple[np.ndarray, np.
 # <details><summary>Hint 3: components</summary>
 #
 # `np.linalg.eigh` returns rising eigenvalues, and the eigenvectors in *columns*: take `vectors.T[::-1][:k]`. An eigenvalue
-# of 0 may come out as −1e-17: clip it before the root.
+# of 0 may come out as −1e-17: clip it before the root. `largest_positive` of the setup cell settles the signs.
 # </details>
 
 # %% check="merge_covariances"
