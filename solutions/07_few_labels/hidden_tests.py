@@ -505,14 +505,14 @@ MIXTURE = Contract(
 
 
 def em(X, R, steps, floor=1e-6):
-    """The steps of EM, each covariance as a sum over the rows."""
+    """The steps of EM, each covariance as a sum of products of differences."""
     history = []
     for _ in range(steps):
         n = R.sum(axis=0)
         means = np.einsum("ij,id->jd", R, X) / n[:, None]
         covs = []
         for j in range(R.shape[1]):
-            S = sum(r * np.outer(x - means[j], x - means[j]) for r, x in zip(R[:, j], X, strict=True)) / n[j]
+            S = np.einsum("i,ia,ib->ab", R[:, j], X - means[j], X - means[j]) / n[j]
             w, V = np.linalg.eigh(S)
             covs.append(V @ np.diag(np.where(w < floor, floor, w)) @ V.T)
         logs = []
