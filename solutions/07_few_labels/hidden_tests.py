@@ -25,11 +25,13 @@ from autograder.judging import (
     Contract,
     close,
     floats,
+    frozen,
     integers,
     is_array,
     numbers,
     on_large,
     one_of,
+    stepped,
     student_side,
 )
 
@@ -1414,7 +1416,8 @@ def test_states_of_every_kind_of_data(submission, rng):
     a, b = MERGE.plain(rng)
     whole = (a[0] + b[0], *submission.merge_covariances(a, b)[1:])
     assert is_state(submission.merge_covariances((0, 0 * a[1], 0 * a[2]), b), b, 3.0, typed=True)
-    assert is_state(submission.merge_covariances(b, a), whole, 3.0, typed=True)
+    for form in (stepped, frozen):
+        assert is_state(submission.merge_covariances((b[0], *map(form, b[1:])), (a[0], *map(form, a[1:]))), whole, 3.0)
 
 
 @pytest.mark.exercise("merge_covariances", weight=3, hint=2, memory_mb=90)

@@ -731,7 +731,7 @@ with check("gaussian_mixture", forbids=["sklearn"]):
 
 # %% tags=["demo"]
 rng = np.random.default_rng(1)
-m = demo_size(full=450, small=150)
+m = 450
 truth = rng.integers(0, 3, m)
 long_rows = rng.normal(size=(m, 2)) * [3.0, 0.35] + np.array([[0.0, 0.0], [1.0, 2.0], [2.0, 4.0]])[truth]
 long_rows = long_rows @ np.array([[0.8, 0.6], [-0.6, 0.8]])
@@ -774,13 +774,16 @@ print("from random labels:", ", ".join(f"{value:.6f}" for value in lonely))
 # %% [markdown]
 # **How many Gaussians?** The log-likelihood of the rows that the mixture was fitted to rises with every further Gaussian.
 # That of *held-out* rows, drawn in the same way, stops rising where further Gaussians fit only noise. The cell fits one
-# to six Gaussians to half of the rows, each from six starts of which the best fit is kept, and measures both. k-means has
+# to six Gaussians to half of the rows, each from several starts of which the best fit is kept, and measures both. k-means has
 # no density, so it has no such measure.
 
 # %% tags=["demo"]
 fitted, unseen = [], []
 for k in range(1, 7):
-    starts = [np.eye(k)[kmeans(long_rows[::2], kmeans_plus_plus(long_rows[::2], k, seed))[1]] for seed in range(6)]
+    starts = [
+        np.eye(k)[kmeans(long_rows[::2], kmeans_plus_plus(long_rows[::2], k, seed))[1]]
+        for seed in range(demo_size(full=6, small=3))
+    ]
     fits = [gaussian_mixture(long_rows[::2], R, steps=demo_size(full=100, small=60), floor=1e-2) for R in starts]
     *parameters, history = max(fits, key=lambda fit: fit[3][-1])
     fitted.append(history[-1])
