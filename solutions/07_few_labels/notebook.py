@@ -454,9 +454,10 @@ print(f"from the same start: J = {kmeans(data, start)[2][-1]:.6f} (yours), {peer
 # %% [markdown]
 # ### Groups that are not round
 #
-# $J$ measures distances in the same way in all directions and for all clusters. So k-means prefers round clusters of similar size, and it gives
-# each row to one cluster, also where two clusters overlap. A **mixture of Gaussians** drops these assumptions. It
-# describes how the rows might have been made: choose Gaussian $j$ with probability $w_j$, then draw the row from it.
+# $J$ measures distances in the same way in all directions and for all clusters. So k-means prefers round clusters of
+# similar size, and it gives each row to one cluster, also where two clusters overlap. A **mixture of Gaussians** drops
+# these assumptions. It describes how the rows might have been made: choose Gaussian $j$ with probability $w_j$, then
+# draw the row from it.
 # The density of a row $x$, $(d,)$, is
 #
 # $$p(x) = \sum_{j=0}^{k-1} w_j\, N(x; \mu_j, \Sigma_j), \qquad
@@ -775,7 +776,7 @@ print("from random labels:", ", ".join(f"{value:.6f}" for value in lonely))
 # **How many Gaussians?** The log-likelihood of the rows that the mixture was fitted to rises with every further Gaussian.
 # That of *held-out* rows, drawn in the same way, stops rising where further Gaussians fit only noise. The cell fits one
 # to six Gaussians to half of the rows, each from several starts of which the best fit is kept, and measures both. k-means has
-# no density, so it has no such measure.
+# no density, so it has no such measure. The last line shows where a mixture fails, too: a moon is not a Gaussian.
 
 # %% tags=["demo"]
 fitted, unseen = [], []
@@ -796,6 +797,10 @@ plotting.curves(
 )
 plt.show()
 print("held out:", ", ".join(f"k = {k}: {value:.3f}" for k, value in enumerate(unseen, 1)))
+moon_R = np.eye(2)[kmeans(moons.X, kmeans_plus_plus(moons.X, 2, 0))[1]]
+moon_groups = responsibilities(moons.X, *gaussian_mixture(moons.X, moon_R, 100)[:3])[0].argmax(axis=1)
+right = np.mean(moon_groups == moons.y)
+print(f"two Gaussians on the two moons of the first figure: {max(right, 1 - right):.0%} of the points right")
 
 # %% [markdown]
 # ### Few directions: principal components
@@ -1234,7 +1239,7 @@ for name, (_, found) in lines.items():
 #
 # ### 7.7 `self_training` · optional · level 2 of 4 · 20 min
 #
-# This is the extra exercise. The classifier is passed in as one function, so that any classifier will do.
+# This is the first of two extra exercises. The classifier is passed in as one function, so that any classifier will do.
 
 
 # %% exercise="self_training" points=2 minutes=20 extra=true forbids=["sklearn"]
@@ -1340,7 +1345,7 @@ def naive_bayes(X_train, y_train, X_new):
 
 
 counts, draws = [2, 4, 8, 16, 32], demo_size(full=16, small=8)
-figure, axes = plt.subplots(1, 2, figsize=(11, 4))
+figure, axes = plt.subplots(1, 2, figsize=(11, 4), sharey=True)
 for ax, task in zip(axes, ("Clouds are classes: it helps", "Classes cut the clouds: it hurts"), strict=True):
     alone, taught = np.zeros((2, len(counts), draws))
     for number in range(draws):
@@ -1493,7 +1498,8 @@ plt.show()
 # kernel (`"knn"`, or a function that returns a sparse array), and its time and memory grow like yours. What wins is the
 # sparse product, not the program.
 #
-# All three functions still hold $X$, or $W$, in memory. What if the rows come as a stream?
+# All three functions still hold $X$, or $W$, in memory. What if the rows come as a stream? Groups first (7.8, the second
+# extra exercise), then components (7.9).
 
 # %% [markdown]
 # ### 7.8 `minibatch_kmeans` · optional · level 2 of 4 · 20 min
