@@ -15,7 +15,6 @@ import scipy.special
 import scipy.stats
 from scipy.spatial.distance import cdist
 from sklearn.cluster import KMeans
-from sklearn.mixture import GaussianMixture
 
 from autograder.judging import (
     EPS,
@@ -180,7 +179,7 @@ def test_centres_depend_on_the_seed_alone(submission, rng):
         assert close(other.run(*asked), sets)
 
 
-@pytest.mark.exercise("kmeans_plus_plus", weight=6, hint=1, memory_mb=40)
+@pytest.mark.exercise("kmeans_plus_plus", weight=7, hint=1, memory_mb=40)
 def test_centres_cost_one_pass_each(submission, rng):
     """A new centre takes one pass over the rows: neither all distances anew nor an array of shape (m, k)."""
     # (m, k) takes 64 MB. With the distances from all earlier centres anew there are 80,000 passes, over ten seconds.
@@ -351,7 +350,7 @@ def test_clusters_of_every_kind_of_data(submission, rng):
     assert is_lloyd(submission.kmeans(X, X[1:3]), X.astype(float), X[1:3].astype(float))
 
 
-@pytest.mark.exercise("kmeans", weight=5, hint=1, memory_mb=170)
+@pytest.mark.exercise("kmeans", weight=8.5, hint=1, memory_mb=170)
 def test_clusters_need_no_array_of_all_differences(submission, rng):
     """With many clusters and columns the (m, k) distances fit into memory; the (m, k, d) differences do not."""
     # X takes 2 MB, (m, k) 6.4 MB, (m, k, d) 410 MB, half of it in float32; the first product 33 MB, torch 30 MB.
@@ -578,26 +577,6 @@ def test_mixture_raises_small_eigenvalues(submission, rng):
     assert close(submission.gaussian_mixture(X, R, 1)[2][2], 1e-6 * np.eye(3), rtol=1e-6, atol=1e-12)
 
 
-@pytest.mark.exercise("gaussian_mixture", weight=2, depends=("responsibilities",))
-def test_mixture_agrees_with_sklearn(submission, rng):
-    """After many steps it has arrived where scikit-learn's GaussianMixture arrives from the same first step."""
-    X = rng.standard_normal((150, 2)) + np.array([[0, 0], [4, 1], [1, 5]])[np.arange(150) % 3]
-    R = np.eye(3)[np.arange(150) % 3]
-    weights, means, covs, _ = em(X, R, 1)
-    peer = GaussianMixture(
-        3,
-        reg_covar=0,
-        tol=1e-12,
-        max_iter=400,
-        weights_init=weights,
-        means_init=means,
-        precisions_init=np.linalg.inv(covs),
-    ).fit(X)
-    got = submission.gaussian_mixture(X, R, 250)
-    assert close(got[3][-1], float(peer.score(X)), atol=1e-6)
-    assert close(got[:2], (peer.weights_, peer.means_), atol=1e-3)
-
-
 @pytest.mark.exercise("gaussian_mixture", weight=2, hint=2, depends=("responsibilities",))
 def test_mixture_keeps_its_digits(submission, rng):
     """Adding 1e6 to all rows adds it to the means, and changes neither covariances nor log-likelihoods."""
@@ -629,7 +608,7 @@ def mixture_of_large(seed, m, d, k):
     return student.gaussian_mixture(X, R, 1)  # noqa: F821
 
 
-@pytest.mark.exercise("gaussian_mixture", weight=6, hint=2, memory_mb=190, depends=("responsibilities",))
+@pytest.mark.exercise("gaussian_mixture", weight=7.5, hint=2, memory_mb=190, depends=("responsibilities",))
 def test_mixture_treats_one_gaussian_at_a_time(submission, rng):
     """Many Gaussians in many columns need no (m, k, d) array of all differences."""
     # X takes 3 MB, R 6.4 MB, (m, k, d) 307 MB; two BLAS take 33 MB each at their first product, and torch 30 MB.
@@ -1371,23 +1350,6 @@ def test_merged_states_are_the_state_of_all(submission, rng):
         assert is_state(got, (plain[0], plain[1] * scale, plain[2] * scale**2), 3 * scale)
 
 
-@pytest.mark.exercise("merge_covariances", weight=1, hint=2)
-def test_states_merge_in_any_grouping(submission, rng):
-    """Merged one after another, in pairs, or backwards, many states give the same, up to rounding."""
-    parts = [rng.standard_normal((int(n), 4)) + i for i, n in enumerate(rng.integers(0, 6, 8))]
-    states = [submission.covariance_state(X) for X in parts]
-    merge = submission.merge_covariances
-    whole = state_of(np.concatenate(parts))
-    pairs = [merge(a, b) for a, b in zip(states[::2], states[1::2], strict=True)]
-    left, back = states[0], states[-1]
-    for state in states[1:]:
-        left = merge(left, state)
-    for state in states[-2::-1]:
-        back = merge(state, back)
-    for got in (left, back, merge(merge(*pairs[:2]), merge(*pairs[2:]))):
-        assert is_state(got, whole, 10.0)
-
-
 @pytest.mark.exercise("merge_covariances", weight=3, core=True, hint=3)
 def test_streaming_components_are_exact(submission, rng):
     """The components and singular values are those of all rows together, for chunks of every size."""
@@ -1420,7 +1382,7 @@ def test_states_of_every_kind_of_data(submission, rng):
         assert is_state(submission.merge_covariances((b[0], *map(form, b[1:])), (a[0], *map(form, a[1:]))), whole, 3.0)
 
 
-@pytest.mark.exercise("merge_covariances", weight=3, hint=2, memory_mb=90)
+@pytest.mark.exercise("merge_covariances", weight=5.5, hint=2, memory_mb=90)
 def test_streaming_components_hold_one_chunk(submission):
     """A stream that is far larger than the memory it may use goes through once, chunk by chunk."""
     count, rows, d = 42, 10_000, 50  # 42 chunks of 4 MB
