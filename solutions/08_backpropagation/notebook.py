@@ -40,6 +40,9 @@
 # | $\delta_l = \partial J / \partial A_l$ | `delta` | $(m, d_l)$ | the **delta** of layer $l$ |
 # | $\bar v = \partial J / \partial v$ | `v.grad` | that of $v$ | the gradient for any value $v$ on the way |
 # | $\theta$, $n$, $\varepsilon$ | `theta`, `eps` | | all parameters, how many they are, the step of a difference |
+# | $\eta$ | `lr` | a number | the learning rate |
+# | $\sigma(a)$, $q$ | `sigmoid`, `q` | entry by entry, $(m,)$ | $1/(1 + e^{-a})$; the probability of class 1 where there are two |
+# | $\sigma_w^2$ | | a number | the variance of an initial weight |
 # | $p$ | `p` | a number | the share of the values that dropout drops |
 # | $s$ | `segment` | | layers from one checkpoint to the next |
 
@@ -186,7 +189,7 @@ plt.show()
 # | gradient of a weight matrix | the layer's own output times its delta; the next layer's delta | its *input*, transposed, times its *own* delta |
 # | loss of a batch | a sum, or a mean | a mean: the factor $1/m$ stands in $\delta_L$, and so in all others |
 # | shapes | rows are examples, or columns are | rows are examples |
-# | the update | $W + \eta\,\partial J / \partial W$, with $\delta = y - p$ or with $\delta = p - y$ | $\delta_L = (P - Y)/m$, and the update *subtracts* |
+# | the update | $W + \eta\,\partial J / \partial W$, with $\delta = Y - P$ or with $\delta = P - Y$ | $\delta_L = (P - Y)/m$, and the update *subtracts* |
 # | `np.sigmoid` | called in many code listings | NumPy has no such function |
 # | derivative of the sigmoid | $\sigma'(a)$ written as a function of $a$, then called with $h = \sigma(a)$ | activations are derived from their output: $1 - h^2$ for tanh |
 # | a second backward pass | adds to the gradients (torch), or replaces them | replaces them |
@@ -555,8 +558,8 @@ print(f"\n{count} parameters: the differences take {2 * count:,} forward passes,
 #
 # Now a step of training: forward, backward, and a step *down*. With $J(\theta - \eta g) \approx J(\theta) - \eta
 # \|g\|^2$, the minus sign is what makes the loss fall. The function below trains a network with one hidden layer and
-# one output for two classes: $p = \sigma(H w_2 + b_2)$ is the probability of class 1. For the mean binary cross-entropy
-# the delta of the output is $(p - y)/m$, exactly as with the softmax.
+# one output for two classes: $q = \sigma(H w_2 + b_2)$ is the probability of class 1. For the mean binary cross-entropy
+# the delta of the output is $(q - y)/m$, exactly as with the softmax.
 #
 # **Find the bug.** The code is a common form in tutorials, and it runs without an error message. It has **two**
 # mistakes: one gradient has a wrong factor, and NumPy's broadcasting hides the wrong shape; and there is a wrong sign.
@@ -569,8 +572,8 @@ def train_step(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
     """One step of gradient descent for a network with one hidden layer, and one output for two classes.
 
-    H = tanh(X W1 + b1), p = sigmoid(H w2 + b2), and J is the mean of the rows' cross-entropies
-    -y log p - (1 - y) log(1 - p).
+    H = tanh(X W1 + b1), q = sigmoid(H w2 + b2), and J is the mean of the rows' cross-entropies
+    -y log q - (1 - y) log(1 - q).
     X: (m, d), m >= 1. y: (m,), integers of any kind, 0 or 1. W1: (d, k). b1: (k,). w2: (k,). All float
     arrays are float64. b2: a float. lr: a float, 0 to 1000. H w2 + b2 is at most 500 in size.
 
@@ -579,8 +582,8 @@ def train_step(
     """
     ### BEGIN SOLUTION
     H = np.tanh(X @ W1 + b1)
-    p = sigmoid(H @ w2 + b2)
-    delta = (p - y) / len(y)
+    q = sigmoid(H @ w2 + b2)
+    delta = (q - y) / len(y)
     grad_w2 = H.T @ delta
     grad_b2 = delta.sum()
     delta1 = np.outer(delta, w2) * (1 - H**2)
@@ -590,9 +593,9 @@ def train_step(
     ### END SOLUTION
     ### BEGIN BUG
     # H = np.tanh(X @ W1 + b1)
-    # p = sigmoid(H @ w2 + b2)
-    # delta = (p - y) / len(y)
-    # grad_w2 = p.T @ delta
+    # q = sigmoid(H @ w2 + b2)
+    # delta = (q - y) / len(y)
+    # grad_w2 = q.T @ delta
     # grad_b2 = delta.sum()
     # delta1 = np.outer(delta, w2) * (1 - H**2)
     # grad_W1 = X.T @ delta1
@@ -612,7 +615,7 @@ def train_step(
 # </details>
 # <details><summary>Hint 3: the sign</summary>
 #
-# `delta` is p − y. It is the derivative of the loss, so the loss falls in the opposite direction.
+# `delta` is (q − y)/m. It is the derivative of the loss, so the loss falls in the opposite direction.
 # </details>
 
 # %% check="train_step"
@@ -621,22 +624,22 @@ with check("train_step"):
     W1, b1, w2, t = np.array([[1.0, 2.0]]), np.zeros(2), np.zeros(2), np.tanh(np.array([1.0, 2.0]))
     with expect_unchanged(X=X, y=y, W1=W1, b1=b1, w2=w2):
         new = train_step(X, y, W1, b1, w2, 0.0, 6.0)
-    # p is 1/2 in each row, delta (-1, 1, 1) / 6, and H is t, -t, t: the derivative of w2 is -t / 6
+    # q is 1/2 in each row, delta (-1, 1, 1) / 6, and H is t, -t, t: the derivative of w2 is -t / 6
     expect_close(
         new[2],
         t,
         rtol=1e-12,
         mistakes={
             "The update must subtract: this is a step up.": -t,
-            "The gradient of w2 has the factor p, the layer's output; take its input H.": [-0.5, -0.5],
+            "The gradient of w2 has the factor q, the layer's output; take its input H.": [-0.5, -0.5],
             "Both mistakes are still there: the factor of the gradient of w2, and the sign.": [0.5, 0.5],
         },
     )
     expect_close(new[3], -1.0, rtol=1e-12, hint="b2 - lr · sum of delta = 0 - 6 · 1/6")
 
     def loss(W):
-        p = sigmoid(np.tanh(X @ W + b1) @ np.array([1.0, -2.0]))
-        return -np.mean(np.log(np.where(y == 1, p, 1 - p)))
+        q = sigmoid(np.tanh(X @ W + b1) @ np.array([1.0, -2.0]))
+        return -np.mean(np.log(np.where(y == 1, q, 1 - q)))
 
     new = train_step(X, y, W1, b1, np.array([1.0, -2.0]), 0.0, 1.0)
     slopes = [(loss(W1 + e) - loss(W1 - e)) / 2e-5 for e in 1e-5 * np.eye(2)[:, None]]
@@ -907,7 +910,7 @@ for step in range(steps + 1):
     if step in (0, steps // 10, steps):
         fits[f"step {step}"] = (x[:, 0], predicted.data[:, 0])
     for parameter in (*W, *b):
-        parameter.data -= 0.05 * parameter.grad
+        parameter.data -= 0.03 * parameter.grad
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4))
 plotting.curves(fits, xlabel="x", ylabel="prediction", title="Your Tensor fits a curve", ax=left)
 left.plot(x[:, 0], target[:, 0], ".", color=plotting.MUTED, markersize=4)
@@ -924,17 +927,17 @@ plt.show()
 # equal for ever. So weights are drawn at random, with mean 0. The question is how large.
 #
 # Take one unit, $a = \sum_{j=1}^{n} h_j w_j$, with $n = d_{l-1}$ inputs $h_j$ and independent weights of mean 0 and
-# variance $\sigma^2$. Then
+# variance $\sigma_w^2$. Then
 #
-# $$\operatorname{Var}(a) = n\, \sigma^2\, \mathbb E[h^2] .$$
+# $$\operatorname{Var}(a) = n\, \sigma_w^2\, \mathbb E[h^2] .$$
 #
 # **tanh.** Near 0 it is the identity, so $\mathbb E[h^2]$ of the next layer is $\operatorname{Var}(a)$, and the signal
-# keeps its size if $n_{\text{in}} \sigma^2 = 1$. The gradient goes through the transposed matrix, so it keeps its size
-# if $n_{\text{out}} \sigma^2 = 1$. Both at once are possible only in square layers. Glorot and Bengio (2010) take the
-# harmonic mean of the two: $\sigma^2 = 2 / (n_{\text{in}} + n_{\text{out}})$.
+# keeps its size if $n_{\text{in}} \sigma_w^2 = 1$. The gradient goes through the transposed matrix, so it keeps its
+# size if $n_{\text{out}} \sigma_w^2 = 1$. Both at once are possible only in square layers. Glorot and Bengio (2010)
+# take the harmonic mean of the two: $\sigma_w^2 = 2 / (n_{\text{in}} + n_{\text{out}})$.
 #
 # **relu.** $a$ is symmetric around 0, and relu keeps one half of it: $\mathbb E[h^2] = \operatorname{Var}(a) / 2$. This
-# halving must be made good: $\sigma^2 = 2 / n_{\text{in}}$ (He et al., 2015).
+# halving must be made good: $\sigma_w^2 = 2 / n_{\text{in}}$ (He et al., 2015).
 #
 # A factor that is wrong by a little is taken to the power $L$. If each layer halves the variance, then after 30 layers
 # $2^{-30}$ of it is left, a billionth.
@@ -1584,12 +1587,12 @@ print(f"a machine sends {sum(p.nbytes for p in (*net_weights, *net_biases)):,} b
 # %% [markdown]
 # ### Where it breaks
 #
-# Below, your stack of 64 layers once more, timed on one core: all stored, and with checkpoints. Theory says that a
-# forward pass more is a third more work; here `backward` computes its layer's output again in both, so the share is
-# smaller. What breaks next? The weights themselves no longer fit: then layers are spread over machines, and $H_l$ and
-# $\delta_l$ cross the wire in place of gradients (module 17). Half the bits are half the bytes, but small deltas become
-# 0 in them (module 14). And in a recurrent network of module 11, "depth" is the length of a text: thousands of layers
-# that share one $W$.
+# Below, your stack of 64 layers once more, timed on one core: all stored, and with checkpoints. By theory a second
+# forward pass is a third more work. Here `backward` computes its layer's output again in all runs, so it is a quarter
+# more: five products a layer in place of four. What breaks next? When the weights themselves no longer fit, layers are
+# spread over machines, and $H_l$ and $\delta_l$ cross the wire in place of gradients (module 17). Half the bits are
+# half the bytes, but small deltas become 0 in them (module 14). And in a recurrent network of module 11, "depth" is the
+# length of a text: thousands of layers that share one $W$.
 
 # %% tags=["demo"]
 weights, biases = initialise([width] * (depth + 1), seed=4)
@@ -1609,7 +1612,7 @@ with threadpool_limits(limits=1):
 # Weights, gradients and the optimiser's numbers take 12 GB. For a batch of 64 rows, each layer stores 0.5 GB. A
 # colleague proposes to train with 32 rows, "it is the same in the end". Which ways are there to take the *same* step as
 # with 64 rows? For each, say what it stores, what it costs in work, and what must be done so that the step is really
-# the same. Which one do you choose here, and what would you choose with 960 layers?
+# the same. Which one do you choose here? And with 960 such layers, if their weights took no more than the 12 GB?
 #
 # ### BEGIN SOLUTION
 # 96 · 0.5 = 48 GB of outputs, and 28 GB are free. Gradient accumulation: two parts of 32 rows, 24 GB at a time, no more
@@ -1622,9 +1625,9 @@ with threadpool_limits(limits=1):
 # machine and moves outputs. 32 rows alone: the gradient has twice the variance and the step is another one; it is not
 # the same without another learning rate. With 96 layers: accumulation, because it costs no work. With 960 layers even
 # one part of 4 rows would store 30 GB and of 3 rows 22.5 GB: parts so small waste the machine; checkpoints with s = 31
-# keep about 62 arrays of 0.5 GB, 31 GB for 64 rows, or 15.5 GB for parts of 32 rows: both together. One point for two
-# ways with correct bytes and work; one for what makes the step the same (weights by rows, one update, same dropout) and
-# a choice that follows from the numbers.
+# keep about 62 arrays of 0.5 GB, which is 31 GB for 64 rows and too much, but 15.5 GB for parts of 32 rows: take both.
+# One point for two ways with correct bytes and work; one for what makes the step the same (weights by rows, one update,
+# same dropout) and a choice that follows from the numbers.
 # ### END SOLUTION
 
 # %% [markdown]
