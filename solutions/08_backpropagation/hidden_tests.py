@@ -98,7 +98,7 @@ def error_of(theta, gradient, eps):
 @pytest.mark.exercise("gradient_check", weight=3, core=True, hint=1)
 def test_check_is_the_largest_relative_error(submission, rng):
     """The error is that of the central differences: the largest one, divided by the largest entry."""
-    for shape, eps in itertools.product([(4,), (1,), (2, 3), (3, 1, 2), ()], [0.5, 2.0]):
+    for shape, eps in itertools.product([(4,), (1,), (2, 3), (3, 1, 2)], [0.5, 2.0]):
         theta = rng.standard_normal(shape)
         gradient = 3 * theta**2 + rng.standard_normal(shape)
         got = submission.gradient_check(Asked(cubes), theta, gradient, eps)
@@ -134,7 +134,7 @@ def test_check_keeps_to_eps(submission):
 @pytest.mark.exercise("gradient_check", weight=2, hint=2)
 def test_check_asks_twice_for_each_entry(submission, rng):
     """f is called exactly twice for each entry, with theta plus and minus eps in this entry, as an array."""
-    for shape, scale, eps in [((5,), 1.0, 0.25), ((2, 3), 1e-8, 1e-9), ((2, 2), 1e9, 0.5), ((), 1.0, 0.25)]:
+    for shape, scale, eps in [((5,), 1.0, 0.25), ((2, 3), 1e-8, 1e-9), ((2, 2), 1e9, 0.5)]:
         theta = scale * rng.standard_normal(shape)
         asked = Asked(lambda t: 1.0)
         got = submission.gradient_check(asked, theta, np.ones(shape), eps)
@@ -597,9 +597,14 @@ def apply(op, nodes, i, other):
     return getattr(torch, op)(a)
 
 
+def unwrapped(value):
+    """The docstring allows one number of NumPy's for an array of shape ()."""
+    return np.array(value) if isinstance(value, np.float64) else value
+
+
 def agrees(submission, program, leaves, seed=None, typed=True, slack=1e-11):
     """Whether values and gradients of all nodes agree, in relation to the largest gradient of a node."""
-    values, grads = submission.run(run_graph, program, leaves, seed)
+    values, grads = (list(map(unwrapped, part)) for part in submission.run(run_graph, program, leaves, seed))
     expected, slopes = in_torch(program, leaves, seed)
     same = near(values, expected, slack=slack / EPS, dtype=np.float64 if typed else None)
     if not same or not close(len(grads), len(slopes)):
@@ -854,8 +859,8 @@ def test_data_of_every_kind(submission, rng):
     for x in cases:
         first, later, said = submission.run(held_data, x)
         expected = np.array(x, dtype=np.float64)
-        assert close(first, expected, typed=True) and close(later, expected, typed=True)
-        assert said == ["float64", list(expected.shape), "ndarray"]
+        assert close(unwrapped(first), expected, typed=True) and close(unwrapped(later), expected, typed=True)
+        assert said in (["float64", list(expected.shape), "ndarray"], ["float64", [], "float64"])
 
 
 @student_side
@@ -1272,7 +1277,7 @@ def long_way(depth, segment):
 @pytest.mark.exercise("checkpointed")
 def test_very_deep_chains(submission):
     """A chain of more than a thousand layers is no problem, with short segments and long ones."""
-    for depth, segment in [(1100, 33), (1100, 1), (1201, 1100), (1100, 2000)]:
+    for depth, segment in [(1100, 33), (1100, 5), (1201, 1100), (1100, 2000)]:
         got, asked = submission.run(long_way, depth, segment)
         assert close(asked, list(range(depth))[::-1])
         assert close(got, np.full(2, (depth + 2) / 2), rtol=1e-12)

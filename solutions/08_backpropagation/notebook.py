@@ -221,7 +221,8 @@ def gradient_check(
     """How far a gradient is from the central differences of f: the largest relative error.
 
     f: takes an array of theta's shape, float64, and returns a number. It gets a new array each time.
-    theta: any shape, at least one entry, float64; not modified, not even while f is called.
+    theta: any shape with at least one axis and one entry, float64; not modified, not even while f
+      is called.
     gradient: theta's shape, float64: the gradient of f at theta, to be checked; not modified.
     eps: from 1e-9 to 100.
 
@@ -727,7 +728,8 @@ class Tensor:
     """A float64 array that records how it was computed, so that gradients can be found.
 
     data: the values, an array of any shape; grad: None, and after `backward` a float64 array of the
-    same shape. Operations give new Tensors and change nothing. In a + b and a * b the shapes follow
+    same shape (for shape () one number of type np.float64 will do, too).
+    Operations give new Tensors and change nothing. In a + b and a * b the shapes follow
     NumPy's broadcasting, and `other` may be a Tensor or a Python number; a number may stand on the
     left, too. Graphs with 20,000 operations in a row work without a change of Python's recursion
     limit; time and memory grow with the number of operations, not with the number of paths.
