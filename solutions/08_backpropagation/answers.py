@@ -14,7 +14,7 @@ from collections import deque
 import numpy as np
 import torch
 
-from autograder.answers import right, wrong
+from autograder.answers import equivalent, right, wrong
 
 # ------------------------------------------------------------------------------------------------- gradient_check
 
@@ -317,8 +317,7 @@ wrong(
     fails=["test_shared_tensors"],
     edit={
         "                waiting.append((node, True))\n": "                order.insert(0, node)\n",
-        "order, seen, waiting = [], set(), [(self, False)]": "order, seen, waiting = [], set(), deque([(self, False)])",
-        "waiting.pop()": "waiting.popleft()",
+        "waiting.pop()": "waiting.pop(0)",
     },
 )
 wrong(
@@ -559,6 +558,14 @@ wrong(
 )
 
 
+equivalent(
+    "initialise",
+    diff="""- variance = 2 / (n_in + n_out) if activation == 'tanh' else 2 / n_in
++ variance = 2 / (n_in + n_out) if activation == 'tanh' else 2 / (n_in + 1e-08)""",
+    reason="the variance moves by less than 1e-8 of itself, which no number of draws shows",
+)
+
+
 @right("initialise", "one stream for each layer")
 def initialise_by_layers(widths, seed, activation="tanh"):
     if activation != "tanh" and activation != "relu":
@@ -713,6 +720,13 @@ wrong(
     "forgets the last segment where it is shorter",
     fails=["test_checkpoints_give_the_gradient"],
     edit={"reversed(range(0, depth, segment))": "reversed(range(0, max(depth - depth % segment, 1), segment))"},
+)
+
+
+equivalent(
+    "checkpointed",
+    diff="~ checkpointed: segment becomes min(x, 100)",
+    reason="shorter segments than asked for keep to the same bounds on arrays and calls where these are so long",
 )
 
 
