@@ -63,6 +63,7 @@ except ModuleNotFoundError as missing:
 import itertools
 import math
 import time
+import tracemalloc
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Self
@@ -1135,7 +1136,7 @@ with check("dropout", forbids=["torch"]):
 #
 # Without dropout, the loss on fresh rows falls and then rises again: the network has begun to learn the noise, and it
 # is sure of it. With dropout the loss on the training rows falls more slowly, and on fresh rows it stays lower. The
-# print tells both errors.
+# print tells both errors. (With Python loops in your functions this cell takes half a minute.)
 
 # %% tags=["demo"]
 digits = datasets.digits()
@@ -1396,17 +1397,15 @@ plt.show()
 #
 # What does a gradient store? Count it: the bytes of all arrays that live when the forward pass is over, beside the
 # parameters and the input. Your `mlp_forward` keeps one array a layer. Your `Tensor` keeps the product, the sum and the
-# activation, so about three. torch's autograd keeps what its rules need; `saved_tensors_hooks` tells what this is. For
-# tanh it is the output, so one array a layer, as you have by hand. Chen et al. (2016) brought checkpoints to deep
+# activation, so three or more. torch's autograd keeps what its rules need; `saved_tensors_hooks` tells what this is.
+# For tanh it is the output, so one array a layer, as you have by hand. Chen et al. (2016) brought checkpoints to deep
 # learning; in torch they are called `torch.utils.checkpoint`.
 #
 # All four grow with the depth, three of them in proportion to it. On this log-log plot the fitted slopes stand in the
 # legend. Checkpoints grow with the root.
 
+
 # %% tags=["demo"]
-import tracemalloc  # noqa: E402
-
-
 def held(make):
     """Bytes that NumPy holds for what `make` returns."""
     tracemalloc.start()
