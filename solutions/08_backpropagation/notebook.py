@@ -853,9 +853,10 @@ with check("Tensor", forbids=["torch"]):
     z.backward()
     expect_close(x.grad, 7.0, hint="a second backward replaces the gradients", mistakes={"They were added.": 14.0})
     u = Tensor(2.0)
-    v = u * 3  # used by both factors of the next line: its gradient must be complete before u's is computed
-    ((v * v) + v).backward()
-    expect_close(u.grad, 39.0, hint="(2 · 6 + 1) · 3: visit v after everything that uses it")
+    v = u * u  # used at once, and again two steps later: its gradient must be complete before u's is computed
+    for total in (v + v * 3 * 5, v * 3 * 5 + v):  # 16 u^2
+        total.backward()
+        expect_close(u.grad, 64.0, hint="32 u = 64: visit v after everything that uses it")
     given = np.array([[1.0, -2.0], [0.5, 3.0], [0.0, 1.0]])
     a, b, w = Tensor(given), Tensor(np.array([1.0, 2.0])), Tensor(np.array([[2.0], [-1.0]]))
     product = (a + b) @ w
