@@ -609,7 +609,8 @@ def train_step(
 # %% [markdown] hints="train_step"
 # <details><summary>Hint 1: print the shapes</summary>
 #
-# Each gradient must have the shape of its parameter. Which of the four has not?
+# Each gradient must have the shape of its parameter. Which of the four has not? (The product of two vectors is one
+# number.)
 # </details>
 # <details><summary>Hint 2: the rule</summary>
 #
@@ -734,7 +735,8 @@ class Tensor:
     NumPy's broadcasting, and `other` may be a Tensor or a Python number; a number may stand on the
     left, too. Graphs with 20,000 operations in a row work without a change of Python's recursion
     limit; time and memory grow with the number of operations, not with the number of paths.
-    Your __init__ may have further parameters, with defaults. Not allowed: torch.
+    `parents` and `rule` are a proposal: your __init__ may have others in their place, with defaults.
+    Not allowed: torch.
     """
 
     def __init__(self, data: np.ndarray | float, parents: tuple = (), rule: Callable | None = None):
@@ -938,7 +940,7 @@ plt.show()
 # take the harmonic mean of the two: $\sigma_w^2 = 2 / (n_{\text{in}} + n_{\text{out}})$.
 #
 # **relu.** $a$ is symmetric around 0, and relu keeps one half of it: $\mathbb E[h^2] = \operatorname{Var}(a) / 2$. This
-# halving must be made good: $\sigma_w^2 = 2 / n_{\text{in}}$ (He et al., 2015).
+# halving must be compensated: $\sigma_w^2 = 2 / n_{\text{in}}$ (He et al., 2015).
 #
 # A factor that is wrong by a little is taken to the power $L$. If each layer halves the variance, then after 30 layers
 # $2^{-30}$ of it is left, a billionth.
@@ -1067,7 +1069,7 @@ plt.show()
 
 # %% exercise="dropout" points=1 minutes=10 forbids=["torch"]
 def dropout(H: np.ndarray, p: float, seed: int, training: bool = True) -> tuple[np.ndarray, np.ndarray]:
-    """Inverted dropout: each entry of H is dropped with probability p, and the others grow.
+    """Inverted dropout: each entry of H is dropped with probability p, the others are divided by 1 - p.
 
     H: any shape, may be empty, float64 or float32. p: what is dropped, 0 <= p < 1, at most 0.999.
     seed: an integer, 0 <= seed < 2^32: the same seed drops the same entries in every process, for
@@ -1115,7 +1117,13 @@ with check("dropout", forbids=["torch"]):
         atol=0.04,  # six standard deviations
         hint="p is the share that is dropped, not the share that is kept",
     )
-    expect_close(np.unique(factor), [0.0, 1.25], rtol=1e-12, hint="kept entries are divided by 1 - p = 0.8")
+    expect_close(
+        np.unique(factor),
+        [0.0, 1.25],
+        rtol=1e-12,
+        hint="kept entries are divided by 1 - p = 0.8",
+        mistakes={"Divide the kept entries by 1 - p.": [0.0, 1.0]},
+    )
     expect_close(output, H * factor, rtol=1e-12, hint="the output is H times the factor")
     if np.array_equal(factor[0], factor[1]) or np.array_equal(factor[:, 0], factor[:, 1]):
         raise AssertionError("each entry is dropped by itself, not whole rows or columns")
@@ -1243,10 +1251,10 @@ def checkpointed(
 
     Returns the derivative with respect to x: what backward(0, ...) returned, or a copy of it.
     Memory, with k = ceil(depth / segment): in addition to x, at most k + segment + 3 arrays of x's size
-    are held at any time, and what `forward` or `backward` need while they run.
+    are held at any time, inputs and gradients together, and what `forward` or `backward` need while they run.
     Calls: loss_gradient once; backward once for each layer, from the last to the first; forward
-    at most 2 depth - k times, so each layer once, and once more at most, but never more than depth
-    times where segment is 1. Neither x nor what these functions return may be modified.
+    at most 2 depth - k times (with segment 1 this is depth), at most twice for each layer. Neither x
+    nor what these functions return may be modified.
     Not allowed: torch.
     """
     ### BEGIN SOLUTION
@@ -1610,10 +1618,11 @@ with threadpool_limits(limits=1):
 
 # %% [markdown] written="fit_the_batch" points=2
 # **Written question (2 points).** A network of 96 layers is trained with dropout on one accelerator with 40 GB.
-# Weights, gradients and the optimiser's numbers take 12 GB. For a batch of 64 rows, each layer stores 0.5 GB. A
-# colleague proposes to train with 32 rows, "it is the same in the end". Which ways are there to take the *same* step as
-# with 64 rows? For each, say what it stores, what it costs in work, and what must be done so that the step is really
-# the same. Which one do you choose here? And with 960 such layers, if their weights took no more than the 12 GB?
+# Weights, gradients and the optimiser's numbers take 12 GB. For a batch of 64 rows, each layer stores 0.5 GB, its input
+# and all else. A colleague proposes to train with 32 rows, "it is the same in the end". Which ways are there to take
+# the *same* step as with 64 rows? For each, say what it stores, what it costs in work, and what must be done so that
+# the step is really the same. Which one do you choose here? And with 960 such layers, if their weights took no more
+# than the 12 GB?
 #
 # ### BEGIN SOLUTION
 # 96 · 0.5 = 48 GB of outputs, and 28 GB are free. Gradient accumulation: two parts of 32 rows, 24 GB at a time, no more
