@@ -893,6 +893,12 @@ def sharing():
         return "a second backward writes into the gradients of the first"
     if any(not np.allclose(node.grad, 2 * k) for node, k in zip(nodes, copies, strict=True)):
         return "the second backward is wrong"
+    for axis in (None, 0):
+        leaf = student.Tensor(given)  # noqa: F821
+        total = leaf.sum(axis=axis)
+        total.backward()
+        if np.shares_memory(leaf.grad, total.grad) or not leaf.grad.flags.writeable:
+            return "the gradient of what was summed is no array of its own"
     seed *= 5
     nodes[-1].backward(seed)
     if any(not np.allclose(node.grad, 5 * k) for node, k in zip(nodes, copies, strict=True)):
@@ -987,6 +993,9 @@ def test_seeds_of_the_weights(submission):
         assert close(len(layers), 2)
         found[seed] = np.concatenate([W.ravel() for W in layers])
     for a, b in itertools.combinations(found.values(), 2):
+        assert close(float(a @ b) / a.size, 0.0, atol=7 / math.sqrt(a.size))
+    layers = [layer.ravel() for seed in range(4) for layer in scaled(submission, (20,) * 5, seed, "relu")]
+    for a, b in itertools.combinations(layers, 2):
         assert close(float(a @ b) / a.size, 0.0, atol=7 / math.sqrt(a.size))
     with submission.elsewhere() as other:
         for seed in (0, 1001):

@@ -1073,7 +1073,7 @@ def dropout(H: np.ndarray, p: float, seed: int, training: bool = True) -> tuple[
 
     H: any shape, may be empty, float64 or float32. p: what is dropped, 0 <= p < 1, at most 0.999.
     seed: an integer, 0 <= seed < 2^32: the same seed drops the same entries in every process, for
-    every H of this shape; two seeds drop unrelated ones. The global random state of NumPy is neither
+    every H of this shape and dtype; two seeds drop unrelated ones. The global random state of NumPy is neither
     used nor changed.
     training: True in training. Where it is False, nothing is dropped.
 
