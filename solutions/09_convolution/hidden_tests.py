@@ -802,13 +802,14 @@ def test_a_picture_whose_windows_do_not_fit(submission, rng):
     assert large_layer(submission, rng, (1, 3, 4, 400, 400, 11, 11), 1, 1)
 
 
-@pytest.mark.exercise("conv2d_blocked", weight=1.5, hint=3, memory_mb=116, depends=("im2col", "conv2d"))
+@pytest.mark.exercise("conv2d_blocked", weight=1.5, hint=3, memory_mb=124, depends=("im2col", "conv2d"))
 @pytest.mark.parametrize(
-    "sizes", [(1, 1, 1, 6, 300_000, 5, 31), (16_000, 2, 2, 8, 8, 5, 5), (1, 100, 6, 62, 62, 10, 10)]
+    "sizes", [(1, 1, 1, 6, 300_000, 5, 31), (1000, 2, 2, 32, 32, 5, 5), (1, 100, 6, 62, 62, 10, 10)]
 )
 def test_other_shapes_whose_windows_do_not_fit(submission, rng, sizes):
     """A very wide picture, many small ones and many channels work in 32 MB besides the picture and the result."""
-    # All windows take 744, 102 and 225 MB. The limit: twice x (at most 16 MB), 32 MB, 33 MB for the product's library.
+    # All windows take 744, 314 and 225 MB. The limit: twice x (16 MB), the result (13 MB), 32 MB, and the product's
+    # library, 33 MB.
     assert large_layer(submission, rng, sizes)
 
 

@@ -15,8 +15,8 @@
 #
 # **What you will be able to do.** Write the layers of a convolutional network, forward and backward, for any stride and
 # padding, and show that they equal torch's. You can say what a layer costs in weights, operations and bytes before you
-# run it, and which of four algorithms (loops, matrix product, Fourier transform, separable kernels) suits its sizes. You
-# know how one line of NumPy makes a picture 121 times as large in memory, and how to prevent it.
+# run it, and which of four algorithms (loops, matrix product, Fourier transform, separable kernels) suits its sizes.
+# You know how one line of NumPy makes a picture more than a hundred times as large in memory, and how to prevent it.
 #
 # **You need** NumPy's slices and broadcasting, matrix products, and the chain rule as in module 08: the gradient of a
 # loss with respect to each input of a layer.
@@ -92,28 +92,28 @@ checking.start("09_convolution", total=9)
 #
 # $$y_i = \sum_{a=0}^{k-1} w_a\, x_{i+a} .$$
 #
-# So a linear layer with these two properties *must* be a sliding weighted sum with one **kernel** $w$. It is not one choice
-# among many. With 3 by 3 kernels, the layer above has $64 \cdot 3 \cdot 3 \cdot 3 = 1728$ weights.
+# So a linear layer with these two properties *must* be a sliding weighted sum with one **kernel** $w$. It is not one
+# choice among many. With 3 by 3 kernels, the layer above has $64 \cdot 3 \cdot 3 \cdot 3 = 1728$ weights.
 #
 # ### All of it: batch, channels, stride, padding
 #
-# A picture has two axes and $C$ channels; a pattern may involve all channels, so a kernel covers all of them. $F$ kernels
-# give $F$ output maps. The window moves by $s$ pixels, the **stride**. The **padding** puts $p$ rows and
+# A picture has two axes and $C$ channels; a pattern may involve all channels, so a kernel covers all of them. $F$
+# kernels give $F$ output maps. The window moves by $s$ pixels, the **stride**. The **padding** puts $p$ rows and
 # columns of zeros around the picture, which gives $\tilde x$, so that the window can also stand at the border:
 #
 # $$y_{n f i j} = b_f + \sum_{c=0}^{C-1} \sum_{a=0}^{k_h-1} \sum_{e=0}^{k_w-1}
 #   w_{f c a e}\; \tilde x_{n,\, c,\, i s + a,\, j s + e} .$$
 #
-# How many rows $H'$ does the output have? The padded picture has rows $0$ to $H + 2p - 1$. The window of output row $i$ ends in
-# row $i s + k_h - 1$, and it must not run past the border: $i s + k_h - 1 \le H + 2p - 1$. The largest such $i$ is
-# $\lfloor (H + 2p - k_h)/s \rfloor$, and counting starts at 0:
+# How many rows $H'$ does the output have? The padded picture has rows $0$ to $H + 2p - 1$. The window of output row $i$
+# ends in row $i s + k_h - 1$, and it must not run past the border: $i s + k_h - 1 \le H + 2p - 1$. The largest such $i$
+# is $\lfloor (H + 2p - k_h)/s \rfloor$, and counting starts at 0:
 #
 # $$H' = \Bigl\lfloor \frac{H + 2p - k_h}{s} \Bigr\rfloor + 1 .$$
 #
-# If the stride does not divide, the last rows of $\tilde x$ are in no window. They have no influence on the output. With
-# **dilation** $d$, neighbouring kernel entries lie $d$ pixels apart. The kernel then spans $d(k-1) + 1$ pixels, and this
-# span takes the place of $k_h$ in the formula. Each output takes $C k_h k_w$ multiplications, so the layer takes
-# $B F H' W' C k_h k_w$.
+# If the stride does not divide, the last rows of $\tilde x$ are in no window. They have no influence on the output.
+# With **dilation** $d$, neighbouring kernel entries lie $d$ pixels apart. The kernel then spans $d(k-1) + 1$ pixels,
+# and this span takes the place of $k_h$ in the formula. Each output takes $C k_h k_w$ multiplications, so the layer
+# takes $B F H' W' C k_h k_w$.
 #
 # The next figure shows the formula for $H = 5$, $W = 6$, $k_h = k_w = 3$, $s = 2$, $p = 1$.
 
@@ -123,6 +123,7 @@ for (i, j), colour in {(0, 0): plotting.COLOURS[0], (0, 1): plotting.COLOURS[1],
     left.add_patch(plt.Rectangle((2 * j + 0.06, 2 * i + 0.06), 2.88, 2.88, fc=colour, alpha=0.3))
     left.add_patch(plt.Rectangle((2 * j + 0.06, 2 * i + 0.06), 2.88, 2.88, fill=False, ec=colour, lw=2.5))
     right.add_patch(plt.Rectangle((j, i), 1, 1, fc=colour, alpha=0.3))
+for i, j in np.ndindex(3, 3):
     right.text(j + 0.5, i + 0.5, f"y[{i}, {j}]", ha="center", va="center", fontsize=9)
 for row in range(7):
     for column in range(8):
@@ -165,8 +166,8 @@ plt.show()
 #
 # Write the formula down. A loop over the output positions is fine here; 9.9 makes it fast.
 #
-# True convolution turns the kernel by 180 degrees, along both axes: $w'_{f c a e} = w_{f,\, c,\, k_h-1-a,\, k_w-1-e}$. For
-# two signals $u * v = v * u$ holds only with that turn.
+# True convolution turns the kernel by 180 degrees, along both axes: $w'_{f c a e} = w_{f,\, c,\, k_h-1-a,\, k_w-1-e}$.
+# For two signals $u * v = v * u$ holds only with that turn.
 
 
 # %% exercise="conv2d" points=2 minutes=20 forbids=["torch", "scipy"]
@@ -261,7 +262,7 @@ with check("conv2d", forbids=["torch", "scipy"]):
         rtol=1e-12,
         mistakes={
             "You did not turn the kernel round.": [[[[521.5, 632.5]]]],
-            "You turned it along one axis only.": [[[[64.5, 165.5]]]],
+            "You turned its rows only, not its columns.": [[[[254.5, 365.5]]]],
         },
     )
     rng = np.random.default_rng(0)
@@ -278,11 +279,11 @@ with check("conv2d", forbids=["torch", "scipy"]):
         conv2d(x[:, :, :, :2], w, b)
 
 # %% [markdown]
-# **Your function is a matrix.** A layer without bias is linear, so it is a matrix that maps the $HW$ numbers of a picture
-# to the $H'W'$ numbers of its output. Send the unit pictures through it (one pixel is 1, all others are 0) and you get the
-# columns of the matrix. The figure shows it for a 6 by 6 picture. Left, every row holds the same nine numbers, shifted:
-# these are the two assumptions, made visible. Right, with stride 2, three of four rows are gone. Keep this picture in mind: the
-# backward pass (9.4) multiplies by the transpose of this matrix.
+# **Your function is a matrix.** A layer without bias is linear, so it is a matrix that maps the $HW$ numbers of a
+# picture to the $H'W'$ numbers of its output. Send the unit pictures through it (one pixel is 1, all others are 0) and
+# you get the columns of the matrix. The figure shows it for a 6 by 6 picture. Left, every row holds the same nine
+# numbers, shifted: these are the two assumptions, made visible. Right, with stride 2, three of four rows are gone. Keep
+# this picture in mind: the backward pass (9.4) multiplies by the transpose of this matrix.
 
 # %% tags=["demo"]
 units = np.eye(36).reshape(36, 1, 6, 6)
@@ -291,28 +292,27 @@ figure, axes = plt.subplots(1, 2, figsize=(11, 4.2))
 for ax, stride in zip(axes, (1, 2), strict=True):
     matrix = conv2d(units, kernel, np.zeros(1), stride).reshape(36, -1).T
     ax.imshow(np.where(matrix == 0, np.nan, matrix), aspect="auto")
+    ax.set_yticks(range(0, len(matrix), 4 // stride**2))
+    ax.grid(False)
     share = np.mean(matrix != 0)
     ax.set(title=f"stride {stride}: {matrix.shape[0]} × 36, {share:.0%} not zero", xlabel="pixel of the input")
     ax.set_ylabel("pixel of the output")
 plt.show()
 
 # %% [markdown]
-# **What a kernel sees.** Two kernels, called Sobel's, measure how fast the brightness changes along a row and along a column. They
-# look at each place in the same way, so one kernel finds all edges of this kind in the picture. The first line below the
-# figure tests the first assumption: a picture that moves by 5 pixels gives an output that moves by 5 pixels. The other
-# two tell correlation and convolution apart: the difference between $u * v$ and $v * u$, with full padding.
+# **What a kernel sees.** Two kernels, called Sobel's, measure how fast the brightness changes along a row and along a
+# column. They look at each place in the same way, so one kernel finds all edges of this kind in the picture. The right
+# panel shows the length of both changes together. The bright frame is an edge, too: the one between the picture and the
+# zeros of the padding. The first line below the figure tests the first assumption: a picture that moves by 5 pixels
+# gives an output that moves by 5 pixels. The other two tell correlation and convolution apart: the difference between
+# $u * v$ and $v * u$, with full padding.
 
 # %% tags=["demo"]
 picture = datasets.shapes(3, size=demo_size(full=128, small=48), seed=4).images[1].mean(axis=2)
 sobel = np.array([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]])
 edges = conv2d(picture[None, None], np.stack([sobel, sobel.T])[:, None], np.zeros(2), padding=1)[0]
-figure, axes = plt.subplots(1, 3, figsize=(11, 3.8))
-for ax, image, title in zip(
-    axes,
-    [picture, edges[0], np.hypot(*edges)],
-    ["the picture", "change along a row", "length of both changes"],
-    strict=True,
-):
+figure, axes = plt.subplots(1, 2, figsize=(9, 4.2))
+for ax, image, title in zip(axes, [picture, np.hypot(*edges)], ["A picture", "How fast it changes"], strict=True):
     ax.imshow(image, cmap="gray")
     ax.set(title=title, xticks=[], yticks=[])
     ax.grid(False)
@@ -330,10 +330,10 @@ for flip, name in [(False, "cross-correlation"), (True, "true convolution")]:
 # %% [markdown]
 # ### 9.2 `conv1d` · important · level 2 of 4 · 15 min
 #
-# Text and speech have one axis: time. Two things are new. With **dilation** $d$ the kernel looks at every $d$-th sample,
-# so it sees far with few weights. A **causal** layer must not look into the future: its output at time $t$ may depend on
-# $x_0, \dots, x_t$ only. It needs zeros *before* the first sample, as many as the kernel looks back, which are $d(k-1)$, and none after
-# the last:
+# Text and speech have one axis: time. Two things are new. With **dilation** $d$ the kernel looks at every $d$-th
+# sample, so it sees far with few weights. A **causal** layer must not look into the future: its output at time $t$ may
+# depend on $x_0, \dots, x_t$ only. It needs zeros *before* the first sample, as many as the kernel looks back, which
+# are $d(k-1)$, and none after the last:
 #
 # $$y_{n f t} = b_f + \sum_{c} \sum_{a=0}^{k-1} w_{f c a}\; x_{n,\, c,\, t s + a d - q}, \qquad
 # q = d (k-1) \text{ if causal, else } 0, \qquad x_{n,c,u} = 0 \text{ for } u < 0 .$$
@@ -413,10 +413,11 @@ with check("conv1d", forbids=["torch", "scipy", "numpy.convolve", "numpy.correla
         conv1d(x, w, b, dilation=6)
 
 # %% [markdown]
-# **How far back does a stack of layers see?** Four causal layers with kernels of 2 entries: with dilations 1, 2, 4, 8 they see
-# $1 + (1 + 2 + 4 + 8) = 16$ samples, without dilation only 5. Doubling the dilation makes the span grow exponentially
-# with the depth, while the weights grow linearly; WaveNet (2016) generates speech in this way. The figure sends a sequence
-# with a single 1 through your function and shows which outputs notice it. None of them lies before the 1.
+# **How far back does a stack of layers see?** Four causal layers with kernels of 2 entries: with dilations 1, 2, 4, 8
+# they see $1 + (1 + 2 + 4 + 8) = 16$ samples, without dilation only 5. Doubling the dilation makes the span grow
+# exponentially with the depth, while the weights grow linearly; WaveNet (2016) generates speech in this way. The figure
+# sends a sequence with a single 1 through your function and shows which outputs notice it. None of them lies before the
+# 1.
 
 # %% tags=["demo"]
 impulse = np.zeros((1, 1, 32))
@@ -437,21 +438,21 @@ plt.show()
 # %% [markdown]
 # ### 9.3 `im2col` · essential · level 2 of 4 · 15 min
 #
-# Processors are fastest at products of large matrices. To make the layer one such product, lay the windows
-# side by side: row $(n, i, j)$ of a matrix holds the $C k_h k_w$ numbers under that window, and the layer is this matrix
-# times the kernels. The arrangement is called **im2col**, from image to columns.
+# Processors are fastest at products of large matrices. To make the layer one such product, lay the windows side by
+# side: row $(n, i, j)$ of a matrix holds the $C k_h k_w$ numbers under that window, and the layer is this matrix times
+# the kernels. The arrangement is called **im2col**, from image to columns.
 #
-# Neighbouring windows overlap: at stride 1 each pixel is in $k_h k_w$ windows. Does it have to be *stored* $k_h k_w$ times? An
-# array is a piece of memory plus a rule. The entry with indices $(n, c, u, v)$ stands
-# $n S_0 + c S_1 + u S_2 + v S_3$ bytes behind the first one, and $(S_0, S_1, S_2, S_3)$ are its **strides** (not the stride of the
-# window). Window $(i, j)$ holds at $(a, e)$ the pixel $(i s + a,\, j s + e)$, which stands
+# Neighbouring windows overlap: at stride 1 each pixel is in $k_h k_w$ windows. Does it have to be *stored* $k_h k_w$
+# times? An array is a piece of memory plus a rule. The entry with indices $(n, c, u, v)$ stands
+# $n S_0 + c S_1 + u S_2 + v S_3$ bytes behind the first one, and $(S_0, S_1, S_2, S_3)$ are its **strides** (not the
+# stride of the window). Window $(i, j)$ holds at $(a, e)$ the pixel $(i s + a,\, j s + e)$, which stands
 #
 # $$n S_0 + c S_1 + (i s + a) S_2 + (j s + e) S_3
 #   = n S_0 + c S_1 + i\,(s S_2) + j\,(s S_3) + a\, S_2 + e\, S_3$$
 #
-# bytes behind the first. This is a rule of the same form, with six strides. So all windows together are a *view* of the picture:
-# the same memory read by another rule. `np.lib.stride_tricks.as_strided(x, shape, strides)` makes such a view. It
-# believes what you say: with a shape that is too large, it reads the memory of something else.
+# bytes behind the first. This is a rule of the same form, with six strides. So all windows together are a *view* of the
+# picture: the same memory read by another rule. `np.lib.stride_tricks.as_strided(x, shape, strides)` makes such a view.
+# It believes what you say: with a shape that is too large, it reads the memory of something else.
 
 
 # %% exercise="im2col" points=2 minutes=15 forbids=["torch", "scipy", "sklearn", "numpy.lib.stride_tricks.sliding_window_view"]
@@ -460,7 +461,7 @@ def im2col(x: np.ndarray, kh: int, kw: int, stride: int = 1) -> np.ndarray:
 
     x: (B, C, H, W), float64 or float32, in any memory layout (also a view with steps, backwards or
     transposed, and read-only), sizes >= 1. There is no padding: whoever wants some pads x first.
-    kh, kw, stride: integers >= 1.
+    kh, kw and stride are at least 1.
 
     Returns v of shape (B, C, H', W', kh, kw), with the dtype of x and H', W' as in `output_size`:
     v[n, c, i, j, a, e] is the pixel x[n, c, i * stride + a, j * stride + e].
@@ -474,7 +475,7 @@ def im2col(x: np.ndarray, kh: int, kw: int, stride: int = 1) -> np.ndarray:
     shape = (B, C, output_size(H, kh, stride), output_size(W, kw, stride), kh, kw)
     S0, S1, S2, S3 = x.strides
     strides = (S0, S1, stride * S2, stride * S3, S2, S3)
-    return np.lib.stride_tricks.as_strided(x, shape, strides, writeable=False)
+    return np.lib.stride_tricks.as_strided(x, shape, strides)
     ### END SOLUTION
 
 
@@ -490,7 +491,8 @@ def im2col(x: np.ndarray, kh: int, kw: int, stride: int = 1) -> np.ndarray:
 # <details><summary>Hint 3: nearly the solution</summary>
 #
 # `S0, S1, S2, S3 = x.strides`, then
-# `np.lib.stride_tricks.as_strided(x, shape, (S0, S1, stride * S2, stride * S3, S2, S3), writeable=False)`.
+# `np.lib.stride_tricks.as_strided(x, shape, (S0, S1, stride * S2, stride * S3, S2, S3))`. (With `writeable=False`
+# nobody can write to it by mistake: one write would change many windows.)
 # </details>
 
 # %% check="im2col"
@@ -516,10 +518,10 @@ with check("im2col", forbids=["torch", "scipy", "sklearn", "numpy.lib.stride_tri
         im2col(x, 4, 1)
 
 # %% [markdown]
-# The view costs a few dozen bytes. But what may one do with it? The next cell counts bytes. Reading through the view is free.
-# A matrix product wants a *matrix*, with one stride for each axis, and the numbers of a window do not lie at equal
-# distances. So `reshape` has to copy, and it does so without a word. This line is the most expensive one in many
-# implementations, and the subject of 9.9.
+# The view takes memory for its rule only, however large the picture is. But what may one do with it? The next cell
+# counts bytes. A matrix product wants a *matrix*, with one stride for each axis, and the numbers of a window do not lie
+# at equal distances. So `reshape` has to copy, and it does so without a word. This line is the most expensive one in
+# many implementations, and the subject of 9.9.
 
 # %% tags=["demo"]
 x = np.zeros((1, 3, 256, 256))
@@ -541,22 +543,24 @@ del matrix, windows, view
 # %% [markdown]
 # ### 9.4 `conv2d_backward` · essential · level 4 of 4 · 35 min
 #
-# The loss $J$ depends on $x$, $w$ and $b$ through $y$ only. Write $g = \partial J/\partial y$, of shape $(B, F, H', W')$.
-# By the chain rule the gradient with respect to any number $z$ is $\sum g_{nfij}\, \partial y_{nfij}/\partial z$. The layer is
-# linear in each of its inputs, so read the derivatives off the formula:
+# The loss $J$ depends on $x$, $w$ and $b$ through $y$ only. Write $g = \partial J/\partial y$, of shape
+# $(B, F, H', W')$. By the chain rule the gradient with respect to any number $z$ is
+# $\sum g_{nfij}\, \partial y_{nfij}/\partial z$. The layer is linear in each of its inputs, so read the derivatives off
+# the formula:
 #
 # $$\frac{\partial J}{\partial b_f} = \sum_{n,i,j} g_{nfij}, \qquad
 # \frac{\partial J}{\partial w_{fcae}} = \sum_{n,i,j} g_{nfij}\; \tilde x_{n,c,\,is+a,\,js+e} .$$
 #
-# For the picture ask the question the other way round. Pixel $\tilde x_{ncuv}$ appears in $y_{nfij}$ with weight $w_{fcae}$
-# whenever $i s + a = u$ and $j s + e = v$. Each of these adds to its gradient:
+# For the picture ask the question the other way round. Pixel $\tilde x_{ncuv}$ appears in $y_{nfij}$ with weight
+# $w_{fcae}$ whenever $i s + a = u$ and $j s + e = v$. Each of these adds to its gradient:
 #
 # $$\frac{\partial J}{\partial \tilde x_{ncuv}}
 #   = \sum_{f} \; \sum_{\substack{i,\, a:\; i s + a = u \\ j,\, e:\; j s + e = v}} g_{nfij}\; w_{fcae} .$$
 #
-# The condition looks unpleasant, and a loop over $(a, e)$ resolves it. For one kernel entry, all output positions $(i, j)$ meet the
-# pixels $(is + a, js + e)$: a slice with step $s$, without overlap. The forward pass *reads* this slice; the gradient of $w$ reads it
-# too; the gradient of $\tilde x$ *adds to* it. In the end cut the padding off. A pixel that was in no window has gradient 0.
+# The condition looks unpleasant, and a loop over $(a, e)$ resolves it. For one kernel entry, all output positions
+# $(i, j)$ meet the pixels $(is + a, js + e)$: a slice with step $s$, without overlap. The forward pass *reads* this
+# slice; the gradient of $w$ reads it too; the gradient of $\tilde x$ *adds to* it. In the end cut the padding off. A
+# pixel that was in no window has gradient 0.
 #
 # In the language of the matrix above, $y = A x$ gives $\partial J/\partial x = A^\top g$. At stride 1 this is again a
 # convolution, of $g$ with the kernel turned round: correlation forward means true convolution backward.
@@ -607,8 +611,8 @@ def conv2d_backward(
 # </details>
 # <details><summary>Hint 3: nearly the solution</summary>
 #
-# Keep dx in an array with the padded shape, full of zeros, and use `dx[slice] += ...` for each (a, e). At the end return
-# `dx[:, :, padding : padding + H, padding : padding + W]`. `db` is `dout.sum(axis=(0, 2, 3))`.
+# Keep dx in an array with the padded shape, full of zeros, and use `dx[slice] += ...` for each (a, e). At the end
+# return `dx[:, :, padding : padding + H, padding : padding + W]`. `db` is `dout.sum(axis=(0, 2, 3))`.
 # </details>
 
 # %% check="conv2d_backward"
@@ -646,55 +650,55 @@ with check("conv2d_backward", forbids=["torch", "scipy"]):
         expect_dtype(got, np.float32)
 
 # %% [markdown]
-# **A kernel learnt from its effect.** Someone applies an unknown 3 by 3 kernel to pictures and shows you the inputs and the outputs.
-# Start from zeros and descend the mean of squared differences with your two functions. The figure shows the loss, the
-# kernel that was used and yours. The last line compares the two. One picture is enough here, since it holds thousands of
-# windows: this is what weight sharing does for learning.
+# **A kernel learnt from its effect.** Someone applies an unknown 3 by 3 kernel to a picture and shows you the input and
+# the output. Start from zeros and descend the mean of squared differences with your two functions. The figure shows the
+# loss, the kernel that was used and yours. The last line compares the two. One picture is enough here: every pixel is
+# the centre of a window, so a picture gives as many examples as it has pixels. This is what weight sharing does for
+# learning.
 
 # %% tags=["demo"]
-size = demo_size(full=40, small=20)
-seen = datasets.shapes(4, size=size, seed=1).images.mean(axis=3)[:, None] / 255
+size = demo_size(full=28, small=20)
+seen = datasets.shapes(1, size=size, seed=1).images.mean(axis=3)[:, None] / 255
 seen -= seen.mean()
 target = conv2d(seen, sobel[None, None] / 4, np.zeros(1), padding=1)
 learnt, bias, losses = np.zeros((1, 1, 3, 3)), np.zeros(1), []
 velocity = np.zeros_like(learnt)
-for _ in range(demo_size(full=300, small=150)):
+for _ in range(demo_size(full=150, small=100)):
     error = conv2d(seen, learnt, bias, padding=1) - target
     losses.append(np.mean(error**2))
     _, gradient, db = conv2d_backward(2 * error / error.size, seen, learnt, padding=1)
     velocity = 0.9 * velocity - 0.2 * gradient / np.mean(seen**2) / 9
     learnt, bias = learnt + velocity, bias - 0.1 * db
-figure, axes = plt.subplots(1, 3, figsize=(11, 3.4), width_ratios=[2, 1, 1])
-axes[0].semilogy(losses)
-axes[0].set(title="The loss falls to nearly nothing", xlabel="step", ylabel="mean squared difference")
-for ax, kernel, title in zip(
-    axes[1:], [sobel / 4, learnt[0, 0]], ["kernel that was used", "kernel learnt"], strict=True
-):
-    ax.imshow(kernel, vmin=-0.5, vmax=0.5, cmap="RdBu")
-    for (a, e), value in np.ndenumerate(kernel):
-        ax.text(e, a, f"{value:.2f}", ha="center", va="center")
-    ax.set(title=title, xticks=[], yticks=[])
-    ax.grid(False)
+figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.4))
+left.semilogy(losses)
+left.set(title="The loss falls to nearly nothing", xlabel="step", ylabel="mean squared difference")
+both = np.hstack([sobel / 4, np.full((3, 1), np.nan), learnt[0, 0]])
+right.imshow(both, vmin=-0.8, vmax=0.8, cmap="RdBu")
+for (a, e), value in np.ndenumerate(both):
+    if np.isfinite(value):
+        right.text(e, a, f"{round(value, 2) + 0:.2f}", ha="center", va="center")
+right.set(title="The kernel that was used, and the one learnt", xticks=[], yticks=[])
+right.grid(False)
 plt.show()
 print(f"largest difference between the two kernels: {np.abs(learnt[0, 0] - sobel / 4).max():.1e}")
 
 # %% [markdown]
 # ### 9.5 `pool2d_tutorial` · essential · level 1 of 4 · 8 min
 #
-# A network that shall say *what* is in the picture has to forget, step by step, *where* exactly it is. **Pooling** replaces
-# each window by one number, its maximum or its mean, and moves by a stride of several pixels. The maps become smaller,
-# and an input that moves by one pixel changes them less.
+# A network that shall say *what* is in the picture has to forget, step by step, *where* exactly it is. **Pooling**
+# replaces each window by one number, its maximum or its mean, and moves by a stride of several pixels. The maps become
+# smaller, and an input that moves by one pixel changes them less.
 #
-# **Find the bug.** The next function stands, in words much like these, in many tutorials on max pooling. It runs without an error.
-# Repair it.
+# **Find the bug.** The next function stands, in words much like these, in many tutorials on max pooling. It runs
+# without an error. Repair it.
 
 
 # %% exercise="pool2d_tutorial" points=1 minutes=8 bug=true forbids=["torch", "scipy"]
 def pool2d_tutorial(x: np.ndarray, size: int, stride: int) -> np.ndarray:
     """The maximum of each window of size by size pixels of one picture.
 
-    x: (H, W), float64, finite, in any memory layout, also read-only; size and stride are integers
-    >= 1 and size is at most H and W. The windows start at the rows and columns 0, stride,
+    x: (H, W), float64, finite, in any memory layout, also read-only; size and stride are at least
+    1, and size is at most H and W. The windows start at the rows and columns 0, stride,
     2 stride, ..., and only those count that lie inside the picture as a whole.
 
     Returns a new array (H', W'), float64, one entry for each such window, with H' and W' as in
@@ -749,8 +753,8 @@ with check("pool2d_tutorial", forbids=["torch", "scipy"]):
 # ### 9.6 `pool2d` · essential · level 2 of 4 · 15 min
 #
 # The whole layer: a batch, channels, two kinds. Each channel is pooled for itself. There is no padding here. Libraries
-# that pad have to say what stands there: for the maximum it must be $-\infty$ (a zero would win over negative numbers), and for the
-# mean torch counts the zeros by default (`count_include_pad=True`) while TensorFlow leaves them out.
+# that pad have to say what stands there: for the maximum it must be $-\infty$ (a zero would win over negative numbers),
+# and for the mean torch counts the zeros by default (`count_include_pad=True`) while TensorFlow leaves them out.
 
 
 # %% exercise="pool2d" points=2 minutes=15 forbids=["torch", "scipy"]
@@ -758,7 +762,7 @@ def pool2d(x: np.ndarray, size: int, stride: int, kind: str = "max") -> np.ndarr
     """The maximum or the mean of each window of size by size pixels, in each channel.
 
     x: (B, C, H, W), float64 or float32, in any memory layout (also read-only), finite, sizes >= 1.
-    size, stride: integers >= 1, for both axes; the stride may be smaller or larger than the size.
+    size >= 1, stride >= 1, for both axes; the stride may be smaller or larger than the size.
     kind: "max" or "average". No padding.
 
     Returns a new array (B, C, H', W') with the dtype of x, H' and W' as in `output_size`.
@@ -814,10 +818,10 @@ with check("pool2d", forbids=["torch", "scipy"]):
         pool2d(x, 2, 2, "mean")
 
 # %% [markdown]
-# **Does pooling forget the place?** Move a picture by 1 to 8 pixels and see by how much the edge maps change, relative to
-# their size: without pooling, and with windows of 4 pixels and stride 4. Right: the pooled maps are small, and still show the shapes.
-# Both kinds of pooling change less, but not by nothing: a shift by a whole window is a shift of the pooled map, and a
-# stride of 4 looks at every fourth place only. (Blurring before the stride helps: Zhang, 2019.)
+# **Does pooling forget the place?** Move a picture by 1 to 8 pixels and see by how much the edge maps change, relative
+# to their size: without pooling, and with windows of 4 pixels and stride 4. Right: the pooled maps are small, and still
+# show the shapes. Both kinds of pooling change less, but not by nothing: a shift by a whole window is a shift of the
+# pooled map, and a stride of 4 looks at every fourth place only. (Blurring before the stride helps: Zhang, 2019.)
 
 # %% tags=["demo"]
 larger = datasets.shapes(3, size=demo_size(full=128, small=64), seed=4).images[1].mean(axis=2)
@@ -851,7 +855,7 @@ plotting.curves(
     title="Pooling: less change",
     ax=left,
 )
-left.set_ylim(0, 1.25 * left.get_ylim()[1])
+left.set_ylim(0, 1.5 * left.get_ylim()[1])
 pooled = [layer(seen_at(0))[0, 0] for layer in layers.values()]
 side = pooled[0].shape[0]
 strip = np.full((side, side + 2 * pooled[1].shape[1] + 12), np.nan)
@@ -867,16 +871,17 @@ plt.show()
 # %% [markdown]
 # ### 9.7 `pool2d_backward` · important · level 3 of 4 · 25 min
 #
-# The **mean** of a window depends on each of its pixels with weight $1/\text{size}^2$, so each gets that share of the window's
-# gradient. The **maximum** depends, near the point where we are, on its largest pixel alone, so that pixel gets everything
-# and the others get 0. Where windows overlap, a pixel is in several of them, and their contributions add up.
+# The **mean** of a window depends on each of its pixels with weight $1/\text{size}^2$, so each gets that share of the
+# window's gradient. The **maximum** depends, near the point where we are, on its largest pixel alone, so that pixel
+# gets everything and the others get 0. Where windows overlap, a pixel is in several of them, and their contributions
+# add up.
 #
 # **Ties.** If two pixels are equally large, the maximum has a kink, and no gradient exists. The maximum is convex, so
-# there are *subgradients*: $g$ with $\max(x + h) \ge \max(x) + g^\top h$ for all $h$. They are
-# all ways to divide one unit of gradient among the largest pixels: everything to the first, or equal shares. To give each of
-# them the whole unit is *not* one: take two equal pixels and lower both by $\varepsilon$; the maximum falls by
-# $\varepsilon$, and this $g$ claims $2\varepsilon$. In flat regions, after a ReLU for example, ties are the rule and not the exception, and
-# such a layer would multiply gradients. We do what torch does: the **first** of the largest pixels in reading order
+# there are *subgradients*: $g$ with $\max(x + h) \ge \max(x) + g^\top h$ for all $h$. They are all ways to divide one
+# unit of gradient among the largest pixels: everything to the first, or equal shares. To give each of them the whole unit
+# is *not* one: raise two equal pixels by $\varepsilon$ each; the maximum rises by $\varepsilon$, and this $g$ claims
+# $2\varepsilon$. In flat regions, after a ReLU for example, ties are the rule and not the exception, and such a layer
+# would multiply gradients. We do what torch does: the **first** of the largest pixels in reading order
 # (row by row, from left to right) gets everything.
 
 
@@ -970,14 +975,14 @@ with check("pool2d_backward", forbids=["torch", "scipy"]):
 
 # %% [markdown]
 # **A network of your parts.** Handwritten digits of 8 by 8 pixels: 8 filters of 3 by 3 with padding, ReLU
-# ($\max(\cdot, 0)$), max pooling, then one dense layer and the softmax loss. Every gradient below comes from your functions
-# or is one line of module 03. The same loop without the convolution trains a linear model for comparison. The figure
-# shows the test accuracy after each pass, and the kernels that were learnt. (With Python loops in your functions this
-# cell may take a minute.)
+# ($\max(\cdot, 0)$), max pooling, then one dense layer and the softmax loss. Every gradient below comes from your
+# functions or is one line of module 03. The same loop without the convolution trains a linear model for comparison. The
+# figure shows the test accuracy after each pass, and the kernels that were learnt. (With Python loops in your functions
+# this cell may take a minute.)
 
 
 # %% tags=["demo"]
-def trained(convolve, epochs, seed=0, lr=0.1, filters=8):
+def trained(convolve, epochs, seed=0, lr=0.5, filters=8):
     """Test accuracy after each pass, and the kernels."""
     draw = np.random.default_rng(seed)
     w, b = draw.normal(size=(filters, 1, 3, 3)) / 3, np.zeros(filters)
@@ -1018,7 +1023,7 @@ train, test = order[:1200], order[1200:]
 if demo_size(full=False, small=True):
     train, test = train[:200], test[:200]
 train_x, train_y, test_x, test_y = pictures[train], digits.y[train], pictures[test], digits.y[test]
-epochs = demo_size(full=12, small=2)
+epochs = demo_size(full=10, small=3)
 accuracy, kernels = trained(True, epochs)
 linear, _ = trained(False, epochs)
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.8))
@@ -1045,21 +1050,21 @@ print(f"right on {len(test_y)} digits never seen: {accuracy[-1]:.1%} with the co
 # A full kernel mixes *places* and *channels* in one step: $F C k_h k_w$ weights. A **depthwise separable** layer does
 # it in two steps:
 #
-# 1. **depthwise**: each channel has one kernel of its own, $m_{ncij} = \sum_{a,e} D_{cae}\, \tilde x_{n,c,is+a,js+e}$, with
-#    $D$ of shape $(C, k_h, k_w)$: places only;
+# 1. **depthwise**: each channel has one kernel of its own, $m_{ncij} = \sum_{a,e} D_{cae}\, \tilde x_{n,c,is+a,js+e}$,
+#    with $D$ of shape $(C, k_h, k_w)$: places only;
 # 2. **pointwise**: each pixel's channels are mixed by one matrix, $y_{nfij} = \sum_c P_{fc}\, m_{ncij}$, with
 #    $P$ of shape $(F, C)$: channels only.
 #
-# Insert the first into the second: it is a full layer with the kernels $w_{fcae} = P_{fc} D_{cae}$. So nothing new can be
-# computed, but it costs less. For one picture with $H' W'$ outputs:
+# Insert the first into the second: it is a full layer with the kernels $w_{fcae} = P_{fc} D_{cae}$. So nothing new can
+# be computed, but it costs less. For one picture with $H' W'$ outputs:
 #
 # | | weights | multiplications |
 # | --- | --- | --- |
 # | full | $F C k_h k_w$ | $F C k_h k_w \cdot H' W'$ |
 # | separable | $C k_h k_w + F C$ | $(C k_h k_w + F C) \cdot H' W'$ |
 #
-# The ratio is $\frac1F + \frac1{k_h k_w}$. With 3 by 3 kernels and many filters nearly a ninth of the work is left. MobileNet
-# (2017) is built on this.
+# The ratio is $\frac1F + \frac1{k_h k_w}$. With 3 by 3 kernels and many filters nearly a ninth of the work is left.
+# MobileNet (2017) is built on this.
 
 
 # %% exercise="depthwise_separable" points=3 minutes=20 forbids=["torch", "scipy"]
@@ -1106,7 +1111,8 @@ def layer_cost(C: int, F: int, kh: int, kw: int, oh: int, ow: int, separable: bo
 # %% [markdown] hints="depthwise_separable"
 # <details><summary>Hint 1: places first</summary>
 #
-# Loop over the kernel entries (a, e), as in 9.4: each adds `depth[:, a, e, None, None] * slice` to an array (B, C, H', W').
+# Loop over the kernel entries (a, e), as in 9.4: each adds `depth[:, a, e, None, None] * slice` to an array (B, C, H',
+# W').
 # </details>
 # <details><summary>Hint 2: then channels</summary>
 #
@@ -1149,9 +1155,9 @@ with check("depthwise_separable", forbids=["torch", "scipy"]):
     )
 
 # %% [markdown]
-# The table shows layers as they occur in real networks, with the costs from your function. The last column is the price:
-# a full kernel has many more degrees of freedom than $P_{fc} D_{cae}$. It shows the share of a random full kernel's
-# squared size that the best separable kernel keeps. For each channel $c$ the best one is the first singular
+# The table shows layers as they occur in real networks, with the costs from your function. The last column is the
+# price: a full kernel has many more degrees of freedom than $P_{fc} D_{cae}$. It shows the share of a random full
+# kernel's squared size that the best separable kernel keeps. For each channel $c$ the best one is the first singular
 # vector pair of the $(F, k_h k_w)$ matrix $w_{f c \cdot}$, so the share can be computed exactly.
 
 # %% tags=["demo"]
@@ -1169,13 +1175,13 @@ for C, F, k, side in [(3, 64, 7, 112), (64, 128, 3, 56), (256, 256, 3, 28), (512
 #
 # ### Where the copy does not fit
 #
-# The matrix of im2col has $B H' W'$ rows and $C k_h k_w$ columns. At stride 1 it is about $k_h k_w$ times as large as the picture.
-# In numbers: 32 photographs of 1024 by 1024 pixels, 3 channels, float64: 805 MB. With kernels of 11 by 11 their
-# im2col matrix is 121 times as large, about 97 GB. But the product does not need the whole matrix at once. Output
-# rows are independent of each other: copy the windows of *some* outputs, multiply, and use the memory again for the next ones. The
-# work is the same, the matrices are still large, and the memory is whatever you allow. Libraries go further: they
-# copy such blocks into the cache or the registers of the processor, so that the lowered matrix never exists in main memory at all
-# ("implicit GEMM").
+# The matrix of im2col has $B H' W'$ rows and $C k_h k_w$ columns. At stride 1 it is about $k_h k_w$ times as large as
+# the picture. In numbers: 32 photographs of 1024 by 1024 pixels, 3 channels, float64: 805 MB. With kernels of 11 by 11
+# their im2col matrix is 121 times as large, about 97 GB. But the product does not need the whole matrix at once. Output
+# rows are independent of each other: copy the windows of *some* outputs, multiply, and use the memory again for the
+# next ones. The work is the same, the matrices are still large, and the memory is whatever you allow. Libraries go
+# further: they copy such blocks into the cache or the registers of the processor, so that the lowered matrix never
+# exists in main memory at all ("implicit GEMM").
 #
 # ### 9.9 `conv2d_blocked` · essential · level 3 of 4 · 27 min
 #
@@ -1189,7 +1195,7 @@ def conv2d_blocked(x: np.ndarray, w: np.ndarray, b: np.ndarray, stride: int = 1,
     Arguments, result, dtypes and errors are those of `conv2d`. In addition:
     - Memory: besides x, w, b and the result, at most one padded copy of x and 32 MB (2^25 bytes),
       whatever the shapes: also for one very wide picture, and for very many small ones. One window
-      never has more than 10,000 numbers.
+      never has more than 10,000 numbers, and F is at most 10,000.
     - Time: no Python loop over single output positions. Loops over pictures, over blocks, over
       output rows and over kernel entries are fine: 4 million outputs take a few seconds.
     Leaves its arguments as they are. Not allowed: torch, scipy.
@@ -1220,7 +1226,8 @@ def conv2d_blocked(x: np.ndarray, w: np.ndarray, b: np.ndarray, stride: int = 1,
 # %% [markdown] hints="conv2d_blocked"
 # <details><summary>Hint 1: how much at a time</summary>
 #
-# One output needs C kh kw numbers of 8 bytes. How many outputs fit into, say, 8 MB? The product for them takes memory, too.
+# One output needs C kh kw numbers of 8 bytes. How many outputs fit into, say, 8 MB? The product for them takes memory,
+# too.
 # </details>
 # <details><summary>Hint 2: one block</summary>
 #
@@ -1230,8 +1237,8 @@ def conv2d_blocked(x: np.ndarray, w: np.ndarray, b: np.ndarray, stride: int = 1,
 # <details><summary>Hint 3: nearly the solution</summary>
 #
 # `w.reshape(F, -1) @ matrix` is (F, rows · columns). Write it, plus the bias, into
-# `out[n, :, i : i + rows, j : j + columns]`. Choose `columns = min(ow, some)` and `rows = some // columns`, so that a picture that is
-# wider than a block is cut along its width, too.
+# `out[n, :, i : i + rows, j : j + columns]`. Choose `columns = min(ow, some)` and `rows = some // columns`, so that a
+# picture that is wider than a block is cut along its width, too.
 # </details>
 
 # %% check="conv2d_blocked"
@@ -1264,9 +1271,9 @@ with check("conv2d_blocked", forbids=["torch", "scipy"]):
 # ### What the copy costs
 #
 # The cell convolves one picture of growing size with an 11 by 11 kernel, once with the whole matrix and once in your
-# blocks, and counts the bytes that each allocates. The slope of both is 2 in the side of the picture, but the factors differ. On a
-# machine with 2 GB for this job, the dashed line says where the whole matrix stops to fit: this is arithmetic, and your
-# function goes on.
+# blocks, and counts the bytes that each of them makes. The bytes of the whole matrix grow with the number of pixels.
+# Your blocks stop growing when a block is full; from there on only the result grows. The last line is arithmetic: how
+# large a picture may become in 2 GB.
 
 
 # %% tags=["demo"]
@@ -1311,16 +1318,16 @@ print(
 # %% [markdown]
 # ### A fourth way: the Fourier transform
 #
-# Loops and matrix products need $k_h k_w$ multiplications for each output and pair of channels. There is a way whose cost does not
-# depend on the kernel. Continue $x$ periodically and expand it into waves. A shift by $a$ multiplies the wave of
-# frequency $\omega$ by $e^{i\omega a}$, so a weighted sum of shifts multiplies it by one number:
+# Loops and matrix products need $k_h k_w$ multiplications for each output and pair of channels. There is a way whose
+# cost does not depend on the kernel. Continue $x$ periodically and expand it into waves. A shift by $a$ multiplies the
+# wave of frequency $\omega$ by $e^{\mathrm{i}\omega a}$, so a weighted sum of shifts multiplies it by one number:
 #
 # $$y_i = \sum_a w_a x_{i+a} \quad\Longrightarrow\quad
-# \hat y(\omega) = \Bigl(\sum_a w_a e^{i \omega a}\Bigr)\, \hat x(\omega) = \overline{\hat w(\omega)}\, \hat x(\omega) .$$
+# \hat y(\omega) = \Bigl(\sum_a w_a e^{\mathrm{i}\omega a}\Bigr)\, \hat x(\omega) = \overline{\hat w(\omega)}\, \hat x(\omega) .$$
 #
-# (The bar is there because it is a correlation: true convolution has none.) Transform picture and kernels with the fast Fourier transform, multiply, sum over the channels, and
-# transform back. Outputs whose window stays inside the picture do not notice the periodic continuation. The costs for
-# one picture with $N = H W$ pixels, at stride 1:
+# (The bar is there because it is a correlation: true convolution has none.) Transform picture and kernels with the fast
+# Fourier transform, multiply, sum over the channels, and transform back. Outputs whose window stays inside the picture
+# do not notice the periodic continuation. The costs for one picture with $N = H W$ pixels, at stride 1:
 #
 # | | multiplications | memory besides input and result |
 # | --- | --- | --- |
@@ -1329,13 +1336,13 @@ print(
 # | FFT | $\approx (C + F + F C) N \log N$ for the transforms, then $\approx 2 F C N$ | $(C + F + F C) N$: each kernel becomes as large as a picture |
 # | separable | $(C k^2 + F C) N$ | $C N$ |
 #
-# Loops and im2col do the *same* multiplications. If they differ in time, the difference is what a Python step costs, and
-# the order in which memory is read. The FFT must win for large kernels, and must lose for small ones. A stride makes the first two
-# cheaper by $s^2$; the FFT computes all outputs and throws most of them away.
+# Loops and im2col do the *same* multiplications. If they differ in time, the difference is what a Python step costs,
+# and the order in which memory is read. The FFT must win for large kernels, and must lose for small ones. A stride
+# makes the first two cheaper by $s^2$; the FFT computes all outputs and throws most of them away.
 #
-# Now measure. Four ways on one core, float32, $C = F = 4$: loops over the output positions, your `conv2d_blocked`, the FFT
-# below, and the peer, torch. Left the picture grows, with kernels of 5 by 5; right the kernel grows, on a picture of
-# 96 by 96. Both axes are logarithmic. The cell prints where the curves cross *on this machine*.
+# Now measure. Four ways on one core, float32, $C = F = 4$: loops over the output positions, your `conv2d_blocked`, the
+# FFT below, and the peer, torch. Left the picture grows, with kernels of 5 by 5; right the kernel grows, on a picture
+# of 64 by 64. Both axes are logarithmic. The cell prints where the curves cross *on this machine*.
 
 
 # %% tags=["demo"]
@@ -1390,7 +1397,7 @@ def sentence(found, one, other, what):
 ways = {"loops": by_loops, "im2col": conv2d_blocked, "FFT": by_fft, "torch": by_torch}
 gaps = [np.abs(way(*problem(24, 5)) - by_torch(*problem(24, 5))).max() for way in ways.values()]
 print("largest difference to torch, float32:", ", ".join(f"{n} {g:.0e}" for n, g in zip(ways, gaps, strict=True)))
-settings = {"threads": 1, "memory": None, "budget": demo_size(full=7.0, small=1.5)}
+settings = {"threads": 1, "memory": None, "budget": demo_size(full=9.0, small=1.5)}
 grown = scaling.measure(
     ways,
     sizes=demo_size(full=[8, 16, 32, 64, 128, 256, 512], small=[8, 16, 32]),
@@ -1398,10 +1405,10 @@ grown = scaling.measure(
     label="side of the picture",
     **settings,
 )
-side = demo_size(full=96, small=40)
+side = demo_size(full=64, small=24)
 kernels = scaling.measure(
     ways,
-    sizes=demo_size(full=[1, 3, 5, 9, 15, 25, 45], small=[1, 3, 9, 15]),
+    sizes=demo_size(full=[1, 3, 5, 9, 15, 25, 45], small=[1, 3, 7, 13]),
     setup=lambda k: problem(side, k),
     label="side of the kernel",
     **settings,
@@ -1418,46 +1425,51 @@ for pair in [("im2col", "loops"), ("FFT", "loops"), ("FFT", "im2col"), ("torch",
 print(f"The kernel grows, picture {side} × {side}:")
 for pair in [("im2col", "loops"), ("FFT", "im2col"), ("FFT", "torch")]:
     print("  " + sentence(kernels, *pair, "kernel"))
+counted = np.sqrt((4 + 4 + 16) / 16 * np.log2(side**2) + 2)  # F C k² = (C + F + F C) log N + 2 F C
+print(f"  The counts in the table above put FFT and im2col on a level at a kernel of {counted:.1f}.")
 
 # %% [markdown]
-# **How to read it.** Along the left panel all four do work in proportion to the number of pixels (times a logarithm for the FFT), so for
-# large pictures all slopes tend to 2. Loops pay a fixed price for each output, mostly Python's, and stay above by a
-# constant factor. Where a curve is flat at its left end, you see the overhead of a call, not work. Along the right
-# panel the FFT is flat, or falls: its work does not depend on the kernel, and larger kernels leave fewer outputs. Loops are nearly flat, too,
-# until the product inside a step outweighs the step. im2col grows with $k^2$, because its copy and its product do, until the kernel is
-# nearly as large as the picture and few outputs are left. The printed crossings follow from this.
+# **How to read it.** Along the left panel all four do work in proportion to the number of pixels (times a logarithm for
+# the FFT), so for large pictures all slopes tend to 2. Loops pay a fixed price for each output, mostly Python's, and
+# stay above by a constant factor. Where a curve is flat at its left end, you see the overhead of a call, not work.
+# Along the right panel the FFT is flat, or falls: its work does not depend on the kernel, and larger kernels leave
+# fewer outputs. Loops are nearly flat, too, until the product inside a step outweighs the step. im2col grows with
+# $k^2$, because its copy and its product do, until the kernel is nearly as large as the picture and few outputs are
+# left. The printed crossings follow from this.
 #
-# **Who wins, and why.** torch does the same multiplications as im2col, but its kernels are compiled for this processor, keep the
-# lowered blocks in the cache and copy less; for 3 by 3 kernels some backends use Winograd's algorithm, which needs fewer multiplications.
-# So torch wins wherever kernels are small, which is nearly everywhere in practice. Beyond the printed crossing, the FFT of a few NumPy
-# lines beats torch: no tuning makes up for $k^2$. This is why libraries choose the algorithm for each
-# layer by its sizes, and why people with large kernels (astronomy, physics, long one-dimensional filters) use transforms.
+# **Who wins, and why.** torch does the same multiplications as im2col, but its kernels are compiled for this processor,
+# keep the lowered blocks in the cache and copy less; for 3 by 3 kernels some backends use Winograd's algorithm, which
+# needs fewer multiplications. So torch wins wherever kernels are small, which is nearly everywhere in practice; on tiny
+# pictures the overhead of a call decides, and the order may be another one. Beyond the printed crossing, the FFT of a
+# few NumPy lines beats torch: no tuning makes up for $k^2$. This is why libraries choose the algorithm for each layer
+# by its sizes, and why people with large kernels (astronomy, physics, long one-dimensional filters) use transforms.
 #
 # **Where it breaks.** A picture that does not fit into one machine is cut into tiles. Each tile needs a border of
-# $k - 1$ pixels from its neighbours, the **halo**, and with $L$ layers at stride 1 of $L(k-1)$ pixels: the share of the halo decides
-# how small tiles may be. And in training, the maps of *all* layers have to stay in memory until the backward pass. They, and not the
-# weights, fill the GPU; module 08 recomputes them, and module 17 cuts layers over machines.
+# $k - 1$ pixels from its neighbours, the **halo**, and with $L$ layers at stride 1 of $L(k-1)$ pixels: the share of the
+# halo decides how small tiles may be. And in training, the maps of *all* layers have to stay in memory until the
+# backward pass. They, and not the weights, fill the GPU; module 08 recomputes them, and module 17 cuts layers over
+# machines.
 
 # %% [markdown] written="which_algorithm" points=2
-# **Written question (2 points).** A satellite delivers pictures of 20,000 by 20,000 pixels with 8 channels in float32. A
-# first layer shall have 32 filters of 31 by 31 at stride 1; a colleague plans im2col with one large matrix product.
+# **Written question (2 points).** A satellite delivers pictures of 20,000 by 20,000 pixels with 8 channels in float32.
+# A first layer shall have 32 filters of 31 by 31 at stride 1; a colleague plans im2col with one large matrix product.
 # (a) Compute the bytes of the picture, of the im2col matrix and of the output. (b) Name two other ways to compute the
-# same layer, with their multiplications for each output pixel, and say which one you would take. (c) Name one change
-# of the *layer* that makes it at least ten times as cheap, and what it gives up. (d) The work is cut into
-# tiles over 100 machines: what travels between machines, and how much of it at 2000 by 2000 pixels a tile?
+# same layer, with their multiplications for each output pixel, and say which one you would take. (c) Name one change of
+# the *layer* that makes it at least ten times as cheap, and what it gives up. (d) The work is cut into tiles over 100
+# machines: what travels between machines, and how much of it at 2000 by 2000 pixels a tile?
 #
 # ### BEGIN SOLUTION
-# (a) Picture: 20,000² · 8 · 4 bytes = 12.8 GB. im2col: about 31² = 961 times as much, 12.3 TB. Output: 20,000² · 32 · 4 =
-# 51.2 GB. The matrix does not fit anywhere; blocks of it do. (b) Direct or blocked: 32 · 8 · 961, about 246,000
-# multiplications for each pixel of the plane. FFT on tiles: about (8 + 32) transforms of a tile (the kernels' transforms are
-# reused for all tiles), each 2 to 3 log2(N) real operations per pixel, some 50, so about 2,000, plus 32 · 8 complex products,
-# about 1,000: nearly two powers of ten less. Take the FFT on tiles (overlap-save). (c) Depthwise separable:
-# 8 · 961 + 256, about 31 times less; gives up kernels that differ by filter. Or stride 4: 16 times less, gives up
-# resolution and shift equivariance below 4 pixels. Or a stack of 3 × 3 layers, or dilation: the same span with fewer weights, gives up
-# general kernels. (d) The halo: 30 rows and columns in all (15 on each side), of 8 channels: (2030² − 2000²) · 8 · 4 bytes, about 3.9
-# MB a tile, 3 % of its 128 MB; weights are 1 MB and are sent once. In training the gradients of the weights are added up over
-# machines, and the halo of the gradient travels back. One point for (a) and (b), one for (c) and (d); slips in arithmetic
-# do not matter where the reasoning is right.
+# (a) Picture: 20,000² · 8 · 4 bytes = 12.8 GB. im2col: about 31² = 961 times as much, 12.3 TB. Output: 20,000² · 32 · 4
+# = 51.2 GB. The matrix does not fit anywhere; blocks of it do. (b) Direct or blocked: 32 · 8 · 961, about 246,000
+# multiplications for each pixel of the plane. FFT on tiles: about (8 + 32) transforms of a tile (the kernels'
+# transforms are reused for all tiles), each 2 to 3 log2(N) real operations per pixel, some 50, so about 2,000, plus 32
+# · 8 complex products, about 1,000: nearly two powers of ten less. Take the FFT on tiles (overlap-save). (c) Depthwise
+# separable: 8 · 961 + 256, about 31 times less; gives up kernels that differ by filter. Or stride 4: 16 times less,
+# gives up resolution and shift equivariance below 4 pixels. Or a stack of 3 × 3 layers, or dilation: the same span with
+# fewer weights, gives up general kernels. (d) The halo: 30 rows and columns in all (15 on each side), of 8 channels:
+# (2030² − 2000²) · 8 · 4 bytes, about 3.9 MB a tile, 3 % of its 128 MB; weights are 1 MB and are sent once. In training
+# the gradients of the weights are added up over machines, and the halo of the gradient travels back. One point for (a)
+# and (b), one for (c) and (d); slips in arithmetic do not matter where the reasoning is right.
 # ### END SOLUTION
 
 # %% [markdown]
@@ -1465,33 +1477,41 @@ for pair in [("im2col", "loops"), ("FFT", "im2col"), ("FFT", "torch")]:
 #
 # Open questions:
 #
-# 1. The gradient with respect to $x$ at stride $s$ is called a *transposed convolution*, and is used to enlarge pictures. Which pixels
-#    of its output get contributions from how many inputs at $k = 3$, $s = 2$? What pattern does this leave in generated pictures?
+# 1. The gradient with respect to $x$ at stride $s$ is called a *transposed convolution*, and is used to enlarge
+#    pictures. Which pixels of its output get contributions from how many inputs at $k = 3$, $s = 2$? What pattern does
+#    this leave in generated pictures?
 # 2. A layer with padding knows where the border is. Can a network with zero padding tell a pixel's position? Is the
 #    first assumption of this module still true?
-# 3. Winograd's algorithm computes two outputs of a 3-tap filter with four multiplications instead of six. Derive it for one axis. Why
-#    do float16 networks use it with care?
-# 4. Max pooling with ties: all subgradients divide one unit. Does the choice matter for where training ends? How would you
-#    measure it?
-# 5. Attention (module 12) has no locality and no weight sharing over places. What must it learn from data that a convolution gets for
-#    nothing, and when is that an advantage?
+# 3. Winograd's algorithm computes two outputs of a 3-tap filter with four multiplications instead of six. Derive it for
+#    one axis. Why do float16 networks use it with care?
+# 4. Max pooling with ties: all subgradients divide one unit. Does the choice matter for where training ends? How would
+#    you measure it?
+# 5. Attention (module 12) has no locality and no weight sharing over places. What must it learn from data that a
+#    convolution gets for nothing, and when is that an advantage?
 #
 # References:
 #
-# - K. Fukushima, "Neocognitron: a self-organizing neural network model for a mechanism of pattern recognition unaffected by
-#   shift in position", *Biological Cybernetics*, 1980. Shared local weights and pooling, before backpropagation.
-# - Y. LeCun, L. Bottou, Y. Bengio and P. Haffner, "Gradient-based learning applied to document recognition", *Proceedings of the IEEE*, 1998.
-#   LeNet-5: the network of 9.7, grown up.
-# - V. Dumoulin and F. Visin, "A guide to convolution arithmetic for deep learning", arXiv, 2016. All output sizes, with drawings.
-# - K. Chellapilla, S. Puri and P. Simard, "High performance convolutional neural networks for document processing", *IWFHR*, 2006.
-#   Where im2col and the matrix product were first used for networks.
-# - S. Chetlur and others, "cuDNN: efficient primitives for deep learning", arXiv, 2014. Lowering without storing: implicit GEMM.
-# - M. Mathieu, M. Henaff and Y. LeCun, "Fast training of convolutional networks through FFTs", *ICLR*, 2014. When transforms pay.
-# - A. Lavin and S. Gray, "Fast algorithms for convolutional neural networks", *CVPR*, 2016. Winograd's algorithm for small kernels.
-# - A. van den Oord and others, "WaveNet: a generative model for raw audio", arXiv, 2016. Causal and dilated, for speech.
-# - A. G. Howard and others, "MobileNets: efficient convolutional neural networks for mobile vision applications", arXiv, 2017. Depthwise
-#   separable layers, counted.
-# - R. Zhang, "Making convolutional networks shift-invariant again", *ICML*, 2019. Why pooling with a stride is not invariant.
+# - K. Fukushima, "Neocognitron: a self-organizing neural network model for a mechanism of pattern recognition
+#   unaffected by shift in position", *Biological Cybernetics*, 1980. Shared local weights and pooling, before
+#   backpropagation.
+# - Y. LeCun, L. Bottou, Y. Bengio and P. Haffner, "Gradient-based learning applied to document recognition",
+#   *Proceedings of the IEEE*, 1998. LeNet-5: the network of 9.7, grown up.
+# - V. Dumoulin and F. Visin, "A guide to convolution arithmetic for deep learning", arXiv, 2016. All output sizes, with
+#   drawings.
+# - K. Chellapilla, S. Puri and P. Simard, "High performance convolutional neural networks for document processing",
+#   *IWFHR*, 2006. Where im2col and the matrix product were first used for networks.
+# - S. Chetlur and others, "cuDNN: efficient primitives for deep learning", arXiv, 2014. Lowering without storing:
+#   implicit GEMM.
+# - M. Mathieu, M. Henaff and Y. LeCun, "Fast training of convolutional networks through FFTs", *ICLR*, 2014. When
+#   transforms pay.
+# - A. Lavin and S. Gray, "Fast algorithms for convolutional neural networks", *CVPR*, 2016. Winograd's algorithm for
+#   small kernels.
+# - A. van den Oord and others, "WaveNet: a generative model for raw audio", arXiv, 2016. Causal and dilated, for
+#   speech.
+# - A. G. Howard and others, "MobileNets: efficient convolutional neural networks for mobile vision applications",
+#   arXiv, 2017. Depthwise separable layers, counted.
+# - R. Zhang, "Making convolutional networks shift-invariant again", *ICML*, 2019. Why pooling with a stride is not
+#   invariant.
 #
-# At work: `torch.nn.functional.conv2d` (on a GPU through cuDNN, with `channels_last` and bfloat16); `scipy.signal.oaconvolve`
-# where kernels are large; `scipy.ndimage` for filters on pictures.
+# At work: `torch.nn.functional.conv2d` (on a GPU through cuDNN, with `channels_last` and bfloat16);
+# `scipy.signal.oaconvolve` where kernels are large; `scipy.ndimage` for filters on pictures.
