@@ -99,7 +99,8 @@ checking.start("09_convolution", total=9)
 #
 # A picture has two axes and $C$ channels; a pattern may involve all channels, so a kernel covers all of them. $F$
 # kernels give $F$ output maps. The window moves by $s$ pixels, the **stride**. The **padding** puts $p$ rows and
-# columns of zeros around the picture, which gives $\tilde x$, so that the window can also stand at the border:
+# columns of zeros around the picture, which gives $\tilde x$, so that the window can also stand at the border. For
+# picture $n$, filter $f$ and output position $(i, j)$:
 #
 # $$y_{n f i j} = b_f + \sum_{c=0}^{C-1} \sum_{a=0}^{k_h-1} \sum_{e=0}^{k_w-1}
 #   w_{f c a e}\; \tilde x_{n,\, c,\, i s + a,\, j s + e} .$$
