@@ -879,11 +879,11 @@ plt.show()
 #
 # **Ties.** If two pixels are equally large, the maximum has a kink, and no gradient exists. The maximum is convex, so
 # there are *subgradients*: $g$ with $\max(x + h) \ge \max(x) + g^\top h$ for all $h$. They are all ways to divide one
-# unit of gradient among the largest pixels: everything to the first, or equal shares. To give each of them the whole unit
-# is *not* one: raise two equal pixels by $\varepsilon$ each; the maximum rises by $\varepsilon$, and this $g$ claims
-# $2\varepsilon$. In flat regions, after a ReLU for example, ties are the rule and not the exception, and such a layer
-# would multiply gradients. We do what torch does: the **first** of the largest pixels in reading order
-# (row by row, from left to right) gets everything.
+# unit of gradient among the largest pixels: everything to the first, or equal shares. To give each of them the whole
+# unit is *not* one: raise two equal pixels by $\varepsilon$ each; the maximum rises by $\varepsilon$, and this $g$
+# claims $2\varepsilon$. In flat regions, after a ReLU for example, ties are the rule and not the exception, and such a
+# layer would multiply gradients. We do what torch does: the **first** of the largest pixels in reading order (row by
+# row, from left to right) gets everything.
 
 
 # %% exercise="pool2d_backward" points=3 minutes=25 forbids=["torch", "scipy"]
@@ -908,7 +908,7 @@ def pool2d_backward(dout: np.ndarray, x: np.ndarray, size: int, stride: int, kin
     dx = np.zeros(x.shape, np.result_type(dout, x))
     rows, columns = stride * (dout.shape[2] - 1) + 1, stride * (dout.shape[3] - 1) + 1
     windows = im2col(x, size, size, stride)
-    largest = windows.reshape(*dout.shape, size * size).argmax(axis=4)  # (B, C, H', W'): the place in the window
+    largest = windows.reshape(*dout.shape, size * size).argmax(axis=4)  # (B, C, H', W'); reshape copies
     for a in range(size):
         for e in range(size):
             share = np.where(largest == a * size + e, dout, 0) if kind == "max" else dout / size**2
@@ -978,8 +978,8 @@ with check("pool2d_backward", forbids=["torch", "scipy"]):
 # **A network of your parts.** Handwritten digits of 8 by 8 pixels: 8 filters of 3 by 3 with padding, ReLU
 # ($\max(\cdot, 0)$), max pooling, then one dense layer and the softmax loss. Every gradient below comes from your
 # functions or is one line of module 03. The same loop without the convolution trains a linear model for comparison. The
-# figure shows the test accuracy after each pass, and the kernels that were learnt. (With Python loops in your functions
-# this cell may take a minute.)
+# figure shows the test accuracy after each pass, and the kernels that were learnt. (With Python loops over single
+# numbers in your functions this cell takes minutes: then set `epochs` to 2.)
 
 
 # %% tags=["demo"]
