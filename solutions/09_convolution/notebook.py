@@ -1152,7 +1152,7 @@ with check("depthwise_separable", forbids=["torch", "scipy"]):
         layer_cost(2, 3, 5, 7, 11, 13, separable=True),
         (76, 76 * 143),  # 2 * 5 * 7 + 3 * 2 weights
         atol=0,
-        mistakes={"You gave each filter its own depthwise kernels.": (216, 216 * 143)},
+        mistakes={"The depthwise kernels are one for each channel, not one for each filter.": (111, 111 * 143)},
     )
 
 # %% [markdown]
