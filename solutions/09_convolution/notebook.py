@@ -171,7 +171,7 @@ plt.show()
 # For two signals $u * v = v * u$ holds only with that turn.
 
 
-# %% exercise="conv2d" points=2 minutes=20 forbids=["torch", "scipy"]
+# %% exercise="conv2d" points=2 minutes=20 forbids=["torch", "scipy", "numpy.fft"]
 def output_size(n: int, k: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> int:
     """How many windows fit along one axis of n >= 1 pixels, as a Python int.
 
@@ -201,7 +201,7 @@ def conv2d(
     Returns a new array (B, F, output_size(H, kh, ...), output_size(W, kw, ...)): the formula above.
     It is float32 if x, w and b all are float32, else float64.
     Raises ValueError if the kernel is larger than the padded picture.
-    Leaves its arguments as they are. Not allowed: torch, scipy.
+    Leaves its arguments as they are. Not allowed: torch, scipy, numpy.fft.
     """
     ### BEGIN SOLUTION
     kh, kw = w.shape[2:]
@@ -237,7 +237,7 @@ def conv2d(
 # </details>
 
 # %% check="conv2d"
-with check("conv2d", forbids=["torch", "scipy"]):
+with check("conv2d", forbids=["torch", "scipy", "numpy.fft"]):
     assert output_size(6, 3, stride=2, padding=1) == 3, (
         "windows start at 0, 2, 4 of 8 pixels; one at 6 would need a ninth"
     )
@@ -342,7 +342,7 @@ for flip, name in [(False, "cross-correlation"), (True, "true convolution")]:
 # The last kernel entry meets the present, the first one the past.
 
 
-# %% exercise="conv1d" points=2 minutes=15 forbids=["torch", "scipy", "numpy.convolve", "numpy.correlate"]
+# %% exercise="conv1d" points=2 minutes=15 forbids=["torch", "scipy", "numpy.fft", "numpy.convolve", "numpy.correlate"]
 def conv1d(
     x: np.ndarray, w: np.ndarray, b: np.ndarray, stride: int = 1, dilation: int = 1, causal: bool = False
 ) -> np.ndarray:
@@ -355,7 +355,8 @@ def conv1d(
     Returns a new array (B, F, T'), where T' is the number of windows that fit: your `output_size`
     for T, or for T + dilation (k - 1) if causal. It is float32 if x, w and b all are, else float64.
     Raises ValueError if the dilated kernel is longer than T and causal is False.
-    Leaves its arguments as they are. Not allowed: torch, scipy, numpy.convolve, numpy.correlate.
+    Leaves its arguments as they are. Not allowed: torch, scipy, numpy.fft, numpy.convolve,
+    numpy.correlate.
     """
     ### BEGIN SOLUTION
     k = w.shape[2]
@@ -386,7 +387,7 @@ def conv1d(
 # </details>
 
 # %% check="conv1d"
-with check("conv1d", forbids=["torch", "scipy", "numpy.convolve", "numpy.correlate"]):
+with check("conv1d", forbids=["torch", "scipy", "numpy.fft", "numpy.convolve", "numpy.correlate"]):
     x, w, b = np.array([[[1.0, 2.0, 3.0, 4.0, 5.0]]]), np.array([[[1.0, 10.0]]]), np.array([0.0])
     with expect_unchanged(x=x, w=w, b=b):
         got = conv1d(x, w, b)
@@ -567,7 +568,7 @@ del matrix, windows, view
 # convolution, of $g$ with the kernel turned round: correlation forward means true convolution backward.
 
 
-# %% exercise="conv2d_backward" points=4 minutes=35 forbids=["torch", "scipy"]
+# %% exercise="conv2d_backward" points=4 minutes=35 forbids=["torch", "scipy", "numpy.fft"]
 def conv2d_backward(
     dout: np.ndarray, x: np.ndarray, w: np.ndarray, stride: int = 1, padding: int = 0
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -580,7 +581,7 @@ def conv2d_backward(
 
     Returns (dx, dw, db), new arrays with the shapes of x, w and b. All three are float32 if dout, x
     and w all are float32, else float64. A pixel that is in no window has gradient exactly 0.
-    Leaves its arguments as they are. Not allowed: torch, scipy.
+    Leaves its arguments as they are. Not allowed: torch, scipy, numpy.fft.
     """
     ### BEGIN SOLUTION
     H, W = x.shape[2:]
@@ -617,7 +618,7 @@ def conv2d_backward(
 # </details>
 
 # %% check="conv2d_backward"
-with check("conv2d_backward", forbids=["torch", "scipy"]):
+with check("conv2d_backward", forbids=["torch", "scipy", "numpy.fft"]):
     x, w = np.array([[[[1.0, 2.0], [3.0, 4.0]]]]), np.array([[[[5.0, 6.0], [7.0, 8.0]]]])
     dout = np.array([[[[10.0]]]])  # one window: y = 5 + 12 + 21 + 32 + b
     with expect_unchanged(dout=dout, x=x, w=w):
@@ -1068,7 +1069,7 @@ print(f"right on {len(test_y)} digits never seen: {accuracy[-1]:.1%} with the co
 # MobileNet (2017) is built on this.
 
 
-# %% exercise="depthwise_separable" points=3 minutes=20 forbids=["torch", "scipy"]
+# %% exercise="depthwise_separable" points=3 minutes=20 forbids=["torch", "scipy", "numpy.fft"]
 def depthwise_separable(
     x: np.ndarray, depth: np.ndarray, point: np.ndarray, stride: int = 1, padding: int = 0
 ) -> np.ndarray:
@@ -1081,7 +1082,7 @@ def depthwise_separable(
     all are float32, else float64. Raises ValueError if the kernel is larger than the padded picture.
     Does not form the full kernel of F C kh kw numbers, nor all windows: besides the arguments and
     the result, a few arrays of the size of the padded x or of the result.
-    Leaves its arguments as they are. Not allowed: torch, scipy.
+    Leaves its arguments as they are. Not allowed: torch, scipy, numpy.fft.
     """
     ### BEGIN SOLUTION
     C, kh, kw = depth.shape
@@ -1125,7 +1126,7 @@ def layer_cost(C: int, F: int, kh: int, kw: int, oh: int, ow: int, separable: bo
 # </details>
 
 # %% check="depthwise_separable"
-with check("depthwise_separable", forbids=["torch", "scipy"]):
+with check("depthwise_separable", forbids=["torch", "scipy", "numpy.fft"]):
     x = np.array([[[[1.0, 2.0]], [[3.0, 4.0]]]])  # one picture, two channels, 1 by 2
     depth, point = np.array([[[1.0, 10.0]], [[2.0, 1.0]]]), np.array([[1.0, 0.0], [1.0, 100.0], [0.0, -1.0]])
     with expect_unchanged(x=x, depth=depth, point=point):
@@ -1189,7 +1190,7 @@ for C, F, k, side in [(3, 64, 7, 112), (64, 128, 3, 56), (256, 256, 3, 28), (512
 # The same result as 9.1, at a size where the copy does not fit and where a loop over the outputs takes too long.
 
 
-# %% exercise="conv2d_blocked" points=3 minutes=27 forbids=["torch", "scipy"]
+# %% exercise="conv2d_blocked" points=3 minutes=27 forbids=["torch", "scipy", "numpy.fft"]
 def conv2d_blocked(x: np.ndarray, w: np.ndarray, b: np.ndarray, stride: int = 1, padding: int = 0) -> np.ndarray:
     """`conv2d` (without flip) by matrix products on blocks of windows.
 
@@ -1199,7 +1200,7 @@ def conv2d_blocked(x: np.ndarray, w: np.ndarray, b: np.ndarray, stride: int = 1,
       never has more than 10,000 numbers, and F is at most 10,000.
     - Time: no Python loop over single output positions. Loops over pictures, over blocks, over
       output rows and over kernel entries are fine: 4 million outputs take a few seconds.
-    Leaves its arguments as they are. Not allowed: torch, scipy.
+    Leaves its arguments as they are. Not allowed: torch, scipy, numpy.fft.
     """
     ### BEGIN SOLUTION
     F, C, kh, kw = w.shape
@@ -1243,7 +1244,7 @@ def conv2d_blocked(x: np.ndarray, w: np.ndarray, b: np.ndarray, stride: int = 1,
 # </details>
 
 # %% check="conv2d_blocked"
-with check("conv2d_blocked", forbids=["torch", "scipy"]):
+with check("conv2d_blocked", forbids=["torch", "scipy", "numpy.fft"]):
     rng = np.random.default_rng(6)
     for shape, (F, kh, kw), stride, padding in [
         ((2, 3, 5, 8), (4, 2, 3), 1, 0),
