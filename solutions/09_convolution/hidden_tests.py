@@ -844,9 +844,9 @@ def test_many_filters(submission, rng):
 
 
 @pytest.mark.exercise("conv2d_blocked", weight=2, core=True, hint=2, depends=("im2col", "conv2d"))
-def test_four_million_outputs(submission, rng):
-    """Four million outputs take seconds: no Python loop goes over single output positions."""
-    assert large_layer(submission, rng, (1, 1, 1, 2050, 2050, 3, 3))
+def test_nine_million_outputs(submission, rng):
+    """Nine million outputs take seconds: no Python loop goes over single output positions."""
+    assert large_layer(submission, rng, (1, 1, 1, 3000, 3000, 3, 3))
 
 
 @pytest.mark.exercise("conv2d_blocked", depends=("im2col", "conv2d"))
