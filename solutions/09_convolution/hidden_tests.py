@@ -70,7 +70,8 @@ def layers(name, **more):
 CONV = layers("conv2d", flip=one_of(False, True, default=False))
 TOO_LARGE = [lambda w: np.ones((4, 3, 6, 2)), lambda w: np.ones((4, 3, 1, 7))]
 EXTREME = [
-    (1001, 1, 1001, 1, 1, 1, 1, 1, 0),
+    (1001, 1, 2, 1, 1, 1, 1, 1, 0),
+    (2, 1, 1001, 1, 1, 1, 1, 1, 0),
     (2, 1, 2, 2300, 3, 2, 3, 1108, 0),
     (1, 1, 1, 3, 2, 2, 2, 1106, 1105),
     (1, 2, 1, 1140, 1, 1130, 1, 4, 0),
@@ -230,7 +231,8 @@ def test_conv1d_of_every_kind_of_data(submission, rng):
         expected = sequence(*case.exact).astype(case.dtype)
         assert close(submission.conv1d(*case), expected, atol=sequence_slack(*case.exact, eps=case.eps), typed=True)
     for sizes in [
-        (1001, 1, 1001, 1, 1),
+        (1001, 1, 2, 1, 1),
+        (2, 1, 1001, 1, 1),
         (1, 2, 2, 2300, 3, 1110),
         (1, 1101, 2, 1200, 2),
         (2, 1, 1, 2500, 3, 2, 1130),

@@ -1218,8 +1218,9 @@ def conv2d_blocked(x: np.ndarray, w: np.ndarray, b: np.ndarray, stride: int = 1,
         for i in range(0, oh, rows):
             for j in range(0, ow, columns):
                 block = windows[n, :, i : i + rows, j : j + columns]  # (C, r, c, kh, kw), a view
-                matrix = block.transpose(0, 3, 4, 1, 2).reshape(C * kh * kw, -1)  # the copy, of this block only
-                made = (kernels @ matrix).reshape(F, *block.shape[1:3])
+                r, c = block.shape[1:3]
+                matrix = block.transpose(0, 3, 4, 1, 2).reshape(C * kh * kw, r * c)  # the copy, of this block only
+                made = (kernels @ matrix).reshape(F, r, c)
                 out[n, :, i : i + rows, j : j + columns] = made + b[:, None, None]
     return out
     ### END SOLUTION
