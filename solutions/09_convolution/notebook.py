@@ -111,7 +111,8 @@ checking.start("09_convolution", total=9)
 #
 # $$H' = \Bigl\lfloor \frac{H + 2p - k_h}{s} \Bigr\rfloor + 1 .$$
 #
-# If the stride does not divide, the last rows of $\tilde x$ are in no window. They have no influence on the output.
+# If the stride does not divide, the last rows or columns of $\tilde x$ are in no window. They have no influence on the
+# output.
 # With **dilation** $d$, neighbouring kernel entries lie $d$ pixels apart. The kernel then spans $d(k-1) + 1$ pixels,
 # and this span takes the place of $k_h$ in the formula. Each output takes $C k_h k_w$ multiplications, so the layer
 # takes $B F H' W' C k_h k_w$.
@@ -165,13 +166,15 @@ plt.show()
 #
 # ### 9.1 `conv2d` · essential · level 2 of 4 · 20 min
 #
+# In the whole module your answers do without torch, scipy and NumPy's `sliding_window_view`: you write what they do.
+#
 # Write the formula down. A loop over the output positions is fine here; 9.9 makes it fast.
 #
 # True convolution turns the kernel by 180 degrees, along both axes: $w'_{f c a e} = w_{f,\, c,\, k_h-1-a,\, k_w-1-e}$.
 # For two signals $u * v = v * u$ holds only with that turn.
 
 
-# %% exercise="conv2d" points=2 minutes=20 forbids=["torch", "scipy", "numpy.fft"]
+# %% exercise="conv2d" points=2 minutes=20 forbids=["torch", "scipy", "numpy.fft", "numpy.lib.stride_tricks.sliding_window_view"]
 def output_size(n: int, k: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> int:
     """How many windows fit along one axis of n >= 1 pixels, as a Python int.
 
@@ -201,7 +204,8 @@ def conv2d(
     Returns a new array (B, F, output_size(H, kh, ...), output_size(W, kw, ...)): the formula above.
     It is float32 if x, w and b all are float32, else float64.
     Raises ValueError if the kernel is larger than the padded picture.
-    Leaves its arguments as they are. Not allowed: torch, scipy, numpy.fft.
+    Leaves its arguments as they are. Not allowed: torch, scipy, numpy.fft and
+    numpy.lib.stride_tricks.sliding_window_view.
     """
     ### BEGIN SOLUTION
     kh, kw = w.shape[2:]
@@ -237,7 +241,7 @@ def conv2d(
 # </details>
 
 # %% check="conv2d"
-with check("conv2d", forbids=["torch", "scipy", "numpy.fft"]):
+with check("conv2d", forbids=["torch", "scipy", "numpy.fft", "numpy.lib.stride_tricks.sliding_window_view"]):
     assert output_size(6, 3, stride=2, padding=1) == 3, (
         "windows start at 0, 2, 4 of 8 pixels; one at 6 would need a ninth"
     )
@@ -342,7 +346,7 @@ for flip, name in [(False, "cross-correlation"), (True, "true convolution")]:
 # The last kernel entry meets the present, the first one the past.
 
 
-# %% exercise="conv1d" points=2 minutes=15 forbids=["torch", "scipy", "numpy.fft", "numpy.convolve", "numpy.correlate"]
+# %% exercise="conv1d" points=2 minutes=15 forbids=["torch", "scipy", "numpy.fft", "numpy.convolve", "numpy.correlate", "numpy.lib.stride_tricks.sliding_window_view"]
 def conv1d(
     x: np.ndarray, w: np.ndarray, b: np.ndarray, stride: int = 1, dilation: int = 1, causal: bool = False
 ) -> np.ndarray:
@@ -356,7 +360,7 @@ def conv1d(
     for T, or for T + dilation (k - 1) if causal. It is float32 if x, w and b all are, else float64.
     Raises ValueError if the dilated kernel is longer than T and causal is False.
     Leaves its arguments as they are. Not allowed: torch, scipy, numpy.fft, numpy.convolve,
-    numpy.correlate.
+    numpy.correlate and numpy.lib.stride_tricks.sliding_window_view.
     """
     ### BEGIN SOLUTION
     k = w.shape[2]
@@ -387,7 +391,17 @@ def conv1d(
 # </details>
 
 # %% check="conv1d"
-with check("conv1d", forbids=["torch", "scipy", "numpy.fft", "numpy.convolve", "numpy.correlate"]):
+with check(
+    "conv1d",
+    forbids=[
+        "torch",
+        "scipy",
+        "numpy.fft",
+        "numpy.convolve",
+        "numpy.correlate",
+        "numpy.lib.stride_tricks.sliding_window_view",
+    ],
+):
     x, w, b = np.array([[[1.0, 2.0, 3.0, 4.0, 5.0]]]), np.array([[[1.0, 10.0]]]), np.array([0.0])
     with expect_unchanged(x=x, w=w, b=b):
         got = conv1d(x, w, b)
@@ -543,7 +557,7 @@ print(f"after reshape:          {made_matrix:13,} bytes made: {made_matrix / x.n
 del matrix, windows, view
 
 # %% [markdown]
-# ### 9.4 `conv2d_backward` · essential · level 4 of 4 · 35 min
+# ### 9.4 `conv2d_backward` · essential · level 4 of 4 · 38 min
 #
 # The loss $J$ depends on $x$, $w$ and $b$ through $y$ only. Write $g = \partial J/\partial y$, of shape
 # $(B, F, H', W')$. By the chain rule the gradient with respect to any number $z$ is
@@ -565,10 +579,11 @@ del matrix, windows, view
 # pixel that was in no window has gradient 0.
 #
 # In the language of the matrix above, $y = A x$ gives $\partial J/\partial x = A^\top g$. At stride 1 this is again a
-# convolution, of $g$ with the kernel turned round: correlation forward means true convolution backward.
+# sliding sum: put $k - 1$ zeros around $g$ and correlate it with the turned kernel. So correlation forward means true
+# convolution backward.
 
 
-# %% exercise="conv2d_backward" points=4 minutes=35 forbids=["torch", "scipy", "numpy.fft"]
+# %% exercise="conv2d_backward" points=4 minutes=38 forbids=["torch", "scipy", "numpy.fft", "numpy.lib.stride_tricks.sliding_window_view"]
 def conv2d_backward(
     dout: np.ndarray, x: np.ndarray, w: np.ndarray, stride: int = 1, padding: int = 0
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -581,7 +596,8 @@ def conv2d_backward(
 
     Returns (dx, dw, db), new arrays with the shapes of x, w and b. All three are float32 if dout, x
     and w all are float32, else float64. A pixel that is in no window has gradient exactly 0.
-    Leaves its arguments as they are. Not allowed: torch, scipy, numpy.fft.
+    Leaves its arguments as they are. Not allowed: torch, scipy, numpy.fft and
+    numpy.lib.stride_tricks.sliding_window_view.
     """
     ### BEGIN SOLUTION
     H, W = x.shape[2:]
@@ -614,11 +630,12 @@ def conv2d_backward(
 # <details><summary>Hint 3: nearly the solution</summary>
 #
 # Keep dx in an array with the padded shape, full of zeros, and use `dx[slice] += ...` for each (a, e). At the end
-# return `dx[:, :, padding : padding + H, padding : padding + W]`. `db` is `dout.sum(axis=(0, 2, 3))`.
+# return `dx[:, :, padding : padding + H, padding : padding + W]`. `db` is `dout.sum(axis=(0, 2, 3), dtype=dtype)`, with
+# `dtype = np.result_type(dout, x, w)` for all three.
 # </details>
 
 # %% check="conv2d_backward"
-with check("conv2d_backward", forbids=["torch", "scipy", "numpy.fft"]):
+with check("conv2d_backward", forbids=["torch", "scipy", "numpy.fft", "numpy.lib.stride_tricks.sliding_window_view"]):
     x, w = np.array([[[[1.0, 2.0], [3.0, 4.0]]]]), np.array([[[[5.0, 6.0], [7.0, 8.0]]]])
     dout = np.array([[[[10.0]]]])  # one window: y = 5 + 12 + 21 + 32 + b
     with expect_unchanged(dout=dout, x=x, w=w):
@@ -685,7 +702,7 @@ plt.show()
 print(f"largest difference between the two kernels: {np.abs(learnt[0, 0] - sobel / 4).max():.1e}")
 
 # %% [markdown]
-# ### 9.5 `pool2d_tutorial` · essential · level 1 of 4 · 8 min
+# ### 9.5 `pool2d_tutorial` · essential · level 1 of 4 · 6 min
 #
 # A network that shall say *what* is in the picture has to forget, step by step, *where* exactly it is. **Pooling**
 # replaces each window by one number, its maximum or its mean, and moves by a stride of several pixels. The maps become
@@ -695,7 +712,7 @@ print(f"largest difference between the two kernels: {np.abs(learnt[0, 0] - sobel
 # without an error. Repair it.
 
 
-# %% exercise="pool2d_tutorial" points=1 minutes=8 bug=true forbids=["torch", "scipy"]
+# %% exercise="pool2d_tutorial" points=1 minutes=6 bug=true forbids=["torch", "scipy", "numpy.lib.stride_tricks.sliding_window_view"]
 def pool2d_tutorial(x: np.ndarray, size: int, stride: int) -> np.ndarray:
     """The maximum of each window of size by size pixels of one picture.
 
@@ -704,7 +721,8 @@ def pool2d_tutorial(x: np.ndarray, size: int, stride: int) -> np.ndarray:
     2 stride, ..., and only those count that lie inside the picture as a whole.
 
     Returns a new array (H', W'), float64, one entry for each such window, with H' and W' as in
-    `output_size`. Leaves x as it is. Not allowed: torch, scipy.
+    `output_size`. Leaves x as it is. Not allowed: torch, scipy and
+    numpy.lib.stride_tricks.sliding_window_view.
     """
     H, W = x.shape
     ### BEGIN SOLUTION
@@ -728,7 +746,7 @@ def pool2d_tutorial(x: np.ndarray, size: int, stride: int) -> np.ndarray:
 # </details>
 
 # %% check="pool2d_tutorial"
-with check("pool2d_tutorial", forbids=["torch", "scipy"]):
+with check("pool2d_tutorial", forbids=["torch", "scipy", "numpy.lib.stride_tricks.sliding_window_view"]):
     x = np.array([[1.0, 9.0, 2.0, 3.0, 7.0], [4.0, 5.0, 6.0, 8.0, 9.0], [7.0, 0.0, 1.0, 2.0, 3.0]])
     with expect_unchanged(x=x):
         got = pool2d_tutorial(x, size=2, stride=2)
@@ -752,14 +770,14 @@ with check("pool2d_tutorial", forbids=["torch", "scipy"]):
     )
 
 # %% [markdown]
-# ### 9.6 `pool2d` · essential · level 2 of 4 · 15 min
+# ### 9.6 `pool2d` · essential · level 2 of 4 · 10 min
 #
 # The whole layer: a batch, channels, two kinds. Each channel is pooled for itself. There is no padding here. Libraries
 # that pad have to say what stands there: for the maximum it must be $-\infty$ (a zero would win over negative numbers),
 # and for the mean torch counts the zeros by default (`count_include_pad=True`) while TensorFlow leaves them out.
 
 
-# %% exercise="pool2d" points=2 minutes=15 forbids=["torch", "scipy"]
+# %% exercise="pool2d" points=2 minutes=10 forbids=["torch", "scipy", "numpy.lib.stride_tricks.sliding_window_view"]
 def pool2d(x: np.ndarray, size: int, stride: int, kind: str = "max") -> np.ndarray:
     """The maximum or the mean of each window of size by size pixels, in each channel.
 
@@ -769,7 +787,8 @@ def pool2d(x: np.ndarray, size: int, stride: int, kind: str = "max") -> np.ndarr
 
     Returns a new array (B, C, H', W') with the dtype of x, H' and W' as in `output_size`.
     Raises ValueError for any other kind, and if the window is larger than the picture.
-    Leaves x as it is. Not allowed: torch, scipy.
+    Leaves x as it is. Not allowed: torch, scipy and
+    numpy.lib.stride_tricks.sliding_window_view.
     """
     ### BEGIN SOLUTION
     if kind not in ("max", "average"):
@@ -790,7 +809,7 @@ def pool2d(x: np.ndarray, size: int, stride: int, kind: str = "max") -> np.ndarr
 # </details>
 
 # %% check="pool2d"
-with check("pool2d", forbids=["torch", "scipy"]):
+with check("pool2d", forbids=["torch", "scipy", "numpy.lib.stride_tricks.sliding_window_view"]):
     x = -np.array([[[[1.0, 9.0, 2.0, 3.0, 7.0], [4.0, 5.0, 6.0, 8.0, 9.0], [7.0, 0.0, 1.0, 2.0, 3.0]]]])
     with expect_unchanged(x=x):
         got = pool2d(x, 2, 2)
@@ -871,7 +890,7 @@ right.grid(False)
 plt.show()
 
 # %% [markdown]
-# ### 9.7 `pool2d_backward` · important · level 3 of 4 · 25 min
+# ### 9.7 `pool2d_backward` · important · level 3 of 4 · 26 min
 #
 # The **mean** of a window depends on each of its pixels with weight $1/\text{size}^2$, so each gets that share of the
 # window's gradient. The **maximum** depends, near the point where we are, on its largest pixel alone, so that pixel
@@ -887,7 +906,7 @@ plt.show()
 # row, from left to right) gets everything.
 
 
-# %% exercise="pool2d_backward" points=3 minutes=25 forbids=["torch", "scipy"]
+# %% exercise="pool2d_backward" points=3 minutes=26 forbids=["torch", "scipy", "numpy.lib.stride_tricks.sliding_window_view"]
 def pool2d_backward(dout: np.ndarray, x: np.ndarray, size: int, stride: int, kind: str = "max") -> np.ndarray:
     """The gradient of a loss through `pool2d`, with respect to x.
 
@@ -901,7 +920,8 @@ def pool2d_backward(dout: np.ndarray, x: np.ndarray, size: int, stride: int, kin
 
     Returns a new array with the shape of x, float32 if dout and x both are float32, else float64.
     Raises ValueError for any other kind.
-    Leaves its arguments as they are. Not allowed: torch, scipy.
+    Leaves its arguments as they are. Not allowed: torch, scipy and
+    numpy.lib.stride_tricks.sliding_window_view.
     """
     ### BEGIN SOLUTION
     if kind not in ("max", "average"):
@@ -935,7 +955,7 @@ def pool2d_backward(dout: np.ndarray, x: np.ndarray, size: int, stride: int, kin
 # </details>
 
 # %% check="pool2d_backward"
-with check("pool2d_backward", forbids=["torch", "scipy"]):
+with check("pool2d_backward", forbids=["torch", "scipy", "numpy.lib.stride_tricks.sliding_window_view"]):
     x = np.array([[[[1.0, 3.0, 2.0], [3.0, 0.0, 5.0]]]])
     dout = np.array([[[[10.0, 100.0]]]])  # two windows of 2 by 2 that share the middle column
     with expect_unchanged(x=x, dout=dout):
@@ -1025,7 +1045,7 @@ train, test = order[:1200], order[1200:]
 if demo_size(full=False, small=True):
     train, test = train[:200], test[:200]
 train_x, train_y, test_x, test_y = pictures[train], digits.y[train], pictures[test], digits.y[test]
-epochs = demo_size(full=10, small=3)
+epochs = demo_size(full=10, small=12)
 accuracy, kernels = trained(True, epochs)
 linear, _ = trained(False, epochs)
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.8))
@@ -1034,7 +1054,7 @@ plotting.curves(
     {"convolution, ReLU, pooling, dense": (passes, accuracy), "dense alone": (passes, linear)},
     xlabel="passes over the training digits",
     ylabel="share right on digits never seen",
-    title="Your layers learn",
+    title="Right answers on fresh digits",
     ax=left,
 )
 grid = np.full((7, 15), np.nan)
@@ -1069,7 +1089,7 @@ print(f"right on {len(test_y)} digits never seen: {accuracy[-1]:.1%} with the co
 # MobileNet (2017) is built on this.
 
 
-# %% exercise="depthwise_separable" points=3 minutes=20 forbids=["torch", "scipy", "numpy.fft"]
+# %% exercise="depthwise_separable" points=3 minutes=20 forbids=["torch", "scipy", "numpy.fft", "numpy.lib.stride_tricks.sliding_window_view"]
 def depthwise_separable(
     x: np.ndarray, depth: np.ndarray, point: np.ndarray, stride: int = 1, padding: int = 0
 ) -> np.ndarray:
@@ -1080,9 +1100,10 @@ def depthwise_separable(
 
     Returns a new array (B, F, H', W'), H' and W' as in `output_size`; float32 if x, depth and point
     all are float32, else float64. Raises ValueError if the kernel is larger than the padded picture.
-    Does not form the full kernel of F C kh kw numbers, nor all windows: besides the arguments and
-    the result, a few arrays of the size of the padded x or of the result.
-    Leaves its arguments as they are. Not allowed: torch, scipy, numpy.fft.
+    Does not form the full kernel of F C kh kw numbers, nor a copy of all windows: besides the
+    arguments and the result, a few arrays of the size of the padded x or of the result.
+    Leaves its arguments as they are. Not allowed: torch, scipy, numpy.fft and
+    numpy.lib.stride_tricks.sliding_window_view.
     """
     ### BEGIN SOLUTION
     C, kh, kw = depth.shape
@@ -1126,7 +1147,9 @@ def layer_cost(C: int, F: int, kh: int, kw: int, oh: int, ow: int, separable: bo
 # </details>
 
 # %% check="depthwise_separable"
-with check("depthwise_separable", forbids=["torch", "scipy", "numpy.fft"]):
+with check(
+    "depthwise_separable", forbids=["torch", "scipy", "numpy.fft", "numpy.lib.stride_tricks.sliding_window_view"]
+):
     x = np.array([[[[1.0, 2.0]], [[3.0, 4.0]]]])  # one picture, two channels, 1 by 2
     depth, point = np.array([[[1.0, 10.0]], [[2.0, 1.0]]]), np.array([[1.0, 0.0], [1.0, 100.0], [0.0, -1.0]])
     with expect_unchanged(x=x, depth=depth, point=point):
@@ -1185,22 +1208,24 @@ for C, F, k, side in [(3, 64, 7, 112), (64, 128, 3, 56), (256, 256, 3, 28), (512
 # further: they copy such blocks into the cache or the registers of the processor, so that the lowered matrix never
 # exists in main memory at all ("implicit GEMM").
 #
-# ### 9.9 `conv2d_blocked` · essential · level 3 of 4 · 27 min
+# ### 9.9 `conv2d_blocked` · essential · level 3 of 4 · 30 min
 #
 # The same result as 9.1, at a size where the copy does not fit and where a loop over the outputs takes too long.
 
 
-# %% exercise="conv2d_blocked" points=3 minutes=27 forbids=["torch", "scipy", "numpy.fft"]
+# %% exercise="conv2d_blocked" points=3 minutes=30 forbids=["torch", "scipy", "numpy.fft", "numpy.lib.stride_tricks.sliding_window_view"]
 def conv2d_blocked(x: np.ndarray, w: np.ndarray, b: np.ndarray, stride: int = 1, padding: int = 0) -> np.ndarray:
     """`conv2d` (without flip) by matrix products on blocks of windows.
 
     Arguments, result, dtypes and errors are those of `conv2d`. In addition:
-    - Memory: besides x, w, b and the result, at most one padded copy of x and 32 MB (2^25 bytes),
-      whatever the shapes: also for one very wide picture, and for very many small ones. One window
-      never has more than 10,000 numbers, and F is at most 10,000.
+    - Memory: besides the arguments, a copy of w and the result, at most one padded float64 copy of
+      x and 32 MB (2^25 bytes), whatever the shapes: also for one very wide picture, for very many
+      small ones, and for many filters. One window never has more than 10,000 numbers, and F is at
+      most 10,000.
     - Time: no Python loop over single output positions. Loops over pictures, over blocks, over
       output rows and over kernel entries are fine: 9 million outputs take a few seconds.
-    Leaves its arguments as they are. Not allowed: torch, scipy, numpy.fft.
+    Leaves its arguments as they are. Not allowed: torch, scipy, numpy.fft and
+    numpy.lib.stride_tricks.sliding_window_view.
     """
     ### BEGIN SOLUTION
     F, C, kh, kw = w.shape
@@ -1229,8 +1254,8 @@ def conv2d_blocked(x: np.ndarray, w: np.ndarray, b: np.ndarray, stride: int = 1,
 # %% [markdown] hints="conv2d_blocked"
 # <details><summary>Hint 1: how much at a time</summary>
 #
-# One output needs C kh kw numbers of 8 bytes. How many outputs fit into, say, 8 MB? The product for them takes memory,
-# too.
+# One output position needs C kh kw numbers for its window and F for its results, 8 bytes each. How many positions fit
+# into, say, 8 MB? Take one picture at a time, and cut it.
 # </details>
 # <details><summary>Hint 2: one block</summary>
 #
@@ -1245,7 +1270,7 @@ def conv2d_blocked(x: np.ndarray, w: np.ndarray, b: np.ndarray, stride: int = 1,
 # </details>
 
 # %% check="conv2d_blocked"
-with check("conv2d_blocked", forbids=["torch", "scipy", "numpy.fft"]):
+with check("conv2d_blocked", forbids=["torch", "scipy", "numpy.fft", "numpy.lib.stride_tricks.sliding_window_view"]):
     rng = np.random.default_rng(6)
     for shape, (F, kh, kw), stride, padding in [
         ((2, 3, 5, 8), (4, 2, 3), 1, 0),
@@ -1392,9 +1417,11 @@ def last_crossing(sizes, one, other):
 def sentence(found, one, other, what):
     where, first_wins, end = last_crossing(found.sizes, found.seconds[one], found.seconds[other])
     winner, loser = (one, other) if first_wins else (other, one)
+    both = np.isfinite(found.seconds[one] + found.seconds[other]).sum()
+    measured = f"both measured up to {end:.0f}" if both > 2 else f"only {both} sizes of both: run it on an idle machine"
     if where is None:
-        return f"{winner} is faster than {loser} at every {what} measured (both up to {end:.0f})."
-    return f"{winner} overtakes {loser} at a {what} of about {where:.0f} (both measured up to {end:.0f})."
+        return f"{winner} is faster than {loser} at every {what} measured ({measured})."
+    return f"{winner} overtakes {loser} at a {what} of about {where:.0f} ({measured})."
 
 
 ways = {"loops": by_loops, "im2col": conv2d_blocked, "FFT": by_fft, "torch": by_torch}
@@ -1433,7 +1460,8 @@ print(f"  The counts in the table above put FFT and im2col on a level at a kerne
 
 # %% [markdown]
 # **How to read it.** Along the left panel all four do work in proportion to the number of pixels (times a logarithm for
-# the FFT), so for large pictures all slopes tend to 2. Loops pay a fixed price for each output, mostly Python's, and
+# the FFT), so for large pictures all slopes tend to 2 on an idle machine; a slope is steeper where a larger picture no
+# longer fits into the cache. Loops pay a fixed price for each output, mostly Python's, and
 # stay above by a constant factor. Where a curve is flat at its left end, you see the overhead of a call, not work.
 # Along the right panel the FFT is flat, or falls: its work does not depend on the kernel, and larger kernels leave
 # fewer outputs. Loops are nearly flat, too, until the product inside a step outweighs the step. im2col grows with
