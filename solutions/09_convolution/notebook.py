@@ -1043,9 +1043,9 @@ pictures = pictures / pictures.max()
 order = np.random.default_rng(0).permutation(len(pictures))
 train, test = order[:1200], order[1200:]
 if demo_size(full=False, small=True):
-    train, test = train[:200], test[:200]
+    train, test = train[:600], test[:200]
 train_x, train_y, test_x, test_y = pictures[train], digits.y[train], pictures[test], digits.y[test]
-epochs = demo_size(full=10, small=12)
+epochs = demo_size(full=10, small=5)
 accuracy, kernels = trained(True, epochs)
 linear, _ = trained(False, epochs)
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.8))
