@@ -498,7 +498,7 @@ def test_tutorial_of_every_kind_of_picture(submission, rng):
             x, size, stride = case.exact
             got = submission.pool2d_tutorial(*case)
             assert close(got, pooled(x[None, None], size, stride)[0, 0], typed=True)
-    for shape, size, stride in [((1200, 2), 1, 1), ((2, 1200), 2, 1), ((2300, 4), 2, 1108), ((1130, 1131), 1120, 3)]:
+    for shape, size, stride in [((1200, 2), 1, 1), ((2, 1200), 2, 1), ((2300, 4), 2, 1108), ((215, 213), 210, 3)]:
         x = rng.standard_normal(shape)
         assert close(submission.pool2d_tutorial(x, size, stride), pooled(x[None, None], size, stride)[0, 0])
 
