@@ -1236,7 +1236,7 @@ def conv2d_blocked(x: np.ndarray, w: np.ndarray, b: np.ndarray, stride: int = 1,
         x = np.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
     windows, kernels = im2col(x, kh, kw, stride), w.reshape(F, C * kh * kw)
     out = np.empty((len(x), F, oh, ow), dtype)
-    some = 2**20 // max(C * kh * kw, F)  # so many outputs at a time: two blocks of at most 8 MB
+    some = 2**20 // max(C * kh * kw, F)  # so many outputs at a time: three blocks of at most 8 MB
     columns = min(ow, some)
     rows = some // columns
     for n in range(len(x)):
