@@ -17,6 +17,7 @@ CHUNKED = {
     "blobs": datasets.blobs_chunks,
     "moons": datasets.moons_chunks,
     "shapes": lambda n, **more: datasets.shapes_chunks(n, size=24, **more),
+    "clips": lambda n, **more: datasets.clips_chunks(n, size=16, **more),
     "reviews": datasets.reviews_chunks,
     "clicks": lambda n, **more: datasets.clicks(n, **more).chunks(5000),
 }
@@ -41,7 +42,7 @@ def digest(value) -> str:
 
 @pytest.mark.parametrize("name", CHUNKED)
 def test_a_chunk_needs_none_before_it(name):
-    n = {"shapes": 600, "reviews": 3000}.get(name, 20_000)
+    n = {"shapes": 600, "clips": 600, "reviews": 3000}.get(name, 20_000)
     in_order = [digest(chunk) for chunk in CHUNKED[name](n)]
     fresh = CHUNKED[name](n)
     assert len(fresh) == len(in_order) > 1
