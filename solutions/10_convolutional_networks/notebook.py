@@ -277,7 +277,7 @@ def count_costs(layers: Sequence[dict], shape: tuple[int, ...]) -> dict[str, int
       {"kind": "flatten"}: (C, H, W) becomes (C H W,); (n,) stays.
       {"kind": "linear", "out", "bias"}: from (n,).
       {"kind": "residual", "body", "shortcut"}: two such sequences, both from the same input, whose
-        outputs are added. Residuals may stand in residuals, up to 50 deep.
+        outputs are added. Residuals may stand in residuals, up to 20 deep.
 
     Returns a dict with these four entries:
       "parameters": an int, all weights, biases, scales and shifts.
