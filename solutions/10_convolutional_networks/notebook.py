@@ -1120,8 +1120,7 @@ def train(
       If `path` is there when `train` is called, training goes on from it, whatever state net and
       torch's generator are in: only the missing steps are made (none, if all were). With the same
       other arguments, weights, buffers and losses are those of a run without interruption, bit for
-      bit on one CPU, dropout included. The file must load in another process. The learning rate
-      and the batches depend on t alone.
+      bit on one CPU, dropout included. The file alone is enough, also under another name.
 
     Returns the losses of all `steps` steps, those before the checkpoint included: Python floats.
     Leaves net in train mode. Raises ValueError for another precision.
