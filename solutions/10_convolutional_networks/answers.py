@@ -348,7 +348,7 @@ wrong(
 wrong(
     "evaluate",
     "forgets to restore the mode after an error",
-    fails=["test_evaluation_changes_nothing"],
+    fails=["test_evaluation_after_an_error"],
     edit={
         "    finally:\n        for part, training in modes:\n            part.training = training\n": (
             "    except ZeroDivisionError:\n        raise\n    for part, training in modes:\n        part.training = training\n"
