@@ -1035,6 +1035,11 @@ with check("ConvNet"):
     net = ConvNet(1, 4, widths=[2, 2, 3], depth=2, block=spy, dropout=0.5)
     assert made == [(2, 2, 1), (2, 2, 1), (2, 2, 2), (2, 2, 1), (2, 3, 2), (3, 3, 1)], f"the blocks are {made}"
     expect_shape(net(torch.ones(2, 1, 1, 3)), (2, 4))
+    net = ConvNet(1, 1, (1,), block=lambda a, b, stride: nn.Identity()).eval()
+    with torch.no_grad():
+        net.stem[0].weight.copy_(torch.eye(3)[1].outer(torch.eye(3)[1]))  # the stem passes its input on
+        got = net(torch.tensor([1.0, 3.0, 5.0]).reshape(1, 1, 1, 3)).item()
+    expect_close(got, (3 * net.head.weight + net.head.bias).item(), rtol=1e-3, hint="the mean of 1, 3 and 5 is 3")
     wide = ConvNet(1, 1, widths=(500,), block=lambda a, b, stride: nn.Identity(), dropout=0.9)
     torch.nn.init.ones_(wide.head.weight)
     torch.nn.init.ones_(wide.stem[1].bias)
