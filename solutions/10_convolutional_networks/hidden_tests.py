@@ -406,12 +406,14 @@ def module_trace(name, arguments, shape, training):
         before = one.clone()
         net.load_state_dict(start)
         two = net(second)
+        net.load_state_dict(start)
+        three = net(second + 1)
     if not torch.equal(first, kept):
         return "the call changes its argument"
     if not torch.equal(one, before):
         return "a later call changes what an earlier one returned"
-    places = [part.untyped_storage().data_ptr() for part in (first, second, one, two)]
-    if len(set(places)) < 4:
+    places = [part.untyped_storage().data_ptr() for part in (first, second, one, two, three)]
+    if len(set(places)) < 5:
         return "what is returned shares memory with an argument or with another result"
     with torch.no_grad():
         net.load_state_dict(start)
@@ -512,7 +514,7 @@ def test_evaluation_after_an_error(submission, rng):
 @pytest.mark.exercise("evaluate", weight=2)
 def test_evaluation_of_every_size(submission, rng):
     """Python floats come back for one image and for many; batches come in order, 256 by default, without gradients."""
-    for m, sizes in ((1, [None, 1]), (1500, [None, 700])):
+    for m, sizes in ((1, [None, 1]), (1500, [None, 3])):
         state, X, y = evaluation_case(rng, m)
         said, _, _, calls = submission.run(evaluated, state, torch.from_numpy(X), torch.from_numpy(y), sizes)
         assert close(said, [evaluation(state, X, y)] * 2, rtol=1e-7, typed=True)
@@ -905,6 +907,9 @@ def test_training_of_every_kind(submission, rng):
         assert close(after, expected[1], rtol=1e-5, atol=1e-5, typed=True)
         assert close(told, list(enumerate(losses)), typed=True)
         assert close([*modes, alone], [True] * (len(modes) + 1))
+    X, y = training_data(rng, 20, (1, 1, 2))
+    losses, told, before, after, *_ = submission.run(trained, "linear", 2, X, y, 1100, {"batch_size": 4})
+    assert close((losses, after), training("linear", before, X, y, 1100, 4), **SLACK)
     X, y = training_data(rng, 1300, dtype=torch.float32)
     losses, _, before, after, *_ = submission.run(trained, "conv", 2, X, y, 4, {"batch_size": 1200})
     expected = training("conv", before, X, y, 4, 1200)
@@ -945,7 +950,8 @@ def interrupted(start, X, y, steps, keywords, stops, every, given=None):
                 raise KeyError("stop")
 
         try:
-            losses = student.train(net, X, y, steps, path=path, every=every, on_step=on_step, **keywords)
+            more = keywords if every is None else {**keywords, "every": every}
+            losses = student.train(net, X, y, steps, path=path, on_step=on_step, **more)
         except KeyError:
             pass
     state = {key: value.detach().numpy() for key, value in net.state_dict().items()}
@@ -981,6 +987,8 @@ def test_checkpoints_are_files(submission, rng):
     done = submission.run(interrupted, 78, X, y, 11, keywords, [None], 4, again[4])
     assert close(done[2], [])
     assert close(done[:2], whole[:2])
+    usual = submission.run(interrupted, 7, X, y, 103, {"batch_size": 2}, [101, None], None)
+    assert close(usual[2], [*range(102), *range(100, 103)])
 
 
 @student_side
@@ -1077,7 +1085,7 @@ def test_mixed_precision(submission, rng):
             expected.append(loss.item())
         # The same operations in the same dtypes; one other rounding to bfloat16 moves a loss by 1e-3 or so.
         assert close(losses, expected, rtol=3e-3 if precision == "bfloat16" else 1e-5)
-    for wrong in ("float16", "bf16", "", "double"):
+    for wrong in ("float16", "bf16", "", "BFLOAT16", " float32"):
         with raises_student(ValueError):
             submission.run(watched, X, y, 1, wrong)
 
@@ -1490,6 +1498,9 @@ def test_mean_iou_of_every_kind(submission, rng):
         assert same_shares(submission.mean_iou(pairs, 3), shares(pairs, 3), typed=True)
     many = [tuple(rng.integers(0, 3, (2, 40, 60)))]
     assert same_shares(submission.mean_iou(many, 3), shares(many, 3), typed=True)
+    first = rng.integers(0, 3, (2, 4)), rng.integers(0, 3, (2, 4))
+    rest = [tuple(rng.integers(0, 3, (2, 5))) for _ in range(1100)]
+    assert same_shares(submission.mean_iou(iter([first, first, *rest]), 3), shares([first, first, *rest], 3))
 
 
 @pytest.mark.exercise("mean_iou", weight=2, hint=1)

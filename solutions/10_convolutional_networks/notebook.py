@@ -1712,13 +1712,13 @@ class FullyConvolutional(nn.Module):
         return self.last(F.relu(early + self.up(self.down(early))))
 
 
-learn = datasets.shapes(demo_size(full=300, small=20), size=32, most=2, seed=21)
-unseen = datasets.shapes(demo_size(full=100, small=10), size=32, most=2, seed=22)
+learn = datasets.shapes(demo_size(full=300, small=20), size=32, most=2, noise=4, seed=21)
+unseen = datasets.shapes(demo_size(full=100, small=10), size=32, most=2, noise=4, seed=22)
 torch.manual_seed(3)
 segmenter = FullyConvolutional(5)
-steps = demo_size(full=160, small=4)
+steps = demo_size(full=300, small=4)
 pixels, classes = as_input(learn.images), torch.from_numpy(learn.masks.astype(np.int64))
-losses = train(segmenter, pixels, classes, steps, batch_size=24, lr=0.02, device=where)
+losses = train(segmenter, pixels, classes, steps, batch_size=16, device=where)
 segmenter.to("cpu").eval()
 with torch.no_grad():
     guesses = segmenter(as_input(unseen.images)).argmax(dim=1).numpy()
