@@ -1159,7 +1159,9 @@ def test_training_learns_shapes(submission):
         assert float(np.mean(guesses == y_test.numpy())) >= ACCURACY
 
 
-ACCURACY = 0.6
+# Eight seeds of data and network gave 0.91 in the mean, with a standard deviation of 0.02, in either precision; the bar
+# lies five of them below.
+ACCURACY = 0.8
 
 
 # -------------------------------------------------------------------------------------------------------- augment

@@ -923,8 +923,8 @@ plt.show()
 #
 # - a **stem**: one convolution to the first width;
 # - **stages**: each has `depth` blocks of one width; from the second stage on, its first block has stride 2. Half the
-#   side and twice the channels: by your `count_costs`, each such block costs as many operations as one of the stage
-#   before;
+#   side and twice the channels: a quarter of the places, and four times the weights. So by your `count_costs`, a block
+#   costs as many operations as one of the stage before (the first one of a stage a little less);
 # - a **head**: features for the linear layer. *Flattening* keeps the places, needs a fixed image size, and has
 #   $C H W \cdot \text{classes}$ weights. *Global pooling* takes the mean of each channel, works for each size, and has $C
 #   \cdot \text{classes}$.
@@ -1135,7 +1135,9 @@ def train(
       bit on one CPU, dropout included. The file alone is enough, also under another name.
 
     Returns the losses of all `steps` steps, those before the checkpoint included: Python floats.
-    Leaves net in train mode. Raises ValueError for another precision.
+    Leaves net in train mode. Raises ValueError for another precision. A small network of two
+    convolutions, trained for 60 steps of 32 cut-outs of rendered shapes, is right on at least 80% of
+    300 that it has not seen, in both precisions.
     """
     ### BEGIN SOLUTION
     if precision not in ("float32", "bfloat16"):
