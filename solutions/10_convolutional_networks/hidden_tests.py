@@ -1359,6 +1359,10 @@ def test_suppression_keeps_the_best(submission, rng):
     for threshold in (0.5, 0.3):
         boxes, scores = some_boxes(rng, 40), rng.permutation(40) / 40
         assert close(submission.non_max_suppression(boxes, scores, threshold), suppressed(boxes, scores, threshold))
+    row = np.array(
+        [[k, 0, k + 4, 4] for k in range(12)], float
+    )  # each box is dropped by the one before, if that is kept
+    assert close(submission.non_max_suppression(row, np.arange(12, 0, -1.0)), np.arange(0, 12, 2))
 
 
 @pytest.mark.exercise("non_max_suppression", weight=2, hint=2)

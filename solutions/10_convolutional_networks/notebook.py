@@ -1555,6 +1555,8 @@ with check("non_max_suppression", forbids=["torch", "torchvision"]):
     got = non_max_suppression(boxes, scores)
     expect_close(got, [1, 2, 3], hint="from the best score down; of equal scores the smaller index comes first")
     expect_dtype(got, np.int64)
+    row = np.array([[0.0, 0, 4, 4], [1, 0, 5, 4], [2, 0, 6, 4]])  # neighbours share 12 of 20, the outer two 8 of 24
+    expect_close(non_max_suppression(row, np.array([3.0, 2, 1])), [0, 2], hint="a box that was dropped drops no other")
     expect_close(non_max_suppression(boxes, scores, 0.75), [1, 2, 3, 0], hint="0.75 does not exceed 0.75")
     expect_close(
         non_max_suppression(boxes, scores, labels=np.array([0, 1, 1, 1, 0])), [1, 2, 3, 0], hint="labels apart"
