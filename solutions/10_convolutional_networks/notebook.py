@@ -1614,9 +1614,7 @@ plt.show()
 
 
 # %% exercise="mean_iou" points=2 minutes=10 forbids=["sklearn", "torch"]
-def mean_iou(
-    batches: Iterable[tuple[np.ndarray, np.ndarray]], classes: int, ignore: int | None = None
-) -> tuple[float, np.ndarray]:
+def mean_iou(batches: Iterable, classes: int, ignore: int | None = None) -> tuple[float, np.ndarray]:
     """Mean intersection over union of predicted and true classes, over all pixels of all batches.
 
     batches: an iterable, gone through once, of pairs (predicted, true): two arrays of one shape, any
