@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from autograder.answers import right, wrong
+from autograder.answers import equivalent, right, wrong
 
 # ---------------------------------------------------------------------------------------------------- count_costs
 
@@ -1083,6 +1083,20 @@ wrong(
         ),
         "float(present.mean()) if len(present)": "float(np.mean(means)) if means",
     },
+)
+
+
+equivalent(
+    "mean_iou",
+    diff="""- np.divide(both, either, out=each, where=either > 0)
++ np.divide(both, either, out=each, where=either >= 0)""",
+    reason="0 / 0 is nan, as it stands there before",
+)
+equivalent(
+    "mean_iou",
+    diff="""- return (float(present.mean()) if len(present) else math.nan, each)
++ return (float(present.mean()), each)""",
+    reason="the mean of no number is nan",
 )
 
 

@@ -1525,16 +1525,18 @@ def test_mean_iou_ignores(submission, rng):
 @student_side
 def streamed(batches, pixels):
     """mean_iou of batches that are made one by one, in one buffer."""
-    buffer = np.zeros((2, pixels), np.uint8)
+    buffer, passes = np.zeros((2, pixels), np.uint8), []
 
-    def stream():
-        for k in range(batches):
-            rng = np.random.default_rng(k)
-            buffer[:] = rng.integers(0, 4, pixels, dtype=np.uint8)
-            buffer[0, : pixels // 2] = 3 - buffer[1, : pixels // 2]
-            yield buffer[0], buffer[1]
+    class Batches:
+        def __iter__(self):
+            passes.append(1)
+            for k in range(batches):
+                rng = np.random.default_rng(k + 1000 * (len(passes) - 1))
+                buffer[:] = rng.integers(0, 4, pixels, dtype=np.uint8)
+                buffer[0, : pixels // 2] = 3 - buffer[1, : pixels // 2]
+                yield buffer[0], buffer[1]
 
-    return student.mean_iou(stream(), 4)
+    return student.mean_iou(Batches(), 4)
 
 
 @pytest.mark.exercise("mean_iou", weight=4, hint=1, memory_mb=70)
@@ -1558,6 +1560,18 @@ def test_mean_iou_refuses(submission, rng):
     for bad in ((x, x.T), (x, x[0]), (x, x + 1), (x + 1, x), (x - 1, x), (x, x - 1), (x[:, :2], x), (x, x * 200)):
         with raises_student(ValueError):
             submission.mean_iou([(x, x), bad], 3)
+        with raises_student(ValueError):
+            submission.mean_iou([bad], 3, ignore=77)
+    for predicted, true in (
+        (-1, 1),
+        (3, 0),
+        (4, 1),
+        (-3, 2),
+        (0, 3),
+        (2, -1),
+    ):  # some of their pairs have numbers in range
+        with raises_student(ValueError):
+            submission.mean_iou([(np.array([predicted]), np.array([true]))], 3)
     with raises_student(ValueError):
         submission.mean_iou([(x, x + 1)], 3, ignore=2)
     assert close(submission.mean_iou([(x, x)], 3)[0], 1.0)
