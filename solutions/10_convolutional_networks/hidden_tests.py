@@ -1166,7 +1166,7 @@ ACCURACY = 0.8
 
 # -------------------------------------------------------------------------------------------------------- augment
 
-AUGMENT = Contract("augment", images=numbers(7, 2, 3, 4), seed=one_of(1, 2**40), pad=one_of(1, 0, 2, default=2))
+AUGMENT = Contract("augment", images=numbers(7, 2, 3, 4, scales=(1e-9, 1e9)), seed=one_of(1, 2**40), pad=one_of(1, 0, 2, default=2))
 
 
 def candidates(image, pad):
