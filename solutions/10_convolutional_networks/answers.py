@@ -18,6 +18,42 @@ from torch import nn
 
 from autograder.answers import equivalent, right, wrong
 
+equivalent(
+    "ResidualBlock",
+    diff="~ ResidualBlock.forward: a view is refused (hasattr(x, 'flags') and not x.flags.c_contiguous)",
+    reason="a tensor has no flags, so nothing is refused",
+)
+equivalent(
+    "ConvNet",
+    diff="~ ConvNet.forward: a view is refused (hasattr(x, 'flags') and not x.flags.c_contiguous)",
+    reason="a tensor has no flags, so nothing is refused",
+)
+equivalent(
+    "BatchNorm2d",
+    diff="~ BatchNorm2d.forward: a view is refused (hasattr(x, 'flags') and not x.flags.c_contiguous)",
+    reason="a tensor has no flags, so nothing is refused",
+)
+equivalent(
+    "evaluate",
+    diff="~ evaluate: a view is refused (hasattr(x, 'flags') and not x.flags.c_contiguous)",
+    reason="a tensor has no flags, so nothing is refused",
+)
+equivalent(
+    "train",
+    diff="~ train: a view is refused (hasattr(x, 'flags') and not x.flags.c_contiguous)",
+    reason="a tensor has no flags, so nothing is refused",
+)
+equivalent(
+    "temporal_conv",
+    diff="~ temporal_conv: a view is refused (hasattr(x, 'flags') and not x.flags.c_contiguous)",
+    reason="a tensor has no flags, so nothing is refused",
+)
+equivalent(
+    "ConvNet",
+    diff="~ ConvNet.forward: RuntimeError is raised in place of ValueError",
+    reason="only __init__ raises a ValueError",
+)
+
 # ---------------------------------------------------------------------------------------------------- count_costs
 
 wrong(

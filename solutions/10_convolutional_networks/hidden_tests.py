@@ -617,7 +617,8 @@ def test_block_starts_as_the_identity(submission, rng):
         net = submission.ResidualBlock(4, 4)
         net.train(training)
         assert close(net(x), np.maximum(x.numpy(), 0), atol=1e-5)
-    for arguments in ((4, 4), (3, 5, 2), (3, 3, 2), (3, 4, 1), (1, 1, 3)):
+    assert close(net(1e-9 * x), np.maximum(1e-9 * x.numpy(), 0), rtol=1e-5)
+    for arguments in ((4, 4), (3, 5, 2), (3, 3, 2), (3, 4, 1), (1, 1, 3), (103, 2), (2, 105, 101)):
         expected = {key: tuple(value.shape) for key, value in Block(*arguments).state_dict().items()}
         state = submission.run(module_state, "ResidualBlock", arguments, {})
         found = {key: value.shape for key, value in state.items()}
@@ -738,6 +739,7 @@ def test_network_computes_logits(submission, rng):
 def test_network_parameters(submission, rng):
     """The number of parameters is that of the docstring, for any widths, depth and head."""
     cases = [((3, 5), {}, 1), ((1, 2), {"widths": (4,), "depth": 3}, 1), ((2, 7), {"widths": [3, 5, 4], "depth": 2}, 1)]
+    cases.append(((101, 103), {"widths": (2,), "depth": 102}, 1))
     cases.append(((3, 6), {"widths": (2, 4, 6), "head": "flatten", "size": (9, 16)}, 3 * 4))
     for arguments, keywords, places in cases:
         shared = {key: value for key, value in keywords.items() if key in ("widths", "depth")}
@@ -763,6 +765,14 @@ def test_network_of_every_shape(submission, rng):
     for size, places in (((1, 3), 2), ((5, 1), 3), ((17, 9), 9 * 5)):
         flat = {"widths": (2, 3), "head": "flatten", "size": size, "dropout": 0.4}
         assert same_network(submission, rng, (1, 2), flat, (2, 1, *size), places)[0]
+    net = Whole(2, 3, (2, 3)).double().eval()
+    state = random_state(net, rng)
+    state = {key: 0 * value if key.endswith(("bias", "running_mean")) else value for key, value in state.items()}
+    net.load_state_dict({key: torch.from_numpy(value) for key, value in state.items()})
+    for scale in (1e-9, 1e7):  # without shifts, the network is as many times as large as its input
+        x = scale * torch.from_numpy(rng.standard_normal((3, 2, 5, 4)))
+        got, _ = submission.run(network_run, (2, 3), {"widths": (2, 3)}, state, x, False, False)
+        assert close(got, net(x).detach().numpy(), rtol=1e-7, atol=1e-10 * scale)
     deep = {"widths": (2, 2, 2, 2), "head": "flatten", "size": [9, 10]}
     assert same_network(submission, rng, (1, 2), deep, (2, 1, 9, 10), 4)[0]
 
@@ -776,12 +786,12 @@ def dropped(rate, head, rows, training):
             return torch.ones_like(x)
 
     more = {} if rate is None else {"dropout": rate}
-    net = student.ConvNet(1, 200, (200,), block=lambda a, b, stride: Ones(), head=head, size=(1, 1), **more)
+    net = student.ConvNet(1, 200, (200,), block=lambda a, b, stride: Ones(), head=head, size=(1, 1), **more).double()
     with torch.no_grad():
         net.head.weight.copy_(torch.eye(200))
         net.head.bias.zero_()
         torch.manual_seed(6)
-        return net.train(training)(torch.zeros(rows, 1, 1, 1)).numpy()
+        return net.train(training)(torch.zeros(rows, 1, 1, 1).double()).numpy()
 
 
 @pytest.mark.exercise("ConvNet", weight=4, hint=3)
@@ -790,7 +800,7 @@ def test_network_drops_features(submission):
     for rate, head in ((0.5, "pool"), (0.2, "pool"), (0.9, "flatten"), (0.0, "pool"), (None, "flatten")):
         got = submission.run(dropped, rate, head, 50, True)
         kept, q = got != 0, rate or 0.0
-        assert close(got[kept], np.full(kept.sum(), 1 / (1 - q)), rtol=1e-5)
+        assert close(got[kept], np.full(kept.sum(), 1 / (1 - q)), rtol=1e-12)
         # 10,000 draws; five standard deviations are less than 1e-6.
         assert close(kept.mean(), 1 - q, atol=5 * math.sqrt(q * (1 - q) / kept.size))
         for axis in (0, 1):  # neither whole images nor whole features
@@ -812,6 +822,8 @@ def test_network_refuses(submission):
     ):
         with raises_student(ValueError):
             submission.ConvNet(1, 2, **bad)
+        with raises_student(ValueError):
+            submission.ConvNet(3, 4, (5, 6), 2, **bad)
     submission.ConvNet(1, 2, dropout=0.0, size=(4, 4))
 
 
