@@ -701,14 +701,23 @@ wrong(
     "train",
     "does not put the network into train mode",
     fails=["test_training_of_every_kind"],
-    edit={"net.to(device).train()": "net.to(device)"},
+    edit={"        net.train()\n": ""},
+)
+wrong(
+    "train",
+    "puts the network into train mode once, and not before each step",
+    fails=["test_training_of_every_kind"],
+    edit={
+        "        net.train()\n": "",
+        "losses = torch.device(device).type, []\n": "losses = torch.device(device).type, []\n    net.train()\n",
+    },
 )
 wrong(
     "train",
     "converts the weights themselves to bfloat16",
     fails=["test_mixed_precision"],
     edit={
-        "net.to(device).train()": 'net.to(device, torch.bfloat16 if precision == "bfloat16" else None).train()',
+        "net.to(device)\n": 'net.to(device, torch.bfloat16 if precision == "bfloat16" else None)\n',
         "net(inputs.to(device))": 'net(inputs.to(device, torch.bfloat16 if precision == "bfloat16" else inputs.dtype))',
     },
 )
@@ -734,7 +743,6 @@ def train_with_pickle(
     autocast = {"float32": False, "bfloat16": True}
     if precision not in autocast:
         raise ValueError(precision)
-    net.train()
     net.to(device)
     adam = torch.optim.AdamW(net.parameters(), lr=lr)
     history = []
@@ -755,6 +763,7 @@ def train_with_pickle(
 
     while len(history) < steps:
         t = len(history)
+        net.train()
         adam.param_groups[0]["lr"] = 0.5 * lr * (1 + np.cos(np.pi * t / steps))
         rows = batch_rows(len(X), batch_size, seed, t)
         inputs, classes = X[rows], y[rows].to(device)
@@ -794,8 +803,8 @@ def train_with_scheduler(
             part.load_state_dict(saved[name])
         torch.random.set_rng_state(saved["rng"])
         losses, first = saved["losses"], saved["step"]
-    net.train()
     for t in range(first, steps):
+        net.train()
         rows = torch.as_tensor(batch_rows(len(y), batch_size, seed, t))
         x = X.index_select(0, rows)
         x = x if transform is None else transform(x, t)

@@ -225,7 +225,7 @@ plt.show()
 
 # %% [markdown]
 # The plain stack loses both, by about the same factor in each layer. At 32 layers its output is next to nothing, whatever came
-# in: it cannot tell two pictures apart, and its first layer hears nothing from the loss. Two ideas repair this.
+# in: it cannot tell two pictures apart, and no gradient reaches its first layer. Two ideas repair this.
 # **Batch normalisation** gives each channel mean 0 and variance 1 again after each layer. A **residual block** adds what
 # it computes to its input, so that the input itself always goes through. The first one alone keeps the output in range,
 # while the gradient now grows with the depth. Both together keep both.
@@ -273,7 +273,7 @@ def count_costs(layers: Sequence[dict], shape: tuple[int, ...]) -> dict[str, int
       {"kind": "conv", "out", "kernel", "stride", "padding", "groups", "bias"}: from (C, H, W). Kernel,
         stride and padding are the same for both sides. `bias` is a bool.
       {"kind": "pool", "kernel", "stride", "padding"}: output size as that of conv; C stays.
-      {"kind": "norm"}: a scale and a shift for each channel (entry, where shape is (n,)).
+      {"kind": "norm"}: a scale and a shift for each of the C channels, or of the n entries.
       {"kind": "relu"}. {"kind": "average"}: (C, H, W) becomes (C, 1, 1).
       {"kind": "flatten"}: (C, H, W) becomes (C H W,); (n,) stays.
       {"kind": "linear", "out", "bias"}: from (n,).
@@ -458,7 +458,8 @@ plt.show()
 # %% [markdown]
 # Most parameters of VGG-16 stand in one linear layer, which sees the flattened picture. The work is spread over the
 # convolutions, and the activations stand in the first ones. ResNet-50 has a global average in place of the large
-# linear layers. It is deeper, has fewer parameters and does less work. So depth is cheap, if it can be trained.
+# linear layers. It is deeper, has fewer parameters and does less work. So depth is cheap in parameters and
+# work, though not in activations: there ResNet-50 needs more than VGG-16. Can it be trained?
 #
 # ### 10.2 `BatchNorm2d` · essential · level 3 of 4 · 30 min
 #
@@ -499,7 +500,7 @@ class BatchNorm2d(nn.Module):
     Parameters `weight` (ones) and `bias` (zeros), buffers `running_mean` (zeros) and `running_var`
     (ones), (channels,) float32 each. `state_dict()` has these four entries and no other.
 
-    Calling it with x, (B, channels, H, W), returns a new tensor of x's shape and dtype:
+    Calling it with x, (B, channels, H, W), each >= 1, returns a new tensor of x's shape and dtype:
       weight * (x - mean) / sqrt(var + eps) + bias, channel by channel.
       In train mode mean and var are those of the batch, over B, H and W; var is biased (divided by
         n = B H W). Gradients flow through both. Then each buffer becomes
@@ -681,7 +682,7 @@ def evaluate(net: nn.Module, X: torch.Tensor, y: torch.Tensor, batch_size: int =
       parameters and buffers are as before.
 
     Returns (loss, accuracy), Python floats: means over the m images, whatever the batches. A batch's
-    logits are let go before the next. The prediction is the class with the largest logit.
+    logits are not collected. The prediction is the class with the largest logit.
     """
     ### BEGIN SOLUTION
     modes = [(part, part.training) for part in net.modules()]
@@ -743,7 +744,8 @@ with check("evaluate"):
 # One and the same image, in two hundred batches: what does the network say of it, if 7 other images are drawn
 # afresh each time? In train mode the answer is a cloud, as wide as you see on the left. In eval mode it is one number.
 # On the right stands the spread against the batch size: a batch's mean has a standard error of about $1/\sqrt B$, so the
-# cloud shrinks by that law, and a larger batch hides the mistake without mending it.
+# cloud shrinks by about that law, and a larger batch hides the mistake and does not repair it. The line of the eval mode
+# need not stand in the middle of the cloud: in train mode the image itself is in each batch.
 
 # %% tags=["demo"]
 torch.manual_seed(2)
@@ -892,8 +894,8 @@ with check("ResidualBlock"):
 # %% [markdown]
 # The first picture again, now with whole blocks: how much of the gradient reaches the first block? Plain blocks with
 # batch normalisation change it by a factor for each block. Your blocks begin as the identity, so it does not depend on
-# their number. The right panel takes the same blocks with $\gamma$ of norm2 set to 1: even then the gradient
-# changes far less than in the plain stack.
+# their number. The right panel takes the same blocks with $\gamma$ of norm2 set to 1. In short stacks both
+# kinds are alike then; from about eight blocks on, the gradient changes far less than in the plain stack.
 
 # %% tags=["demo"]
 figure, axes = plt.subplots(1, 2, figsize=(11, 3.8), sharey=True)
@@ -958,8 +960,8 @@ class ConvNet(nn.Module):
 
     Calling it with x, (B, c_in, H, W), returns logits (B, classes): stem, blocks, features, dropout,
     linear layer. With "pool", any H, W >= 1 will do. x is left as it is.
-    Raises ValueError for another head, for "flatten" without size, and for dropout below 0 or from 1
-    on, all when it is made.
+    Raises ValueError for another head, for "flatten" without size, and for dropout below 0, or 1
+    or more, all when it is made.
     """
 
     def __init__(
@@ -1119,7 +1121,8 @@ def train(
     A run from the start begins with torch.manual_seed(seed). Then, for t = 0, 1, ..., steps - 1:
       rows = batch_rows(len(X), batch_size, seed, t). The inputs are X[rows], or, where transform is
         not None, transform(X[rows], t), a tensor, called on the CPU. Inputs and y[rows] go to `device`.
-      loss: the mean cross-entropy of the logits; net is in train mode and called once.
+      loss: the mean cross-entropy of the logits; net is called once. It is put into train mode before
+        each step, because on_step may have changed the mode.
       One step of torch.optim.AdamW(net.parameters()) with its defaults, but with the learning rate
         lr * (1 + cos(pi t / steps)) / 2.
       A checkpoint, where one is due. Then on_step(t, loss), where on_step is not None; the loss is a
@@ -1131,11 +1134,12 @@ def train(
       old one stays whole if writing fails. No other file stays there. None: nothing is written.
       If `path` is there when `train` is called, training goes on from it, whatever state net and
       torch's generator are in: only the missing steps are made (none, if all were). With the same
-      other arguments, weights, buffers and losses are those of a run without interruption, bit for
+      other arguments, and where transform and on_step draw nothing from torch's generator, weights,
+      buffers and losses are those of a run without interruption, bit for
       bit on one CPU, dropout included. The file alone is enough, also under another name.
 
     Returns the losses of all `steps` steps, those before the checkpoint included: Python floats.
-    Leaves net in train mode. Raises ValueError for another precision. A small network of two
+    Raises ValueError for another precision. A small network of two
     convolutions, trained for 60 steps of 32 cut-outs of rendered shapes, is right on at least 80% of
     300 that it has not seen, in both precisions.
     """
@@ -1143,7 +1147,7 @@ def train(
     if precision not in ("float32", "bfloat16"):
         raise ValueError(f"precision {precision!r}")
     kind, losses = torch.device(device).type, []
-    net.to(device).train()
+    net.to(device)
     optimizer = torch.optim.AdamW(net.parameters())
     torch.manual_seed(seed)
     if path is not None and os.path.exists(path):
@@ -1155,6 +1159,7 @@ def train(
             torch.cuda.set_rng_state(kept["random_cuda"], device)
         losses = kept["losses"]
     for t in range(len(losses), steps):
+        net.train()
         rows = torch.from_numpy(batch_rows(len(X), batch_size, seed, t))
         inputs = X[rows] if transform is None else transform(X[rows], t)
         with torch.autocast(kind, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
@@ -1314,7 +1319,7 @@ plt.show()
 
 # %% [markdown]
 # And was all of this needed? The next cell trains four networks with the same widths for the same number of steps: one
-# and three blocks a stage, plain and residual. Left stand the losses of the deep ones, right the accuracy of all four on
+# and four blocks a stage, plain and residual. Left stand the losses of the deep ones, right the accuracy of all four on
 # unseen images. Read off what depth does to the plain network in so few steps, and what it does to yours.
 
 # %% tags=["demo"]
@@ -1339,7 +1344,7 @@ plt.show()
 # %% [markdown]
 # ### 10.7 `augment` · important · level 2 of 4 · 15 min
 #
-# A network with more parameters than images can learn them by heart. More images would help, and some come for free: a
+# A network with more parameters than images can remember each of them. More images would help, and some come for free: a
 # circle that is moved by a pixel is a circle, and so is its mirror image. **Augmentation** draws such a change anew for
 # each image and each step, so the network never sees exactly the same picture twice. It tells the network what does
 # *not* matter. Choose only changes that keep the class: a mirrored 3 is no digit any more.
@@ -1418,7 +1423,9 @@ with check("augment", forbids=["torch", "scipy.ndimage"]):
 
 # %% [markdown]
 # A few images to learn from, and the same number of steps with and without your function, and with dropout. Look at both
-# bars of each pair: what the network knows of the images that it learnt from, and of others.
+# bars of each pair: the images that the network learnt from, and others. With your function it no longer remembers each
+# image. What the unseen ones gain in so few steps is small: the title has the standard error of such a share, and a
+# difference within twice that is noise. Dropout of half the features costs steps, too, and a net this small has few to spare.
 
 # %% tags=["demo"]
 few, steps = demo_size(full=200, small=30), demo_size(full=250, small=6)
@@ -1445,7 +1452,7 @@ for k, name in enumerate(("learnt from", "unseen")):
     drawn = right.bar(spots, [bar[k] for bar in bars], 0.4, label=name, hatch=("", "//")[k])
     right.bar_label(drawn, [f"{bar[k]:.0%}" for bar in bars], fontsize=8)
 right.set_xticks(range(len(settings)), settings)
-right.set(ylabel="accuracy", ylim=(0, 1.3), title=f"{few} images")
+right.set(ylabel="accuracy", ylim=(0, 1.3), title=f"{few} images; standard error {0.43 / math.sqrt(len(X_test)):.1%}")
 right.legend(loc="upper right", ncols=2)
 plt.show()
 
@@ -1522,7 +1529,7 @@ def non_max_suppression(
 # </details>
 # <details><summary>Hint 2: ties and empty boxes</summary>
 #
-# `np.argsort(-scores, kind="stable")` leaves equal scores in their order. Where the intersection is 0, the answer is 0,
+# `np.argsort(-np.asarray(scores, dtype=float), kind="stable")` leaves equal scores in their order (uint8 has no negatives). Where the intersection is 0, the answer is 0,
 # whatever the union is: divide by 1 there.
 # </details>
 # <details><summary>Hint 3: nearly the solution</summary>
@@ -1573,7 +1580,9 @@ with check("non_max_suppression", forbids=["torch", "torchvision"]):
 # %% [markdown]
 # Your classifier as a detector. Windows of four sizes slide over new pictures; the network of 10.6 says what is in each.
 # Those in which it sees a shape with a probability of at least 0.9 are drawn on top, and what your function leaves of them
-# below. (A first detector, R-CNN, worked just so in 2014. Today one pass of the network serves all windows.)
+# below. Do not expect each object: the cell counts those that are
+# found, and hidden or small ones are often missed. (A first detector, R-CNN, worked in this way in 2014. Today one
+# pass of the network serves all windows.)
 
 # %% tags=["demo"]
 pictures = datasets.shapes(demo_size(full=60, small=6), size=64, most=3, seed=11)
@@ -1588,7 +1597,7 @@ for image in pictures.images:
     chance = torch.softmax(logits, dim=1).numpy()
     sure = np.flatnonzero(chance[:, 1:].max(axis=1) >= 0.9)
     scores, labels = chance[sure, 1:].max(axis=1), chance[sure, 1:].argmax(axis=1)
-    kept = non_max_suppression(windows[sure], scores, 0.25, np.zeros(len(sure), int))
+    kept = non_max_suppression(windows[sure], scores, 0.25)
     raw.append(windows[sure])
     found.append((windows[sure][kept], labels[kept]))
 matched = wanted = 0
@@ -1699,7 +1708,8 @@ with check("mean_iou", forbids=["sklearn", "torch"]):
 # A **fully convolutional net** has no linear layer at the end: a 1 × 1 convolution gives logits for each place. Strides on the way
 # down let it see far, and on the way up `nn.Upsample` brings the size back. An early layer is added to the late one, so that
 # edges stay sharp. It has the skip of your residual block, across the whole network. It trains with cross-entropy over
-# all pixels; `train` takes it as it is, because logits (B, classes, H, W) and classes (B, H, W) are what torch's
+# all pixels. In so few steps it mixes up the shapes, triangles above all, so expect some low IoUs: that is the network,
+# not your function. `train` takes it as it is, because logits (B, classes, H, W) and classes (B, H, W) are what torch's
 # cross-entropy expects.
 
 # %% tags=["demo"]
