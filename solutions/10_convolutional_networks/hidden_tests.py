@@ -1431,6 +1431,8 @@ def test_suppression_of_every_kind(submission, rng):
         assert close(submission.non_max_suppression(boxes, scores, 0.5, np.zeros(n, int)), np.arange(n), typed=True)
     line = np.arange(1300.0)[::-1, None] * [3, 0, 3, 0] + [0, 0, 2, 2]
     assert close(submission.non_max_suppression(line, np.arange(1300.0)), np.arange(1300)[::-1])
+    many, scores = np.array(some_boxes(rng, 60), order="F"), rng.permutation(60) / 60
+    assert close(submission.non_max_suppression(many, scores), suppressed(many, scores))
     signs = np.array([-1, 0, 1, 127, -128], np.int8)
     assert close(submission.non_max_suppression(line[:5], signs), [3, 2, 1, 0, 4])
     wide = np.array([2**40, 2**33, 2**40 + 2**33])
