@@ -12,6 +12,7 @@ from lsml_utils.datasets.downloaded import cifar10, mnist
 from lsml_utils.datasets.downloading import DatasetUnavailable, Remote
 from lsml_utils.datasets.folder import data_folder
 from lsml_utils.datasets.graphs import graph
+from lsml_utils.datasets.moving import clips, clips_chunks
 from lsml_utils.datasets.points import blobs, blobs_chunks, linear, linear_chunks, moons, moons_chunks
 from lsml_utils.datasets.reviews import reviews, reviews_chunks
 from lsml_utils.datasets.shapes import one_hot, shapes, shapes_chunks
@@ -27,6 +28,8 @@ __all__ = [
     "breast_cancer",
     "cifar10",
     "clicks",
+    "clips",
+    "clips_chunks",
     "data_folder",
     "diabetes",
     "digits",

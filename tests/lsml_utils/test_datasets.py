@@ -1,12 +1,14 @@
 """Each dataset is what it says: shapes, ground truth, exact functions of the seed, the catalogue."""
 
 import hashlib
+import itertools
 import subprocess
 import sys
 import tracemalloc
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from lsml_utils import datasets
 from lsml_utils.datasets import catalogue
@@ -17,6 +19,7 @@ CHUNKED = {
     "blobs": datasets.blobs_chunks,
     "moons": datasets.moons_chunks,
     "shapes": lambda n, **more: datasets.shapes_chunks(n, size=24, **more),
+    "clips": lambda n, **more: datasets.clips_chunks(n, size=16, **more),
     "reviews": datasets.reviews_chunks,
     "clicks": lambda n, **more: datasets.clicks(n, **more).chunks(5000),
 }
@@ -41,7 +44,7 @@ def digest(value) -> str:
 
 @pytest.mark.parametrize("name", CHUNKED)
 def test_a_chunk_needs_none_before_it(name):
-    n = {"shapes": 600, "reviews": 3000}.get(name, 20_000)
+    n = {"shapes": 600, "clips": 600, "reviews": 3000}.get(name, 20_000)
     in_order = [digest(chunk) for chunk in CHUNKED[name](n)]
     fresh = CHUNKED[name](n)
     assert len(fresh) == len(in_order) > 1
@@ -294,6 +297,42 @@ class TestShapes:
 
     def test_one_hot_sums_to_one(self):
         assert (datasets.one_hot(self.data.masks).sum(axis=1) == 1).all()
+
+
+class TestClips:
+    data = datasets.clips(600, frames=6, size=16, noise=0.0, seed=3)
+
+    def test_each_frame_is_the_one_before_moved_by_the_same_step(self):
+        steps = {0: (0, 1), 1: (1, 0), 2: (0, -1), 3: (-1, 0)}  # down, right
+        for frames, direction in zip(self.data.frames, self.data.y, strict=True):
+            down, right = steps[int(direction)]
+            fits = [
+                all(
+                    np.array_equal(np.roll(a, (speed * down, speed * right), (0, 1)), b)
+                    for a, b in itertools.pairwise(frames)
+                )
+                for speed in (1, 2, 3)
+            ]
+            assert sum(fits) >= 1
+
+    def test_a_single_frame_does_not_show_the_direction(self):
+        """Where the shape stands is uniform for each direction: its brightest row and column, by chi-squared."""
+        for direction in range(4):
+            frames = self.data.frames[self.data.y == direction][:, 2].astype(float)
+            for axis in (1, 2):
+                profile = frames.sum(axis=axis)
+                phase = np.angle(profile @ np.exp(2j * np.pi * np.arange(16) / 16))  # of the middle, on the circle
+                counts = np.histogram(phase, bins=4, range=(-np.pi, np.pi))[0]
+                assert scipy.stats.chisquare(counts).pvalue > 1e-6
+
+    def test_every_direction_and_shape_occurs(self):
+        assert set(self.data.y) == set(self.data.shape) == {0, 1, 2, 3}
+        assert datasets.clips(5, seed=1).frames.shape == (5, 8, 24, 24)
+
+    @pytest.mark.parametrize("wrong", [{"n": 0}, {"n": 1, "frames": 1}, {"n": 1, "size": 8}])
+    def test_impossible_clips_are_refused(self, wrong):
+        with pytest.raises(ValueError, match="at least"):
+            datasets.clips(**wrong)
 
 
 class TestReviews:
