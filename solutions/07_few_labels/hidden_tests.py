@@ -1364,6 +1364,15 @@ def test_streaming_components_are_exact(submission, rng):
         assert close(V @ V.T, np.eye(3), atol=1e-9) and close(bool((s >= 0).all()), True)
 
 
+@pytest.mark.exercise("merge_covariances", weight=1, hint=3)
+def test_streaming_values_are_numbers(submission, rng):
+    """With fewer rows than columns, each singular value is a number, and none is negative."""
+    for _ in range(40):  # rounding makes eigenvalues of -1e-17 in about half of them
+        n, d = int(rng.integers(1, 6)), int(rng.integers(6, 12))
+        s = submission.streaming_pca([rng.standard_normal((n, d))], d)[1]
+        assert close(s, np.abs(s)) and is_array(s, (d,)) and bool(np.isfinite(s).all())
+
+
 @pytest.mark.exercise("merge_covariances", weight=1)
 def test_states_of_every_kind_of_data(submission, rng):
     """Rows and chunks of every dtype, size and layout are computed with in float64, and float64 comes back."""

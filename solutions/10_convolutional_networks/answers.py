@@ -769,7 +769,7 @@ def train_with_pickle(
         inputs, classes = X[rows], y[rows].to(device)
         if transform is not None:
             inputs = transform(inputs, t)
-        adam.zero_grad(set_to_none=False)
+        adam.zero_grad()
         if autocast[precision]:
             with torch.autocast(device_type=torch.device(device).type, dtype=torch.bfloat16):
                 loss = nn.functional.cross_entropy(net(inputs.to(device)), classes)

@@ -1076,11 +1076,13 @@ def watched(X, y, steps, precision):
             return out
 
     torch.manual_seed(3)
-    net = Net().to(X.dtype)
+    net, kinds = Net().to(X.dtype), set()
+    for part in net.parameters():  # after the run there may be no gradients
+        part.register_post_accumulate_grad_hook(lambda part: kinds.add(str(part.grad.dtype)))
     before = {key: value.numpy().copy() for key, value in net.state_dict().items()}
     losses = student.train(net, X, y, steps, 16, precision=precision)
     outside = torch.is_autocast_enabled("cpu")
-    parts = [str(part.dtype) for part in net.parameters()] + [str(part.grad.dtype) for part in net.parameters()]
+    parts = [str(part.dtype) for part in net.parameters()] + sorted(kinds)
     return losses, net.seen, parts, before, {key: value.numpy() for key, value in net.state_dict().items()}, outside
 
 
@@ -1210,8 +1212,9 @@ def candidates(image, pad):
 
 def draws(got, image, pad):
     """What each augmented copy of one image was: numbers of candidates, -1 where it is none."""
-    known = {moved.tobytes(): k for k, moved in enumerate(candidates(image, pad).values())}
-    return np.array([known.get(np.ascontiguousarray(one, image.dtype).tobytes(), -1) for one in got])
+    zero = image.dtype.type(0)  # added, it makes 0.0 of -0.0
+    known = {(moved + zero).tobytes(): k for k, moved in enumerate(candidates(image, pad).values())}
+    return np.array([known.get((np.ascontiguousarray(one, image.dtype) + zero).tobytes(), -1) for one in got])
 
 
 def marked(C, H, W):

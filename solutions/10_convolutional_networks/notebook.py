@@ -175,7 +175,7 @@ def crops(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 # Module 09 ended with a fast convolution and its gradient. A **convolutional network** stacks them. Early layers see
 # edges, later ones see parts and whole objects, and at the end a linear layer says which class it is. Two things
 # come for free. A filter is used at each place, so what is learnt in one corner holds in all of them. And a layer with
-# stride 2 halves both sides, so the next filter sees twice as much of the picture at a quarter of the cost.
+# stride 2 halves both sides, so the next filter sees four times the area of the picture, at a quarter of the cost.
 #
 # So why not stack fifty of them? The picture below shows what happens before the first step of training. It takes
 # stacks of 3 × 3 convolutions with ReLU, with random weights, sends random images through, and draws two sizes: that of
@@ -196,10 +196,13 @@ class Skip(nn.Module):
 
 
 def stack(depth: int, kind: str) -> nn.Sequential:
-    """`depth` layers of 8 channels, "plain", with "norm", or with a "skip" around each layer."""
+    """`depth` layers of 8 channels, "plain" (or with the start of "He"), with "norm", or with a "skip" around each."""
     layers = []
     for _ in range(depth):
-        body = [nn.Conv2d(8, 8, 3, padding=1, bias=False), *([nn.BatchNorm2d(8)] if kind != "plain" else []), nn.ReLU()]
+        convolution = nn.Conv2d(8, 8, 3, padding=1, bias=False)
+        if kind == "He":
+            nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
+        body = [convolution, *([nn.BatchNorm2d(8)] if kind in ("norm", "skip") else []), nn.ReLU()]
         layers.append(Skip(nn.Sequential(*body)) if kind == "skip" else nn.Sequential(*body))
     return nn.Sequential(*layers)
 
@@ -208,7 +211,8 @@ torch.manual_seed(0)
 x = torch.randn(16, 8, 8, 8)
 depths = [1, 2, 4, 8, 16, 32]
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2))
-for kind, name, line in (("plain", "plain", "-"), ("norm", "batch norm", "--"), ("skip", "batch norm + skip", ":")):
+kinds = {"plain": ("plain", "-"), "He": ("plain, He's start", "-."), "norm": ("batch norm", "--")}
+for kind, (name, line) in (kinds | {"skip": ("batch norm + skip", ":")}).items():
     forward, backward = [], []
     for depth in depths:
         net = stack(depth, kind)
@@ -224,8 +228,9 @@ left.legend()
 plt.show()
 
 # %% [markdown]
-# The plain stack loses both, by about the same factor in each layer. At 32 layers its output is next to nothing, whatever came
-# in: it cannot tell two pictures apart, and no gradient reaches its first layer. Two ideas repair this.
+# The plain stack loses both, by about the same factor in each layer. At 32 layers its output is next to nothing, and so is
+# the gradient at its first layer. The start of module 08 (He) repairs most of this before the first step. But training then
+# moves the weights, and nothing holds the size. Two ideas hold it at each step.
 # **Batch normalisation** gives each channel mean 0 and variance 1 again after each layer. A **residual block** adds what
 # it computes to its input, so that the input itself always goes through. The first one alone keeps the output in range,
 # while the gradient now grows with the depth. Both together keep both.
@@ -405,9 +410,9 @@ with check("count_costs", forbids=["torch"]):
             count_costs(wrong_stack, (2, 4, 4))
 
 # %% [markdown]
-# Thirty years of networks in four lines. LeNet-5 (1998, as it is mostly built today) reads digits. AlexNet (2012, with
+# Four networks from 1998 to 2015. LeNet-5 (1998, as it is mostly built today) reads digits. AlexNet (2012, with
 # its two groups), VGG-16 (2014) and ResNet-50 (2015) read pictures of 224 or 227 pixels and tell 1,000 classes apart.
-# The bars share each cost of VGG-16 out over its layers, all from your function.
+# The bars show which share of each cost of VGG-16 each layer has, all from your function.
 
 # %% tags=["demo"]
 vgg, places = [], []
@@ -776,7 +781,7 @@ right.loglog(sizes, spreads, "o-", label=f"fitted slope {np.polyfit(np.log(sizes
 right.loglog(sizes, spreads[0] * (sizes[0] / np.array(sizes)) ** 0.5, "--", label="slope -0.5")
 right.set(xlabel="batch size B", ylabel="standard deviation", title="A larger batch only hides it")
 right.set_xticks(sizes, sizes)
-right.minorticks_off()
+right.xaxis.minorticks_off()
 right.legend()
 plt.show()
 
@@ -1116,12 +1121,13 @@ def train(
 ) -> list[float]:
     """Train a classifier in place with AdamW, from the start or from a checkpoint.
 
-    net: gives logits (rows, classes); float32 or float64. X: (m, ...) of net's dtype and y: (m,) int64
-      classes, both on the CPU; not modified. steps >= 1, in all. net is moved to `device`.
+    net: gives logits (rows, classes) or, for a class at each pixel, (rows, classes, H, W); float32 or
+      float64. X: (m, ...) of net's dtype and y: (m,) or (m, H, W), int64 classes, both on the CPU;
+      not modified. steps >= 1, in all. net is moved to `device`.
     A run from the start begins with torch.manual_seed(seed). Then, for t = 0, 1, ..., steps - 1:
       rows = batch_rows(len(X), batch_size, seed, t). The inputs are X[rows], or, where transform is
         not None, transform(X[rows], t), a tensor, called on the CPU. Inputs and y[rows] go to `device`.
-      loss: the mean cross-entropy of the logits; net is called once. It is put into train mode before
+      loss: torch.nn.functional.cross_entropy(logits, y[rows]); net is called once. It is put into train mode before
         each step, because on_step may have changed the mode.
       One step of torch.optim.AdamW(net.parameters()) with its defaults, but with the learning rate
         lr * (1 + cos(pi t / steps)) / 2.
@@ -1135,13 +1141,13 @@ def train(
       If `path` is there when `train` is called, training goes on from it, whatever state net and
       torch's generator are in: only the missing steps are made (none, if all were). With the same
       other arguments, and where transform and on_step draw nothing from torch's generator, weights,
-      buffers and losses are those of a run without interruption, bit for
-      bit on one CPU, dropout included. The file alone is enough, also under another name.
+      buffers and losses are those of a run without interruption, bit for bit on one CPU, dropout
+      included. The file alone is enough, also under another name.
 
     Returns the losses of all `steps` steps, those before the checkpoint included: Python floats.
-    Raises ValueError for another precision. A small network of two
-    convolutions, trained for 60 steps of 32 cut-outs of rendered shapes, is right on at least 80% of
-    300 that it has not seen, in both precisions.
+    Raises ValueError for another precision.
+    (Tested, too: a small network of two convolutions, trained for 60 steps of 32 cut-outs of rendered
+    shapes, is right on at least 80% of 300 that it has not seen, in both precisions.)
     """
     ### BEGIN SOLUTION
     if precision not in ("float32", "bfloat16"):
@@ -1319,8 +1325,8 @@ plt.show()
 
 # %% [markdown]
 # And was all of this needed? The next cell trains four networks with the same widths for the same number of steps: one
-# and four blocks a stage, plain and residual. Left stand the losses of the deep ones, right the accuracy of all four on
-# unseen images. Read off what depth does to the plain network in so few steps, and what it does to yours.
+# and four blocks a stage, plain and residual. The left panel shows the losses of the deep ones, the right one the accuracy
+# of all four on unseen images; half of them are "nothing", so 50% is what a constant answer gets. Read off what depth does to the plain network in so few steps, and what it does to yours.
 
 # %% tags=["demo"]
 steps = demo_size(full=120, small=6)
@@ -1332,10 +1338,11 @@ for kind, line in ((PlainBlock, "-"), (ResidualBlock, "--")):
         net = ConvNet(3, 5, depth=depth, block=kind)
         found = train(net, X, y, steps, batch_size=32, device=where)
         reached.append(evaluate(net.to("cpu"), X_test, y_test)[1])
-    mean = np.convolve(found, np.ones(min(15, steps)) / min(15, steps), "valid")
+    width = min(15, steps // 2)
+    mean = np.convolve(found, np.ones(width) / width, "valid")
     left.plot(mean, line, label=kind.__name__)
     right.plot([1 + 6 * 1 + 1, 1 + 6 * 4 + 1], reached, line, marker="o", label=kind.__name__)
-left.set(xlabel="step", ylabel="loss, mean of 15 steps", title="26 layers")
+left.set(xlabel="step", ylabel=f"loss, mean of {width} steps", title="26 layers")
 left.legend()
 right.set(xlabel="layers", ylabel="accuracy on unseen images", title=f"After {steps} steps", ylim=(0, 1))
 right.legend()
@@ -1344,7 +1351,7 @@ plt.show()
 # %% [markdown]
 # ### 10.7 `augment` · important · level 2 of 4 · 15 min
 #
-# A network with more parameters than images can remember each of them. More images would help, and some come for free: a
+# A network with many more parameters than images can often remember each of them. More images would help, and some come for free: a
 # circle that is moved by a pixel is a circle, and so is its mirror image. **Augmentation** draws such a change anew for
 # each image and each step, so the network never sees exactly the same picture twice. It tells the network what does
 # *not* matter. Choose only changes that keep the class: a mirrored 3 is no digit any more.
@@ -1581,8 +1588,8 @@ with check("non_max_suppression", forbids=["torch", "torchvision"]):
 # Your classifier as a detector. Windows of four sizes slide over new pictures; the network of 10.6 says what is in each.
 # Those in which it sees a shape with a probability of at least 0.9 are drawn on top, and what your function leaves of them
 # below. Do not expect each object: the cell counts those that are
-# found, and hidden or small ones are often missed. (A first detector, R-CNN, worked in this way in 2014. Today one
-# pass of the network serves all windows.)
+# found, and hidden or small ones are often missed. (Viola and Jones slid windows in this way in 2001. R-CNN (2014) put a
+# convolutional network on about 2,000 proposed regions in place of all windows. Today one pass of the network serves all.)
 
 # %% tags=["demo"]
 pictures = datasets.shapes(demo_size(full=60, small=6), size=64, most=3, seed=11)
@@ -1772,7 +1779,8 @@ def temporal_conv(x: torch.Tensor, weight: torch.Tensor, dilation: int = 1) -> t
     Returns (B, T, O, H, W), a new tensor of that dtype:
       out[b, t, o] = sum over c and k of weight[o, c, k] * x[b, t - (K - 1 - k) * dilation, c],
       where frames before the first count as 0: weight[:, :, K - 1] meets the frame t itself.
-    Gradients flow to x and to weight. Leaves both as they are.
+    Gradients flow to x and to weight. Leaves both as they are. Either may be a view with any strides.
+    Memory for a few arrays of the size of x and the result, not for a copy of x for each of K taps.
     Not allowed: torch.nn.functional, torch.conv1d, torch.conv2d, torch.conv3d, torch.convolution,
     torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d.
     """
@@ -1890,8 +1898,8 @@ plt.show()
 # a hook sees each tensor that autograd saves, and its bytes are counted, each storage once. Weights and running
 # statistics are saved, too, but do not grow with the batch. Beside it stands the prediction of your `count_costs`: its
 # activations times the bytes of a number. Each convolution saves its input, and each normalisation saves its own. So a
-# count of the outputs is right up to a small factor, and exact in how it grows: **bytes = constant + B · activations ·
-# bytes of a number**. In bfloat16 each takes two bytes in place of four.
+# count of the outputs is right in how it grows, up to a factor c that does not depend on B: **bytes = constant + c · B ·
+# activations · bytes of a number**. In bfloat16 each takes two bytes in place of four.
 
 # %% tags=["demo"]
 
@@ -1956,7 +1964,7 @@ print(f"activations of a batch of 128: {lines['torch keeps, float32'][1][-1]:,} 
 #   of calls, each of which reads and writes the whole batch. Its *result* is the same. That is the usual way: write it
 #   to understand it, then use the fused one.
 # - **bfloat16** pays where the hardware multiplies it directly. On a GPU it does. Many CPUs convert back and forth, and
-#   then it is slower than float32: the legend says what yours does.
+#   then it is slower than float32: the figure shows what yours does.
 
 # %% tags=["demo"]
 
@@ -2057,9 +2065,10 @@ plt.show()
 #   M = M_1 + M_2 + \frac{n_1 n_2}{n} (\mu_2 - \mu_1)^2 .$$
 #
 # The cell splits one batch over 2 to 32 machines. Normalising each part alone moves away from the answer of the whole
-# batch. Merged summaries give it exactly, at the price of $3 C$ numbers for each machine and layer, whatever the batch.
-# Where even that is too slow, or batches are small in principle (video, language), networks use a normalisation within
-# each example: module 11 and later take **layer normalisation**.
+# batch. Merged summaries give it up to rounding. For each machine and layer they cost $2 C + 1$ numbers in the forward pass;
+# in the backward pass the two sums over the batch in the formula of 10.2 have to be added up, too: $2 C$ more.
+# Where even that is too slow, or where batches have to be small (video) or examples differ in length (language), networks
+# use a normalisation within each example: module 11 and later take **layer normalisation**.
 
 # %% tags=["demo"]
 torch.manual_seed(0)
