@@ -15,9 +15,9 @@
 #
 # **What you will be able to do.** Write the layers of a convolutional network, forward and backward, for any stride and
 # padding, and show that they equal torch's. You can say what a layer costs in weights, operations and bytes before you
-# run it, which of three algorithms (loops, matrix product, Fourier transform) suits its sizes, and what a separable
-# layer saves and gives up. You know how one line of NumPy makes a picture more than a hundred times as large in memory,
-# and how to prevent it.
+# run it, which of three algorithms (loops, matrix product, Fourier transform) suits its sizes, and what a depthwise
+# separable layer saves and gives up. You know how one line of NumPy makes a picture more than a hundred times as large
+# in memory, and how to prevent it.
 #
 # **You need** NumPy's slices and broadcasting, matrix products, and the chain rule as in module 08: the gradient of a
 # loss with respect to each input of a layer.
@@ -104,8 +104,8 @@ checking.start("09_convolution", total=9)
 #
 # A picture has two axes and $C$ channels; a pattern may involve all channels, so a kernel covers all of them. $F$
 # kernels give $F$ output maps. The window moves by $s$ pixels, the **stride**. The **padding** puts $p$ rows and
-# columns of zeros around the picture, which gives $\tilde x$, so that the window can also stand at the border. (With $s
-# = 1$, an odd $k$ and $p = (k - 1)/2$ the output is as large as the picture: libraries call this "same" padding. With a
+# columns of zeros around the picture, which gives $\tilde x$, so that the window can also stand at the border. (With
+# $s = 1$, an odd $k$ and $p = (k - 1)/2$ the output is as large as the picture: libraries call this "same" padding. With a
 # stride, the output moves with the input only if the input moves by a multiple of $s$.) For picture $n$, filter $f$ and
 # output position $(i, j)$:
 #
@@ -748,7 +748,7 @@ def pool2d_tutorial(x: np.ndarray, size: int, stride: int) -> np.ndarray:
 
     x: (H, W), float64, finite, in any memory layout, also read-only; size and stride are at least
     1, and size is at most H and W. The windows start at the rows and columns 0, stride,
-    2 stride, ..., and only those count that lie inside the picture as a whole.
+    2 stride, ..., and only windows that lie wholly inside the picture count.
 
     Returns a new array (H', W'), float64, one entry for each such window, with H' and W' as in
     `output_size`. Leaves x as it is. Not allowed: torch, scipy and
@@ -907,7 +907,7 @@ plotting.curves(
     changes,
     xlabel="the picture moves by so many pixels",
     ylabel="relative change",
-    title="Less change, most at 1 and 2 pixels",
+    title="Pooling: half the change at 1 and 2 pixels",
     ax=left,
 )
 left.set_ylim(bottom=0)
@@ -1033,9 +1033,9 @@ with check("pool2d_backward", forbids=["torch", "scipy", "numpy.lib.stride_trick
 # **A network from your functions.** Handwritten digits of 8 by 8 pixels: 8 filters of 3 by 3 with padding, ReLU
 # ($\max(\cdot, 0)$), max pooling, then one dense layer and the cross-entropy of the softmax. Every gradient below comes
 # from your functions or is one line of module 03. The same loop without the convolution trains a linear model for
-# comparison. The figure shows the test accuracy after each pass, and what the learnt layer makes of one digit: each
-# filter answers to another part of the strokes (each map has its own scale). (If this cell takes longer than a minute,
-# because your functions loop over single numbers, set `epochs` to 2.)
+# comparison. The figure shows the test accuracy after each pass, and what the learnt layer makes of one digit: the
+# filters answer to different parts of the strokes, and some may answer to none (each map has its own scale). (If this
+# cell takes longer than a minute, because your functions loop over single numbers, set `epochs` to 2.)
 #
 # Both learn. Do not read too much into the distance of the curves: every digit stands in the middle of its picture, and
 # a linear model that is trained ten times as long is about as good: see the first line below the figure. The second
@@ -1143,7 +1143,7 @@ print(
 # | separable | $C k_h k_w + F C$ | $(C k_h k_w + F C) \cdot H' W'$ |
 #
 # The ratio is $\frac1F + \frac1{k_h k_w}$. With 3 by 3 kernels and many filters nearly a ninth of the work is left.
-# Sifre and Mallat described such layers (2014); Xception and MobileNet (both 2017) are built of them.
+# L. Sifre's thesis (2014) has such layers; Xception and MobileNet (both 2017) are built of them.
 
 
 # %% exercise="depthwise_separable" points=3 minutes=20 forbids=["torch", "scipy", "numpy.fft", "numpy.lib.stride_tricks.sliding_window_view"]
@@ -1249,23 +1249,24 @@ with check(
 
 # %% [markdown]
 # The table shows layers of the sizes that real networks have, and one with a large kernel, with the costs from your
-# function. "ratio" compares the counts, "timed" the seconds that torch takes for the two layers on this machine. Where
-# the second is the larger one, memory decides: a depthwise step does a single multiplication for each number that it
-# reads. The last column shows what the cheaper layer gives up: a full kernel has many more numbers to choose than
-# $P_{fc} D_{cae}$. It is the share of a full kernel's squared size that the best separable kernel keeps, for at most
-# four random channels. For each channel $c$ the best one is the first singular vector pair of the $(F, k_h k_w)$ matrix
-# $w_{f c \cdot}$. A random kernel is the worst case: its size is spread over all directions. A learnt kernel is often
-# smoother and loses less. And a separable network is not made by cutting a full one: it is trained as such from the
-# start.
+# function. "ratio" compares the counts, "timed" the seconds that torch takes for the two layers and four pictures on
+# this machine. The two may differ much, in both directions: a depthwise step does few multiplications for each number
+# that it reads, so memory decides its time, and the routine for a full layer is faster for some sizes than for others.
+# The last column shows what the cheaper layer gives up: a full kernel has many more numbers to choose than
+# $P_{fc} D_{cae}$. It is the share of a full kernel's squared size that the best separable kernel keeps, for at most four
+# random channels. For each channel $c$ the best one is the first singular vector pair of the $(F, k_h k_w)$ matrix
+# $w_{f c \cdot}$. A random kernel is nearly the worst case: its size is spread over all directions. A learnt kernel is
+# often smoother and loses less. And a separable network is not made by cutting a full one: it is trained as such from
+# the start.
 
 # %% tags=["demo"]
 conv = torch.nn.functional.conv2d
 
 
 def seconds(call):
-    """The shortest of five calls."""
+    """The shortest of four calls."""
     taken = []
-    for _ in range(5):
+    for _ in range(4):
         start = time.perf_counter()
         call()
         taken.append(time.perf_counter() - start)
@@ -1276,7 +1277,7 @@ draw = np.random.default_rng(0)
 print(f"{'C':>5}{'F':>5}{'kernel':>8}{'output':>11}{'full':>17}{'separable':>16}{'ratio':>8}{'timed':>8}{'kept':>7}")
 for C, F, k, side in [(3, 64, 7, 112), (64, 128, 3, 56), (256, 256, 3, 28), (512, 512, 3, 14), (512, 512, 7, 14)]:
     (_, full), (_, cheap) = (layer_cost(C, F, k, k, side, side, separable) for separable in (False, True))
-    x, w = torch.randn(1, C, side, side), torch.randn(F, C, k, k)
+    x, w = torch.randn(4, C, side, side), torch.randn(F, C, k, k)
     depth, point = torch.randn(C, 1, k, k), torch.randn(F, C, 1, 1)
     whole = seconds(lambda x=x, w=w: conv(x, w, padding=w.shape[2] // 2))
     parts = seconds(lambda x=x, d=depth, p=point: conv(conv(x, d, padding=d.shape[2] // 2, groups=len(d)), p))
@@ -1432,6 +1433,8 @@ ax = plotting.curves(
     logy=True,
     title="The whole matrix is two powers of ten above the picture",
 )
+ax.set_xticks(sides, sides)
+ax.minorticks_off()
 plt.show()
 fits = int(np.sqrt(2e9 / 121 / 8))
 print(
@@ -1462,7 +1465,7 @@ print(
 # | loops | $F C k^2 N$ | one window |
 # | im2col | $F C k^2 N$, in one matrix product | $C k^2 N$, or a block |
 # | FFT | $\approx (C + F + F C) N \log N$ for the transforms, then $\approx 2 F C N$; the logarithm is to base 2 | $(C + F + F C) N$: each kernel becomes as large as a picture |
-# | separable (another layer) | $(C k^2 + F C) N$ | $C N$ |
+# | depthwise separable (another layer) | $(C k^2 + F C) N$ | $C N$ |
 #
 # Loops and im2col do the *same* multiplications. If they differ in time, the difference is what a Python step costs,
 # and the order in which memory is read. The FFT must win for large kernels, and must lose for small ones. A stride
