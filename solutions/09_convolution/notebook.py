@@ -24,7 +24,7 @@
 #
 # **Skills it trains**: index arithmetic that is right at the borders, strided memory, adjoint linear maps, cost models.
 #
-# **Time**: about three and a half hours for nine exercises (one of them is a bug to find), and one hour for reading and
+# **Time**: about three hours for eight exercises (one of them is a bug to find), a third of one for an extra, and one for reading and
 # for the figures. The written answer is not counted. Take a break after 9.4. Each exercise says how important it is
 # (essential, important, optional), its level, which is also its points, and its minutes.
 #
@@ -116,7 +116,7 @@ checking.start("09_convolution", total=9)
 # ends in row $i s + k_h - 1$, and it must not run past the border: $i s + k_h - 1 \le H + 2p - 1$. The largest such $i$
 # is $\lfloor (H + 2p - k_h)/s \rfloor$, and counting starts at 0:
 #
-# $$H' = \Bigl\lfloor \frac{H + 2p - k_h}{s} \Bigr\rfloor + 1 .$$
+# $$H' = \left\lfloor \frac{H + 2p - k_h}{s} \right\rfloor + 1 .$$
 #
 # If $s$ does not divide $H + 2p - k_h$, the last rows of $\tilde x$ are in no window; if $s > k_h$, rows between two
 # windows are in none either. They have no influence on the output. The same holds for columns.
@@ -1124,7 +1124,9 @@ print(
 )
 
 # %% [markdown]
-# ### 9.8 `depthwise_separable` · important · level 3 of 4 · 20 min
+# ### 9.8 `depthwise_separable` · optional · level 3 of 4 · 20 min
+#
+# *Extra: it is graded, but its points are not added to your sum.*
 #
 # A full kernel mixes *places* and *channels* in one step: $F C k_h k_w$ weights. A **depthwise separable** layer does
 # it in two steps:
@@ -1146,7 +1148,7 @@ print(
 # L. Sifre's thesis (2014) has such layers; Xception and MobileNet (both 2017) are built of them.
 
 
-# %% exercise="depthwise_separable" points=3 minutes=20 forbids=["torch", "scipy", "numpy.fft", "numpy.lib.stride_tricks.sliding_window_view"]
+# %% exercise="depthwise_separable" points=3 minutes=20 extra=true forbids=["torch", "scipy", "numpy.fft", "numpy.lib.stride_tricks.sliding_window_view"]
 def depthwise_separable(
     x: np.ndarray, depth: np.ndarray, point: np.ndarray, stride: int = 1, padding: int = 0
 ) -> np.ndarray:

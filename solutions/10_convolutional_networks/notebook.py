@@ -1761,7 +1761,9 @@ plt.show()
 # %% [markdown]
 # ### 10.10 `temporal_conv` · optional · level 2 of 4 · 15 min
 #
-# *Extra: tested, and counts for nothing.* A video has one axis more, time, and some questions have their answer in that axis only. In the data set `clips` a shape
+# *Extra: it is graded, but its points are not added to your sum.*
+#
+# A video has one axis more, time, and some questions have their answer in that axis only. In the data set `clips` a shape
 # moves right, down, left or up, and what leaves on one side comes in on the other. Each single frame looks the same for
 # all four directions, and the set of all frames is the same for left and right. So a network that averages over frames
 # cannot tell them apart, however good it is. A convolution over time can: it sees frames in their order.
