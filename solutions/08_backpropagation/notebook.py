@@ -535,26 +535,28 @@ with check("mlp_backward", forbids=["torch"]):
         mlp_backward(X, y, outputs[1:], weights, "sigmoid")
 
 # %% [markdown]
-# Your two tools meet: `gradient_check` moves each parameter of a network and compares with `mlp_backward`. The last
-# column repeats this with an error built in, the missing $1/m$ (with $m = 20$ it is $19/20$). The last line says what
-# each way costs.
+# Your two tools meet: `gradient_check` moves each parameter of a network and compares with `mlp_backward`, for both
+# activations. The last column repeats this for tanh with an error built in, the missing $1/m$ (with $m = 20$ it is
+# $19/20$). The last line says what each way costs.
 
 # %% tags=["demo"]
 X, y = np.random.default_rng(2).standard_normal((20, 8)), np.arange(20) % 3
 weights, biases = random_network([8, 16, 16, 3], seed=6)
-outputs = mlp_forward(X, weights, biases)
-gradients = mlp_backward(X, y, outputs, weights)
-print(f"{'parameter':<12}{'shape':<12}{'relative error':<20}without 1/m")
-for layer in range(3):
-    for name, parameters, gradient in zip("Wb", (weights, biases), gradients, strict=True):
+print(f"{'parameter':<12}{'shape':<12}{'tanh':<12}{'relu':<12}tanh without 1/m")
+for layer, part in itertools.product(range(3), (0, 1)):
+    errors = []
+    for activation, factor in (("tanh", 1), ("relu", 1), ("tanh", 20)):
+        outputs = mlp_forward(X, weights, biases, activation)
+        gradient = mlp_backward(X, y, outputs, weights, activation)[part][layer]
 
-        def loss(value, parameters=parameters, layer=layer):
-            changed = [*parameters[:layer], value, *parameters[layer + 1 :]]
-            both = (changed, biases) if parameters is weights else (weights, changed)
-            return cross_entropy(mlp_forward(X, *both)[-1], y)
+        def loss(value, part=part, layer=layer, activation=activation):
+            both = [list(weights), list(biases)]
+            both[part][layer] = value
+            return cross_entropy(mlp_forward(X, *both, activation)[-1], y)
 
-        error, wrong = (gradient_check(loss, parameters[layer], g) for g in (gradient[layer], 20 * gradient[layer]))
-        print(f"{name + str(layer + 1):<12}{parameters[layer].shape!s:<12}{error:<20.1e}{wrong:.2f}")
+        errors.append(gradient_check(loss, (weights, biases)[part][layer], factor * gradient))
+    shape = str((weights, biases)[part][layer].shape)
+    print(f"{'Wb'[part] + str(layer + 1):<12}{shape:<12}{errors[0]:<12.1e}{errors[1]:<12.1e}{errors[2]:.2f}")
 count = sum(p.size for p in (*weights, *biases))
 print(f"\n{count} parameters: the differences take {2 * count:,} forward passes, one gradient takes about three")
 
@@ -1095,10 +1097,10 @@ plt.show()
 # %% [markdown]
 # ### 8.7 `dropout` · important · level 1 of 4 · 10 min
 #
-# A large network fits its training rows exactly, the noise included. **Dropout** (Srivastava et al., 2014) is one
-# remedy: in each step of training, set each value of a layer to 0 with probability $p$, independently of the others. No
-# unit can rely on another one being there, and each step trains a different network, out of very many that share their
-# weights.
+# A large network can fit its training rows almost exactly, the noise included. **Dropout** (Srivastava et al., 2014) is
+# one remedy: in each step of training, set each value of a layer to 0 with probability $p$, independently of the
+# others. No unit can rely on another one being there, and each step trains a different network, out of very many that
+# share their weights.
 #
 # In training a value $h$ is kept with probability $1 - p$, so its mean would be $(1 - p) h$, and the next layer would
 # see smaller values in training than at **test time**, when the network is used. **Inverted dropout** divides the kept
