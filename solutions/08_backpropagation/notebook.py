@@ -288,10 +288,10 @@ with check("gradient_check", forbids=["scipy", "torch"]):
 # The error is smallest between the two, and a gradient check cannot do better than this value. The fitted slopes stand
 # in the legend.
 #
-# How small is small enough? In float64, with $\varepsilon = 10^{-5}$ and a smooth function, a right gradient has an
-# error of $10^{-7}$ or less, and a wrong one mostly more than $10^{-2}$. Two warnings. With relu, a difference may step
-# over the kink at 0 and be wrong where the gradient is right. And a small entry can hide behind a large one; so check
-# each array of parameters by itself, as the cell in 8.3 does.
+# How small is small enough? As a rule of thumb, in float64, with $\varepsilon = 10^{-5}$ and a smooth function, a right
+# gradient has an error of $10^{-7}$ or less, and a wrong one mostly more than $10^{-2}$. Two warnings. With relu, a
+# difference may step over the kink at 0 and be wrong where the gradient is right. And a small entry can hide behind a
+# large one; so check each array of parameters by itself, as the cell in 8.3 does.
 
 # %% tags=["demo"]
 point = np.random.default_rng(0).standard_normal(20)
@@ -1064,11 +1064,11 @@ with check("initialise", forbids=["torch"]):
 # lines, which start where the curves do).
 #
 # Right: the root mean square of $\partial J / \partial W_l$ in tanh networks. With a quarter of the variance, each
-# layer halves the signal on the way forward and the gradient on the way back. The gradient $H_{l-1}^\top \delta_l$ has
-# all layers below $l$ in its first factor and all layers above in the second one. So every layer, wherever it stands,
-# gets about $2^{-L}$ of what it should get, and nothing is learnt. With nine times the variance most units sit where
-# tanh is flat, but the weights are so large that the gradients still grow on the way back: the first layers get far
-# more than the last ones.
+# layer halves the signal in the forward pass and the gradient in the backward pass. The gradient $H_{l-1}^\top
+# \delta_l$ has all layers below $l$ in its first factor and all layers above in the second one. So every layer,
+# wherever it stands, gets about $2^{-L}$ of what it should get, and nothing is learnt. With nine times the variance
+# most units sit where tanh is flat, but the weights are so large that the gradients still grow on the way back: the
+# first layers get far more than the last ones.
 
 # %% tags=["demo"]
 depth, width = demo_size(full=40, small=12), demo_size(full=256, small=64)
@@ -1267,9 +1267,9 @@ plt.show()
 # adds to them. But stored values can be computed again.
 #
 # Cut a chain of $L$ layers into segments of $s$ layers. On the way forward, keep only the inputs of the segments,
-# $\lceil L / s \rceil$ arrays: the **checkpoints**. On the way back take the segments from the last to the first: from
-# its checkpoint compute the inputs of its $s$ layers again, go backwards through them, and delete them. So at any time
-# about
+# $\lceil L / s \rceil$ arrays: the **checkpoints**. In the backward pass take the segments from the last to the first:
+# from its checkpoint compute the inputs of its $s$ layers again, go backwards through them, and delete them. So at any
+# time about
 #
 # $$\frac Ls + s$$
 #
