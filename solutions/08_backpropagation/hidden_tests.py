@@ -171,15 +171,33 @@ def spoiling(theta):
     return value
 
 
+@student_side
+def kept_by_f(theta, eps):
+    """The arrays that f was called with, as they are when the check is over (runs over there)."""
+    kept = []
+
+    def keeping(t):
+        kept.append(t)
+        return float((t**3).sum())
+
+    student.gradient_check(keeping, theta, 0 * theta, eps)  # noqa: F821
+    return [np.array(t, dtype=np.float64) for t in kept]
+
+
 @pytest.mark.exercise("gradient_check")
 def test_check_gives_f_an_array_of_its_own(submission, rng):
-    """f gets a new array each time: what it writes there changes nothing."""
+    """f gets a new array each time: what it writes there changes nothing, and what it keeps does not change."""
     theta = rng.standard_normal((2, 2))
     found = 3 * theta**2 + 0.25
     assert close(submission.gradient_check(spoiling, theta, 0 * theta, 0.5), 1.0, rtol=1e-9)
     off = found + np.array([[0.0, 0.0], [1.0, 0.0]])
     size = np.abs([found, off]).max()
     assert close(submission.gradient_check(spoiling, theta, off, 0.5), 1 / size, rtol=1e-9)
+    kept = submission.run(kept_by_f, theta, 0.5)
+    assert close(len(kept), 8) and all(is_array(t, (2, 2)) for t in kept)
+    moves = np.array(kept).reshape(8, 4) - theta.ravel()
+    order = np.lexsort((moves.sum(axis=1), np.abs(moves).argmax(axis=1)))
+    assert close(moves[order], np.kron(np.eye(4), np.array([[-0.5], [0.5]])), atol=4 * EPS * (1 + np.abs(theta).max()))
 
 
 @pytest.mark.exercise("gradient_check")
@@ -410,22 +428,26 @@ def test_gradient_of_large_logits(submission, rng):
         assert is_gradient(submission.mlp_backward(X, y, outputs, weights), expected, slack=1e6)
 
 
-BACKWARD = Contract(
-    "mlp_backward",
-    X=floats(9, 3, scales=(1e-9, 1e9)),
-    y=labels(9, classes=4),
-    H1=floats(9, 5, draw=lambda rng: rng.uniform(-1, 1, (9, 5))),
-    Z=floats(9, 4),
-    W1=floats(3, 5),
-    W2=floats(5, 4, scales=(1e-8, 1e8)),
-)
+# What relu gives back is never negative.
+BACKWARD = {
+    activation: Contract(
+        "mlp_backward",
+        X=floats(9, 3, scales=(1e-9, 1e9)),
+        y=labels(9, classes=4),
+        H1=floats(9, 5, draw=lambda rng, lowest=lowest: np.maximum(rng.uniform(-1, 1, (9, 5)), lowest)),
+        Z=floats(9, 4),
+        W1=floats(3, 5),
+        W2=floats(5, 4, scales=(1e-8, 1e8)),
+    )
+    for activation, lowest in {"tanh": -1.0, "relu": 0.0}.items()
+}
 
 
 @pytest.mark.exercise("mlp_backward", weight=2)
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
 def test_gradient_of_every_kind(submission, rng, activation):
     """Arrays of every layout, labels of every kind, large and small entries give gradients in the dtype of X."""
-    for case in alike(BACKWARD.cases(rng)):
+    for case in alike(BACKWARD[activation].cases(rng)):
         X, y, H1, Z, W1, W2 = case
         got = submission.mlp_backward(X, y, [H1, Z], [W1, W2], activation)
         X, y, H1, Z, W1, W2 = case.exact
@@ -444,8 +466,8 @@ def test_backward_refuses_another_activation(submission, rng):
                 submission.mlp_backward(X, np.array([0, 1, 1]), outputs, weights, bad)
 
 
-def made(rng):
-    return forward(*network(rng, (3, 4, 4, 2), 5))
+def made(rng, activation="tanh"):
+    return forward(*network(rng, (3, 4, 4, 2), 5), activation)
 
 
 @pytest.mark.exercise("mlp_backward", weight=2, forgeable=True)
@@ -454,6 +476,7 @@ def test_backward_leaves_no_trace(submission, rng):
     outputs = replace(listed(1), plain=made)
     contract = Contract("mlp_backward", X=doubles(5, 3), y=labels(5, classes=2), outputs=outputs, weights=listed(1))
     assert contract.leaves_no_trace(submission, rng)
+    outputs = replace(listed(1), plain=lambda rng: made(rng, "relu"))
     contract = Contract(
         "mlp_backward", X=doubles(5, 3), y=labels(5, classes=2), outputs=outputs, weights=listed(1), activation="relu"
     )
@@ -498,7 +521,7 @@ STEP = Contract(
 
 @pytest.mark.exercise("train_step", weight=3, core=True, hint=3)
 def test_step_goes_down(submission, rng):
-    """The step subtracts lr times the gradient: the hidden layer and the bias of the output move as they should."""
+    """The step subtracts lr times the gradient, taken at the old parameters, for W1, b1 and b2."""
     for case in usual(STEP.cases(rng, plain=4)):
         got, expected = submission.train_step(*case), stepped_down(*case.exact)
         assert close(len(got), 4)
@@ -1000,20 +1023,25 @@ def test_seeds_of_the_weights(submission):
     with submission.elsewhere() as other:
         for seed in (0, 1001):
             assert close(other.initialise((20, 30, 10), seed), submission.initialise((20, 30, 10), seed))
+
+
+@pytest.mark.exercise("initialise", forgeable=True)
+def test_initialise_leaves_the_global_generator(submission):
+    """The global random state of NumPy is neither used nor changed."""
     assert leaves_the_global_generator(submission, "initialise", [(3, 4), 9])
 
 
 @pytest.mark.exercise("initialise", weight=2)
 def test_signals_keep_their_size(submission, rng):
     """Through thirty relu layers the mean square of the signal stays within a small factor."""
-    # The logarithm of the mean square over 64 rows moves by less than 0.2 in 30 layers of width 400: its standard
-    # deviation is about sqrt(30 · 5 / 400) = 0.6 for one row, and smaller for a mean; five of these.
+    # The rows share the weights, so their mean moves nearly as much as one row: each layer changes the logarithm of the
+    # mean square by about sqrt(5 / 400), and 30 layers by sqrt(30 · 5 / 400) = 0.6. Five of these.
     layers = scaled(submission, [400] * 31, 11, "relu")
     assert close(len(layers), 30)
     H = rng.standard_normal((64, 400))
     for W in layers:
         H = np.maximum(H @ (W * math.sqrt(2 / 400)), 0)
-    assert close(math.log(float(np.mean(H**2))), math.log(1 / 1), atol=3.0)
+    assert close(math.log(float(np.mean(H**2))), 0.0, atol=3.0)
 
 
 @pytest.mark.exercise("initialise")
@@ -1104,7 +1132,12 @@ def test_seeds_of_dropout(submission):
     with submission.elsewhere() as other:
         for seed in (0, 1001):
             assert close(other.dropout(H, 0.5, seed)[1], found[seed])
-    assert leaves_the_global_generator(submission, "dropout", [H, 0.5, 9])
+
+
+@pytest.mark.exercise("dropout", forgeable=True)
+def test_dropout_leaves_the_global_generator(submission):
+    """The global random state of NumPy is neither used nor changed."""
+    assert leaves_the_global_generator(submission, "dropout", [np.ones((20, 30)), 0.5, 9])
 
 
 @pytest.mark.exercise("dropout", weight=2, hint=2)

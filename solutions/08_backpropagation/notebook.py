@@ -13,17 +13,18 @@
 # %% [markdown]
 # # 08 · Backpropagation
 #
-# **What you will be able to do.** Derive and write the gradient of a neural network of any depth, and prove with
+# **What you will be able to do.** Derive and write the gradient of a neural network of any depth, and check with
 # differences that it is right. Build a small automatic differentiation that finds the gradient of every program made of
-# its operations. Choose initial weights that keep signals alive through a hundred layers. And train networks whose
-# stored values do not fit into memory: store some of them, and compute the others again.
+# its operations. Choose initial weights that keep signals alive through many layers. And train networks whose stored
+# values do not fit into memory: store some of them, and compute the others again.
 #
 # **You need** the chain rule, matrix products, gradient descent (modules 01 and 02) and the cross-entropy (module 03).
 #
 # **Skills it trains**: derivatives of programs, checking them, graphs and their order, variance, memory against time.
 #
-# **Time**: about four and a half hours, two and a half of them in seven exercises and a bug to find. Each exercise says
-# how important it is (essential, important, optional), its level, which is also its points, and its minutes.
+# **Time**: about five and a half hours, nearly four of them in seven exercises, a bug to find and a written question.
+# Each exercise says how important it is (essential, important, optional), its level, which is also its points, and its
+# minutes.
 #
 # **Symbols of the whole module**
 #
@@ -32,6 +33,7 @@
 # | $m$, $L$ | `m`, `L` | | rows of a batch; layers |
 # | $d_0, d_1, \dots, d_L$ | `widths` | | features of the input, widths of the layers; $d_L$ = classes $C$ |
 # | $X = H_0$, $y$ | `X`, `y` | $(m, d_0)$, $(m,)$ | the batch and its labels 0 to $C - 1$ |
+# | $Y$ | | $(m, C)$ | the labels one-hot: 1 in column $y_i$ of row $i$, else 0 |
 # | $W_l$, $b_l$ | `weights`, `biases` | $(d_{l-1}, d_l)$, $(d_l,)$ | the parameters of layer $l = 1, \dots, L$ |
 # | $A_l$, $H_l$ | `outputs` (the $H_l$) | $(m, d_l)$ | layer $l$ before and after its activation |
 # | $\varphi$, $\varphi'$ | `activation` | | tanh or relu, entry by entry, and its derivative |
@@ -40,10 +42,11 @@
 # | $\delta_l = \partial J / \partial A_l$ | `delta` | $(m, d_l)$ | the **delta** of layer $l$ |
 # | $\bar v = \partial J / \partial v$ | `v.grad` | that of $v$ | the gradient for any value $v$ on the way |
 # | $\theta$, $n$, $\varepsilon$ | `theta`, `eps` | | all parameters, how many they are, the step of a difference |
+# | $n_{\text{in}}, n_{\text{out}}$ | `n_in`, `n_out` | | $d_{l-1}$ and $d_l$, the inputs and outputs of one layer |
 # | $\eta$ | `lr` | a number | the learning rate |
 # | $\sigma(a)$, $q$ | `sigmoid`, `q` | entry by entry, $(m,)$ | $1/(1 + e^{-a})$; the probability of class 1 where there are two |
 # | $\sigma_w^2$ | | a number | the variance of an initial weight |
-# | $p$ | `p` | a number | the share of the values that dropout drops |
+# | $p$, $M$ | `p`, `factor` is $M/(1-p)$ | a number, that of $H$ | the share of the values that dropout drops; its mask of 0 and 1 |
 # | $s$ | `segment` | | layers from one checkpoint to the next |
 
 # %% tags=["setup"]
@@ -123,7 +126,7 @@ class Alive:
 #
 # ### A network is a chain
 #
-# One layer multiplies, adds, and bends:
+# One layer multiplies, adds, and applies the activation:
 #
 # $$A_l = \underbrace{H_{l-1}}_{(m,\, d_{l-1})} \underbrace{W_l}_{(d_{l-1},\, d_l)} + \underbrace{b_l}_{(d_l,)},
 # \qquad H_l = \varphi(A_l), \qquad H_0 = X .$$
@@ -139,23 +142,26 @@ class Alive:
 #
 # ### Why backwards?
 #
-# The obvious way: move one parameter a little, look at $J$, move the next one. With $n$ parameters this costs $n$
+# One way is to change one parameter a little, compute $J$, and go on to the next. With $n$ parameters this costs $n$
 # forward passes or more. Networks have a million parameters and more, so one gradient would cost as much as millions of
 # passes.
 #
-# The chain rule knows better. Let $h_0 \to h_1 \to \dots \to h_L \to J$ be a chain of vectors with $d$ entries each,
-# and let $D_l = \partial h_l / \partial h_{l-1}$ be the $(d, d)$ matrix of derivatives of one step. Then
+# The chain rule gives a cheaper way. Let $h_0 \to h_1 \to \dots \to h_L \to J$ be a chain of vectors with $d$ entries
+# each, and let $D_l = \partial h_l / \partial h_{l-1}$ be the $(d, d)$ matrix of derivatives of one step, its
+# **Jacobian**. Then
 #
 # $$\frac{\partial J}{\partial h_0} = \underbrace{\frac{\partial J}{\partial h_L}}_{(d,)}
 # \underbrace{D_L}_{(d, d)} D_{L-1} \cdots D_1 .$$
 #
 # The product may be taken in any order. From the right (with the input first) each step multiplies two matrices, which
-# takes $d^3$ multiplications. From the left (with the loss first) each step multiplies a *vector* by a matrix: $d^2$.
-# The loss is one number, so its derivative is one vector, and this vector travels from the loss to the input. That is
-# **backpropagation**. On the way it passes every layer, so one journey gives the gradient for all parameters.
+# takes $d^3$ multiplications (**forward mode**). From the left (with the loss first) each step multiplies a *vector* by
+# a matrix: $d^2$ (**reverse mode**). The loss is one number, so its derivative is one vector, and this vector travels
+# from the loss to the input. That is **backpropagation**. On the way it passes every layer, so one journey gives the
+# gradient for all parameters.
 #
-# The price: step $l$ of the way back needs $D_l$, which depends on what the forward pass computed at layer $l$. So the
-# forward pass stores its values. The picture shows both passes of a network with three layers, with all shapes.
+# The price: step $l$ of the way back, the **backward pass**, needs $D_l$, which depends on what the forward pass
+# computed at layer $l$. So the forward pass stores its outputs, elsewhere called **activations**. The picture shows
+# both passes of a network with three layers, with all shapes.
 
 # %% tags=["demo"]
 figure, ax = plt.subplots(figsize=(11, 3.6))
@@ -178,28 +184,16 @@ for i in range(4):
         stored = {"arrowstyle": "-|>", "color": plotting.MUTED, "lw": 1.1, "ls": ":"}
         ax.annotate("", (2.5 * i + 2.0, 0.45), (2.5 * i + 0.45, 1.55), arrowprops=stored)
         ax.text(2.5 * i + 1.32, 1.02, f"$\\partial J/\\partial W_{i + 1} = H_{i}^\\top \\delta_{i + 1}$", fontsize=10)
-ax.set(xlim=(-1, 11), ylim=(-0.7, 2.7), title="Forward (above) stores what backward (below) needs")
+ax.set(xlim=(-1, 11), ylim=(-0.7, 2.7), title="Forward (above) stores the layers' inputs; backward (below) needs them")
 ax.axis("off")
 plt.show()
 
 # %% [markdown]
-# ### Where tutorials disagree
-#
-# | question | seen elsewhere | here |
-# | --- | --- | --- |
-# | gradient of a weight matrix | the layer's own output times its delta; the next layer's delta | its *input*, transposed, times its *own* delta |
-# | loss of a batch | a sum, or a mean | a mean: the factor $1/m$ stands in $\delta_L$, and so in all others |
-# | shapes | rows are examples, or columns are | rows are examples |
-# | the update | $W + \eta\,\partial J / \partial W$, with $\delta = Y - P$ or with $\delta = P - Y$ | $\delta_L = (P - Y)/m$, and the update *subtracts* |
-# | `np.sigmoid` | called in many code listings | NumPy has no such function |
-# | derivative of the sigmoid | $\sigma'(a)$ written as a function of $a$, then called with $h = \sigma(a)$ | activations are derived from their output: $1 - h^2$ for tanh |
-# | a second backward pass | adds to the gradients (torch), or replaces them | replaces them |
-# | dropout | $p$ is what is kept, or what is dropped | $p$ is what is dropped |
-#
 # ### Is it right?
 #
-# A wrong gradient rarely stops a training. It trains worse, and nobody knows why. So the first tool is the one that
-# finds such errors. By Taylor's theorem the **central difference** is off by a square:
+# Training rarely stops because of a wrong gradient. The network learns less well, and nobody sees why. So the first
+# tool is the one that finds such errors. By Taylor's theorem the **central difference** has an error of the order
+# $\varepsilon^2$:
 #
 # $$\frac{f(\theta + \varepsilon e_i) - f(\theta - \varepsilon e_i)}{2 \varepsilon}
 # = \frac{\partial f}{\partial \theta_i} + \frac{\varepsilon^2}{6} \frac{\partial^3 f}{\partial \theta_i^3} + \dots$$
@@ -212,16 +206,17 @@ plt.show()
 # %% [markdown]
 # ## Implement
 #
-# ### 8.1 `gradient_check` · essential · level 1 of 4 · 8 min
+# ### 8.1 `gradient_check` · essential · level 1 of 4 · 10 min
 
 
-# %% exercise="gradient_check" points=1 minutes=8 forbids=["scipy", "torch"]
+# %% exercise="gradient_check" points=1 minutes=10 forbids=["scipy", "torch"]
 def gradient_check(
     f: Callable[[np.ndarray], float], theta: np.ndarray, gradient: np.ndarray, eps: float = 1e-5
 ) -> float:
-    """How far a gradient is from the central differences of f: the largest relative error.
+    """The largest error of a gradient against central differences of f, relative to the largest entry.
 
-    f: takes an array of theta's shape, float64, and returns a number. It gets a new array each time.
+    f: takes an array of theta's shape, float64, and returns a number. It gets a new array each time,
+      which it may keep or write to.
     theta: any shape with at least one axis and one entry, float64; not modified, not even while f
       is called.
     gradient: theta's shape, float64: the gradient of f at theta, to be checked; not modified.
@@ -290,8 +285,13 @@ with check("gradient_check", forbids=["scipy", "torch"]):
 # %% [markdown]
 # Here is the error of the difference against $\varepsilon$, for a function whose gradient is known exactly. It falls
 # with $\varepsilon^2$ while Taylor's remainder is the larger error, and rises with $1 / \varepsilon$ when rounding is.
-# Between the two lies a valley, and its bottom is what a gradient check can promise at best. The fitted slopes stand in
-# the legend.
+# The error is smallest between the two, and a gradient check cannot do better than this value. The fitted slopes stand
+# in the legend.
+#
+# How small is small enough? As a rule of thumb, in float64, with $\varepsilon = 10^{-5}$ and a smooth function, a right
+# gradient has an error of $10^{-7}$ or less, and a wrong one mostly more than $10^{-2}$. Two warnings. With relu, a
+# difference may step over the kink at 0 and be wrong where the gradient is right. And a small entry can hide behind a
+# large one; so check each array of parameters by itself, as the cell in 8.3 does.
 
 # %% tags=["demo"]
 point = np.random.default_rng(0).standard_normal(20)
@@ -311,14 +311,15 @@ plt.show()
 # ### 8.2 `mlp_forward` · essential · level 2 of 4 · 12 min
 #
 # The forward pass of a **multilayer perceptron**: layers as above, with an activation after each but the last. It
-# returns the outputs of all layers, because the way back will need them.
+# returns the outputs of all layers, because the backward pass will need them.
 #
-# It does not return the $A_l$. Both activations allow to find the derivative from the output alone, so $H_l$ is enough:
+# It does not return the $A_l$. With $a$ an entry of $A_l$ and $h$ that of $H_l$, the derivative of both activations
+# follows from the output alone, so $H_l$ is enough:
 #
 # $$\tanh'(a) = 1 - \tanh^2 a = 1 - h^2, \qquad \text{relu}(a) = \max(a, 0), \quad
 # \text{relu}'(a) = \begin{cases} 1 & h > 0 \\ 0 & h = 0 \end{cases}$$
 #
-# (At $a = 0$ relu has no derivative. Everybody takes 0 there, as we do.)
+# (At $a = 0$ relu has no derivative. The usual libraries take 0 there, and so do we.)
 
 
 # %% exercise="mlp_forward" points=2 minutes=12
@@ -328,8 +329,8 @@ def mlp_forward(
     """The outputs of all layers of a network, from the first to the last.
 
     X: (m, d_0), m >= 1, entries up to 1e12 in size. weights: L >= 1 arrays (d_0, d_1), (d_1, d_2), ...
-    biases: L arrays (d_1,), (d_2,), ... All arrays are float64, or all are float32; those that are
-    returned have this dtype.
+    biases: L arrays (d_1,), (d_2,), ... No product overflows. All arrays are float64, or all are
+    float32; those that are returned have this dtype.
     activation: "tanh" or "relu", after each layer but the last.
 
     Returns a list of L new arrays [H_1, ..., H_L], H_l of shape (m, d_l):
@@ -392,12 +393,12 @@ with check("mlp_forward"):
     )
     single = [array.astype(np.float32) for array in (X, weights[0], biases[0])]
     expect_dtype(mlp_forward(single[0], single[1:2], single[2:])[0], np.float32, hint="float32 stays float32")
-    with expect_raises(ValueError, hint="no such activation"):
+    with expect_raises(ValueError, hint="raise ValueError for an unknown activation"):
         mlp_forward(X, weights, biases, "sigmoid")
 
 # %% [markdown]
-# What functions can such a network be? Here your function draws two networks with one input and random weights. With
-# relu the output is made of straight pieces: at each kink one unit switches on or off. With tanh it is smooth.
+# Which functions can such a network compute? Here your function draws two networks with one input and random weights.
+# With relu the output is made of straight pieces: at each kink one unit switches on or off. With tanh it is smooth.
 
 # %% tags=["demo"]
 line = np.linspace(-3, 3, 400)[:, None]
@@ -410,9 +411,9 @@ plotting.curves(drawn, xlabel="input", ylabel="output, mean taken off", title="S
 plt.show()
 
 # %% [markdown]
-# ### 8.3 `mlp_backward` · essential · level 3 of 4 · 25 min
+# ### 8.3 `mlp_backward` · essential · level 3 of 4 · 35 min
 #
-# Now the way back. Four formulas, each on what the one before has found.
+# Now the backward pass. There are four formulas; each uses the one before.
 #
 # **The logits.** Module 03 showed for one row that the derivative of its cross-entropy with respect to its logits is
 # $P - Y$, with $Y$ the one-hot labels, $(m, C)$. $J$ is a mean of $m$ rows, so
@@ -420,7 +421,7 @@ plt.show()
 # $$\delta_L = \frac1m (P - Y), \qquad (m, C) .$$
 #
 # **The weights.** Entry by entry, $(A_l)_{ik} = \sum_j (H_{l-1})_{ij} (W_l)_{jk} + (b_l)_k$. The weight $(W_l)_{jk}$
-# acts on column $k$ of every row $i$, with the factor $(H_{l-1})_{ij}$. Sum over all that it acts on:
+# acts on column $k$ of every row $i$, with the factor $(H_{l-1})_{ij}$. Add up the effects on all rows:
 #
 # $$\frac{\partial J}{\partial (W_l)_{jk}} = \sum_i (\delta_l)_{ik} (H_{l-1})_{ij}, \qquad
 # \frac{\partial J}{\partial W_l} = \underbrace{H_{l-1}^\top}_{(d_{l-1},\, m)} \underbrace{\delta_l}_{(m,\, d_l)}, \qquad
@@ -430,16 +431,16 @@ plt.show()
 # remember which factor is transposed. The $1/m$ is in the delta already, so nothing is divided again.
 #
 # **The input of the layer.** $(H_{l-1})_{ij}$ acts on all columns $k$ of its own row, with the factors $(W_l)_{jk}$,
-# and then it was bent by $\varphi$:
+# and it was made from $A_{l-1}$ by $\varphi$:
 #
 # $$\frac{\partial J}{\partial H_{l-1}} = \underbrace{\delta_l}_{(m,\, d_l)} \underbrace{W_l^\top}_{(d_l,\, d_{l-1})}, \qquad
 # \delta_{l-1} = \frac{\partial J}{\partial H_{l-1}} \odot \varphi'(A_{l-1}),$$
 #
-# where $\odot$ multiplies entry by entry. Each layer costs two matrix products on the way back, and one on the way
-# forward: a gradient costs about as much as three forward passes, whatever $n$ is.
+# where $\odot$ multiplies entry by entry. Each layer costs two matrix products in the backward pass, and one in the
+# forward pass: a gradient costs about as much as three forward passes, whatever $n$ is.
 
 
-# %% exercise="mlp_backward" points=3 minutes=25 forbids=["torch"]
+# %% exercise="mlp_backward" points=3 minutes=35 forbids=["torch"]
 def mlp_backward(
     X: np.ndarray, y: np.ndarray, outputs: list[np.ndarray], weights: list[np.ndarray], activation: str = "tanh"
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
@@ -447,7 +448,8 @@ def mlp_backward(
 
     X: (m, d_0), m >= 1. y: (m,), labels from 0 to C - 1, integers of any kind.
     outputs: [H_1, ..., H_L] as `mlp_forward` returns them; the last one holds the logits (m, C), up
-      to 1e4 in size. weights: [W_1, ..., W_L]. All float arrays are float64, or all are float32.
+      to 1e4 in size. weights: [W_1, ..., W_L]. All float arrays are float64, or all are float32, and
+      no product overflows.
     activation: "tanh" or "relu", as in the forward pass. The derivative of relu is 0 where H_l is 0.
 
     Returns (grad_weights, grad_biases), two lists of L new arrays: the derivatives of
@@ -529,46 +531,48 @@ with check("mlp_backward", forbids=["torch"]):
             where = f"layer {layer + 1} of 3, {activation}"
             expect_close(found[0][layer], tensors[layer].grad, rtol=1e-9, atol=1e-12, hint=f"W of {where}")
             expect_close(found[1][layer], tensors[3 + layer].grad, rtol=1e-9, atol=1e-12, hint=f"b of {where}")
-    with expect_raises(ValueError, hint="no such activation"):
+    with expect_raises(ValueError, hint="raise ValueError for an unknown activation"):
         mlp_backward(X, y, outputs[1:], weights, "sigmoid")
 
 # %% [markdown]
-# Your two tools meet: `gradient_check` moves each parameter of a network and compares with `mlp_backward`. The last
-# column repeats this with an error built in, the missing $1/m$. Below it stands what each way costs.
+# Your two tools meet: `gradient_check` moves each parameter of a network and compares with `mlp_backward`, for both
+# activations. The last column repeats this for tanh with an error built in, the missing $1/m$ (with $m = 20$ it is
+# $19/20$). The last line says what each way costs.
 
 # %% tags=["demo"]
 X, y = np.random.default_rng(2).standard_normal((20, 8)), np.arange(20) % 3
 weights, biases = random_network([8, 16, 16, 3], seed=6)
-outputs = mlp_forward(X, weights, biases)
-gradients = mlp_backward(X, y, outputs, weights)
-print(f"{'parameter':<12}{'shape':<12}{'relative error':<20}without 1/m")
-for layer in range(3):
-    for name, parameters, gradient in zip("Wb", (weights, biases), gradients, strict=True):
+print(f"{'parameter':<12}{'shape':<12}{'tanh':<12}{'relu':<12}tanh without 1/m")
+for layer, part in itertools.product(range(3), (0, 1)):
+    errors = []
+    for activation, factor in (("tanh", 1), ("relu", 1), ("tanh", 20)):
+        outputs = mlp_forward(X, weights, biases, activation)
+        gradient = mlp_backward(X, y, outputs, weights, activation)[part][layer]
 
-        def loss(value, parameters=parameters, layer=layer):
-            changed = [*parameters[:layer], value, *parameters[layer + 1 :]]
-            both = (changed, biases) if parameters is weights else (weights, changed)
-            return cross_entropy(mlp_forward(X, *both)[-1], y)
+        def loss(value, part=part, layer=layer, activation=activation):
+            both = [list(weights), list(biases)]
+            both[part][layer] = value
+            return cross_entropy(mlp_forward(X, *both, activation)[-1], y)
 
-        error, wrong = (gradient_check(loss, parameters[layer], g) for g in (gradient[layer], 20 * gradient[layer]))
-        print(f"{name + str(layer + 1):<12}{parameters[layer].shape!s:<12}{error:<20.1e}{wrong:.2f}")
+        errors.append(gradient_check(loss, (weights, biases)[part][layer], factor * gradient))
+    shape = str((weights, biases)[part][layer].shape)
+    print(f"{'Wb'[part] + str(layer + 1):<12}{shape:<12}{errors[0]:<12.1e}{errors[1]:<12.1e}{errors[2]:.2f}")
 count = sum(p.size for p in (*weights, *biases))
 print(f"\n{count} parameters: the differences take {2 * count:,} forward passes, one gradient takes about three")
 
 # %% [markdown]
-# ### 8.4 `train_step` · essential · level 2 of 4 · 10 min
+# ### 8.4 `train_step` · essential · level 2 of 4 · 15 min
 #
-# Now a step of training: forward, backward, and a step *down*. With $J(\theta - \eta g) \approx J(\theta) - \eta
-# \|g\|^2$, the minus sign is what makes the loss fall. The function below trains a network with one hidden layer and
-# one output for two classes: $q = \sigma(H w_2 + b_2)$ is the probability of class 1. For the mean binary cross-entropy
-# the delta of the output is $(q - y)/m$, exactly as with the softmax.
+# Now a step of training: forward, backward, and a step *down*. With the gradient $g = \nabla J(\theta)$ and $J(\theta -
+# \eta g) \approx J(\theta) - \eta \|g\|^2$, the minus sign is what makes the loss fall. The function below trains a
+# network with one hidden layer and one output for two classes: $q = \sigma(H w_2 + b_2)$ is the probability of class 1.
+# For the mean binary cross-entropy the delta of the output is $(q - y)/m$, exactly as with the softmax.
 #
 # **Find the bug.** The code is a common form in tutorials, and it runs without an error message. It has **two**
-# mistakes: one gradient has a wrong factor, and NumPy's broadcasting hides the wrong shape; and there is a wrong sign.
-# Find both. Your `gradient_check` can help.
+# mistakes. Find both, with the shapes and with your `gradient_check`.
 
 
-# %% exercise="train_step" points=2 minutes=10 bug=true
+# %% exercise="train_step" points=2 minutes=15 bug=true
 def train_step(
     X: np.ndarray, y: np.ndarray, W1: np.ndarray, b1: np.ndarray, w2: np.ndarray, b2: float, lr: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
@@ -618,7 +622,8 @@ def train_step(
 # </details>
 # <details><summary>Hint 3: the sign</summary>
 #
-# `delta` is (q − y)/m. It is the derivative of the loss, so the loss falls in the opposite direction.
+# `delta` is (q − y)/m. It is the derivative of the loss, so the loss falls in the opposite direction. All four
+# derivatives are taken at the old parameters; so change the parameters at the end.
 # </details>
 
 # %% check="train_step"
@@ -639,6 +644,13 @@ with check("train_step"):
         },
     )
     expect_close(new[3], -1.0, rtol=1e-12, hint="b2 - lr · sum of delta = 0 - 6 · 1/6")
+    expect_close(
+        new[0],
+        W1,
+        rtol=1e-12,
+        hint="w2 is 0, so W1 stays",
+        mistakes={"The derivative of W1 needs the old w2: change all parameters at the end.": W1 + t * (1 - t**2)},
+    )
 
     def loss(W):
         q = sigmoid(np.tanh(X @ W + b1) @ np.array([1.0, -2.0]))
@@ -649,9 +661,9 @@ with check("train_step"):
     expect_close((W1 - new[0])[0], slopes, rtol=1e-5, hint="the derivative of W1, by differences")
 
 # %% [markdown]
-# The repaired step trains. Left, what the network says everywhere on the plane after training on the moons. Right, the
-# loss, with your step and with the sign that tutorials get wrong: the same code that adds climbs from the first step
-# on.
+# The repaired step trains. Left, the predicted class at each point of the plane after training on the moons. Right, the
+# loss, with your step and with the sign that tutorials get wrong: if the same code adds, the loss climbs from the first
+# step on.
 
 # %% tags=["demo"]
 moons = datasets.moons(demo_size(full=400, small=100), noise=0.2, seed=8)
@@ -679,7 +691,7 @@ plotting.decision_regions(
 )
 plotting.curves(
     {"subtracts": (np.arange(1, len(falls) + 1), falls), "adds": (np.arange(1, len(climbs) + 1), climbs)},
-    xlabel="step",
+    xlabel="step + 1",
     ylabel="loss",
     title="The update subtracts",
     logx=True,
@@ -689,17 +701,41 @@ plotting.curves(
 plt.show()
 
 # %% [markdown]
-# ### 8.5 `Tensor` · essential · level 4 of 4 · 45 min
+# ### Where tutorials disagree
 #
-# You have derived one network by hand. With a skip connection, a second loss or shared weights you would have to begin
-# again. But look at what you did: you took the program apart into operations, wrote a local rule for each, and went
-# through them backwards. A machine can do that. It needs three things.
+# Some of this is convention: take one, and say which.
+#
+# | question | seen elsewhere | here |
+# | --- | --- | --- |
+# | loss of a batch | a sum, or a mean | a mean: the factor $1/m$ stands in $\delta_L$, and so in all others |
+# | shapes | rows are examples, or columns are | rows are examples |
+# | sign of the delta | $Y - P$, with an update that adds | $P - Y$, with an update that subtracts |
+# | a second backward pass (8.5) | adds to the gradients (torch), or replaces them | replaces them |
+# | dropout (8.7) | $p$ is what is kept, or what is dropped | $p$ is what is dropped |
+#
+# And some of it is wrong:
+#
+# | mistake | right |
+# | --- | --- |
+# | the gradient of a weight matrix from the layer's own output, or from the next layer's delta | the layer's *input*, transposed, times its *own* delta |
+# | $W + \eta\,\partial J / \partial W$ with $\delta = P - Y$ | $W - \eta\,\partial J / \partial W$ |
+# | $\sigma'(a)$ written as a function of $a$, then called with $h = \sigma(a)$ | from the output: $h (1 - h)$, and $1 - h^2$ for tanh |
+# | `np.sigmoid` | NumPy has no such function |
+
+# %% [markdown]
+# ### 8.5 `Tensor` · essential · level 4 of 4 · 70 min
+#
+# You have derived one network by hand. With a skip connection (the input of a layer is added to its output), a second
+# loss or weights that two layers share, you would have to begin again. But look at what you did: you took the program
+# apart into operations, wrote a local rule for each, and went through them backwards. A machine can do that. It needs
+# three things.
 #
 # **1. A record.** Each operation makes a new tensor that knows its **parents**, the tensors that it was computed from.
-# Tensors and parents form a directed graph without cycles.
+# Tensors and parents form a directed graph without cycles, the **computational graph**.
 #
-# **2. A local rule for each operation.** It gets $\bar v$, the gradient for its result, and tells what each parent
-# receives:
+# **2. A local rule for each operation.** It gets $\bar v$, the gradient for its result, and says what each parent
+# receives. Such a rule is a **vector-Jacobian product**. ($J$ is here the sum of the entries of the tensor on which
+# `backward` is called, times the seed if one is given.)
 #
 # | $v$ | its parents receive |
 # | --- | --- |
@@ -713,8 +749,8 @@ plt.show()
 # **3. An order.** A value that is used several times acts on the loss along several paths, and the derivatives of all
 # paths are *added up*: $\bar a = \sum_{v \text{ uses } a} \bar v\, \partial v / \partial a$. So $\bar a$ is complete
 # only after all users of $a$ have been visited. An order in which every tensor comes after all its parents is a
-# **topological order**; go through it from the back. To follow each path on its own instead would be right, too, but
-# hopeless: in `x = x + x`, fifty times, there are $2^{50}$ paths and 51 tensors.
+# **topological order**; go through it from the back. Following each path by itself gives the right value, but takes too
+# long: in `x = x + x`, fifty times, there are $2^{50}$ paths and 51 tensors.
 #
 # To find such an order, walk from the result to the parents, and write a tensor down *when all its parents are written
 # down*. As a recursive function these are five lines, and they fail on a chain of a thousand operations, because Python
@@ -725,7 +761,7 @@ plt.show()
 # until the shape is the parent's.
 
 
-# %% exercise="Tensor" points=4 minutes=45 forbids=["torch"]
+# %% exercise="Tensor" points=4 minutes=70 forbids=["torch"]
 class Tensor:
     """A float64 array that records how it was computed, so that gradients can be found.
 
@@ -798,8 +834,8 @@ class Tensor:
 
         seed: an array of this Tensor's shape, float64, not modified; by default all ones. v.grad is
         the derivative of (seed * self.data).sum() with respect to v.data, so self.grad equals seed.
-        Each grad is a new array that no other Tensor shares; it replaces what an earlier backward
-        has set. Other Tensors keep theirs.
+        Each grad is an array, new at each backward, that no other Tensor shares; it replaces what an
+        earlier backward has set, and does not write into it. Other Tensors keep theirs.
         """
         ### BEGIN SOLUTION
         order, seen, waiting = [], set(), [(self, False)]
@@ -886,8 +922,9 @@ with check("Tensor", forbids=["torch"]):
 
 # %% [markdown]
 # Your class against your own derivation: the network of 8.3 is written with `Tensor`, the seed of `backward` is $(P -
-# Y)/m$, and the gradients are compared with `mlp_backward`. Then your class fits a curve, with the squared error and
-# two hidden layers. Nobody derived anything for it. This is what torch does: its `autograd` keeps such a graph, in C++.
+# Y)/m$ (derived by hand, since `Tensor` has neither exp nor log), and the gradients are compared with `mlp_backward`.
+# Then your class fits a curve (dots: the target), with the squared error and two hidden layers. No gradient was derived
+# by hand for it. This is what torch does: its `autograd` keeps such a graph, in C++.
 
 # %% tags=["demo"]
 X, y = np.random.default_rng(2).standard_normal((20, 8)), np.arange(20) % 3
@@ -918,7 +955,7 @@ figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4))
 plotting.curves(fits, xlabel="x", ylabel="prediction", title="Your Tensor fits a curve", ax=left)
 left.plot(x[:, 0], target[:, 0], ".", color=plotting.MUTED, markersize=4)
 plotting.curves(
-    {"": (np.arange(1, steps + 2), record)}, xlabel="step", ylabel="squared error", logx=True, logy=True, ax=right
+    {"": (np.arange(1, steps + 2), record)}, xlabel="step + 1", ylabel="squared error", logx=True, logy=True, ax=right
 )
 right.set_title("and its loss falls")
 plt.show()
@@ -926,24 +963,29 @@ plt.show()
 # %% [markdown]
 # ### 8.6 `initialise` · essential · level 2 of 4 · 12 min
 #
-# Where does training begin? Not at zero: if all weights of a layer are equal, its units get equal gradients and stay
-# equal for ever. So weights are drawn at random, with mean 0. The question is how large.
+# Which weights does training start from? Not from zero: then every delta below the last layer is 0, since it has the
+# factor $W_l^\top$, and nothing moves but the last biases. Nor from another constant: if all weights of each layer are
+# equal, the units of a layer get equal gradients and stay equal. So weights are drawn at random, with mean 0. The
+# question is how large.
 #
-# Take one unit, $a = \sum_{j=1}^{n} h_j w_j$, with $n = d_{l-1}$ inputs $h_j$ and independent weights of mean 0 and
-# variance $\sigma_w^2$. Then
+# Take one unit, $a = \sum_{j=1}^{n_{\text{in}}} h_j w_j$, with inputs $h_j$ and independent weights of mean 0 and
+# variance $\sigma_w^2$. With $\mathbb E[h^2]$ the mean of $h_j^2$ over the inputs,
 #
-# $$\operatorname{Var}(a) = n\, \sigma_w^2\, \mathbb E[h^2] .$$
+# $$\operatorname{Var}(a) = n_{\text{in}}\, \sigma_w^2\, \mathbb E[h^2] .$$
 #
 # **tanh.** Near 0 it is the identity, so $\mathbb E[h^2]$ of the next layer is $\operatorname{Var}(a)$, and the signal
 # keeps its size if $n_{\text{in}} \sigma_w^2 = 1$. The gradient goes through the transposed matrix, so it keeps its
 # size if $n_{\text{out}} \sigma_w^2 = 1$. Both at once are possible only in square layers. Glorot and Bengio (2010)
 # take the harmonic mean of the two: $\sigma_w^2 = 2 / (n_{\text{in}} + n_{\text{out}})$.
 #
-# **relu.** $a$ is symmetric around 0, and relu keeps one half of it: $\mathbb E[h^2] = \operatorname{Var}(a) / 2$. This
-# halving must be compensated: $\sigma_w^2 = 2 / n_{\text{in}}$ (He et al., 2015).
+# **relu.** With weights that are symmetric around 0, $a$ is symmetric around 0, too, and relu keeps one half of it:
+# $\mathbb E[h^2] = \operatorname{Var}(a) / 2$. The variance must be doubled to compensate: $\sigma_w^2 = 2 /
+# n_{\text{in}}$ (He et al., 2015).
 #
-# A factor that is wrong by a little is taken to the power $L$. If each layer halves the variance, then after 30 layers
-# $2^{-30}$ of it is left, a billionth.
+# An error in the factor is raised to the power $L$. If each layer halves the variance, then after 30 layers $2^{-30}$
+# of it is left, a billionth; even the factor 0.9 leaves $0.9^{100} \approx 3 \cdot 10^{-5}$ after 100 layers. Such
+# signals and gradients are called **vanishing**, and where they grow, **exploding**. Skip connections are another
+# remedy (module 10).
 
 
 # %% exercise="initialise" points=2 minutes=12 forbids=["torch"]
@@ -1004,6 +1046,8 @@ with check("initialise", forbids=["torch"]):
         },
     )
     expect_close(weights[1].mean(), 0.0, atol=0.002, hint="the mean is 0")
+    if np.abs(weights[0]).max() < 3 * weights[0].std():  # uniform numbers end at 1.73 standard deviations
+        raise AssertionError("the weights are normally distributed; of 80,000 some are far from the mean")
     he, _ = initialise((200, 400), seed=3, activation="relu")
     expect_close(he[0].std(), math.sqrt(2 / 200), rtol=0.02, hint="He: 2 / n_in")
     expect_close(
@@ -1011,19 +1055,20 @@ with check("initialise", forbids=["torch"]):
     )
     if np.allclose(weights[2], weights[3]):
         raise AssertionError("two layers of the same shape have the same weights: make the generator once")
-    with expect_raises(ValueError, hint="no such activation"):
+    with expect_raises(ValueError, hint="raise ValueError for an unknown activation"):
         initialise([2, 2], 0, "sigmoid")
 
 # %% [markdown]
 # The prediction, tested with your functions. Left: the root mean square of $H_l$ in relu networks whose variance is
-# yours, half of it, and twice as much. In theory it stays, falls as $2^{-l/2}$, and grows as $2^{l/2}$ (dotted).
+# yours, half of it, and twice as much. In theory it stays, falls as $2^{-l/2}$, and grows as $2^{l/2}$ (thin grey
+# lines, which start where the curves do).
 #
 # Right: the root mean square of $\partial J / \partial W_l$ in tanh networks. With a quarter of the variance, each
-# layer halves the signal on the way forward and the gradient on the way back. The gradient $H_{l-1}^\top \delta_l$ has
-# all layers below $l$ in its first factor and all layers above in the second one. So every layer, wherever it stands,
-# gets about $2^{-L}$ of what it should get, and nothing is learnt. With nine times the variance most units sit where
-# tanh is flat, but the weights are so large that the gradients still grow on the way back: the first layers get far
-# more than the last ones.
+# layer halves the signal in the forward pass and the gradient in the backward pass. The gradient $H_{l-1}^\top
+# \delta_l$ has all layers below $l$ in its first factor and all layers above in the second one. So every layer,
+# wherever it stands, gets about $2^{-L}$ of what it should get, and nothing is learnt. With nine times the variance
+# most units sit where tanh is flat, but the weights are so large that the gradients still grow on the way back: the
+# first layers get far more than the last ones.
 
 # %% tags=["demo"]
 depth, width = demo_size(full=40, small=12), demo_size(full=256, small=64)
@@ -1052,29 +1097,30 @@ plt.show()
 # %% [markdown]
 # ### 8.7 `dropout` · important · level 1 of 4 · 10 min
 #
-# A large network fits its training rows exactly, the noise included. **Dropout** (Srivastava et al., 2014) is one
-# remedy: in each step of training, set each value of a layer to 0 with probability $p$, independently of the others. No
-# unit can rely on another one being there, and each step trains a different network, out of very many that share their
-# weights.
+# A large network can fit its training rows almost exactly, the noise included. **Dropout** (Srivastava et al., 2014) is
+# one remedy: in each step of training, set each value of a layer to 0 with probability $p$, independently of the
+# others. No unit can rely on another one being there, and each step trains a different network, out of very many that
+# share their weights.
 #
 # In training a value $h$ is kept with probability $1 - p$, so its mean would be $(1 - p) h$, and the next layer would
-# see larger values in use than in training. **Inverted dropout** divides the kept values by $1 - p$:
+# see smaller values in training than at **test time**, when the network is used. **Inverted dropout** divides the kept
+# values by $1 - p$:
 #
-# $$\mathbb E\left[\frac{h\, k}{1 - p}\right] = h, \qquad k = 1 \text{ with probability } 1 - p, \text{ else } 0 .$$
+# $$\mathbb E\left[\frac{h\, M}{1 - p}\right] = h, \qquad M = 1 \text{ with probability } 1 - p, \text{ else } 0 .$$
 #
-# Then nothing has to be done in use: there dropout is the identity. The way back is a product with the same factor,
-# $\bar h = \bar v \odot k/(1 - p)$, so the function returns the factor, too. It takes a seed, so that a second call can
-# repeat the first one exactly. Exercise 8.8 shows when this is needed.
+# $M$ is called the **mask**. At test time nothing has to be done: there dropout is the identity. The backward pass
+# multiplies by the same factor, $\bar h = \bar v\, M/(1 - p)$, so the function returns the factor, too. It takes a
+# seed, so that a second call can repeat the first one exactly. Exercise 8.8 shows when this is needed.
 
 
 # %% exercise="dropout" points=1 minutes=10 forbids=["torch"]
 def dropout(H: np.ndarray, p: float, seed: int, training: bool = True) -> tuple[np.ndarray, np.ndarray]:
     """Inverted dropout: each entry of H is dropped with probability p, the others are divided by 1 - p.
 
-    H: any shape, may be empty, float64 or float32. p: what is dropped, 0 <= p < 1, at most 0.999.
+    H: any shape, may be empty, float64 or float32. p: the share that is dropped, 0 <= p <= 0.999.
     seed: an integer, 0 <= seed < 2^32: the same seed drops the same entries in every process, for
-    every H of this shape and dtype; two seeds drop unrelated ones. The global random state of NumPy is neither
-    used nor changed.
+    every H of this shape and dtype; two seeds drop unrelated ones. The global random state of NumPy
+    is neither used nor changed.
     training: True in training. Where it is False, nothing is dropped.
 
     Returns (output, factor), two new arrays with the shape and dtype of H: factor is 0 where an entry
@@ -1105,6 +1151,11 @@ def dropout(H: np.ndarray, p: float, seed: int, training: bool = True) -> tuple[
 # True counts as 1 and False as 0, so `kept / (1 - p)` is the factor, in float64. `.astype(H.dtype)` gives it the dtype
 # of H.
 # </details>
+# <details><summary>Hint 3: both branches</summary>
+#
+# Begin with the `ValueError` for p, then `factor = np.ones_like(H)`, and replace it only `if training`. In both cases
+# return `H * factor, factor`.
+# </details>
 
 # %% check="dropout"
 with check("dropout", forbids=["torch"]):
@@ -1131,21 +1182,22 @@ with check("dropout", forbids=["torch"]):
     if np.array_equal(dropout(H, 0.2, seed=2)[1], factor):
         raise AssertionError("another seed must drop other entries")
     output, factor = dropout(H, 0.2, seed=1, training=False)
-    expect_close(output, H, atol=0, hint="in use, dropout is the identity")
-    expect_close(factor, np.ones((40, 100)), atol=0, hint="in use, the factor is 1")
+    expect_close(output, H, atol=0, hint="at test time, dropout is the identity")
+    expect_close(factor, np.ones((40, 100)), atol=0, hint="at test time, the factor is 1")
     expect_dtype(dropout(H.astype(np.float32), 0.2, 1)[0], np.float32, hint="the dtype of H")
-    with expect_raises(ValueError, hint="nobody is left"):
+    with expect_raises(ValueError, hint="p = 1 would drop everything"):
         dropout(H, 1.0, 0)
 
 # %% [markdown]
 # Now everything together: `initialise`, `mlp_forward`, `dropout`, `mlp_backward` and steps that subtract. The data are
-# few handwritten digits, and a fifth of the training rows has a label drawn at random: noise to be learnt by heart. A
-# network with dropout is run in pieces: the first layer by itself, dropout, the rest. The peer is the same network in
-# torch, with the same initial weights and the same batches. Without dropout the two training losses coincide.
+# a few handwritten digits, and a fifth of the training rows has a label drawn at random: noise, which the network can
+# memorise. A network with dropout is run in pieces: the first layer by itself, dropout, the rest. The peer is the same
+# network in torch, with the same initial weights and the same batches. Without dropout the two training losses
+# coincide.
 #
-# Without dropout, the loss on fresh rows falls and then rises again: the network has begun to learn the noise, and it
-# is sure of it. With dropout the loss on the training rows falls more slowly, and on fresh rows it stays lower. The
-# print tells both errors. (With Python loops in your functions this cell takes half a minute.)
+# Without dropout, the loss on fresh rows (the test rows) falls and then rises again: the network has begun to learn the
+# noise. With dropout both losses fall more slowly. On fresh rows the loss is higher at first and lower in the end. The
+# cell prints the errors on both kinds of rows. (With Python loops in your functions it takes several times as long.)
 
 # %% tags=["demo"]
 digits = datasets.digits()
@@ -1155,7 +1207,7 @@ X, y = digits.X[shuffled[:few]] / 16, digits.y[shuffled[:few]]
 draw = np.random.default_rng(3)
 y = np.where(draw.random(few) < 0.2, draw.integers(10, size=few), y)  # noise in the labels
 fresh_X, fresh_y = digits.X[shuffled[900:]] / 16, digits.y[shuffled[900:]]
-widths, epochs, lr = [64, 128, 10], demo_size(full=150, small=10), 0.2
+widths, epochs, lr = [64, 128, 10], demo_size(full=150, small=100), 0.2
 runs = {}
 with threadpool_limits(limits=1):  # small products: more threads would wait for each other
     for p in (0.0, 0.5):
@@ -1179,8 +1231,9 @@ with threadpool_limits(limits=1):  # small products: more threads would wait for
             said, fresh = (mlp_forward(rows, weights, biases, "relu")[-1] for rows in (X, fresh_X))
             history.append((cross_entropy(said, y), cross_entropy(fresh, fresh_y)))
         runs[p] = np.array(history)
-        print(f"p = {p}: error on fresh rows {np.mean(fresh.argmax(axis=1) != fresh_y):.3f}", end="; ")
-        print(f"loss {runs[p][-1, 1]:.3f} there, {runs[p][-1, 0]:.4f} on training rows")
+        wrong = np.mean(fresh.argmax(axis=1) != fresh_y), np.mean(said.argmax(axis=1) != y)
+        print(f"p = {p}: error {wrong[0]:.3f} on fresh rows, {wrong[1]:.3f} on training rows", end="; ")
+        print(f"loss {runs[p][-1, 1]:.3f} and {runs[p][-1, 0]:.3f}")
     start = initialise(widths, seed=1, activation="relu")
     theirs = [torch.tensor(value, requires_grad=True) for value in (*start[0], *start[1])]
     peer, order = [], np.random.default_rng(2)
@@ -1207,32 +1260,34 @@ for ax, column, title in ((left, 0, "On training rows"), (right, 1, "On fresh ro
 plt.show()
 
 # %% [markdown]
-# ### 8.8 `checkpointed` · essential · level 4 of 4 · 35 min
+# ### 8.8 `checkpointed` · essential · level 4 of 4 · 40 min
 #
-# The weights of a network are stored once. What the forward pass stores for the way back grows with the batch *and*
-# with the depth: $m \sum_l d_l$ numbers. In deep networks this is most of the memory. But stored values can be had
-# again: compute them a second time.
+# The weights take $d_{l-1} d_l$ numbers a layer, whatever the batch. The forward pass stores $m\, d_l$ numbers a layer
+# for the backward pass. With more rows than units, $m > d_{l-1}$, these are most of the memory, and each further layer
+# adds to them. But stored values can be computed again.
 #
 # Cut a chain of $L$ layers into segments of $s$ layers. On the way forward, keep only the inputs of the segments,
-# $\lceil L / s \rceil$ arrays: the **checkpoints**. On the way back take the segments from the last to the first: from
-# its checkpoint compute the inputs of its $s$ layers again, go backwards through them, forget them. So at any time
-# about
+# $\lceil L / s \rceil$ arrays: the **checkpoints**. In the backward pass take the segments from the last to the first:
+# from its checkpoint compute the inputs of its $s$ layers again, go backwards through them, and delete them. So at any
+# time about
 #
 # $$\frac Ls + s$$
 #
 # arrays are stored in place of $L$. The derivative with respect to $s$, $1 - L / s^2$, is 0 at $s = \sqrt L$: then $2
 # \sqrt L$ arrays are enough. The price is one more forward pass, at most, so four units of work in place of three: a
-# third more. For 100 layers, a fifth of the memory costs a third more time.
+# third more. For 100 layers, a fifth of the memory costs up to a third more work.
 #
 # The second pass must compute *the same*. A layer with dropout must drop the same entries again. Therefore `dropout`
 # takes a seed and not a generator that moves on.
 #
 # Your function does not know what a layer is: it gets two functions. `forward` computes the output of layer number
 # `layer` from its input. `backward` gets this input again, together with the gradient for the output. It returns the
-# gradient for the input, and puts the gradients for the layer's weights wherever the caller wants them.
+# gradient for the input, and puts the gradients for the layer's weights wherever the caller wants them. Because it gets
+# the input and not the output, it computes the layer once more itself: so here five units of work stand against four. A
+# real system stores what `backward` needs, and pays four against three.
 
 
-# %% exercise="checkpointed" points=4 minutes=35 forbids=["torch"]
+# %% exercise="checkpointed" points=4 minutes=40 forbids=["torch"]
 def checkpointed(
     forward: Callable[[int, np.ndarray], np.ndarray],
     backward: Callable[[int, np.ndarray, np.ndarray], np.ndarray],
@@ -1247,11 +1302,13 @@ def checkpointed(
     the input h, a new array; the same each time. loss_gradient(output) returns the derivative of the
     loss with respect to the last layer's output. backward(layer, h, g) gets the input h of the layer
     and the derivative g with respect to its output; it returns that with respect to h.
-    x: the input of layer 0, any shape. depth >= 1. segment >= 1, may be larger than depth.
+    x: the input of layer 0, any shape; every output has this shape. depth >= 1. segment >= 1, may be
+    larger than depth.
 
     Returns the derivative with respect to x: what backward(0, ...) returned, or a copy of it.
-    Memory, with k = ceil(depth / segment): in addition to x, at most k + segment + 3 arrays of x's size
-    are held at any time, inputs and gradients together, and what `forward` or `backward` need while they run.
+    Memory, with k = ceil(depth / segment): in addition to x, at most k + segment + 3 arrays of x's
+    size are held at any time, inputs and gradients together, and what `forward` or `backward` need
+    while they run.
     Calls: loss_gradient once; backward once for each layer, from the last to the first; forward
     at most 2 depth - k times (with segment 1 this is depth), at most twice for each layer. Neither x
     nor what these functions return may be modified.
@@ -1334,9 +1391,10 @@ with check("checkpointed", forbids=["torch"]):
 
 # %% [markdown]
 # The stored bytes, counted. A network of layers $H \mapsto \tanh(H W_l + b_l)$ is differentiated by your function for
-# every length of the segments. `Alive` counts the outputs that are in memory. Left, the most at any time, beside $L/s +
-# s$: the valley lies at $\sqrt L$. Right, the calls of `forward`. The gradients of all runs are equal bit for bit,
-# because the second pass repeats the first one exactly.
+# every length of the segments. `Alive` counts the outputs of `forward` that are in memory. Left, the most at any time,
+# beside $L/s + s$: the valley lies at $\sqrt L$. (The counts are an array or so lower, because $x$ is not among them.)
+# Right, the calls of `forward`; `backward` computes each layer once more. Where the second pass repeats the same
+# operations, the gradients of all runs are equal; the cell prints the largest difference.
 
 # %% tags=["demo"]
 depth, width, rows = demo_size(full=64, small=16), 64, demo_size(full=128, small=32)
@@ -1365,7 +1423,7 @@ def stack(weights, biases, alive=None, calls=None):
 
 
 segments = [s for s in (1, 2, 3, 4, 6, 8, 11, 16, 22, 32, 64) if s <= depth]
-stored, called, first = [], [], None
+stored, called, first, apart = [], [], None, 0.0
 for s in segments:
     alive, calls = Alive(), []
     forward, backward, gradients = stack(weights, biases, alive, calls)
@@ -1373,9 +1431,9 @@ for s in segments:
     stored.append(alive.most)
     called.append(len(calls))
     first = first or gradients
-    same = all(np.array_equal(a, b) for k in range(depth) for a, b in zip(first[k], gradients[k], strict=True))
-    if not same:
-        print(f"s = {s}: another gradient")
+    for k in range(depth):
+        apart = max(apart, *(np.abs(a - b).max() for a, b in zip(first[k], gradients[k], strict=True)))
+print(f"largest difference between the gradients of two runs: {apart:.0e}")
 print(f"one output: {x.nbytes:,} bytes. Most in memory: {max(stored):,} (all), {min(stored):,} (best)")
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2))
 theory = [x.nbytes * (depth / s + s) for s in segments]
@@ -1404,14 +1462,16 @@ plt.show()
 #
 # ### The memory of a graph
 #
-# What does a gradient store? Count it: the bytes of all arrays that live when the forward pass is over, beside the
-# parameters and the input. Your `mlp_forward` keeps one array a layer. Your `Tensor` keeps the product, the sum and the
-# activation, so three or more. torch's autograd keeps what its rules need; `saved_tensors_hooks` tells what this is.
-# For tanh it is the output, so one array a layer, as you have by hand. Chen et al. (2016) brought checkpoints to deep
-# learning; in torch they are called `torch.utils.checkpoint`.
+# What must be stored to compute a gradient? Count it: the bytes of all arrays that live when the forward pass is over,
+# beside the parameters and the input. For checkpoints count the most at any time, since the backward pass makes outputs
+# again, and count $x$, which is the first checkpoint. Your `mlp_forward` keeps one array a layer. Your `Tensor` keeps
+# the product, the sum and the activation, so three, and more if its rules keep copies of their own. torch's autograd
+# keeps what its rules need; `saved_tensors_hooks` tells what this is. For tanh it is the output, so one array a layer,
+# as you have by hand. Checkpoints are an idea of Griewank (1992); Chen et al. (2016) made them common in deep learning.
+# In torch they are called `torch.utils.checkpoint`.
 #
 # All four grow with the depth, three of them in proportion to it. On this log-log plot the fitted slopes stand in the
-# legend. Checkpoints grow with the root.
+# legend. Checkpoints grow with the root, so their slope is about 1/2.
 
 
 # %% tags=["demo"]
@@ -1450,7 +1510,7 @@ def by_torch(weights, biases, x):
     return sum(saved.values()) if H is not None else 0
 
 
-depths = demo_size(full=[8, 16, 32, 64, 128], small=[4, 8, 16])
+depths = demo_size(full=[16, 36, 64, 100, 144], small=[4, 9, 16])  # squares, so that the root is a whole number
 bytes_held = {"Tensor": [], "mlp_forward": [], "torch.autograd": [], "checkpointed, s = √L": []}
 x = np.random.default_rng(5).standard_normal((demo_size(full=512, small=128), 32))
 for count in depths:
@@ -1462,7 +1522,7 @@ for count in depths:
     alive = Alive()
     forward, backward, _ = stack(weights, biases, alive)
     checkpointed(forward, backward, lambda h: h, x, count, round(math.sqrt(count)))
-    bytes_held["checkpointed, s = √L"].append(alive.most)
+    bytes_held["checkpointed, s = √L"].append(alive.most + x.nbytes)
 lines = {}
 for name, sizes in bytes_held.items():
     slope = np.polyfit(np.log(depths), np.log(sizes), 1)[0]
@@ -1476,20 +1536,23 @@ plt.show()
 # %% [markdown]
 # ### Batch size against throughput
 #
-# How many rows a second do the three get through, forward and backward? All on one core, on the same network, in
-# float64, with torch as the peer. The sentences below hold for functions without a Python loop over the rows.
+# How many rows a second do your two functions, `Tensor` and torch process, forward and backward? All on one core, on
+# the same network, in float64. What follows was seen on the author's machine, for functions without a Python loop over
+# the rows. Look whether it is so on yours.
 #
 # With few rows, the time goes into the *calls*: each operation costs Python, or torch's dispatcher, some microseconds,
 # whatever its size. There twice the rows are nearly free. The hand-written pass makes the fewest calls, so it wins.
-# Your `Tensor` makes the same products and pays for objects, copies, and gradients that are set to zero first.
+# Your `Tensor` pays for objects, copies, and gradients that are set to zero first.
 #
-# With many rows the time goes into *work*. The matrix products are the same for all three, so the hand-written pass and
-# torch come close to each other; which one leads depends on the two libraries' products. `Tensor` stays behind, since
-# it makes more passes over memory: for each sum, each copy and each zero. When the arrays no longer fit into the
-# caches, throughput stops growing, and may fall. The table says by how much on this machine.
+# With many rows the time goes into *work*. The hand-written pass and torch make the same matrix products, so they come
+# close to each other; which one leads depends on the two libraries' products. `Tensor` makes one product more: it
+# computes the gradient of $X$, too, which nobody needs. torch leaves it out, since $X$ does not have `requires_grad`.
+# `Tensor` also makes more passes over memory: for each sum, each copy and each zero. So it stays behind. When the
+# arrays no longer fit into the caches, throughput stops growing, and may fall. The table says by how much on this
+# machine.
 #
-# Right, the stored outputs grow with the batch, whoever stores them. That is the price of throughput, and the reason
-# for checkpoints.
+# Right, counted by formula: the stored outputs grow with the batch, in all three. That is the price of throughput, and
+# the reason for checkpoints.
 
 # %% tags=["demo"]
 net_weights, net_biases = initialise([64, 256, 256, 10], seed=7)
@@ -1569,10 +1632,10 @@ speed.table()
 #
 # $$g = \sum_k \frac{m_k}{m}\, g_k .$$
 #
-# This serves twice. On one machine, take the parts one after the other: the stored outputs are those of one part, and
-# the batch may have any size (**gradient accumulation**). On many machines, each takes a part, and one array of the
-# size of the parameters crosses the wire, for each machine and step, however many rows it has. The cell counts both. A
-# plain mean of the $g_k$ is wrong where the parts differ in size, and the cell shows by how much.
+# This rule has two uses. On one machine, take the parts one after the other: the stored outputs are those of one part,
+# and the batch may have any size (**gradient accumulation**). On many machines, each takes a part, and in each step
+# each machine sends one array of the size of the parameters and receives one, the sum, however many rows it has. The
+# cell counts both. A plain mean of the $g_k$ is wrong where the parts differ in size, and the cell shows by how much.
 
 # %% tags=["demo"]
 X, y = batch(1000)
@@ -1591,17 +1654,20 @@ for name, found in {"weighted by rows": total, "plain mean": plain}.items():
     apart = max(np.abs(a - b).max() / np.abs(b).max() for a, b in zip(found, whole, strict=True))
     print(f"{name:<18} differs from the gradient of the whole batch by {apart:.0e} of its largest entry")
 print(f"stored outputs: whole batch {8 * 1000 * (256 + 256 + 10):,} bytes, one part at most {most:,} bytes")
-print(f"a machine sends {sum(p.nbytes for p in (*net_weights, *net_biases)):,} bytes a step, however many rows it has")
+size = sum(p.nbytes for p in (*net_weights, *net_biases))
+print(f"a machine sends {size:,} bytes a step and receives as many, however many rows it has")
 
 # %% [markdown]
 # ### Where it breaks
 #
-# Below, your stack of 64 layers once more, timed on one core: all stored, and with checkpoints. By theory a second
-# forward pass is a third more work. Here `backward` computes its layer's output again in all runs, so it is a quarter
-# more: five products a layer in place of four. What breaks next? When the weights themselves no longer fit, layers are
-# spread over machines, and $H_l$ and $\delta_l$ cross the wire in place of gradients (module 17). Half the bits are
-# half the bytes, but small deltas become 0 in them (module 14). And in a recurrent network of module 11, "depth" is the
-# length of a text: thousands of layers that share one $W$.
+# Below, your stack of 64 layers once more, timed on one core: with $s = 1$ all inputs are stored; with $s = \sqrt L$
+# there are checkpoints; with $s = L$ there is one segment, which stores everything and still computes everything twice.
+# By theory a second forward pass is a third more work. Here `backward` computes its layer's output again in all runs,
+# so by count it is a quarter more: five products a layer in place of four. The clock adds what objects and memory cost.
+# What breaks next? When the weights themselves no longer fit, layers are spread over machines, and $H_l$ and $\delta_l$
+# cross the wire in place of gradients (module 17). In half precision the values take half the bytes, but small deltas
+# are rounded to 0 (module 14). And in a recurrent network of module 11, "depth" is the length of a text: thousands of
+# layers that share one $W$.
 
 # %% tags=["demo"]
 weights, biases = initialise([width] * (depth + 1), seed=4)
@@ -1617,12 +1683,12 @@ with threadpool_limits(limits=1):
         print(f"s = {s:<4}{alive.most:>12,} bytes of outputs{min(took[1:]):>9.3f} s")
 
 # %% [markdown] written="fit_the_batch" points=2
-# **Written question (2 points).** A network of 96 layers is trained with dropout on one accelerator with 40 GB.
-# Weights, gradients and the optimiser's numbers take 12 GB. For a batch of 64 rows, each layer stores 0.5 GB, its input
-# and all else. A colleague proposes to train with 32 rows, "it is the same in the end". Which ways are there to take
-# the *same* step as with 64 rows? For each, say what it stores, what it costs in work, and what must be done so that
-# the step is really the same. Which one do you choose here? And with 960 such layers, if their weights took no more
-# than the 12 GB?
+# **Written question (2 points, 20 min).** A network of 96 layers is trained with dropout on one accelerator with 40 GB.
+# Weights, gradients and the optimiser's numbers take 12 GB. For a batch of 64 rows, each layer's output takes 0.5 GB,
+# and nothing else is stored. A colleague proposes to train with 32 rows, "it is the same in the end". Which ways are
+# there to take the *same* step as with 64 rows? For each, say what it stores, what it costs in work, and what must be
+# done so that the step is really the same. Which one do you choose here? And with 960 such layers, if their weights
+# took no more than the 12 GB?
 #
 # ### BEGIN SOLUTION
 # 96 · 0.5 = 48 GB of outputs, and 28 GB are free. Gradient accumulation: two parts of 32 rows, 24 GB at a time, no more
@@ -1646,12 +1712,12 @@ with threadpool_limits(limits=1):
 # Open questions:
 #
 # 1. Checkpoints inside checkpoints: apply `checkpointed` to the segments, too. How many arrays remain for $L$ layers
-#    with $k$ levels, and how many forward passes? Which one is best if you may compute the forward pass $\log L$ times?
+#    with $k$ levels, and how many forward passes? Which $k$ is best if the forward pass may be computed $\log L$ times?
 #    (Griewank and Walther.)
 # 2. A layer $y_1 = x_1 + F(x_2)$, $y_2 = x_2 + G(y_1)$ can be inverted. What must be stored for the way back? What
 #    happens to the last digits after 1,000 layers?
-# 3. Forward mode multiplies the chain from the input's side. For which functions is it the cheaper one? Which mode
-#    gives the product of the Hessian with a vector, in two passes?
+# 3. Forward mode multiplies the chain from the input's side. For which functions is it the cheaper one? How do both
+#    modes together give the product of the Hessian with a vector, for the price of a few passes?
 # 4. In a tanh network with Glorot's variance, the outputs still shrink slowly with the depth. Which power of the depth
 #    do you measure, and why is it not exponential?
 # 5. relu has no derivative at 0. Does backpropagation always return a subgradient? Look at $\text{relu}(x) -
@@ -1667,7 +1733,7 @@ with threadpool_limits(limits=1):
 #   2010. Look at the signals, layer by layer, and then choose the variance.
 # - K. He, X. Zhang, S. Ren and J. Sun, "Delving deep into rectifiers", *ICCV*, 2015. The factor 2 of relu.
 # - N. Srivastava, G. Hinton, A. Krizhevsky, I. Sutskever and R. Salakhutdinov, "Dropout: a simple way to prevent neural
-#   networks from overfitting", *JMLR*, 2014.
+#   networks from overfitting", *JMLR*, 2014. Why it works, and what $p$ to take.
 # - T. Chen, B. Xu, C. Zhang and C. Guestrin, "Training deep nets with sublinear memory cost", *arXiv:1604.06174*, 2016.
 #   Checkpoints at $\sqrt L$, in practice.
 # - A. G. Baydin, B. A. Pearlmutter, A. A. Radul and J. M. Siskind, "Automatic differentiation in machine learning: a
