@@ -26,7 +26,7 @@
 # that merge.
 #
 # **Time**: about three hours for seven exercises (one of them is a bug to find), and 75 minutes for reading and for the
-# figures. Two further exercises, 7.7 and 7.8, are extras, which give no points; they and the written answer are not
+# figures. Two further exercises, 7.7 and 7.8, are extras: graded, but not added to your sum. They and the written answer are not
 # counted in these times. Take a break after exercise 7.4. Each exercise says how important it is (essential, important,
 # optional), its level, which is also its points (extras have none), and its minutes.
 #
@@ -320,7 +320,7 @@ def kmeans(X: np.ndarray, start: np.ndarray, max_steps: int = 100) -> tuple[np.n
 
     A step has three parts:
       1. Assign: each row goes to a nearest centre (Euclidean distance). If several are equally near,
-         it goes to any of them, but always to the same one where the distances are the same.
+         it goes to any of them; ties are decided in the same way in every step.
       2. Repair: while a cluster has no row, the empty cluster of the lowest number gets the row
          that is farthest from its own centre, among the rows of clusters with two rows or more.
          Distances are those of part 1; any of the farthest, if several are equally far.
@@ -775,20 +775,18 @@ print("from random labels:", ", ".join(f"{value:.6f}" for value in lonely))
 # %% [markdown]
 # **How many Gaussians?** The log-likelihood of the rows that the mixture was fitted to rises with every further Gaussian.
 # That of *held-out* rows, drawn in the same way, stops rising where further Gaussians fit only noise. The cell fits one
-# to six Gaussians to half of the rows, each from several starts of which the best fit is kept, and measures both. k-means has
+# to six Gaussians to each half of the rows, from three starts of which the best fit is kept, and measures both on the other
+# half, too; the means over the two halves are drawn. k-means has
 # no density, so it has no such measure. The last line shows where a mixture fails, too: a moon is not a Gaussian.
 
 # %% tags=["demo"]
-fitted, unseen = [], []
-for k in range(1, 7):
-    starts = [
-        np.eye(k)[kmeans(long_rows[::2], kmeans_plus_plus(long_rows[::2], k, seed))[1]]
-        for seed in range(demo_size(full=6, small=3))
-    ]
-    fits = [gaussian_mixture(long_rows[::2], R, steps=demo_size(full=100, small=60), floor=1e-2) for R in starts]
+fitted, unseen, halves = np.zeros(6), np.zeros(6), (long_rows[::2], long_rows[1::2])
+for k, (mine, other) in itertools.product(range(1, 7), (halves, halves[::-1])):
+    starts = [np.eye(k)[kmeans(mine, kmeans_plus_plus(mine, k, seed))[1]] for seed in range(3)]
+    fits = [gaussian_mixture(mine, R, steps=demo_size(full=100, small=60), floor=1e-2) for R in starts]
     *parameters, history = max(fits, key=lambda fit: fit[3][-1])
-    fitted.append(history[-1])
-    unseen.append(responsibilities(long_rows[1::2], *parameters)[1].mean())
+    fitted[k - 1] += history[-1] / 2
+    unseen[k - 1] += responsibilities(other, *parameters)[1].mean() / 2
 plotting.curves(
     {"rows it was fitted to": (np.arange(1, 7), fitted), "held-out rows": (np.arange(1, 7), unseen)},
     xlabel="Gaussians k",
@@ -850,7 +848,7 @@ print(f"two Gaussians on the two moons of the first figure: {max(right, 1 - righ
 # Two details decide whether this works at scale.
 #
 # **Do not centre $X$.** A sparse matrix would become dense, and a dense one would be copied. Centre the *products*:
-# $X_c A = XA - 1 (\bar x^\top A)$ for $A$ of shape $(d, l)$, and $X_c^\top B = X^\top B - \bar x\, (1^\top B)$ for $B$ of shape
+# $X_c A = XA - 1 (\bar x^\top A)$ for $A$ of shape $(d, l)$, and $X_c^\top C = X^\top C - \bar x\, (1^\top C)$ for $C$ of shape
 # $(m, l)$; here $1$ has shape $(m,)$. Each correction costs $O((m + d)\, l)$ operations.
 #
 # **Keep the digits.** In $(X_c X_c^\top)^q X_c\, \Omega$ a direction with $s_j = 10^{-4} s_1$ has the factor
@@ -872,12 +870,13 @@ def randomized_pca(
 
     Q: an orthonormal basis of the columns of Xc Omega, with Xc = X minus the mean of each column and
     Omega (d, l) standard normal, drawn from np.random.default_rng(seed). Then, `power` times: Z is a
-    basis of the columns of Xc^T Q, and Q one of the columns of Xc Z. With (l, d) B = Q^T Xc = U S V:
+    basis of the columns of Xc^T Q, and Q one of the columns of Xc Z. (Each basis has l columns, also
+    where the rank is lower, as np.linalg.qr gives them.) With (l, d) B = Q^T Xc = U S V:
     the results are the first k rows of V and the first k singular values.
 
     Returns (components, s). components: (k, d), rows orthonormal; in each row the entry that is the
-    largest in size is positive (either, if two are equally large). s: (k,), falling, not divided by
-    m or m - 1. New float64 arrays. Where the method has converged, s is right to about 1e-12 of the
+    largest in size is positive (either, if two are equally large). s: (k,), in decreasing order, not
+    divided by m or m - 1. New float64 arrays. Where the method has converged, s is right to about 1e-12 of the
     largest singular value of X. The same arguments give the same result, and another seed is another
     draw of Omega. NumPy's global generator is neither used nor changed.
 
@@ -1192,7 +1191,7 @@ with check("label_propagation", forbids=["sklearn"]):
 # %% tags=["demo"]
 figure, (left, right) = plt.subplots(1, 2, figsize=(11.5, 4.4))
 F = label_propagation(neighbour_graph(moons.X, 7), known, max_steps=40, tol=0.0)[1]
-left.scatter(*moons.X.T, c=F[:, 1] - F[:, 0], cmap="RdBu", s=14, vmin=-1, vmax=1, edgecolors="0.6", linewidths=0.3)
+left.scatter(*moons.X.T, c=F[:, 1] - F[:, 0], cmap="RdBu_r", s=14, vmin=-1, vmax=1, edgecolors="0.6", linewidths=0.3)
 left.plot(*moons.X[six].T, "*", color=plotting.INK, markersize=13)
 left.set_title("Six labels, 40 steps: the labels are on their way")
 n, draws = demo_size(full=3000, small=800), demo_size(full=3, small=1)
