@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from autograder import answers, curriculum
+from autograder.answers import Answer
 from autograder.curriculum import Module
 from autograder.errors import UserError
 from autograder.grading import plugin, syntax, verdicts
@@ -125,6 +126,7 @@ class Bench:
     def __init__(self, root: Path = curriculum.ROOT):
         self.root, self.grader = root, Grader("none", root=root)
         self._diagnoses: dict[tuple, Diagnosis] = {}
+        self._runs: tuple[tuple, dict[str | None, list[Outcome]]] = ((), {})  # of one exercise's known answers
 
     def __enter__(self) -> "Bench":
         self.grader.__enter__()
@@ -159,7 +161,7 @@ class Bench:
         ]
         limits = Limits(call_seconds=patience) if trial.kind == "mutant" else Limits()
         if trial.kind == "wrong":
-            result = self._diagnosed(module, trial, cells)
+            result = self._diagnosed(module, trial)
         else:
             enough = {"mutant": _lost, "trivial": _lost_core}.get(trial.kind)
             result = _result(self.grader.outcomes(module, cells, trial.exercise, enough, limits))
@@ -188,9 +190,10 @@ class Bench:
             except SubmissionError:  # it does not end: nothing came
                 return frozenset()
 
-    def _diagnosed(self, module: Module, trial: Trial, cells: list[SourceCell]) -> TrialResult:
+    def _diagnosed(self, module: Module, trial: Trial) -> TrialResult:
         """A wrong answer's result, with what its student would be told."""
-        outcomes = self.grader.outcomes(module, cells, trial.exercise)
+        known = {answer.name: answer for answer in answers.load(module.name, self.root).wrong(trial.exercise)}
+        outcomes = self._outcomes(module, trial.exercise, known[trial.name])
         result = _result(outcomes)
         if result.fault:
             return result
@@ -210,12 +213,27 @@ class Bench:
 
     def _diagnosis(self, module: Module, exercise: str) -> Diagnosis:
         gallery = answers.load(module.name, self.root)
-        key = (exercise, *((file, file.stat().st_mtime_ns) for file in vars(module.files).values()))
+        key = _state(module, exercise)
         if key not in self._diagnoses:
-            self._diagnoses[key] = Diagnosis(
-                gallery, exercise, lambda a: self.grader.outcomes(module, reference_cells(module, a), exercise)
-            )
+            self._diagnoses[key] = Diagnosis(gallery, exercise, lambda a: self._outcomes(module, exercise, a))
         return self._diagnoses[key]
+
+    def _outcomes(self, module: Module, exercise: str, answer: Answer | None) -> list[Outcome]:
+        """All outcomes of a known answer: what it is graded by, and what others are compared with."""
+        if self._runs[0] != (key := _state(module, exercise)):
+            self._runs = (key, {})
+        name = answer.name if answer is not None else None
+        if name not in self._runs[1]:
+            outcomes = self.grader.outcomes(module, reference_cells(module, answer), exercise)
+            if any(outcome.cause == "fault" for outcome in outcomes):
+                return outcomes
+            self._runs[1][name] = outcomes
+        return self._runs[1][name]
+
+
+def _state(module: Module, exercise: str) -> tuple:
+    """An exercise, and what its answers and tests are made of now."""
+    return exercise, *((file, file.stat().st_mtime_ns) for file in vars(module.files).values())
 
 
 def _shows(outcomes: Sequence[Outcome], diagnosis: Diagnosis) -> bool:
