@@ -38,6 +38,10 @@ class Scope:
         """Note one value that an attribute of what a name stands for may have; of a class's own object: ""."""
         self.held.setdefault((name, attribute), []).append(value)
 
+    def is_module(self, name: str) -> bool:
+        """Whether a name is bound by nothing but the import of a top module, such as `import numpy as np`."""
+        return all(isinstance(value, tuple) and len(value) == 1 for value in self.bound.get(name, [None]))
+
     def values(self, name: str, late: bool) -> list[Value]:
         """What a name may be bound to; `late`: when all the code has run, as in the body of a function."""
         found = self.bound.get(name, [])
@@ -123,7 +127,7 @@ class Pieces:
         """Bind what was put into objects: where their names are bound is known when all is collected."""
         for scope, name, attribute, value, by_call in self._put:
             home = scope.home(name) or scope
-            if by_call and not attribute and all(isinstance(known, tuple) for known in home.bound.get(name, [None])):
+            if by_call and not attribute and home.is_module(name):
                 continue  # `np.add(x, y)` puts nothing into the module
             home.bind(name, value)
             if (own := scope.of_self(name)) is not None:

@@ -826,7 +826,7 @@ SCORES = Contract(
     "classification_scores",
     counts=COUNTS,
     average=one_of("macro", "none", "micro"),
-    zero_division=one_of(0.0, 1.0, 0.25, 1, default=0.0),
+    zero_division=one_of(0.0, 1.0, 0.25, 1),
 )
 
 

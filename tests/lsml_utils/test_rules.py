@@ -202,6 +202,7 @@ EVASIONS = {
         "tools[0].svd(x)",
         True,
     ),
+    "a list of another module": ("from sys import path as tools\ntools.append(np.linalg)", "tools[-1].svd(x)", True),
     "an experiment's result": ("out = np.linalg.svd([[1.0]])", "np.sum(x)", False),
     "eval of something else": ("", "eval('np.sum(x)')", False),
     "a local name": ("import numpy.linalg as p", "(lambda p: p.svd)(x)", False),
