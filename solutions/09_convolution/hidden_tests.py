@@ -864,7 +864,7 @@ def test_many_filters(submission, rng):
     assert large_layer(submission, rng, (1, 1, 2000, 100, 100, 1, 1))  # the result: 160 MB
 
 
-@pytest.mark.exercise("conv2d_blocked", weight=2, core=True, hint=2, depends=("im2col", "conv2d"))
+@pytest.mark.exercise("conv2d_blocked", weight=2, core=True, hint=2, seconds=10, depends=("im2col", "conv2d"))
 def test_nine_million_outputs(submission, rng):
     """Nine million outputs take seconds: no Python loop goes over single output positions."""
     assert large_layer(submission, rng, (1, 1, 1, 3000, 3000, 3, 3))

@@ -1,6 +1,7 @@
 """What the visible check calls forbidden; the grader, which reads the cells unrun, calls the same forbidden."""
 
 import ast
+import keyword
 import textwrap
 from types import SimpleNamespace
 
@@ -202,7 +203,11 @@ EVASIONS = {
         "tools[0].svd(x)",
         True,
     ),
-    "a list of another module": ("from sys import path as tools\ntools.append(np.linalg)", "tools[-1].svd(x)", True),
+    "a list of another module": (
+        "from keyword import softkwlist as tools\ntools.append(np.linalg)",
+        "tools[-1].svd(x)",
+        True,
+    ),
     "an experiment's result": ("out = np.linalg.svd([[1.0]])", "np.sum(x)", False),
     "eval of something else": ("", "eval('np.sum(x)')", False),
     "a local name": ("import numpy.linalg as p", "(lambda p: p.svd)(x)", False),
@@ -247,6 +252,8 @@ def inside(code: str) -> str:
 @pytest.fixture
 def notebook(tmp_path, monkeypatch):
     """Runs cells as a notebook would, so that each function's source can be found; gives the names that they define."""
+
+    monkeypatch.setattr(keyword, "softkwlist", [])  # a case puts something into it
 
     def run(answer: str) -> dict:
         path = tmp_path / "cells.py"
