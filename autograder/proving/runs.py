@@ -125,8 +125,9 @@ class Bench:
 
     def __init__(self, root: Path = curriculum.ROOT):
         self.root, self.grader = root, Grader("none", root=root)
-        self._diagnoses: dict[tuple, Diagnosis] = {}
-        self._runs: tuple[tuple, dict[str | None, list[Outcome]]] = ((), {})  # of one exercise's known answers
+        # Of one exercise's known answers, by name: results may be large, and exercises come one after the other.
+        self._runs: tuple[tuple, dict[str | None, list[Outcome]]] = ((), {})
+        self._told: tuple[tuple, Diagnosis | None] = ((), None)
 
     def __enter__(self) -> "Bench":
         self.grader.__enter__()
@@ -162,9 +163,11 @@ class Bench:
         limits = Limits(call_seconds=patience) if trial.kind == "mutant" else Limits()
         if trial.kind == "wrong":
             result = self._diagnosed(module, trial)
+        elif trial.kind in ("reference", "right"):
+            result = _result(self._outcomes(module, trial.exercise, self._known(module, trial)))
         else:
-            enough = {"mutant": _lost, "trivial": _lost_core}.get(trial.kind)
-            result = _result(self.grader.outcomes(module, cells, trial.exercise, enough, limits))
+            enough = {"mutant": _lost, "trivial": _lost_core}[trial.kind]
+            result = _result(self.grader.outcomes(module, cells, trial.exercise, enough, limits, patient=False))
         if trial.kind == "wrong" and result.share == 0 and not result.fault:
             result = replace(result, unseen=self._passes_check(module, trial, cells))
         if trial.kind in ("reference", "wrong") or trial.name == trivial.BUG:
@@ -192,8 +195,7 @@ class Bench:
 
     def _diagnosed(self, module: Module, trial: Trial) -> TrialResult:
         """A wrong answer's result, with what its student would be told."""
-        known = {answer.name: answer for answer in answers.load(module.name, self.root).wrong(trial.exercise)}
-        outcomes = self._outcomes(module, trial.exercise, known[trial.name])
+        outcomes = self._outcomes(module, trial.exercise, self._known(module, trial))
         result = _result(outcomes)
         if result.fault:
             return result
@@ -211,12 +213,17 @@ class Bench:
         diagnosable = bool(told) or (not agrees and _shows(outcomes, diagnosis))
         return replace(result, diagnosed=told, agrees=tuple(agrees), diagnosable=diagnosable)
 
-    def _diagnosis(self, module: Module, exercise: str) -> Diagnosis:
+    def _known(self, module: Module, trial: Trial) -> Answer | None:
+        """The known answer that is tried; None: the reference."""
         gallery = answers.load(module.name, self.root)
-        key = _state(module, exercise)
-        if key not in self._diagnoses:
-            self._diagnoses[key] = Diagnosis(gallery, exercise, lambda a: self._outcomes(module, exercise, a))
-        return self._diagnoses[key]
+        known = {"right": gallery.right, "wrong": gallery.wrong}.get(trial.kind, lambda exercise: ())
+        return next((answer for answer in known(trial.exercise) if answer.name == trial.name), None)
+
+    def _diagnosis(self, module: Module, exercise: str) -> Diagnosis:
+        if self._told[0] != (key := _state(module, exercise)):
+            gallery = answers.load(module.name, self.root)
+            self._told = key, Diagnosis(gallery, exercise, lambda answer: self._outcomes(module, exercise, answer))
+        return self._told[1]
 
     def _outcomes(self, module: Module, exercise: str, answer: Answer | None) -> list[Outcome]:
         """All outcomes of a known answer: what it is graded by, and what others are compared with."""
@@ -224,7 +231,8 @@ class Bench:
             self._runs = (key, {})
         name = answer.name if answer is not None else None
         if name not in self._runs[1]:
-            outcomes = self.grader.outcomes(module, reference_cells(module, answer), exercise)
+            patient = answer is None or answer.kind == "right"
+            outcomes = self.grader.outcomes(module, reference_cells(module, answer), exercise, patient=patient)
             if any(outcome.cause == "fault" for outcome in outcomes):
                 return outcomes
             self._runs[1][name] = outcomes

@@ -48,7 +48,7 @@ def _of_function(exercise: Exercise, definition: ast.FunctionDef) -> Iterator[tu
         wrapped = f"def {exercise.name}(*args, **kwargs):\n    return _constant(_expected(*args, **kwargs), {value})\n"
         source = f"{exercise.solution}\n\n_expected = {exercise.name}\n\n{_CONSTANT}\n\n{wrapped}"
         yield f"returns {value} in the right shape", source
-    hard_coded = _HARD_CODED.replace("FUNCTION", exercise.name).replace("CHECK", repr(exercise.check))
+    hard_coded = _HARD_CODED.replace("FUNCTION", exercise.name).replace("CHECK", repr(_without_rules(exercise.check)))
     yield "knows the visible check by heart", f"{exercise.solution}\n\n{hard_coded}"
 
 
@@ -94,6 +94,15 @@ def _forbidden(exercise: Exercise) -> Iterator[Trivial]:
             peer = f"def {exercise.name}(*arguments, **named):\n    if arguments is None:\n        {use}\n"
             peer += f"    return {own}(*arguments, **named)\n"
             yield Trivial(what, f"{exercise.solution}\n\n\n{own} = {exercise.name}\n\n\n{peer}")
+
+
+def _without_rules(check: str) -> str:
+    """A visible check that looks for no forbidden name: in code as odd as ours that takes seconds, in every child."""
+    tree = ast.parse(check)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            node.keywords = [keyword for keyword in node.keywords if keyword.arg != "forbids"]
+    return ast.unparse(tree)
 
 
 def _parameters(definition: ast.FunctionDef) -> list[str]:
