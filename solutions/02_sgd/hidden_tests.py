@@ -119,7 +119,7 @@ def looked_at(m, batch_size, seed):
     return len(batches), np.concatenate(batches)
 
 
-@pytest.mark.exercise("minibatches", core=True, hint=1, seconds=4)
+@pytest.mark.exercise("minibatches", core=True, hint=1, seconds=2)
 def test_batches_of_very_many_rows(submission, rng):
     """Very many rows are cut into batches in about the time of one shuffle, however small the batches are."""
     # O(m) takes some 0.1 s. What copies or searches the rest of the rows for each batch moves 160 GB.
