@@ -293,7 +293,7 @@ def pegasos_of(X, y, penalty, order, places):
     return theta[places], [list(theta.shape), str(theta.dtype), int(np.count_nonzero(theta))]
 
 
-@pytest.mark.exercise("pegasos", weight=4, hint=1, memory_mb=240, seconds=5)
+@pytest.mark.exercise("pegasos", weight=4, hint=1, memory_mb=240, seconds=3)
 def test_pegasos_of_eight_million_columns(submission, rng):
     """A step costs the entries of its row: thousands of steps with eight million columns take no time to speak of."""
     # Two hundred used columns among 2^23. A step that touches all of theta moves 134 MB, so 3,000 move 400 GB. One that
@@ -310,7 +310,7 @@ def test_pegasos_of_eight_million_columns(submission, rng):
     assert nonzero <= used, "theta is 0 in a column that no row uses"
 
 
-@pytest.mark.exercise("pegasos", weight=1, hint=1, seconds=5)
+@pytest.mark.exercise("pegasos", weight=1, hint=1, seconds=3)
 def test_pegasos_of_four_million_rows(submission, rng):
     """A step looks at its own row alone: thousands of steps with four million rows take no time to speak of."""
     # One that copies the labels, in float64, moves 34 MB, so 3,000 move 100 GB. Most rows are empty here.

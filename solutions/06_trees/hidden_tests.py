@@ -334,7 +334,7 @@ def test_split_keeps_its_digits_far_from_zero(submission, rng):
         assert is_best(submission.best_split(X, Y + shift), X, Y, atol=0.0, rtol=1e-7)
 
 
-@pytest.mark.exercise("best_split", weight=8, hint=3, memory_mb=26)
+@pytest.mark.exercise("best_split", weight=8, hint=3, memory_mb=26, seconds=4)
 def test_split_of_a_large_node(submission):
     """A node of two million values takes one sort a column, and no memory for a second table of its size."""
     m, d = 20_000, 100  # X takes 16 MB. A search that adds up each side anew needs m^2 d = 4e10 additions.
