@@ -184,7 +184,7 @@ class Grader:
         """How each run of an exercise's hidden tests ends on these cells, up to the first that is `enough`.
 
         It is what calibration and diagnosis compare. Nothing is tried again, and "broken" is not yet blamed on anyone.
-        Of an answer that is known to be wrong nobody need be `patient`: its clock does not stretch on a busy machine.
+        Of a mutant nobody need be `patient`: its clock does not stretch on a busy machine.
         """
         budget = Budget(limits or self.limits, [exercise], max(self._stretch, patience()) if patient else 1.0)
         return self._run(module, cells, [exercise], budget, enough=enough, lent=lent)[0]
