@@ -1544,7 +1544,7 @@ plt.show()
 # called `torch.utils.checkpoint`.
 #
 # All four grow with the depth, three of them in proportion to it. On this log-log plot the fitted slopes stand in the
-# legend. Checkpoints grow with the root, so their slope is about 1/2.
+# legend. Checkpoints grow with the root, as about $2\sqrt L - 1$ arrays, so their slope is a little above 1/2 here.
 
 
 # %% tags=["demo"]
