@@ -22,15 +22,16 @@
 #
 # **Skills it trains**: derivatives of programs, checking them, graphs and their order, variance, memory against time.
 #
-# **Time**: about five and a half hours, nearly four of them in seven exercises, a bug to find and a written question.
-# Each exercise says how important it is (essential, important, optional), its level, which is also its points, and its
-# minutes.
+# **Time**: about five and a half hours, three and a half of them in six exercises, a bug to find and a written question.
+# A further exercise, 8.7, is an extra one: it takes ten minutes more and gives no points. Each exercise says how
+# important it is, its level, which is also its points, and its minutes.
 #
 # **Symbols of the whole module**
 #
 # | symbol | in code | shape | meaning |
 # | --- | --- | --- | --- |
 # | $m$, $L$ | `m`, `L` | | rows of a batch; layers |
+# | $l$; $i$; $j$, $k$ | `layer`; `i` | | number of a layer; of a row; of a column of its input, of a column of its output |
 # | $d_0, d_1, \dots, d_L$ | `widths` | | features of the input, widths of the layers; $d_L$ = classes $C$ |
 # | $X = H_0$, $y$ | `X`, `y` | $(m, d_0)$, $(m,)$ | the batch and its labels 0 to $C - 1$ |
 # | $Y$ | | $(m, C)$ | the labels one-hot: 1 in column $y_i$ of row $i$, else 0 |
@@ -156,8 +157,9 @@ class Alive:
 # The product may be taken in any order. From the right (with the input first) each step multiplies two matrices, which
 # takes $d^3$ multiplications (**forward mode**). From the left (with the loss first) each step multiplies a *vector* by
 # a matrix: $d^2$ (**reverse mode**). The loss is one number, so its derivative is one vector, and this vector travels
-# from the loss to the input. That is **backpropagation**. On the way it passes every layer, so one journey gives the
-# gradient for all parameters.
+# from the loss to the input. That is **backpropagation**. On the way it passes every layer. Where it passes layer $l$,
+# one more product gives the gradient of $W_l$ and $b_l$ (8.3 shows how). So one journey gives the gradient for all
+# parameters.
 #
 # The price: step $l$ of the way back, the **backward pass**, needs $D_l$, which depends on what the forward pass
 # computed at layer $l$. So the forward pass stores its outputs, elsewhere called **activations**. The picture shows
@@ -244,11 +246,13 @@ def gradient_check(
 # %% [markdown] hints="gradient_check"
 # <details><summary>Hint 1: one entry</summary>
 #
-# Copy theta, change one entry of the copy, call f. Do this once with plus eps and once with minus eps.
+# Copy theta, change one entry of the copy, call f. Do this once with plus eps and once with minus eps, and make a new
+# copy for each of the two calls.
 # </details>
 # <details><summary>Hint 2: any shape</summary>
 #
-# `for i in np.ndindex(theta.shape):` goes through all positions, and `moved[i] += eps` changes one of them.
+# `for i in np.ndindex(theta.shape):` goes through all positions. With `moved = np.array(theta)`, a new copy for each
+# call, `moved[i] += eps` changes one of them.
 # </details>
 # <details><summary>Hint 3: one number at the end</summary>
 #
@@ -361,8 +365,8 @@ def mlp_forward(
 # </details>
 # <details><summary>Hint 3: nearly the solution</summary>
 #
-# `H = np.tanh(H)` or `H = np.maximum(H, 0)` makes a new array, so what you appended before stays as it was. With `out=`
-# or `H[H < 0] = 0` after the append you would change it.
+# Apply the activation first, `H = np.tanh(H)` or `H = np.maximum(H, 0)`, and append then: the list must hold $H_l$, not
+# $A_l$.
 # </details>
 
 # %% check="mlp_forward"
@@ -446,7 +450,7 @@ def mlp_backward(
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """The gradient of the mean cross-entropy of a network with respect to all its parameters.
 
-    X: (m, d_0), m >= 1. y: (m,), labels from 0 to C - 1, integers of any kind.
+    X: (m, d_0), m >= 1. y: (m,), labels from 0 to C - 1, integers of any kind; a class may have no row.
     outputs: [H_1, ..., H_L] as `mlp_forward` returns them; the last one holds the logits (m, C), up
       to 1e4 in size. weights: [W_1, ..., W_L]. All float arrays are float64, or all are float32, and
       no product overflows.
@@ -509,6 +513,13 @@ with check("mlp_backward", forbids=["torch"]):
         },
     )
     expect_close(grad_biases[0], [-0.5 / 3, 0.5 / 3], rtol=1e-12, hint="the sum of the deltas over the rows")
+    expect_close(
+        mlp_backward(X, np.zeros(3, int), [Z], [W])[0][0],
+        [[-1.5, 1.5]],  # no row has class 1: (-1/2 · 9) / 3 and (1/2 · 9) / 3
+        rtol=1e-12,
+        hint="C is the number of columns of the logits, also where the last class has no row in the batch",
+        mistakes={"The one-hot labels need C = 2 columns: the largest label does not tell C.": [[-1.5, -1.5]]},
+    )
     single = [array.astype(np.float32) for array in (X, Z, W)]
     expect_dtype(mlp_backward(single[0], y, [single[1]], [single[2]])[0][0], np.float32)
     draw = np.random.default_rng(1)
@@ -580,8 +591,8 @@ def train_step(
 
     H = tanh(X W1 + b1), q = sigmoid(H w2 + b2), and J is the mean of the rows' cross-entropies
     -y log q - (1 - y) log(1 - q).
-    X: (m, d), m >= 1. y: (m,), 0 or 1, integers of any kind. W1: (d, k). b1: (k,). w2: (k,). All float
-    arrays are float64. b2: a float. lr: a float, 0 to 1000. H w2 + b2 is at most 500 in size.
+    X: (m, d_0), m >= 1. y: (m,), 0 or 1, integers of any kind. W1: (d_0, d_1). b1 and w2: (d_1,). All
+    float arrays are float64. b2: a float. lr: a float, 0 to 1000. H w2 + b2 is at most 500 in size.
 
     Returns the new (W1, b1, w2, b2): each minus lr times the derivative of J; three new arrays with
     the shapes of the old ones, float64, and a Python float. Leaves its arguments as they are.
@@ -643,7 +654,13 @@ with check("train_step"):
             "Both mistakes are still there: the factor of the gradient of w2, and the sign.": [0.5, 0.5],
         },
     )
-    expect_close(new[3], -1.0, rtol=1e-12, hint="b2 - lr · sum of delta = 0 - 6 · 1/6")
+    expect_close(
+        new[3],
+        -1.0,
+        rtol=1e-12,
+        hint="b2 - lr · sum of delta = 0 - 6 · 1/6",
+        mistakes={"This is the mean of the deltas; 1/m is in them already, so take their sum.": -1 / 3},
+    )
     expect_close(
         new[0],
         W1,
@@ -656,9 +673,21 @@ with check("train_step"):
         q = sigmoid(np.tanh(X @ W + b1) @ np.array([1.0, -2.0]))
         return -np.mean(np.log(np.where(y == 1, q, 1 - q)))
 
-    new = train_step(X, y, W1, b1, np.array([1.0, -2.0]), 0.0, 1.0)
+    w2 = np.array([1.0, -2.0])
+    new = train_step(X, y, W1, b1, w2, 0.0, 1.0)
     slopes = [(loss(W1 + e) - loss(W1 - e)) / 2e-5 for e in 1e-5 * np.eye(2)[:, None]]
-    expect_close((W1 - new[0])[0], slopes, rtol=1e-5, hint="the derivative of W1, by differences")
+    H = np.tanh(X @ W1)
+    behind = np.outer((sigmoid(H @ w2) - y) / 3, w2)  # the derivative of H
+    expect_close(
+        (W1 - new[0])[0],
+        slopes,
+        rtol=1e-5,
+        hint="the derivative of W1, by differences",
+        mistakes={
+            "h (1 - h) belongs to the sigmoid; the derivative of tanh is 1 - h^2.": X[:, 0] @ (behind * H * (1 - H)),
+            "The derivative of tanh, 1 - h^2, is missing.": X[:, 0] @ behind,
+        },
+    )
 
 # %% [markdown]
 # The repaired step trains. Left, the predicted class at each point of the plane after training on the moons. Right, the
@@ -710,8 +739,8 @@ plt.show()
 # | loss of a batch | a sum, or a mean | a mean: the factor $1/m$ stands in $\delta_L$, and so in all others |
 # | shapes | rows are examples, or columns are | rows are examples |
 # | sign of the delta | $Y - P$, with an update that adds | $P - Y$, with an update that subtracts |
-# | a second backward pass (8.5) | adds to the gradients (torch), or replaces them | replaces them |
-# | dropout (8.7) | $p$ is what is kept, or what is dropped | $p$ is what is dropped |
+# | a second backward pass (you meet it in 8.5) | adds to the gradients (torch), or replaces them | replaces them |
+# | dropout (you meet it in 8.7) | $p$ is what is kept, or what is dropped | $p$ is what is dropped |
 #
 # And some of it is wrong:
 #
@@ -734,8 +763,8 @@ plt.show()
 # Tensors and parents form a directed graph without cycles, the **computational graph**.
 #
 # **2. A local rule for each operation.** It gets $\bar v$, the gradient for its result, and says what each parent
-# receives. Such a rule is a **vector-Jacobian product**. ($J$ is here the sum of the entries of the tensor on which
-# `backward` is called, times the seed if one is given.)
+# receives. Such a rule is a **vector-Jacobian product**. (Here $J$ is the sum of the entries of the tensor on which
+# `backward` is called. If a seed is given, each entry is multiplied by its entry of the seed before the sum.)
 #
 # | $v$ | its parents receive |
 # | --- | --- |
@@ -755,6 +784,21 @@ plt.show()
 # To find such an order, walk from the result to the parents, and write a tensor down *when all its parents are written
 # down*. As a recursive function these are five lines, and they fail on a chain of a thousand operations, because Python
 # limits the depth of recursion. Keep a list of tensors that wait (a **stack**) instead.
+#
+# **An example on paper.** Take $z = x \cdot x + x$ at $x = 3$. The program makes two new tensors, $s = x \cdot x = 9$ with
+# the parents $(x, x)$, and $z = s + x = 12$ with the parents $(s, x)$. A topological order is $x, s, z$. Set all three
+# gradients to 0, and that of the result to 1. Then go through the order from the back:
+#
+# | visit | its rule sends | $\bar x$ | $\bar s$ | $\bar z$ |
+# | --- | --- | --- | --- | --- |
+# | at the start | | 0 | 0 | 1 |
+# | $z = s + x$ | $\bar z = 1$ to $s$, and $\bar z = 1$ to $x$ | 1 | 1 | 1 |
+# | $s = x \cdot x$ | $\bar s \cdot x = 3$ to $x$, and once more $\bar s \cdot x = 3$ to $x$ | 7 | 1 | 1 |
+# | $x$ | nothing: it has no parents | 7 | 1 | 1 |
+#
+# The derivative is $2x + 1 = 7$. With "overwrite" in place of "add", $\bar x$ would be 3. In the order $z, x, s$ nothing
+# would go wrong here, because $x$ sends nothing. But if $x$ had a parent itself, this parent would receive a share of
+# $\bar x = 1$, which is not complete.
 #
 # **Broadcasting.** $(m, d) + (d,)$ uses each entry of the vector $m$ times. By the rule above its gradients are added
 # up: sum $\bar v$ over every axis that the parent does not have, and over every axis where the parent has length 1,
@@ -907,6 +951,10 @@ with check("Tensor", forbids=["torch"]):
     total.backward()
     slope = 2 - 2 * np.tanh([2.0, 7.0, 2.0]) ** 2  # rows of relu(a), doubled: 2, 1 + 6, 2
     expect_close(a.grad, slope[:, None] * (given > 0), rtol=1e-9, hint="the derivative of relu at 0 is 0")
+    rows = a.sum(axis=-1)
+    rows.backward(np.array([1.0, 10.0, 100.0]))
+    expect_close(rows.data, [-1.0, 3.5, 1.0], hint="axis -1 is the last axis")
+    expect_close(a.grad, [[1.0] * 2, [10.0] * 2, [100.0] * 2], hint="each row's seed, repeated along the last axis")
     column = Tensor(np.array([[1.0], [2.0]]))
     (column * Tensor(np.array([[1.0, 2.0, 4.0]])) + 1).sum().backward()
     expect_close(column.grad, [[7.0], [7.0]], hint="an axis of length 1 that was repeated: sum over it, keep it")
@@ -1055,6 +1103,9 @@ with check("initialise", forbids=["torch"]):
     )
     if np.allclose(weights[2], weights[3]):
         raise AssertionError("two layers of the same shape have the same weights: make the generator once")
+    (_, second), (first, _) = (initialise([9, 9, 9], seed)[0] for seed in (1, 2))
+    if np.allclose(second, first):
+        raise AssertionError("layer 2 of seed 1 equals layer 1 of seed 2: do not add the layer's number to the seed")
     with expect_raises(ValueError, hint="raise ValueError for an unknown activation"):
         initialise([2, 2], 0, "sigmoid")
 
@@ -1066,9 +1117,11 @@ with check("initialise", forbids=["torch"]):
 # Right: the root mean square of $\partial J / \partial W_l$ in tanh networks. With a quarter of the variance, each
 # layer halves the signal in the forward pass and the gradient in the backward pass. The gradient $H_{l-1}^\top
 # \delta_l$ has all layers below $l$ in its first factor and all layers above in the second one. So every layer,
-# wherever it stands, gets about $2^{-L}$ of what it should get, and nothing is learnt. With nine times the variance
-# most units sit where tanh is flat, but the weights are so large that the gradients still grow on the way back: the
-# first layers get far more than the last ones.
+# wherever it stands, gets about $2^{-L}$ of what it would get if the signal kept its size, and nothing is learnt. (The
+# line below the figure prints the share of what it gets with Glorot's variance. This share is larger than $2^{-L}$,
+# since tanh makes Glorot's own signal smaller, too.) With nine times the variance most units sit where tanh is flat,
+# but the weights are so large that the gradients still grow on the way back: the first layers get far more than the
+# last ones.
 
 # %% tags=["demo"]
 depth, width = demo_size(full=40, small=12), demo_size(full=256, small=64)
@@ -1093,9 +1146,15 @@ plotting.curves(
     sizes, xlabel="layer", ylabel="root mean square of ∂J/∂W", title="tanh: what comes back", logy=True, ax=right
 )
 plt.show()
+share = np.array(sizes["a quarter of the variance"][1]) / sizes["Glorot"][1]
+print(
+    f"a quarter of the variance: {share.min():.1e} to {share.max():.1e} of Glorot's gradient; 2^-L = {2.0**-depth:.1e}"
+)
 
 # %% [markdown]
-# ### 8.7 `dropout` · important · level 1 of 4 · 10 min
+# ### 8.7 `dropout` · optional · level 1 of 4 · 10 min
+#
+# *Extra: it is graded, but its points are not added to your sum.*
 #
 # A large network can fit its training rows almost exactly, the noise included. **Dropout** (Srivastava et al., 2014) is
 # one remedy: in each step of training, set each value of a layer to 0 with probability $p$, independently of the
@@ -1113,7 +1172,7 @@ plt.show()
 # seed, so that a second call can repeat the first one exactly. Exercise 8.8 shows when this is needed.
 
 
-# %% exercise="dropout" points=1 minutes=10 forbids=["torch"]
+# %% exercise="dropout" points=1 minutes=10 extra=true forbids=["torch"]
 def dropout(H: np.ndarray, p: float, seed: int, training: bool = True) -> tuple[np.ndarray, np.ndarray]:
     """Inverted dropout: each entry of H is dropped with probability p, the others are divided by 1 - p.
 
@@ -1263,8 +1322,8 @@ plt.show()
 # ### 8.8 `checkpointed` · essential · level 4 of 4 · 40 min
 #
 # The weights take $d_{l-1} d_l$ numbers a layer, whatever the batch. The forward pass stores $m\, d_l$ numbers a layer
-# for the backward pass. With more rows than units, $m > d_{l-1}$, these are most of the memory, and each further layer
-# adds to them. But stored values can be computed again.
+# for the backward pass. With many more rows than units these are most of the memory (the weights and their gradients
+# take $2 d_{l-1} d_l$), and each further layer adds to them. But stored values can be computed again.
 #
 # Cut a chain of $L$ layers into segments of $s$ layers. On the way forward, keep only the inputs of the segments,
 # $\lceil L / s \rceil$ arrays: the **checkpoints**. In the backward pass take the segments from the last to the first:
@@ -1274,8 +1333,19 @@ plt.show()
 # $$\frac Ls + s$$
 #
 # arrays are stored in place of $L$. The derivative with respect to $s$, $1 - L / s^2$, is 0 at $s = \sqrt L$: then $2
-# \sqrt L$ arrays are enough. The price is one more forward pass, at most, so four units of work in place of three: a
-# third more. For 100 layers, a fifth of the memory costs up to a third more work.
+# \sqrt L$ arrays are enough. The price is one more forward pass, at most. For 100 layers, a fifth of the memory costs up
+# to a third more work. The next table counts memory in arrays of a layer's output, and work in forward passes (with a
+# matrix product in each layer, its way back costs two).
+#
+# | | everything stored | checkpoints, segments of $s$ layers |
+# | --- | --- | --- |
+# | memory on the way forward | $L$ | $\lceil L/s \rceil$ checkpoints |
+# | memory on the way back | $L$ | the checkpoints that are left, and one segment: $\le \lceil L/s \rceil + s$ |
+# | forward pass | 1 | 1 |
+# | forward once more | 0 | 1 at most: all layers but the last one of each segment |
+# | backward pass | 2 | 2 |
+# | all work | 3 | 4 at most |
+# | in this exercise, where `backward` computes its layer again | 4 | 5 at most |
 #
 # The second pass must compute *the same*. A layer with dropout must drop the same entries again. Therefore `dropout`
 # takes a seed and not a generator that moves on.
@@ -1283,8 +1353,8 @@ plt.show()
 # Your function does not know what a layer is: it gets two functions. `forward` computes the output of layer number
 # `layer` from its input. `backward` gets this input again, together with the gradient for the output. It returns the
 # gradient for the input, and puts the gradients for the layer's weights wherever the caller wants them. Because it gets
-# the input and not the output, it computes the layer once more itself: so here five units of work stand against four. A
-# real system stores what `backward` needs, and pays four against three.
+# the input and not the output, it computes the layer once more itself: this is the last line of the table. A real
+# system stores what `backward` needs, and pays what the line above says.
 
 
 # %% exercise="checkpointed" points=4 minutes=40 forbids=["torch"]
@@ -1306,11 +1376,11 @@ def checkpointed(
     larger than depth.
 
     Returns the derivative with respect to x: what backward(0, ...) returned, or a copy of it.
-    Memory, with k = ceil(depth / segment): in addition to x, at most k + segment + 3 arrays of x's
-    size are held at any time, inputs and gradients together, and what `forward` or `backward` need
-    while they run.
+    Memory, with c = ceil(depth / segment) checkpoints: at any time, at most c + segment + 3 arrays of
+    x's size are held besides x, inputs and gradients together. What forward and backward use inside
+    is not counted.
     Calls: loss_gradient once; backward once for each layer, from the last to the first; forward
-    at most 2 depth - k times (with segment 1 this is depth), at most twice for each layer. Neither x
+    at most 2 depth - c times (with segment 1 this is depth), at most twice for each layer. Neither x
     nor what these functions return may be modified.
     Not allowed: torch.
     """
@@ -1387,14 +1457,17 @@ with check("checkpointed", forbids=["torch"]):
     got = checkpointed(halve, lambda layer, h, g: g / 2, lambda h: np.ones(1000), big, depth=40, segment=7)
     expect_close(got, np.full(1000, 2.0**-40), rtol=1e-12, atol=0)
     if alive.most > 8000 * (6 + 7 + 3):
-        raise AssertionError(f"{alive.most // 8000} outputs were in memory at the same time; 6 + 7 + 3 are allowed")
+        raise AssertionError(
+            f"{alive.most // 8000} outputs of forward were in memory at the same time; 6 + 7 + 3 arrays are allowed"
+        )
 
 # %% [markdown]
 # The stored bytes, counted. A network of layers $H \mapsto \tanh(H W_l + b_l)$ is differentiated by your function for
 # every length of the segments. `Alive` counts the outputs of `forward` that are in memory. Left, the most at any time,
-# beside $L/s + s$: the valley lies at $\sqrt L$. (The counts are an array or so lower, because $x$ is not among them.)
-# Right, the calls of `forward`; `backward` computes each layer once more. Where the second pass repeats the same
-# operations, the gradients of all runs are equal; the cell prints the largest difference.
+# beside $L/s + s$: the valley lies at $\sqrt L$. The counts are one to three arrays lower: $x$ is not among them, and $L/s
+# + s$ counts the first input of a segment twice, although it is the segment's checkpoint. Right, the calls of
+# `forward`; `backward` computes each layer once more. Where the second pass repeats the same operations, the gradients
+# of all runs are equal; the cell prints the largest difference.
 
 # %% tags=["demo"]
 depth, width, rows = demo_size(full=64, small=16), 64, demo_size(full=128, small=32)
@@ -1463,15 +1536,15 @@ plt.show()
 # ### The memory of a graph
 #
 # What must be stored to compute a gradient? Count it: the bytes of all arrays that live when the forward pass is over,
-# beside the parameters and the input. For checkpoints count the most at any time, since the backward pass makes outputs
-# again, and count $x$, which is the first checkpoint. Your `mlp_forward` keeps one array a layer. Your `Tensor` keeps
-# the product, the sum and the activation, so three, and more if its rules keep copies of their own. torch's autograd
-# keeps what its rules need; `saved_tensors_hooks` tells what this is. For tanh it is the output, so one array a layer,
-# as you have by hand. Checkpoints are an idea of Griewank (1992); Chen et al. (2016) made them common in deep learning.
-# In torch they are called `torch.utils.checkpoint`.
+# without the parameters and without the input. For checkpoints count the most at any time, since the backward pass
+# makes outputs again. Your `mlp_forward` keeps one array a layer. Your `Tensor` keeps the product, the sum and the
+# activation, so three, and more if its rules keep copies of their own. torch's autograd keeps what its rules need;
+# `saved_tensors_hooks` tells what this is. For tanh it is the output, so one array a layer, as you have by hand.
+# Checkpoints are an idea of Griewank (1992); Chen et al. (2016) made them common in deep learning. In torch they are
+# called `torch.utils.checkpoint`.
 #
 # All four grow with the depth, three of them in proportion to it. On this log-log plot the fitted slopes stand in the
-# legend. Checkpoints grow with the root, so their slope is about 1/2.
+# legend. Checkpoints grow with the root, as about $2\sqrt L - 1$ arrays, so their slope is a little above 1/2 here.
 
 
 # %% tags=["demo"]
@@ -1522,7 +1595,7 @@ for count in depths:
     alive = Alive()
     forward, backward, _ = stack(weights, biases, alive)
     checkpointed(forward, backward, lambda h: h, x, count, round(math.sqrt(count)))
-    bytes_held["checkpointed, s = √L"].append(alive.most + x.nbytes)
+    bytes_held["checkpointed, s = √L"].append(alive.most)
 lines = {}
 for name, sizes in bytes_held.items():
     slope = np.polyfit(np.log(depths), np.log(sizes), 1)[0]
@@ -1630,12 +1703,12 @@ speed.table()
 # $J$ is a mean over rows, so its gradient is one, too. Cut a batch into parts of $m_1, m_2, \dots$ rows with the
 # gradients $g_1, g_2, \dots$, each a mean over its own part. Then
 #
-# $$g = \sum_k \frac{m_k}{m}\, g_k .$$
+# $$g = \frac{m_1}{m}\, g_1 + \frac{m_2}{m}\, g_2 + \dots$$
 #
 # This rule has two uses. On one machine, take the parts one after the other: the stored outputs are those of one part,
 # and the batch may have any size (**gradient accumulation**). On many machines, each takes a part, and in each step
 # each machine sends one array of the size of the parameters and receives one, the sum, however many rows it has. The
-# cell counts both. A plain mean of the $g_k$ is wrong where the parts differ in size, and the cell shows by how much.
+# cell counts both. A plain mean of $g_1, g_2, \dots$ is wrong where the parts differ in size, and the cell shows by how much.
 
 # %% tags=["demo"]
 X, y = batch(1000)
@@ -1663,7 +1736,11 @@ print(f"a machine sends {size:,} bytes a step and receives as many, however many
 # Below, your stack of 64 layers once more, timed on one core: with $s = 1$ all inputs are stored; with $s = \sqrt L$
 # there are checkpoints; with $s = L$ there is one segment, which stores everything and still computes everything twice.
 # By theory a second forward pass is a third more work. Here `backward` computes its layer's output again in all runs,
-# so by count it is a quarter more: five products a layer in place of four. The clock adds what objects and memory cost.
+# so with $s = L$ a layer takes five matrix products in place of four, a quarter more. But it also takes three tanh in
+# place of two. With 64 columns one tanh may cost as much as one product; then the ratio is $8/6$, a third more. The
+# cell prints the measured ratio to $s = 1$. Objects and memory cost time, too, and other programs on your machine
+# disturb: run the cell twice before you believe a difference of a tenth.
+#
 # What breaks next? When the weights themselves no longer fit, layers are spread over machines, and $H_l$ and $\delta_l$
 # cross the wire in place of gradients (module 17). In half precision the values take half the bytes, but small deltas
 # are rounded to 0 (module 14). And in a recurrent network of module 11, "depth" is the length of a text: thousands of
@@ -1672,6 +1749,7 @@ print(f"a machine sends {size:,} bytes a step and receives as many, however many
 # %% tags=["demo"]
 weights, biases = initialise([width] * (depth + 1), seed=4)
 x = np.random.default_rng(5).standard_normal((demo_size(full=1024, small=32), width))
+first = None
 with threadpool_limits(limits=1):
     for s in (1, round(math.sqrt(depth)), depth):
         took, alive = [], Alive()
@@ -1680,7 +1758,9 @@ with threadpool_limits(limits=1):
             begun = time.perf_counter()
             checkpointed(forward, backward, lambda h: h, x, depth, s)
             took.append(time.perf_counter() - begun)
-        print(f"s = {s:<4}{alive.most:>12,} bytes of outputs{min(took[1:]):>9.3f} s")
+        first = first or min(took[1:])
+        ratio = f"{min(took[1:]) / first:.2f} times s = 1"
+        print(f"s = {s:<4}{alive.most:>12,} bytes of outputs{min(took[1:]):>9.3f} s, {ratio}")
 
 # %% [markdown] written="fit_the_batch" points=2
 # **Written question (2 points, 20 min).** A network of 96 layers is trained with dropout on one accelerator with 40 GB.
@@ -1712,7 +1792,7 @@ with threadpool_limits(limits=1):
 # Open questions:
 #
 # 1. Checkpoints inside checkpoints: apply `checkpointed` to the segments, too. How many arrays remain for $L$ layers
-#    with $k$ levels, and how many forward passes? Which $k$ is best if the forward pass may be computed $\log L$ times?
+#    with $r$ levels, and how many forward passes? Which $r$ is best if the forward pass may be computed $\log L$ times?
 #    (Griewank and Walther.)
 # 2. A layer $y_1 = x_1 + F(x_2)$, $y_2 = x_2 + G(y_1)$ can be inverted. What must be stored for the way back? What
 #    happens to the last digits after 1,000 layers?

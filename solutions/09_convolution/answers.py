@@ -16,7 +16,7 @@ from autograder.answers import right, wrong
 
 wrong(
     "conv2d",
-    "turns the kernel round where it should not, and leaves it where it should",
+    "turns the kernel where it should not, and leaves it where it should",
     fails=["test_each_window_meets_the_kernel"],
     edit={"if flip:": "if not flip:"},
 )
@@ -25,6 +25,12 @@ wrong(
     "turns the kernel along one axis only",
     fails=["test_flip_is_true_convolution"],
     edit={"w[:, :, ::-1, ::-1]": "w[:, :, ::-1, :]"},
+)
+wrong(
+    "conv2d",
+    "turns the kernel along the axis of the channels, too",
+    fails=["test_flip_is_true_convolution"],
+    edit={"w[:, :, ::-1, ::-1]": "w[:, ::-1, ::-1, ::-1]"},
 )
 wrong(
     "conv2d",
@@ -141,7 +147,7 @@ wrong(
 )
 wrong(
     "conv1d",
-    "turns the kernel round",
+    "turns the kernel by 180 degrees",
     fails=["test_sequences_agree_with_torch"],
     edit={"w[:, :, a] @": "w[:, :, k - 1 - a] @"},
 )
@@ -245,13 +251,13 @@ wrong(
 )
 wrong(
     "conv2d_backward",
-    "turns the kernel round in the gradient of x",
+    "turns the kernel by 180 degrees in the gradient of x",
     fails=["test_gradients_agree_with_autograd"],
     edit={"np.tensordot(dout, w[:, :, a, e], axes=(1, 0))": "np.tensordot(dout, w[:, :, -1 - a, -1 - e], axes=(1, 0))"},
 )
 wrong(
     "conv2d_backward",
-    "overwrites the gradient of x where windows overlap",
+    "overwrites the gradient of x where windows overlap, kernel entry by kernel entry",
     fails=["test_gradients_agree_with_autograd"],
     edit={"dx[met] += ": "dx[met] = "},
 )
@@ -284,6 +290,23 @@ wrong(
     fails=["test_gradients_for_any_stride_and_padding"],
     edit={"np.zeros(x.shape, dtype)": "np.zeros((*x.shape[:2], rows + kh - 1, columns + kw - 1), dtype)"},
 )
+
+
+@wrong(
+    "conv2d_backward",
+    "adds to the gradient of x with arrays of indices, where a pixel that stands twice in them counts once",
+    fails=["test_gradients_agree_with_autograd"],
+)
+def gradients_with_lost_duplicates(dout, x, w, stride=1, padding=0):
+    (kh, kw), (oh, ow), (H, W), p = w.shape[2:], dout.shape[2:], x.shape[2:], padding
+    kind = np.result_type(dout, x, w)
+    X = np.pad(x, ((0, 0), (0, 0), (p, p), (p, p)))
+    u = (stride * np.arange(oh)[:, None] + np.arange(kh))[:, None, :, None]
+    v = (stride * np.arange(ow)[:, None] + np.arange(kw))[None, :, None, :]
+    dw = np.einsum("nfij,ncijae->fcae", dout, X[:, :, u, v], optimize=True)
+    dX = np.zeros(X.shape, kind)
+    dX[:, :, u, v] += np.einsum("nfij,fcae->ncijae", dout, w, optimize=True).astype(kind)
+    return dX[:, :, p : p + H, p : p + W].copy(), dw.astype(kind), dout.sum(axis=(0, 2, 3), dtype=kind)
 
 
 @right("conv2d_backward", "output position by output position")
@@ -458,7 +481,7 @@ wrong(
 )
 wrong(
     "pool2d_backward",
-    "overwrites the gradient where windows overlap",
+    "overwrites the gradient where windows overlap, place by place",
     fails=["test_pool_gradient_agrees_with_autograd"],
     edit={"+= share": "= share"},
 )
@@ -473,6 +496,22 @@ wrong(
     "searches for the largest down the columns first",
     fails=["test_ties_go_to_the_first"],
     edit={"windows.reshape(": "windows.swapaxes(4, 5).reshape(", "a * size + e": "e * size + a"},
+)
+
+
+wrong(
+    "pool2d_backward",
+    "adds with arrays of indices, where a pixel that is the largest of two windows counts once",
+    fails=["test_pool_gradient_agrees_with_autograd"],
+    edit={
+        "    for a in range(size):\n": (
+            '    if kind == "max":\n'
+            "        n, c, i, j = np.indices(dout.shape)\n"
+            "        dx[n, c, i * stride + largest // size, j * stride + largest % size] += dout\n"
+            "        return dx\n"
+            "    for a in range(size):\n"
+        ),
+    },
 )
 
 
@@ -517,7 +556,7 @@ def pool_gradient_by_add_at(dout, x, size, stride, kind="max"):
 
 wrong(
     "depthwise_separable",
-    "turns the kernels round",
+    "turns the kernels by 180 degrees",
     fails=["test_separable_is_a_full_layer"],
     edit={"depth[:, a, e, None, None]": "depth[:, -1 - a, -1 - e, None, None]"},
 )
@@ -609,7 +648,21 @@ wrong(
 )
 
 
-@wrong("conv2d_blocked", "loops over the output positions", fails=["test_nine_million_outputs"])
+wrong(
+    "conv2d_blocked",
+    "copies the padded picture once more, because it is not in the usual order",
+    fails=["test_the_picture_is_copied_once"],
+    edit={"    windows, kernels = im2col(": "    x = np.ascontiguousarray(x)\n    windows, kernels = im2col("},
+)
+wrong(
+    "conv2d_blocked",
+    "makes the padded picture in its own dtype and then again in that of the result",
+    fails=["test_the_picture_is_copied_once"],
+    edit={"    windows, kernels = im2col(": "    x = x.astype(dtype, copy=False)\n    windows, kernels = im2col("},
+)
+
+
+@wrong("conv2d_blocked", "loops over the output positions", fails=["test_a_million_outputs"])
 def blocked_by_positions(x, w, b, stride=1, padding=0):
     kh, kw = w.shape[2:]
     oh = output_size(x.shape[2], kh, stride, padding)

@@ -24,9 +24,9 @@
 #
 # **Skills it trains**: index arithmetic that is right at the borders, strided memory, adjoint linear maps, cost models.
 #
-# **Time**: about three hours for eight exercises (one of them is a bug to find), a third of one for an extra, and one for reading and
-# for the figures. The written answer is not counted. Take a break after 9.4. Each exercise says how important it is
-# (essential, important, optional), its level, which is also its points, and its minutes.
+# **Time**: about three hours for eight exercises (one of them is a bug to find), 20 minutes for an extra, and one hour
+# for reading and for the figures. The written answer is not counted. Take a break after 9.4. Each exercise says how
+# important it is (essential, important, optional), its level, which is also its points, and its minutes.
 #
 # **Symbols**
 #
@@ -162,8 +162,8 @@ plt.show()
 #
 # | question | versions | here |
 # | --- | --- | --- |
-# | What is "convolution"? | $\sum_a w_a x_{i+a}$ is **cross-correlation**; mathematics calls $\sum_a w_a x_{i-a}$ convolution, which turns the kernel round | cross-correlation, as in all deep-learning libraries; `flip=True` gives the other |
-# | Does the difference matter? | A learnt kernel comes out turned round, and the network is the same. A given kernel is applied backwards. Only true convolution is commutative and associative | exercise 9.1 |
+# | What is "convolution"? | $\sum_a w_a x_{i+a}$ is **cross-correlation**; mathematics calls $\sum_a w_a x_{i-a}$ convolution, which turns the kernel by 180 degrees | cross-correlation, as in all deep-learning libraries; `flip=True` gives the other |
+# | Does the difference matter? | A learnt kernel comes out turned by 180 degrees, and the network is the same. A given kernel is applied backwards. Only true convolution is commutative and associative | 9.1, where the last two lines of output show $u$ with $v$ and $v$ with $u$ |
 # | Windows past the border | cut off at the border, filled with zeros, or left out | left out; zeros only by `padding` |
 # | Order of the axes | $(B, C, H, W)$ in torch, $(B, H, W, C)$ in TensorFlow and Flax | $(B, C, H, W)$ |
 # | Ties in max pooling | gradient to the first, to all, or divided | to the first, as in torch (exercise 9.7 says what is wrong with "to all") |
@@ -266,7 +266,7 @@ with check("conv2d", forbids=["torch", "scipy", "numpy.fft", "numpy.lib.stride_t
         [[[[521.5, 632.5]]]],  # 1 + 10 * 2 + 100 * 5 + 0.5 and 2 + 10 * 3 + 100 * 6 + 0.5
         rtol=1e-12,
         mistakes={
-            "You turned the kernel round: that is convolution, for flip=True only.": [[[[145.5, 256.5]]]],
+            "You turned the kernel by 180 degrees: that is convolution, for flip=True only.": [[[[145.5, 256.5]]]],
             "You left out the bias.": [[[[521.0, 632.0]]]],
         },
     )
@@ -275,9 +275,16 @@ with check("conv2d", forbids=["torch", "scipy", "numpy.fft", "numpy.lib.stride_t
         [[[[145.5, 256.5]]]],  # 100 * 1 + 0 * 2 + 10 * 4 + 5 + 0.5, ...
         rtol=1e-12,
         mistakes={
-            "You did not turn the kernel round.": [[[[521.5, 632.5]]]],
+            "You did not turn the kernel: turn its last two axes, the places.": [[[[521.5, 632.5]]]],
             "You turned its rows only, not its columns.": [[[[254.5, 365.5]]]],
         },
+    )
+    expect_close(
+        conv2d(np.array([[[[1.0, 2.0]], [[3.0, 4.0]]]]), np.array([[[[1.0, 10.0]], [[100.0, 1000.0]]]]), b, flip=True),
+        [[[[3412.5]]]],  # 10 * 1 + 1 * 2 + 1000 * 3 + 100 * 4 + 0.5: each channel keeps its own kernel
+        rtol=1e-12,
+        hint="turn the last two axes, places; the axes of filters and channels stay",
+        mistakes={"You turned the axis of the channels, too.": [[[[1234.5]]]]},
     )
     rng = np.random.default_rng(0)
     x, w, b = rng.normal(size=(2, 3, 5, 8)), rng.normal(size=(4, 3, 2, 3)), rng.normal(size=4)
@@ -364,7 +371,7 @@ def conv1d(
     """Cross-correlate sequences with kernels over all channels; see the formula above.
 
     x: (B, C, T); w: (F, C, k); b: (F,). Each may be float64 or float32, in any memory layout (also
-    read-only), finite. All sizes are >= 1, stride >= 1, dilation >= 1.
+    read-only), finite. All sizes are >= 1, stride >= 1, dilation from 1 to 100,000.
     causal: dilation (k - 1) zeros stand before the first sample. Without it there are no zeros.
 
     Returns a new array (B, F, T'), where T' is the number of windows that fit: your `output_size`
@@ -420,7 +427,7 @@ with check(
         got,
         [[[21.0, 32.0, 43.0, 54.0]]],  # 1 + 10 * 2, 2 + 10 * 3, ...
         rtol=1e-12,
-        mistakes={"You turned the kernel round.": [[[12.0, 23.0, 34.0, 45.0]]]},
+        mistakes={"You turned the kernel.": [[[12.0, 23.0, 34.0, 45.0]]]},
     )
     expect_close(conv1d(x, w, b, dilation=2), [[[31.0, 42.0, 53.0]]], rtol=1e-12, hint="1 + 10 * 3: two samples apart")
     expect_close(
@@ -554,8 +561,8 @@ with check("im2col", forbids=["torch", "scipy", "sklearn", "numpy.lib.stride_tri
 # The view takes memory for its rule only, however large the picture is. But what can you do with it? The next cell
 # counts bytes. A matrix product wants a *matrix*, with one stride for each axis, and the numbers of a window do not lie
 # at equal distances. So `reshape` has to copy, and it does so without a warning. The line with `reshape` makes nearly
-# all of the memory below. It is the subject of 9.9. (Of the bytes of the view, a few thousand are Python's and
-# Jupyter's.)
+# all of the memory below. It is the subject of 9.9. (Nearly all bytes of the view are Jupyter's: plain Python makes
+# about 1,000.)
 
 # %% tags=["demo"]
 x = np.zeros((1, 3, 256, 256))
@@ -596,9 +603,16 @@ del matrix, windows, view
 # of $w$ reads it too; the gradient of $\tilde x$ *adds to* it. In the end cut the padding off. A pixel that was in no
 # window has gradient 0.
 #
+# Another way to see all of this: let $P_{iau}$ be 1 where $u = i s + a$ and else 0, and $Q_{jev}$ be 1 where
+# $v = j s + e$ and else 0. Then $y_{nfij} = b_f + \sum w_{fcae}\, P_{iau}\, Q_{jev}\, \tilde x_{ncuv}$ (over
+# $c, a, e, u, v$) is linear in $w$ and linear in $\tilde x$, that is, **bilinear**. So put $g_{nfij}$ in front, sum over
+# all indices but those of $w$, and you have the gradient of $w$. Sum the same product, with $w$ in place of
+# $\tilde x$, over all indices but those of $\tilde x$, and you have the gradient of $\tilde x$.
+#
 # With the matrix $A$ of 9.1, $y = A x$ gives $\partial J/\partial x = A^\top g$. At stride 1 this is again a
-# sliding sum: put $k - 1$ zeros around $g$ and correlate it with the turned kernel. So correlation forward means true
-# convolution backward.
+# sliding sum: put $k - 1$ zeros around $g$, turn each kernel by 180 degrees, exchange its axes $f$ and $c$, and
+# correlate. The result is the gradient of $\tilde x$; cut the padding off to have that of $x$. So correlation forward
+# means true convolution backward.
 
 
 # %% exercise="conv2d_backward" points=4 minutes=40 forbids=["torch", "scipy", "numpy.fft", "numpy.lib.stride_tricks.sliding_window_view"]
@@ -663,10 +677,38 @@ with check("conv2d_backward", forbids=["torch", "scipy", "numpy.fft", "numpy.lib
         dx,
         10 * w,
         rtol=1e-12,
-        mistakes={"You turned the kernel round: pixel (0, 0) met w[0, 0].": 10 * w[..., ::-1, ::-1]},
+        mistakes={"You turned the kernel: pixel (0, 0) met w[0, 0].": 10 * w[..., ::-1, ::-1]},
     )
     expect_close(dw, 10 * x, rtol=1e-12, hint="kernel entry (a, e) met pixel (a, e)")
     expect_close(db, [10.0], rtol=1e-12, hint="b is added once at each output position")
+    x, w, dout = np.ones((2, 1, 1, 4)), np.array([[[[5.0, 6.0]]]]), np.array([[[[1.0, 10.0, 100.0]]]] * 2)
+    dx, dw, db = conv2d_backward(dout, x, w)  # two equal pictures; windows that are neighbours share a pixel
+    expect_close(
+        dx,
+        [[[[5.0, 56.0, 560.0, 600.0]]]] * 2,  # 5 * 1, then 6 * 1 + 5 * 10, ...
+        rtol=1e-12,
+        hint="dx: the second pixel is in two windows, as the last entry and as the first",
+        mistakes={
+            "Where windows overlap, one overwrites the other: add. (dx[index] += ... with arrays of indices adds once.)": [
+                [[[5.0, 50.0, 500.0, 600.0]]]
+            ]
+            * 2,
+            "Where windows overlap, a later kernel entry overwrites an earlier one: add.": [[[[5.0, 6.0, 60.0, 600.0]]]]
+            * 2,
+            "You divided by the number of pictures; nothing is averaged over the batch.": [
+                [[[2.5, 28.0, 280.0, 300.0]]]
+            ]
+            * 2,
+        },
+    )
+    expect_close(dw, [[[[222.0, 222.0]]]], rtol=1e-12, hint="dw: 1 + 10 + 100 in each of the two pictures")
+    expect_close(
+        db,
+        [222.0],
+        rtol=1e-12,
+        hint="db: the sum over pictures and positions",
+        mistakes={"You divided by the number of output positions.": [74.0]},
+    )
     rng = np.random.default_rng(2)
     for shape, (F, kh, kw), stride, padding in [
         ((2, 3, 5, 6), (4, 3, 2), 1, 0),
@@ -683,6 +725,7 @@ with check("conv2d_backward", forbids=["torch", "scipy", "numpy.fft", "numpy.lib
             conv2d_backward(dout, x, w, stride, padding), inputs, ("dx", "dw", "db"), strict=True
         ):
             where = f"{name} of autograd, picture {shape}, kernel {(kh, kw)}, stride {stride}, padding {padding}"
+            expect_shape(got, peer.shape, hint=f"{where}; cut the padding off (with padding 0 nothing, not [0:-0])")
             expect_close(got, peer.grad.numpy(), hint=where)
     for got in conv2d_backward(*(a.astype(np.float32) for a in (dout, x, w)), stride, padding):
         expect_dtype(got, np.float32)
@@ -693,10 +736,10 @@ with check("conv2d_backward", forbids=["torch", "scipy", "numpy.fft", "numpy.lib
 # **A kernel learnt from its effect.** Someone applies an unknown 3 by 3 kernel to a picture and shows you the input and
 # the output. Start from zeros and descend the mean of squared differences with your two functions: gradient descent
 # with momentum 0.9, so the loss swings while it falls. The figure shows the loss, the kernel that was used and yours.
-# The last line compares the two. One picture is enough here: every pixel is the centre of a window, so a picture gives
-# as many examples as it has pixels. This is what weight sharing does for learning. The line before it tests the
-# backward pass without any library: with $y = A x$ and $\partial J/\partial x = A^\top g$, the sums $\sum g\,(A x)$ and
-# $\sum (A^\top g)\, x$ are equal.
+# One picture is enough here: every pixel is the centre of a window, so a picture gives as many examples as it has
+# pixels. This is what weight sharing does for learning. The first line of output tests the backward pass without any
+# library: with $y = A x$ and $\partial J/\partial x = A^\top g$, the sums $\sum g\,(A x)$ and $\sum (A^\top g)\, x$ are
+# equal. The second line compares the two kernels.
 
 # %% tags=["demo"]
 size = demo_size(full=28, small=20)
@@ -814,6 +857,7 @@ def pool2d(x: np.ndarray, size: int, stride: int, kind: str = "max") -> np.ndarr
     """The maximum or the mean of each window of size by size pixels, in each channel.
 
     x: (B, C, H, W), float64 or float32, in any memory layout (also read-only), finite, sizes >= 1.
+    No sum over a window overflows.
     size >= 1, stride >= 1, for both axes; the stride may be smaller or larger than the size.
     kind: "max" or "average". No padding.
 
@@ -935,7 +979,8 @@ for name, (_, change) in changes.items():
 # unit of gradient among the largest pixels, in shares $\ge 0$: everything to the first, or equal shares. To give the
 # whole unit to each of them is *not* a subgradient: raise two equal pixels by $\varepsilon$ each; the maximum rises by
 # $\varepsilon$, and this $g$ claims $2\varepsilon$. Ties are common in flat regions of a picture: where neighbouring
-# pixels are equal, so are their outputs, and there such a layer multiplies gradients. (Ties between zeros after a ReLU
+# pixels are equal, the outputs of the convolution before the pooling are equal, too, and there such a layer multiplies
+# gradients. (Ties between zeros after a ReLU
 # do no harm: the ReLU passes no gradient to them.) We do what torch does: the **first** of the largest pixels in
 # reading order (row by row, from left to right) gets everything.
 
@@ -951,6 +996,8 @@ def pool2d_backward(dout: np.ndarray, x: np.ndarray, size: int, stride: int, kin
     the first in reading order: the uppermost row, there the leftmost column.
     "average": each window gives dout / size^2 to each of its pixels.
     What a pixel gets from several windows is added up; a pixel that gets nothing has exactly 0.
+    Memory: a copy of all windows, size^2 numbers for each entry of dout, may be made several times;
+    size may be several hundred, so nothing that grows with size^4 fits.
 
     Returns a new array with the shape of x, float32 if dout and x both are float32, else float64.
     Raises ValueError for any other kind.
@@ -1007,6 +1054,20 @@ with check("pool2d_backward", forbids=["torch", "scipy", "numpy.lib.stride_trick
         },
     )
     expect_close(
+        pool2d_backward(dout, np.array([[[[1.0, 9.0, 2.0], [3.0, 0.0, 5.0]]]]), 2, 1),
+        [[[[0.0, 110.0, 0.0], [0.0, 0.0, 0.0]]]],
+        atol=0,
+        hint="the pixel 9 is the largest of both windows: 10 + 100",
+        mistakes={
+            "Where windows overlap, the later one overwrites: add. (dx[index] += ... with arrays of indices adds once.)": [
+                [[[0.0, 100.0, 0.0], [0.0, 0.0, 0.0]]]
+            ],
+            "Where windows overlap, one place of the window overwrites another: add.": [
+                [[[0.0, 10.0, 0.0], [0.0, 0.0, 0.0]]]
+            ],
+        },
+    )
+    expect_close(
         pool2d_backward(dout, x, 2, 1, "average"),
         [[[[2.5, 27.5, 25.0], [2.5, 27.5, 25.0]]]],
         rtol=1e-12,
@@ -1038,10 +1099,11 @@ with check("pool2d_backward", forbids=["torch", "scipy", "numpy.lib.stride_trick
 # cell takes longer than a minute, because your functions loop over single numbers, set `epochs` to 2.)
 #
 # Both learn. Do not read too much into the distance of the curves: every digit stands in the middle of its picture, and
-# a linear model that is trained ten times as long is about as good: see the first line below the figure. The second
-# line puts the same two models to the first assumption of this module: it moves the test digits by one pixel, up, down,
-# left and right. Neither model has seen a moved digit in training. What stands where is all that a linear model knows;
-# the network loses much, too (its dense layer knows places), but less.
+# a linear model that is trained ten times as long comes close to the network: see the first line below the figure. The
+# second line tests the first assumption of this module: it moves the test digits by one pixel, up, down, left and
+# right. It shows the network and the linear model after the same number of passes, and the linear model after ten times
+# as many. No model has seen a moved digit in training. A linear model knows only which pixel has which weight; the
+# network loses much, too (its dense layer knows places), but less.
 
 
 # %% tags=["demo"]
@@ -1093,7 +1155,7 @@ if demo_size(full=False, small=True):
 train_x, train_y, test_x, test_y = pictures[train], digits.y[train], pictures[test], digits.y[test]
 epochs = demo_size(full=10, small=15)
 accuracy, moved_accuracy, *learnt_layer = trained(True, epochs)
-linear, *_ = trained(False, epochs)
+linear, moved_linear, *_ = trained(False, epochs)
 long, moved_long, *_ = trained(False, 10 * epochs)
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.8))
 passes = np.arange(1, epochs + 1)
@@ -1120,7 +1182,8 @@ print(
     f"{long[-1]:.1%} without, after {10 * epochs} passes"
 )
 print(
-    f"the same digits moved by one pixel: {moved_accuracy:.1%} with, {moved_long:.1%} without (after {10 * epochs} passes)"
+    f"the same digits moved by one pixel: {moved_accuracy:.1%} with, {moved_linear:.1%} without; "
+    f"{moved_long:.1%} without, after {10 * epochs} passes"
 )
 
 # %% [markdown]
@@ -1160,8 +1223,8 @@ def depthwise_separable(
     Returns a new array (B, F, H', W'), H' and W' as in `output_size`; float32 if x, depth and point
     all are float32, else float64. Raises ValueError if the kernel is larger than the padded picture.
     Does not form the full kernel of F C kh kw numbers, nor a copy of all windows: besides the
-    arguments, copies of them and the result, at most eight float64 arrays of the size of the padded x
-    or of the result.
+    arguments, copies of them and the result, at most eight float64 arrays in all, each as large as
+    the padded x or the result, whichever is larger.
     Leaves its arguments as they are. Not allowed: torch, scipy, numpy.fft and
     numpy.lib.stride_tricks.sliding_window_view.
     """
@@ -1219,7 +1282,7 @@ with check(
         got,
         [[[[21.0]], [[1021.0]], [[-10.0]]]],
         rtol=1e-12,
-        mistakes={"You turned the kernels round.": [[[[12.0]], [[1112.0]], [[-11.0]]]]},
+        mistakes={"You turned the kernels.": [[[[12.0]], [[1112.0]], [[-11.0]]]]},
     )
     rng = np.random.default_rng(5)
     x, depth, point = rng.normal(size=(2, 3, 6, 7)), rng.normal(size=(3, 2, 3)), rng.normal(size=(4, 3))
@@ -1255,8 +1318,8 @@ with check(
 # this machine. The two may differ much, in both directions: a depthwise step does few multiplications for each number
 # that it reads, so memory decides its time, and the routine for a full layer is faster for some sizes than for others.
 # The last column shows what the cheaper layer gives up: a full kernel has many more numbers to choose than
-# $P_{fc} D_{cae}$. It is the share of a full kernel's squared size that the best separable kernel keeps, for at most four
-# random channels. For each channel $c$ the best one is the first singular vector pair of the $(F, k_h k_w)$ matrix
+# $P_{fc} D_{cae}$. It is the share of a full kernel's sum of squares that the best separable kernel keeps, for at most
+# four random channels. For each channel $c$ the best one is the first singular vector pair of the $(F, k_h k_w)$ matrix
 # $w_{f c \cdot}$. A random kernel is nearly the worst case: its size is spread over all directions. A learnt kernel is
 # often smoother and loses less. And a separable network is not made by cutting a full one: it is trained as such from
 # the start.
@@ -1314,12 +1377,13 @@ def conv2d_blocked(x: np.ndarray, w: np.ndarray, b: np.ndarray, stride: int = 1,
     """`conv2d` (without flip) by matrix products on blocks of windows.
 
     Arguments, result, dtypes and errors are those of `conv2d`. In addition:
-    - Memory: besides the arguments, a copy of w and the result, at most one padded float64 copy of
-      x and 32 MB (2^25 bytes), whatever the shapes: also for one very wide picture, for very many
-      small ones, and for many filters. One window never has more than 10,000 numbers, and F is at
-      most 10,000.
+    - Memory: besides the arguments, a float64 copy of w and the result, at most one float64 copy of
+      the padded x and 32 MB (2^25 bytes), whatever the shapes, the dtypes and the memory layout of x:
+      also for one very wide picture, for very many small ones, and for many filters. np.pad keeps
+      the memory layout and the dtype of x, so a reshape or an astype after it is a second copy. One
+      window never has more than 10,000 numbers, and F is at most 10,000.
     - Time: no Python loop over single output positions. Loops over pictures, over blocks, over
-      output rows and over kernel entries are fine: 9 million outputs take less than a minute.
+      output rows and over kernel entries are fine.
     Leaves its arguments as they are. Not allowed: torch, scipy, numpy.fft and
     numpy.lib.stride_tricks.sliding_window_view.
     """
@@ -1395,6 +1459,20 @@ with check("conv2d_blocked", forbids=["torch", "scipy", "numpy.fft", "numpy.lib.
         tracemalloc.stop()
         allowed = (x.nbytes + w.nbytes + got.nbytes + 2**25) / 1e6  # copies of x and w, the result, and 32 MB
         assert peak < allowed, f"pictures {shape}, {F} filters: {peak:.0f} MB are made, {allowed:.0f} MB are allowed"
+    w, b = np.ones((1, 1, 3, 3)), np.zeros(1)
+    for kind, order, side in [
+        (np.float64, "F", 2800),
+        (np.float32, "C", 4000),
+    ]:  # what np.pad makes is no copy to spare
+        x = np.ones((1, 1, side, side), kind, order)
+        tracemalloc.start()
+        conv2d_blocked(x, w, b, stride=40, padding=1)
+        peak = tracemalloc.get_traced_memory()[1] / 1e6
+        tracemalloc.stop()
+        allowed = (8 * (side + 2) ** 2 + 2**25) / 1e6  # one float64 copy of the padded x, and 32 MB
+        assert peak < allowed, (
+            f"{side} by {side}, {x.dtype} in {order} order: {peak:.0f} MB are made, {allowed:.0f} MB are allowed"
+        )
 
 # %% [markdown]
 # ### What the copy costs
@@ -1457,7 +1535,7 @@ print(
 # \hat y(\omega) = \Bigl(\sum_a w_a e^{\mathrm{i}\omega a}\Bigr)\, \hat x(\omega) = \overline{\hat w(\omega)}\, \hat x(\omega) .$$
 #
 # Here $e$ and $\mathrm{i}$ are Euler's number and the imaginary unit, as nowhere else in this module; $\hat y(\omega)$
-# is the size of the wave with frequency $\omega$ in $y$, and $w$ is real. (The bar is there because it is a
+# is the amplitude (a complex number) of the wave with frequency $\omega$ in $y$, and $w$ is real. (The bar is there because it is a
 # correlation: true convolution has none.) Transform picture and kernels with the fast Fourier transform, multiply, sum
 # over the channels, and transform back. Outputs whose window stays inside the picture do not notice the periodic
 # continuation. The costs for one picture with $N = H W$ pixels and $k$ by $k$ kernels, at stride 1:
@@ -1581,8 +1659,9 @@ print(f"  The counts in the table above are equal for FFT and im2col at a kernel
 # at first, because its copy and its product do. Its work is $k^2 (H - k + 1)^2$, which is largest where the kernel is
 # half as wide as the picture; beyond that there are fewer and fewer outputs. So im2col and the FFT cross. The measured
 # crossing may lie at a larger kernel than the counted one, which the last line prints: a matrix product does more
-# multiplications in a second than a transform, which moves data in every step. Counts give the order of growth, not the
-# constant.
+# multiplications in a second than a transform, which moves data in every step. If your im2col copies slowly, the
+# crossing lies lower, and loops may even overtake im2col at the largest kernels, where few outputs are left. Counts
+# give the order of growth, not the constant.
 #
 # **Who wins, and why.** torch calls routines that are compiled for this processor. They read the windows from the cache
 # and need not write a matrix of windows to memory; for 3 by 3 kernels some use Winograd's algorithm, which needs fewer
