@@ -97,11 +97,9 @@ wrong(
 )
 wrong(
     "count_costs",
-    "computes with floats",
-    fails=["test_costs_of_what_no_machine_can_hold"],
-    edit={
-        "        activations += math.prod(shape)": "        multiply_adds = int(float(multiply_adds))\n        activations += math.prod(shape)"
-    },
+    "divides with floats and rounds towards zero",
+    fails=["test_costs_of_what_no_machine_can_hold", "test_costs_refuse"],
+    edit={"(side + 2 * padding - kernel) // stride": "int((side + 2 * padding - kernel) / stride)"},
 )
 
 
@@ -111,7 +109,7 @@ def costs_by_table(layers, shape):
         if len(shape) != 3:
             raise ValueError(shape)
         k, s, p = layer["kernel"], layer["stride"], layer["padding"]
-        sides = [math.floor((side + 2 * p - k) / s) + 1 for side in shape[1:]]
+        sides = [divmod(side + 2 * p - k, s)[0] + 1 for side in shape[1:]]
         if sides[0] <= 0 or sides[1] <= 0:
             raise ValueError(sides)
         return sides
@@ -180,7 +178,7 @@ def costs_by_counter(layers, shape):
                 shape = (shape[0], 1, 1)
             else:
                 shape = tuple(
-                    len(range(0, side + 2 * layer["padding"] - layer["kernel"] + 1, layer["stride"]))
+                    max(0, (side + 2 * layer["padding"] - layer["kernel"] + layer["stride"]) // layer["stride"])
                     for side in shape[1:]
                 )
                 shape = (layer.get("out", before[0]), *shape)
@@ -225,6 +223,12 @@ wrong(
         "((wide - mean[:, None, None]) ** 2).mean(dim=(0, 2, 3))": "((wide - mean[:, None, None]) ** 2).sum(dim=(0, 2, 3)) / (n - 1)",
         "(var * n / (n - 1) - self": "(var - self",
     },
+)
+wrong(
+    "BatchNorm2d",
+    "divides by the variance and not by its root",
+    fails=["test_norm_in_train_mode"],
+    edit={"torch.sqrt(var + self.eps)": "(var + self.eps)"},
 )
 wrong(
     "BatchNorm2d",
@@ -532,6 +536,15 @@ wrong(
     "has no dropout",
     fails=["test_network_drops_features"],
     edit={"nn.Dropout(dropout)": "nn.Dropout(0.0)"},
+)
+wrong(
+    "ConvNet",
+    "drops numbers before the mean over the places",
+    fails=["test_network_drops_features"],
+    edit={
+        "x = self.blocks(self.stem(x))": "x = self.dropout(self.blocks(self.stem(x)))",
+        "self.head(self.dropout(features))": "self.head(features)",
+    },
 )
 wrong(
     "ConvNet",
@@ -1099,6 +1112,12 @@ wrong(
     "divides by the true pixels, which is the recall",
     fails=["test_mean_iou_of_all_pixels_together"],
     edit={"table.sum(axis=0) + table.sum(axis=1) - both": "np.maximum(table.sum(axis=1), table.sum(axis=0) > 0)"},
+)
+wrong(
+    "mean_iou",
+    "returns the share of right pixels as the mean",
+    fails=["test_mean_iou_of_all_pixels_together"],
+    edit={"float(present.mean())": "float(both.sum() / table.sum())"},
 )
 wrong(
     "mean_iou",

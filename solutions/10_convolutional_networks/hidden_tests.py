@@ -182,6 +182,9 @@ def test_costs_of_what_no_machine_can_hold(submission):
     costs = {"parameters": weights + out, "multiply_adds": weights * places, "activations": out * places}
     got = submission.count_costs([conv(out, 3)], (channels, side, side))
     assert close(all(got[key] == value for key, value in costs.items()), True)
+    for stack in ([pool(2, 2)], [conv(1, 3, 2)]):  # 10^20 + 1 is no float
+        rows = (10**20 + 1 - (2 if stack[0]["kind"] == "pool" else 3)) // 2 + 1
+        assert close(submission.count_costs(stack, (1, 10**20 + 1, 3))["shape"] == (1, rows, 1), True)
     deep = [RELU]
     for _ in range(20):
         deep = [residual(deep), RELU]
@@ -197,6 +200,7 @@ def test_costs_refuse(submission):
     bad = [[conv(2, 6)], [pool(7, 1)], [conv(2, 3, groups=4)], [conv(3, 1, groups=2)], [{"kind": "gelu"}], [linear(3)]]
     bad += [[residual([conv(3, 1)])], [residual([RELU], [pool(2, 2)])], [FLATTEN, conv(2, 1)], [FLATTEN, AVERAGE]]
     bad += [[FLATTEN, pool(1, 1)], [conv(6, 1, groups=3)], [RELU, {"kind": "Conv"}]]
+    bad += [[conv(2, 6, 2)], [pool(6, 3)], [conv(2, 8, 2, 1)]]  # towards zero, -1 / 2 is 0: one row too many
     for stack in bad:
         with raises_student(ValueError):
             submission.count_costs(stack, square)
@@ -535,8 +539,8 @@ def evaluated_wide(m, classes, size):
 @pytest.mark.exercise("evaluate", weight=3, memory_mb=110)
 def test_evaluation_lets_go(submission):
     """A batch's logits and its graph are let go before the next batch."""
-    # A batch of 50 has logits of 10 MB, and a few such arrays at a time; all 40 together would have 400 MB.
-    got = submission.run(evaluated_wide, 2000, 50_000, 50)
+    # A batch of 50 has logits of 10 MB, and a few such arrays at a time; all 20 together would have 200 MB.
+    got = submission.run(evaluated_wide, 1000, 50_000, 50)
     assert is_close_to(got, math.log(50_000), 1.0)
 
 
@@ -789,12 +793,14 @@ def dropped(rate, head, rows, training):
             return torch.ones_like(x)
 
     more = {} if rate is None else {"dropout": rate}
-    net = student.ConvNet(1, 200, (200,), block=lambda a, b, stride: Ones(), head=head, size=(1, 1), **more).double()
+    side = 2 if head == "pool" else 1  # dropout before the mean would leave averages of four
+    net = student.ConvNet(1, 200, (200,), block=lambda a, b, stride: Ones(), head=head, size=(side, side), **more)
+    net.double()
     with torch.no_grad():
         net.head.weight.copy_(torch.eye(200))
         net.head.bias.zero_()
         torch.manual_seed(6)
-        return net.train(training)(torch.zeros(rows, 1, 1, 1).double()).numpy()
+        return net.train(training)(torch.zeros(rows, 1, side, side).double()).numpy()
 
 
 @pytest.mark.exercise("ConvNet", weight=4, hint=3)
@@ -921,7 +927,7 @@ def test_training_takes_the_steps(submission, rng):
 def test_training_of_every_kind(submission, rng):
     """Any steps, batch, rate and seed, dropout, float32 too: Python floats come back and go to on_step, in order."""
     cases = [(1, {}), (6, {"batch_size": 1}), (3, {"batch_size": 100, "lr": 20.0}), (5, {"lr": 1e-9, "batch_size": 7})]
-    cases += [(2, {"seed": seed, "batch_size": 9, "every": 1}) for seed in SEEDS[3::4]] + [(130, {"batch_size": 3})]
+    cases += [(2, {"seed": seed, "batch_size": 9, "every": 1}) for seed in SEEDS[3::4]]
     for steps, keywords in cases:
         X, y = training_data(rng, 130)
         losses, told, before, after, alone = submission.run(trained, "dropout", 2, X, y, steps, keywords, True)
@@ -932,8 +938,9 @@ def test_training_of_every_kind(submission, rng):
         assert close(told, list(enumerate(losses)), typed=True)
         assert close(alone, True)
     X, y = training_data(rng, 20, (1, 1, 2))
-    losses, told, before, after, *_ = submission.run(trained, "linear", 2, X, y, 1100, {"batch_size": 4})
-    assert close((losses, after), training("linear", before, X, y, 1100, 4), **SLACK)
+    losses, told, before, after, *_ = submission.run(trained, "linear", 2, X, y, 300, {"batch_size": 4})
+    assert close((losses, after), training("linear", before, X, y, 300, 4), **SLACK)
+    assert close(told, list(enumerate(losses)))
     X, y = training_data(rng, 1300, dtype=torch.float32)
     losses, _, before, after, *_ = submission.run(trained, "conv", 2, X, y, 4, {"batch_size": 1200})
     expected = training("conv", before, X, y, 4, 1200)
@@ -1094,7 +1101,7 @@ def test_mixed_precision(submission, rng):
     for precision, dtype in (("bfloat16", "torch.bfloat16"), ("float32", "torch.float32")):
         losses, seen, parts, before, _, outside = submission.run(watched, X, y, 5, precision)
         assert close(seen, [(dtype, dtype, precision == "bfloat16", True)] * 5)
-        assert close(parts, ["torch.float32"] * 8)
+        assert close(parts, ["torch.float32"] * 5)
         assert close(outside, False)
         net = torch.nn.Sequential(torch.nn.Linear(12, 16), torch.nn.ReLU(), torch.nn.Linear(16, 3))
         for part, key in zip(net.parameters(), before, strict=True):
@@ -1249,8 +1256,9 @@ def test_draws_are_uniform_and_independent(submission, rng):
     for part, size in ((mirrored, 2), (dy, 5), (dx, 5)):
         for lag in (1, 2, 3000):
             assert close(uniform(np.bincount(part[lag:] * size + part[:-lag], minlength=size**2)), True)
-    alone = [draws(submission.augment(image[None], seed), image, 2)[0] for seed in range(800)]
-    assert close(uniform(np.bincount(alone, minlength=50)), True)
+    alone = np.array([draws(submission.augment(image[None], seed), image, 2)[0] for seed in range(250)])
+    assert close(uniform(np.bincount(alone % 25, minlength=25)), True)
+    assert close(uniform(np.bincount(alone // 5, minlength=10)), True)
     of_seeds = [draws(submission.augment(many[:400], seed), image, 2) for seed in SEEDS]
     for one, other in itertools.combinations(of_seeds, 2):
         # Unrelated draws are equal with probability 1/50: 8 of 400 in the mean, and 35 or more in 1e-12 of all cases.
@@ -1269,9 +1277,9 @@ def test_augment_of_every_kind(submission, rng):
         assert close(is_array(got, images.shape, images.dtype), True)
         assert close([int(draws([one], image, pad)[0] >= 0) for one, image in zip(got, images, strict=True)], [1] * 7)
     for shape, pad in (
-        ((30, 1, 1, 1), 2),
-        ((30, 3, 1, 4), 3),
-        ((30, 1, 5, 1), 7),
+        ((9, 1, 1, 1), 2),
+        ((9, 3, 1, 4), 3),
+        ((9, 1, 5, 1), 7),
         ((200, 2, 2, 2), 120),
         ((1, 1, 3, 3), 1),
     ):
@@ -1432,8 +1440,8 @@ def test_suppression_of_every_kind(submission, rng):
         boxes, scores = some_boxes(rng, n), np.zeros(n)
         assert close(submission.non_max_suppression(boxes, scores), np.arange(n), typed=True)
         assert close(submission.non_max_suppression(boxes, scores, 0.5, np.zeros(n, int)), np.arange(n), typed=True)
-    line = np.arange(1300.0)[::-1, None] * [3, 0, 3, 0] + [0, 0, 2, 2]
-    assert close(submission.non_max_suppression(line, np.arange(1300.0)), np.arange(1300)[::-1])
+    line = np.arange(1010.0)[::-1, None] * [3, 0, 3, 0] + [0, 0, 2, 2]
+    assert close(submission.non_max_suppression(line, np.arange(1010.0)), np.arange(1010)[::-1])
     many, scores = np.array(some_boxes(rng, 60), order="F"), rng.permutation(60) / 60
     assert close(submission.non_max_suppression(many, scores), suppressed(many, scores))
     signs = np.array([-1, 0, 1, 127, -128], np.int8)
@@ -1451,10 +1459,10 @@ def suppressed_large(n, places):
     return student.non_max_suppression(boxes, rng.random(n), 0.5)
 
 
-@pytest.mark.exercise("non_max_suppression", weight=5, hint=3, memory_mb=40)
+@pytest.mark.exercise("non_max_suppression", weight=5, hint=3, memory_mb=40, seconds=3)
 def test_suppression_of_many_boxes(submission):
-    """Twenty thousand boxes take no table of all pairs, neither in memory nor in time."""
-    n = 20_000  # boxes take 0.6 MB; all pairs, even as bits of a byte each, 400 MB
+    """Ten thousand boxes take no table of all pairs, neither in memory nor in time."""
+    n = 10_000  # boxes take 0.3 MB; all pairs, even a byte each, 100 MB
     kept = submission.run(suppressed_large, n, 30)
     scores = np.random.default_rng(6)
     places = scores.integers(0, 30, n)
@@ -1572,15 +1580,15 @@ def streamed(batches, pixels):
     return student.mean_iou(Batches(), 4)
 
 
-@pytest.mark.exercise("mean_iou", weight=4, hint=1, memory_mb=70)
+@pytest.mark.exercise("mean_iou", weight=4, hint=1, memory_mb=40)
 def test_mean_iou_of_a_stream(submission):
     """Batches are read once, one at a time; none is kept."""
-    # Half a million pixels take 1 MB, or 4 MB an array in int64; all 60 batches take 60 MB, or 480 MB.
-    mean, each = submission.run(streamed, 60, 500_000)
+    # A batch takes 0.8 MB, or 3 MB an array in int64; all 80 batches take 64 MB, or 512 MB.
+    mean, each = submission.run(streamed, 80, 400_000)
     both, either = np.zeros(4), np.zeros(4)
-    for k in range(60):
-        true = np.random.default_rng(k).integers(0, 4, 500_000, dtype=np.uint8)
-        wrong, right = (np.bincount(part, minlength=4) for part in (true[:250_000], true[250_000:]))
+    for k in range(80):
+        true = np.random.default_rng(k).integers(0, 4, 400_000, dtype=np.uint8)
+        wrong, right = (np.bincount(part, minlength=4) for part in (true[:200_000], true[200_000:]))
         both += right
         either += right + wrong + wrong[::-1]
     assert close((mean, each), (float(np.mean(both / either)), both / either), rtol=1e-12)
@@ -1710,8 +1718,8 @@ def convolved_large(T, K):
 @pytest.mark.exercise("temporal_conv", weight=3, hint=2, memory_mb=75)
 def test_temporal_conv_of_a_long_clip(submission):
     """The frames are not copied once for each tap of the kernel."""
-    # The result takes 4 MB, one tap's frames 16 MB as a copy; all 40 taps together would take 650 MB.
-    T, K = 2000, 40
+    # The result takes 4 MB, one tap's frames 16 MB as a copy; all 16 taps together would take 262 MB.
+    T, K = 2000, 16
     expected = [4 * sum(range(t - K + 1, t + 1)) for t in (T - 2, T - 1)]
     assert close(submission.run(convolved_large, T, K), expected, rtol=1e-12)
 
