@@ -21,32 +21,62 @@ from autograder.answers import equivalent, right, wrong
 equivalent(
     "ResidualBlock",
     diff="~ ResidualBlock.forward: a view is refused (hasattr(x, 'flags') and not x.flags.c_contiguous)",
-    reason="a tensor has no flags, so nothing is refused",
+    reason="a tensor has no flags",
+)
+equivalent(
+    "ResidualBlock",
+    diff="~ ResidualBlock.forward: a read-only array is refused (hasattr(x, 'flags') and not x.flags.writeable)",
+    reason="a tensor has no flags",
 )
 equivalent(
     "ConvNet",
     diff="~ ConvNet.forward: a view is refused (hasattr(x, 'flags') and not x.flags.c_contiguous)",
-    reason="a tensor has no flags, so nothing is refused",
+    reason="a tensor has no flags",
+)
+equivalent(
+    "ConvNet",
+    diff="~ ConvNet.forward: a read-only array is refused (hasattr(x, 'flags') and not x.flags.writeable)",
+    reason="a tensor has no flags",
 )
 equivalent(
     "BatchNorm2d",
     diff="~ BatchNorm2d.forward: a view is refused (hasattr(x, 'flags') and not x.flags.c_contiguous)",
-    reason="a tensor has no flags, so nothing is refused",
+    reason="a tensor has no flags",
+)
+equivalent(
+    "BatchNorm2d",
+    diff="~ BatchNorm2d.forward: a read-only array is refused (hasattr(x, 'flags') and not x.flags.writeable)",
+    reason="a tensor has no flags",
 )
 equivalent(
     "evaluate",
     diff="~ evaluate: a view is refused (hasattr(x, 'flags') and not x.flags.c_contiguous)",
-    reason="a tensor has no flags, so nothing is refused",
+    reason="a tensor has no flags",
+)
+equivalent(
+    "evaluate",
+    diff="~ evaluate: a read-only array is refused (hasattr(x, 'flags') and not x.flags.writeable)",
+    reason="a tensor has no flags",
 )
 equivalent(
     "train",
     diff="~ train: a view is refused (hasattr(x, 'flags') and not x.flags.c_contiguous)",
-    reason="a tensor has no flags, so nothing is refused",
+    reason="a tensor has no flags",
+)
+equivalent(
+    "train",
+    diff="~ train: a read-only array is refused (hasattr(x, 'flags') and not x.flags.writeable)",
+    reason="a tensor has no flags",
 )
 equivalent(
     "temporal_conv",
     diff="~ temporal_conv: a view is refused (hasattr(x, 'flags') and not x.flags.c_contiguous)",
-    reason="a tensor has no flags, so nothing is refused",
+    reason="a tensor has no flags",
+)
+equivalent(
+    "temporal_conv",
+    diff="~ temporal_conv: a read-only array is refused (hasattr(x, 'flags') and not x.flags.writeable)",
+    reason="a tensor has no flags",
 )
 equivalent(
     "ConvNet",
