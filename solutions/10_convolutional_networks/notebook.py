@@ -183,7 +183,8 @@ def crops(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 #
 # So why not stack fifty of them? The picture below shows what happens before the first step of training. It takes
 # stacks of 3 × 3 convolutions with ReLU, with random weights, sends random images through, and draws two sizes: that of
-# the last output beside the input (left), and that of the loss's gradient at the first layer (right).
+# the last output beside the input (left), and that of the loss's gradient at the first layer (right). (The line with the
+# skip begins lower on the right, because each of its layers is multiplied by 0.1.)
 
 # %% tags=["demo"]
 
@@ -1961,9 +1962,11 @@ for precision in ("float32", "bfloat16"):
         batches,
         [saved_bytes(net, torch.randn(B, 3, 32, 32), precision) for B in batches],
     )
-plotting.curves(
+ax = plotting.curves(
     lines, xlabel="batch size", ylabel="bytes", title="Activations grow with the batch", logx=True, logy=True
 )
+ax.set_xticks(batches, batches)
+ax.xaxis.minorticks_off()
 plt.show()
 weights = 4 * cost["parameters"]
 print(f"weights {weights:,} bytes; with gradients and two moments {4 * weights:,}")
@@ -2033,7 +2036,7 @@ speed = scaling.measure(
     threads=1,
 )
 torch.set_num_threads(threads)
-plotting.curves(
+ax = plotting.curves(
     {name: (speed.sizes, speed.sizes / seconds) for name, seconds in speed.seconds.items()},
     xlabel="batch size",
     ylabel="images a second",
@@ -2041,6 +2044,8 @@ plotting.curves(
     logx=True,
     logy=True,
 )
+ax.set_xticks(speed.sizes, speed.sizes)
+ax.xaxis.minorticks_off()
 plt.show()
 if not torch.cuda.is_available():
     print("No GPU here: only the CPU is measured.")
@@ -2112,7 +2117,7 @@ for P in machines:
         n += k
     again = (x - mean[:, None, None]) / torch.sqrt(squares / n + 1e-5)[:, None, None]
     merged.append((again - whole).square().mean().sqrt().item())
-plotting.curves(
+ax = plotting.curves(
     {"each part alone": (machines, apart), "merged summaries": (machines, np.maximum(merged, 1e-9))},
     xlabel="machines",
     ylabel="difference from the whole batch",
@@ -2120,6 +2125,8 @@ plotting.curves(
     logx=True,
     logy=True,
 )
+ax.set_xticks(machines, machines)
+ax.xaxis.minorticks_off()
 plt.show()
 
 # %% [markdown] written="which_mode" points=2
