@@ -79,6 +79,11 @@ equivalent(
     reason="a tensor has no flags",
 )
 equivalent(
+    "BatchNorm2d",
+    diff="~ BatchNorm2d.__init__: RuntimeError is raised in place of ValueError",
+    reason="only forward raises a ValueError",
+)
+equivalent(
     "ConvNet",
     diff="~ ConvNet.forward: RuntimeError is raised in place of ValueError",
     reason="only __init__ raises a ValueError",
@@ -778,6 +783,14 @@ wrong(
 )
 
 
+equivalent(
+    "train",
+    diff="""- kept = torch.load(path, map_location='cpu')
++ kept = torch.load(path)""",
+    reason="all is on the CPU where there is no GPU",
+)
+
+
 @right("train", "a pickled checkpoint of arrays, a scheduler's formula in a function")
 def train_with_pickle(
     net, X, y, steps, batch_size=32, lr=0.01, seed=0, precision="float32", device="cpu", path=None, every=100,
@@ -937,6 +950,37 @@ equivalent(
 + mirrored = rng.random((B, 1)) <= 0.5""",
     reason="the generator draws exactly 0.5 once in 2^53 times",
 )
+equivalent(
+    "augment",
+    diff="""- mirrored = rng.random((B, 1)) < 0.5
++ mirrored = rng.random((B, 1)) < 0.5 + 1e-09""",
+    reason="one draw in 10^9 is another one",
+)
+equivalent(
+    "augment",
+    diff="""- columns = np.arange(W) - dx
++ columns = np.arange(W) + dx""",
+    reason="dx is as likely as -dx",
+)
+equivalent(
+    "augment",
+    diff="""- rows = np.arange(H) + pad - dy
++ rows = np.arange(H) + pad + dy""",
+    reason="dy is as likely as -dy",
+)
+equivalent(
+    "augment",
+    diff="""- if pad < 0:
+- raise ValueError(f'pad = {pad}')
++ pass""",
+    reason="the generator raises ValueError where its lower limit is above the upper one",
+)
+equivalent(
+    "temporal_conv",
+    diff="""- if late < T:
++ if late <= T:""",
+    reason="nothing is added to no frame",
+)
 
 
 @right("augment", "image by image, windows of one padded image")
@@ -1068,6 +1112,14 @@ def suppression_of_all_pairs(boxes, scores, threshold=0.5, labels=None):
             kept.append(i)
             left &= ~near[i]
     return np.array(kept, dtype=np.int64)
+
+
+equivalent(
+    "non_max_suppression",
+    diff="""- near = iou(boxes[[best]], boxes[order])[0] > threshold
++ near = iou(boxes[[best]], boxes[order])[-1] > threshold""",
+    reason="there is one row",
+)
 
 
 @right("non_max_suppression", "each box against those that were kept")
