@@ -187,6 +187,8 @@ def test_costs_of_what_no_machine_can_hold(submission):
     costs = {"parameters": weights + out, "multiply_adds": weights * places, "activations": out * places}
     got = submission.count_costs([conv(out, 3)], (channels, side, side))
     assert close(all(got[key] == value for key, value in costs.items()), True)
+    wide = submission.count_costs([conv(10**9 + 7, 3)], (10**9 + 9, 3, 3))  # its weights have no float
+    assert close(wide["parameters"] == 9 * (10**9 + 7) * (10**9 + 9) + 10**9 + 7, True)
     for stack in ([pool(2, 2)], [conv(1, 3, 2)]):  # 10^20 + 1 is no float
         rows = (10**20 + 1 - (2 if stack[0]["kind"] == "pool" else 3)) // 2 + 1
         assert close(submission.count_costs(stack, (1, 10**20 + 1, 3))["shape"] == (1, rows, 1), True)
@@ -227,7 +229,9 @@ def test_costs_leave_no_trace(submission, rng):
 
 @student_side
 def normalised(arguments, state, batches, slopes, double, training):
-    """What a BatchNorm2d makes of batches one after the other: outputs and gradients, then its state."""
+    """What a BatchNorm2d makes of batches one after the other: outputs and gradients; then its state, and whether
+    gradients flow into it.
+    """
     net = student.BatchNorm2d(*arguments)
     net = net.double() if double else net
     net.load_state_dict({key: torch.from_numpy(value) for key, value in state.items()})
@@ -240,7 +244,8 @@ def normalised(arguments, state, batches, slopes, double, training):
         grads = [part.grad.numpy().copy() for part in (net.weight, net.bias)]
         found.append([out.detach(), x.grad.to(net.weight.dtype), *grads])
         net.zero_grad()
-    return found, {key: value.numpy() for key, value in net.state_dict().items()}
+    state = {key: value.numpy() for key, value in net.state_dict().items()}
+    return found, state, net.running_mean.requires_grad or net.running_var.requires_grad
 
 
 def batches(rng, count, shape, scale=1.0, shift=0.0):
@@ -301,7 +306,7 @@ def test_norm_remembers(submission, rng):
 
 @pytest.mark.exercise("BatchNorm2d", weight=3, hint=2)
 def test_norm_gradients(submission, rng):
-    """Gradients flow through mean and variance to x, and to weight and bias; also in eval mode."""
+    """Gradients flow through mean and variance to x, to weight and bias, also in eval mode; none into the buffers."""
     for training in (True, False):
         assert same_as_torch(submission, rng, (3,), batches(rng, 2, (4, 3, 2, 5)), training)
 
@@ -328,15 +333,15 @@ def test_norm_of_every_kind(submission, rng):
     views = [x.to(memory_format=torch.channels_last), x.permute(3, 2, 1, 0).contiguous().permute(3, 2, 1, 0)]
     wide = torch.zeros(4, 6, 5, 4, dtype=torch.float64)
     views.append(wide[:, ::2, :, 1:3].copy_(x))
-    (((out, *_),), _) = here(normalised, (3,), state, [x], [slope], True, True)
-    got, _ = submission.run(normalised, (3,), state, views, [slope] * 3, True, True)
+    (((out, *_),), *_) = here(normalised, (3,), state, [x], [slope], True, True)
+    got, *_ = submission.run(normalised, (3,), state, views, [slope] * 3, True, True)
     for found in got:
         assert close(found[0], out, typed=True, **TIGHT)
     for dtype, digits in ((torch.float32, 1e-5), (torch.bfloat16, 2**-8), (torch.float16, 2**-10)):
         for training in (True, False):
             rounded = x.to(dtype)
-            ((out, *_),), after = here(normalised, (3,), state, [rounded.double()], [slope], True, training)
-            got, kept = submission.run(normalised, (3,), small, [rounded], [slope], False, training)
+            ((out, *_),), after, _ = here(normalised, (3,), state, [rounded.double()], [slope], True, training)
+            got, kept, _ = submission.run(normalised, (3,), small, [rounded], [slope], False, training)
             assert close(got[0][0], out.to(dtype), rtol=digits, atol=digits, typed=True)
             expected = {key: value.astype(np.float32) for key, value in after.items()}
             assert close(kept, expected, rtol=1e-5, atol=1e-5, typed=True)
@@ -636,7 +641,7 @@ def test_block_computes(submission, rng):
         assert same_block(submission, rng, arguments, shape)
 
 
-@pytest.mark.exercise("ResidualBlock", weight=2, core=True, hint=1)
+@pytest.mark.exercise("ResidualBlock", weight=2, core=True, hint=2)
 def test_block_starts_as_the_identity(submission, rng):
     """The weight of norm2 starts at 0, so a new block of one shape is relu(x); parts are named as asked."""
     x = torch.from_numpy(rng.standard_normal((2, 4, 3, 5))).float()
@@ -854,7 +859,7 @@ def test_network_leaves_no_trace(submission):
 def trained(kind, X, y, steps, keywords, eval_first=False):
     """Train a small network: losses, what on_step was told, the state after, whether the data are as before.
 
-    `eval_first`: it is in eval mode before each step, and the images are a view.
+    `eval_first`: it is in eval mode before each step, has gradients before the first, and the images are a view.
     """
     X = X.transpose(0, 1).contiguous().transpose(0, 1) if eval_first else X
     nn, flat, classes = torch.nn, X[0].numel(), int(y.max()) + 1
@@ -867,6 +872,9 @@ def trained(kind, X, y, steps, keywords, eval_first=False):
         "pixels": [nn.Conv2d(X.shape[1], classes, 3, 1, 1)],
     }
     net, told, kept = nn.Sequential(*parts[kind]).to(X.dtype).train(not eval_first), [], [X.clone(), y.clone()]
+
+    for part in net.parameters() if eval_first else ():
+        part.grad = torch.ones_like(part)
 
     def on_step(t, loss):
         told.append((t, loss))
@@ -1232,6 +1240,9 @@ def test_draws_are_uniform_and_independent(submission, rng):
     alone = np.array([draws(submission.augment(image[None], seed), image, 2)[0] for seed in range(250)])
     assert close(uniform(np.bincount(alone % 25, minlength=25)), True)
     assert close(uniform(np.bincount(alone // 5, minlength=10)), True)
+    later = draws(submission.augment(many[:400], 6), image, 2)
+    for lag in range(1, 4):  # image i + 1 of seed 5 is not image i of seed 6
+        assert close(bool(np.mean(found[lag : 400 + lag] == later) < 35 / 400), True)
     of_seeds = [draws(submission.augment(many[:400], seed), image, 2) for seed in SEEDS]
     for one, other in itertools.combinations(of_seeds, 2):
         # Unrelated draws are equal with probability 1/50: 8 of 400 in the mean, and 35 or more in 1e-12 of all cases.
@@ -1386,6 +1397,7 @@ def test_suppression_of_ties_and_borders(submission, rng):
     assert close(submission.non_max_suppression(equal, np.zeros(50)), [0])
     assert close(submission.non_max_suppression(equal, np.zeros(50), 1.0), np.arange(50))
     assert close(submission.non_max_suppression(equal, np.zeros(50), 0.5, np.arange(50) // 25), [0, 25])
+    assert close(submission.non_max_suppression(1e8 * equal, np.zeros(50), 0.5, np.arange(50) // 25), [0, 25])
     assert close(submission.non_max_suppression(0 * equal, np.zeros(50), 0.0), np.arange(50))
 
 

@@ -37,7 +37,7 @@
 # | $\mu$, $\sigma^2$ | | $(C,)$ | mean and variance of each channel over the batch |
 # | $\gamma$, $\beta$ | `weight`, `bias` | $(C,)$ | scale and shift that are learnt |
 # | $\alpha$ | `momentum` | | share of the new batch in the running statistics |
-# | $F$, $S$, $L$ | | | what a residual block adds to its input, its shortcut, the number of blocks |
+# | $F$, $S$, $L$ | | | what a residual block adds to its input (`F` in code is torch.nn.functional), its shortcut, the number of blocks |
 # | $q$ | `dropout` | | probability that a feature is set to 0 |
 # | $J$, $m$ | | | the loss; the number of images in all |
 # | $\eta$, $t$, $T$ | `lr`, `t`, `steps` | | learning rate, number of the step (from 0), steps in all (in 10.10: frames) |
@@ -233,12 +233,13 @@ left.legend()
 plt.show()
 
 # %% [markdown]
-# The plain stack loses both, by about the same factor in each layer. At 32 layers its output is next to nothing, and so is
+# The plain stack loses both, by about the same factor in each layer. (The axis of the layers is logarithmic, too, so the
+# line bends down.) At 32 layers its output is next to nothing, and so is
 # the gradient at its first layer. The start of module 08 (He) repairs most of this before the first step. But training then
 # moves the weights, and nothing holds the size. Two ideas hold it at each step.
 # **Batch normalisation** gives each channel mean 0 and variance 1 again after each layer. A **residual block** adds what
-# it computes to its input, so that the input itself always goes through. The first one alone keeps the output in range,
-# while the gradient now grows with the depth. Both together keep both.
+# it computes to its input, so that the input itself always goes through. Batch normalisation alone keeps the output in
+# range, while the gradient now grows with the depth. With the residual block, the gradient stays in range, too.
 #
 # That is the plan: what does a network cost (10.1)? How do we keep the numbers in range (10.2), and what trap comes
 # with it (10.3)? How do we keep the signal (10.4)? Then we put it together (10.5), train it (10.6), and make few pictures
@@ -258,7 +259,7 @@ plt.show()
 # %% [markdown]
 # ## Implement
 #
-# ### 10.1 `count_costs` · essential · level 2 of 4 · 20 min
+# ### 10.1 `count_costs` · essential · level 2 of 4 · 25 min
 #
 # A convolution with $O$ filters over $C$ channels in $G$ groups has $O \cdot \frac CG \cdot k^2$ weights, and $O$ biases
 # if it has any. Its output has
@@ -273,7 +274,7 @@ plt.show()
 # **activations**. Parameters are paid once. Activations are paid for each image of the batch.
 
 
-# %% exercise="count_costs" points=2 minutes=20 forbids=["torch"]
+# %% exercise="count_costs" points=2 minutes=25 forbids=["torch"]
 def count_costs(layers: Sequence[dict], shape: tuple[int, ...]) -> dict[str, int | tuple[int, ...]]:
     """What a stack of layers costs for one image.
 
@@ -519,7 +520,7 @@ class BatchNorm2d(nn.Module):
       In eval mode they are the buffers, which stay as they are.
     x has the dtype of the parameters (float64 after `.double()`), or bfloat16, float16. For the
     latter two, all is computed in the dtype of the parameters, and only the result is rounded.
-    Right to within 0.01 in float32 also where a channel's mean is 1e4 times its spread; for entries
+    In float32 right to within 0.01, also where a channel's mean is 1e4 times its spread. Entries go
     up to 1e6. Leaves x as it is, which may be a view with any strides.
     Raises ValueError where x has not 4 axes or another number of channels, and in train mode where
     n is 1; the buffers stay as they were.
@@ -873,6 +874,7 @@ with check("ResidualBlock"):
         got = block(x)
     expect_close(got.flatten(), [0.0, 0.0, 2.0, 4.0], hint="norm2's weight is 0 at first, so this is relu(0 + x)")
     assert parameter_count(block) == 2 * 36 + 2 * 4, "two convolutions of 2 · 2 · 9 weights, two norms of 4; no more"
+    assert "shortcut.0.weight" in ResidualBlock(2, 2, 2).state_dict(), "stride 2 alone needs a shortcut, too"
     wide = ResidualBlock(2, 6, 2)
     expect_shape(wide(torch.ones(1, 2, 5, 8)), (1, 6, 3, 4))
     # 2 · 6 · 9 + 6 · 6 · 9 weights, two norms of 12; the shortcut has 2 · 6 weights and a norm of 12
@@ -1018,7 +1020,8 @@ class ConvNet(nn.Module):
 # <details><summary>Hint 1: collect the blocks</summary>
 #
 # Make a Python list of blocks in two loops, over the stages and over `depth`; keep the width so far in a variable. A
-# block's stride is 2 exactly where the stage is not the first and the block is the first of its stage.
+# block's stride is 2 exactly where the stage is not the first and the block is the first of its stage. `head` is an
+# argument (a word) and a part (the linear layer): do not mix them up.
 # </details>
 # <details><summary>Hint 2: how many features?</summary>
 #
@@ -1084,10 +1087,10 @@ for width in range(64, 0, -1):
     if parameter_count(net) <= 100_000:
         break
 print(f"last width by the formula: {math.sqrt(100_000 / 24):.1f}")
-print(f"by trying: widths {width}, {2 * width}, {4 * width} have {parameter_count(net):,} parameters")
+print(f"last width by trying: {4 * width}; {width}, {2 * width}, {4 * width} have {parameter_count(net):,} parameters")
 
 # %% [markdown]
-# ### 10.6 `train` · essential · level 4 of 4 · 45 min
+# ### 10.6 `train` · essential · level 4 of 4 · 50 min
 #
 # A loop that trains is short. A loop that can be trusted has three more properties.
 #
@@ -1112,7 +1115,7 @@ print(f"by trying: widths {width}, {2 * width}, {4 * width} have {parameter_coun
 # The learning rate falls along half a cosine, as in module 02: $\eta_t = \eta \cdot \frac12 (1 + \cos(\pi t / T))$.
 
 
-# %% exercise="train" points=4 minutes=45
+# %% exercise="train" points=4 minutes=50
 def train(
     net: nn.Module,
     X: torch.Tensor,
@@ -1139,7 +1142,7 @@ def train(
       loss: torch.nn.functional.cross_entropy(logits, y[rows]); net is called once. It is put into
         train mode before each step, because on_step may have changed the mode.
       One step of torch.optim.AdamW(net.parameters()) with its defaults, but with the learning rate
-        lr * (1 + cos(pi t / steps)) / 2.
+        lr * (1 + cos(pi t / steps)) / 2. Gradients that net had before do not count.
       A checkpoint, where one is due. Then on_step(t, loss), where on_step is not None; the loss is a
         Python float. What transform or on_step raises goes to the caller.
     precision: "float32" computes in net's own dtype. "bfloat16" runs the forward pass and the loss
@@ -1149,14 +1152,15 @@ def train(
       old one stays whole if writing fails. No other file stays there. None: nothing is written.
       If `path` is there when `train` is called, training goes on from it, whatever state net and
       torch's generator are in: only the missing steps are made (none, if all were). With the same
-      other arguments, and where transform and on_step draw nothing from torch's generator, weights,
-      buffers and losses are those of a run without interruption, bit for bit on one CPU, dropout
-      included. The file alone is enough, also under another name.
+      other arguments, and where transform and on_step draw nothing from torch's generator, net's
+      state_dict and the losses are those of a run without interruption, bit for bit on one CPU,
+      dropout included. The file alone is enough, also under another name.
 
     Returns the losses of all `steps` steps, those before the checkpoint included: Python floats.
     Raises ValueError for another precision.
     A test trains a small network of two convolutions for 60 steps of 32 rendered shapes. In both
-    precisions it must be right on at least 80% of 300 shapes that it has not seen.
+    precisions it must be right on at least 80% of 300 shapes that it has not seen. A loop that does
+    what is said above passes.
     """
     ### BEGIN SOLUTION
     if precision not in ("float32", "bfloat16"):
@@ -1202,7 +1206,8 @@ def train(
 # <details><summary>Hint 1: first without a checkpoint</summary>
 #
 # Write the loop for path = None. The optimiser is made once; before each step set `group["lr"]` for each `group` in
-# `optimizer.param_groups`. The number of losses so far is the number of the next step.
+# `optimizer.param_groups`. `net.train()` and `zero_grad()` stand at the beginning of each step: `on_step` may have
+# switched to eval mode. The number of losses so far is the number of the next step.
 # </details>
 # <details><summary>Hint 2: what belongs in the file</summary>
 #
@@ -1272,6 +1277,10 @@ with check("train"):
     assert net[0].weight.dtype == torch.float32, "the weights stay in float32"
     train(net, X, y, 1, 8, transform=lambda batch, t: seen.append(batch.shape) or batch)
     assert seen[1] == (8, 1, 6, 6), "transform gets the rows of the batch, and the step's number"
+    modes = []
+    net[0].register_forward_hook(lambda part, x, out: modes.append(part.training))
+    train(net, X, y, 2, 8, on_step=lambda t, loss: net.eval())
+    assert modes == [True, True], "on_step may switch to eval mode, so put net into train mode before each step"
     with expect_raises(ValueError, hint="no such precision"):
         train(net, X, y, 1, precision="float8")
 
@@ -1391,11 +1400,9 @@ def augment(images: np.ndarray, seed: int, pad: int = 2) -> np.ndarray:
     Raises ValueError for pad < 0. Not allowed: torch, scipy.ndimage.
     """
     ### BEGIN SOLUTION
-    if pad < 0:
-        raise ValueError(f"pad = {pad}")
     rng = np.random.default_rng(seed)
     B, C, H, W = images.shape
-    dy, dx = rng.integers(-pad, pad, (2, B, 1), endpoint=True)
+    dy, dx = rng.integers(-pad, pad, (2, B, 1), endpoint=True)  # raises ValueError for pad < 0
     mirrored = rng.random((B, 1)) < 0.5
     padded = np.pad(images, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
     rows = np.arange(H) + pad - dy
@@ -1518,8 +1525,8 @@ def non_max_suppression(
 ) -> np.ndarray:
     """The boxes that stay: a box that is kept removes those that overlap it too much.
 
-    boxes: (n, 4) as in `iou`, n >= 0; scores: (n,), numbers of any kind, none is nan. threshold: from
-      0 to 1. labels: (n,) integers, or None: all are of one class.
+    boxes: (n, 4) as in `iou`, n >= 0; scores: (n,), numbers of any kind (integers up to 2^53), none
+      is nan. threshold: from 0 to 1. labels: (n,) integers, or None: all are of one class.
     Boxes are looked at from the largest score to the smallest; of equal scores, the one with the
     smaller index comes first. A box is dropped where its IoU with a box that was kept *exceeds* the
     threshold and both have the same label. So an empty box is always kept.
@@ -1696,7 +1703,7 @@ def mean_iou(batches: Iterable, classes: int, ignore: int | None = None) -> tupl
 # <details><summary>Hint 1: one table of counts</summary>
 #
 # Number the pairs: true · classes + predicted, in int64 (uint8 overflows). `np.bincount(..., minlength=classes**2)` counts
-# them. Add the counts of all batches, then compute the IoUs once.
+# them. Add each batch's counts to one table and keep nothing else of the batch. Compute the IoUs once, at the end.
 # </details>
 # <details><summary>Hint 2: classes that nobody has</summary>
 #
