@@ -21,32 +21,67 @@ from autograder.answers import equivalent, right, wrong
 equivalent(
     "ResidualBlock",
     diff="~ ResidualBlock.forward: a view is refused (hasattr(x, 'flags') and not x.flags.c_contiguous)",
-    reason="a tensor has no flags, so nothing is refused",
+    reason="a tensor has no flags",
+)
+equivalent(
+    "ResidualBlock",
+    diff="~ ResidualBlock.forward: a read-only array is refused (hasattr(x, 'flags') and not x.flags.writeable)",
+    reason="a tensor has no flags",
 )
 equivalent(
     "ConvNet",
     diff="~ ConvNet.forward: a view is refused (hasattr(x, 'flags') and not x.flags.c_contiguous)",
-    reason="a tensor has no flags, so nothing is refused",
+    reason="a tensor has no flags",
+)
+equivalent(
+    "ConvNet",
+    diff="~ ConvNet.forward: a read-only array is refused (hasattr(x, 'flags') and not x.flags.writeable)",
+    reason="a tensor has no flags",
 )
 equivalent(
     "BatchNorm2d",
     diff="~ BatchNorm2d.forward: a view is refused (hasattr(x, 'flags') and not x.flags.c_contiguous)",
-    reason="a tensor has no flags, so nothing is refused",
+    reason="a tensor has no flags",
+)
+equivalent(
+    "BatchNorm2d",
+    diff="~ BatchNorm2d.forward: a read-only array is refused (hasattr(x, 'flags') and not x.flags.writeable)",
+    reason="a tensor has no flags",
 )
 equivalent(
     "evaluate",
     diff="~ evaluate: a view is refused (hasattr(x, 'flags') and not x.flags.c_contiguous)",
-    reason="a tensor has no flags, so nothing is refused",
+    reason="a tensor has no flags",
+)
+equivalent(
+    "evaluate",
+    diff="~ evaluate: a read-only array is refused (hasattr(x, 'flags') and not x.flags.writeable)",
+    reason="a tensor has no flags",
 )
 equivalent(
     "train",
     diff="~ train: a view is refused (hasattr(x, 'flags') and not x.flags.c_contiguous)",
-    reason="a tensor has no flags, so nothing is refused",
+    reason="a tensor has no flags",
+)
+equivalent(
+    "train",
+    diff="~ train: a read-only array is refused (hasattr(x, 'flags') and not x.flags.writeable)",
+    reason="a tensor has no flags",
 )
 equivalent(
     "temporal_conv",
     diff="~ temporal_conv: a view is refused (hasattr(x, 'flags') and not x.flags.c_contiguous)",
-    reason="a tensor has no flags, so nothing is refused",
+    reason="a tensor has no flags",
+)
+equivalent(
+    "temporal_conv",
+    diff="~ temporal_conv: a read-only array is refused (hasattr(x, 'flags') and not x.flags.writeable)",
+    reason="a tensor has no flags",
+)
+equivalent(
+    "BatchNorm2d",
+    diff="~ BatchNorm2d.__init__: RuntimeError is raised in place of ValueError",
+    reason="only forward raises a ValueError",
 )
 equivalent(
     "ConvNet",
@@ -97,11 +132,17 @@ wrong(
 )
 wrong(
     "count_costs",
-    "computes with floats",
+    "divides with floats and rounds towards zero",
+    fails=["test_costs_of_what_no_machine_can_hold", "test_costs_refuse"],
+    edit={"(side + 2 * padding - kernel) // stride": "int((side + 2 * padding - kernel) / stride)"},
+)
+
+
+wrong(
+    "count_costs",
+    "divides the channels by the groups with floats",
     fails=["test_costs_of_what_no_machine_can_hold"],
-    edit={
-        "        activations += math.prod(shape)": "        multiply_adds = int(float(multiply_adds))\n        activations += math.prod(shape)"
-    },
+    edit={"out * (shape[0] // groups) * kernel**2": "int(out * (shape[0] / groups) * kernel**2)"},
 )
 
 
@@ -111,7 +152,7 @@ def costs_by_table(layers, shape):
         if len(shape) != 3:
             raise ValueError(shape)
         k, s, p = layer["kernel"], layer["stride"], layer["padding"]
-        sides = [math.floor((side + 2 * p - k) / s) + 1 for side in shape[1:]]
+        sides = [divmod(side + 2 * p - k, s)[0] + 1 for side in shape[1:]]
         if sides[0] <= 0 or sides[1] <= 0:
             raise ValueError(sides)
         return sides
@@ -180,7 +221,7 @@ def costs_by_counter(layers, shape):
                 shape = (shape[0], 1, 1)
             else:
                 shape = tuple(
-                    len(range(0, side + 2 * layer["padding"] - layer["kernel"] + 1, layer["stride"]))
+                    max(0, (side + 2 * layer["padding"] - layer["kernel"] + layer["stride"]) // layer["stride"])
                     for side in shape[1:]
                 )
                 shape = (layer.get("out", before[0]), *shape)
@@ -228,6 +269,12 @@ wrong(
 )
 wrong(
     "BatchNorm2d",
+    "divides by the variance and not by its root",
+    fails=["test_norm_in_train_mode"],
+    edit={"torch.sqrt(var + self.eps)": "(var + self.eps)"},
+)
+wrong(
+    "BatchNorm2d",
     "takes momentum for the share of the old value",
     fails=["test_norm_remembers"],
     edit={"self.eps, self.momentum = eps, momentum": "self.eps, self.momentum = eps, 1 - momentum"},
@@ -239,6 +286,12 @@ wrong(
     edit={
         "            with torch.no_grad():\n": "            mean, var = mean.detach(), var.detach()\n            with torch.no_grad():\n"
     },
+)
+wrong(
+    "BatchNorm2d",
+    "lets gradients flow into the running values",
+    fails=["test_norm_gradients"],
+    edit={"with torch.no_grad():": "with torch.enable_grad():"},
 )
 wrong(
     "BatchNorm2d",
@@ -468,6 +521,12 @@ wrong(
 )
 wrong(
     "ResidualBlock",
+    "has a shortcut only where the number of channels changes",
+    fails=["test_block_starts_as_the_identity"],
+    edit={"if c_in != c_out or stride != 1:": "if c_in != c_out:"},
+)
+wrong(
+    "ResidualBlock",
     "gives the stride to both convolutions",
     fails=["test_block_computes"],
     edit={
@@ -532,6 +591,15 @@ wrong(
     "has no dropout",
     fails=["test_network_drops_features"],
     edit={"nn.Dropout(dropout)": "nn.Dropout(0.0)"},
+)
+wrong(
+    "ConvNet",
+    "drops numbers before the mean over the places",
+    fails=["test_network_drops_features"],
+    edit={
+        "x = self.blocks(self.stem(x))": "x = self.dropout(self.blocks(self.stem(x)))",
+        "self.head(self.dropout(features))": "self.head(features)",
+    },
 )
 wrong(
     "ConvNet",
@@ -699,6 +767,15 @@ wrong(
 )
 wrong(
     "train",
+    "clears the gradients only after a step, and so adds those that were there before",
+    fails=["test_training_of_every_kind"],
+    edit={
+        "        optimizer.zero_grad()\n": "",
+        "        optimizer.step()\n": "        optimizer.step()\n        optimizer.zero_grad()\n",
+    },
+)
+wrong(
+    "train",
     "does not put the network into train mode",
     fails=["test_training_of_every_kind"],
     edit={"        net.train()\n": ""},
@@ -732,6 +809,14 @@ wrong(
     "writes no checkpoint at the end",
     fails=["test_checkpoints_are_files"],
     edit={"((t + 1) % every == 0 or t + 1 == steps)": "(t + 1) % every == 0"},
+)
+
+
+equivalent(
+    "train",
+    diff="""- kept = torch.load(path, map_location='cpu')
++ kept = torch.load(path)""",
+    reason="all is on the CPU where there is no GPU",
 )
 
 
@@ -888,11 +973,53 @@ wrong(
 )
 
 
+@wrong(
+    "augment",
+    "takes seed + i for image i, so neighbouring seeds share their draws",
+    fails=["test_draws_are_uniform_and_independent"],
+)
+def augment_by_neighbours(images, seed, pad=2):
+    if pad < 0:
+        raise ValueError("pad")
+    H, W = images.shape[2:]
+    padded, out = np.pad(images, ((0, 0), (0, 0), (pad, pad), (pad, pad))), np.empty_like(images, order="C")
+    for i, image in enumerate(padded):
+        rng = np.random.default_rng(seed + i)
+        dy, dx = rng.integers(-pad, pad, 2, endpoint=True)
+        image = image[:, :, ::-1] if rng.random() < 0.5 else image
+        out[i] = image[:, pad - dy : pad - dy + H, pad - dx : pad - dx + W]
+    return out
+
+
 equivalent(
     "augment",
     diff="""- mirrored = rng.random((B, 1)) < 0.5
 + mirrored = rng.random((B, 1)) <= 0.5""",
     reason="the generator draws exactly 0.5 once in 2^53 times",
+)
+equivalent(
+    "augment",
+    diff="""- mirrored = rng.random((B, 1)) < 0.5
++ mirrored = rng.random((B, 1)) < 0.5 + 1e-09""",
+    reason="one draw in 10^9 is another one",
+)
+equivalent(
+    "augment",
+    diff="""- columns = np.arange(W) - dx
++ columns = np.arange(W) + dx""",
+    reason="dx is as likely as -dx",
+)
+equivalent(
+    "augment",
+    diff="""- rows = np.arange(H) + pad - dy
++ rows = np.arange(H) + pad + dy""",
+    reason="dy is as likely as -dy",
+)
+equivalent(
+    "temporal_conv",
+    diff="""- if late < T:
++ if late <= T:""",
+    reason="nothing is added to no frame",
 )
 
 
@@ -1027,6 +1154,14 @@ def suppression_of_all_pairs(boxes, scores, threshold=0.5, labels=None):
     return np.array(kept, dtype=np.int64)
 
 
+equivalent(
+    "non_max_suppression",
+    diff="""- near = iou(boxes[[best]], boxes[order])[0] > threshold
++ near = iou(boxes[[best]], boxes[order])[-1] > threshold""",
+    reason="there is one row",
+)
+
+
 @right("non_max_suppression", "each box against those that were kept")
 def suppression_by_kept(boxes, scores, threshold=0.5, labels=None):
     boxes, scores = np.array(boxes, dtype=float).reshape(-1, 4), np.array(scores, dtype=float)
@@ -1099,6 +1234,12 @@ wrong(
     "divides by the true pixels, which is the recall",
     fails=["test_mean_iou_of_all_pixels_together"],
     edit={"table.sum(axis=0) + table.sum(axis=1) - both": "np.maximum(table.sum(axis=1), table.sum(axis=0) > 0)"},
+)
+wrong(
+    "mean_iou",
+    "returns the share of right pixels as the mean",
+    fails=["test_mean_iou_of_all_pixels_together"],
+    edit={"float(present.mean())": "float(both.sum() / table.sum())"},
 )
 wrong(
     "mean_iou",
