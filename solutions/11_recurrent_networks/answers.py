@@ -165,6 +165,19 @@ def step_by_one_matrix(x, h, W, U, b):
     return np.tanh(np.concatenate([x, h], axis=1) @ np.concatenate([W, U], axis=1).T + b)
 
 
+wrong(
+    "rnn_forward",
+    "leaves out tanh",
+    fails=["test_one_step"],
+    edit={"np.tanh(x @ W.T + h @ U.T + b)": "x @ W.T + h @ U.T + b"},
+)
+wrong(
+    "rnn_forward",
+    "ignores the state before",
+    fails=["test_one_step"],
+    edit={" + h @ U.T + b)": " + b)"},
+)
+
 # --------------------------------------------------------------------------------------------------- rnn_backward
 
 wrong(
@@ -413,6 +426,16 @@ class CellByConcatenation(nn.Module):
         c = torch.addcmul(f.sigmoid() * c, i.sigmoid(), g.tanh())
         return o.sigmoid() * c.tanh(), c
 
+
+wrong(
+    "LSTMCell",
+    "shows the old memory",
+    fails=["test_cell_computes"],
+    edit={
+        "        c = torch.sigmoid(f) * c +": "        old, c = c, torch.sigmoid(f) * c +",
+        "return torch.sigmoid(o) * torch.tanh(c), c": "return torch.sigmoid(o) * torch.tanh(old), c",
+    },
+)
 
 # --------------------------------------------------------------------------------------------------- masked_batch
 

@@ -278,10 +278,10 @@ def test_states_of_every_kind(submission, rng):
         assert close(submission.rnn_forward(*case), expected, atol=1e5 * case.eps, typed=True)
     for case in alike(STEP.cases(rng)):
         assert close(submission.rnn_step(*case), step(*case.exact).astype(case.dtype), atol=50 * case.eps, typed=True)
-    for arguments in scaled(rng):
+    for arguments in scaled(rng):  # sums near 2^24 cancel: they are off by a few 2^24 eps
         assert close(submission.rnn_forward(*arguments), states(*arguments), atol=1e-7, typed=True)
         X, *rest = arguments
-        assert close(submission.rnn_step(X[:, 0], *rest), step(X[:, 0], *rest), atol=1e-12, typed=True)
+        assert close(submission.rnn_step(X[:, 0], *rest), step(X[:, 0], *rest), atol=1e-7, typed=True)
     for B, d, n in [(1, 1, 1), (1200, 2, 3)]:
         X, *rest = network(rng, B, 1, d, n)
         assert close(submission.rnn_step(X[:, 0], *rest), step(X[:, 0], *rest), atol=1e-12, typed=True)
