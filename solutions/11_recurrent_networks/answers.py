@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from autograder.answers import right, wrong
+from autograder.answers import equivalent, right, wrong
 
 # ------------------------------------------------------------------------------------------------------ embedding
 
@@ -243,6 +243,14 @@ wrong(
     "takes the norm in the dtype of the gradients",
     fails=["test_clipping_of_every_kind"],
     edit={"wide = [np.array(g, dtype=np.float64) for g in gradients]": "wide = [np.array(g) for g in gradients]"},
+)
+
+
+equivalent(
+    "rnn_backward",
+    diff="""- factor = limit / norm if norm > limit else 1.0
++ factor = limit / norm if norm >= limit else 1.0""",
+    reason="where norm == limit, limit / norm is 1.0 exactly",
 )
 
 

@@ -224,7 +224,7 @@ def network(rng, B, T, d, n, radius=0.9):
     )
 
 
-SHAPES = [(1, 1, 1, 1), (1, 5, 3, 2), (4, 1, 2, 3), (2, 3, 1, 4), (3, 4, 5, 1), (2, 300, 2, 3), (1100, 2, 1, 2)]
+SHAPES = [(1, 1, 1, 1), (1, 5, 3, 2), (4, 1, 2, 3), (2, 3, 1, 4), (3, 4, 5, 1), (2, 120, 2, 3), (1100, 2, 1, 2)]
 SHAPES += [(2, 2, 130, 3), (2, 3, 2, 120)]
 
 
@@ -436,20 +436,20 @@ def expected_large(T, n, d):
     return found[0][0, :3], found[1], found[2][:3], found[3][:3, :3], found[4]
 
 
-@pytest.mark.exercise("rnn_backward", weight=4, hint=1, memory_mb=75, seconds=5)
+@pytest.mark.exercise("rnn_backward", weight=4, hint=1, memory_mb=80, seconds=3)
 def test_gradients_without_jacobians(submission):
     """No matrix (n, n) is kept for each position: the memory is that of a few arrays of the size of H."""
-    # H takes 0.6 MB, 400 matrices of 200 x 200 would take 128 MB; a first matrix product takes up to 33 MB.
-    got = submission.run(backward_large, 400, 200, 2)
-    assert near(got, list(expected_large(400, 200, 2)), slack=1e5)
+    # H takes 0.3 MB, 100 matrices of 400 x 400 would take 128 MB; a first matrix product takes up to 33 MB.
+    got = submission.run(backward_large, 100, 400, 2)
+    assert near(got, list(expected_large(100, 400, 2)), slack=1e5)
 
 
-@pytest.mark.exercise("rnn_backward", weight=4, hint=1, seconds=3)
+@pytest.mark.exercise("rnn_backward", weight=4, hint=1, seconds=2)
 def test_gradients_in_linear_time(submission):
     """Time grows linearly with the length: the way back is gone once, not once for each position."""
-    # 3,000 steps take less than 0.1 s; all 4.5 million pairs of positions would take a minute.
-    got = submission.run(backward_large, 3000, 3, 2)
-    assert near(got, list(expected_large(3000, 3, 2)), slack=1e5)
+    # 1,500 steps take less than 0.1 s; all 1.1 million pairs of positions would take half a minute.
+    got = submission.run(backward_large, 1500, 3, 2)
+    assert near(got, list(expected_large(1500, 3, 2)), slack=1e5)
 
 
 @pytest.mark.exercise("rnn_backward", forgeable=True)
@@ -480,10 +480,15 @@ def cell_run(sizes, weights, x, state, slopes, double, steps=1):
         now = net(x) if now is None else net(x, now)
     if type(now) is not tuple or len(now) != 2:
         return "no tuple of two"
-    sum((part * slope).sum() for part, slope in zip(now, slopes)).backward()
-    grads = [part.grad.numpy().copy() for part in (x, *leaves)]
-    named = {key: part.grad.numpy().copy() for key, part in net.named_parameters()}
-    return [part.detach() for part in now], grads, [named.get(key) for key in sorted(named)]
+    J = sum((part * slope).sum() for part, slope in zip(now, slopes))
+    if J.requires_grad:
+        J.backward()
+    named = dict(net.named_parameters())
+    grads = [
+        [None if part.grad is None else part.grad.numpy().copy() for part in some]
+        for some in ((x, *leaves), [named[key] for key in sorted(named)])
+    ]
+    return [part.detach() for part in now], *grads
 
 
 def cell_expected(sizes, weights, x, state, slopes, steps=1):
@@ -819,9 +824,10 @@ def stack_run(x, layers, mask, settings, slope):
     x = x.clone().requires_grad_()
     rest = () if mask is None and not settings else (mask,)
     out = student.stacked_lstm(x, cells, *rest, **settings)
-    if slope is not None:
+    if out.requires_grad:
         (out * slope).sum().backward()
-    grads = [[part.grad.numpy().copy() for part in cell.net.parameters()] for layer in cells for cell in layer]
+    every = [list(cell.net.parameters()) for layer in cells for cell in layer]
+    grads = [[None if part.grad is None else part.grad.numpy().copy() for part in some] for some in every]
     return out.detach(), x.grad, grads, calls
 
 
@@ -848,23 +854,25 @@ def peer_stack(layers):
     return net
 
 
+def held(net, x, mask, n):
+    """The outputs of one sequence: the real positions alone go through the net, between them states stay."""
+    places, zeros = np.flatnonzero(mask).tolist(), torch.zeros(1, n, dtype=torch.float64)
+    both = 1 + net.bidirectional
+    out = net(x[None, places])[0][0] if places else torch.zeros(0, n * both, dtype=torch.float64)
+    before = [sum(p <= t for p in places) for t in range(len(x))]
+    parts = [torch.cat([zeros, out[:, :n]])[before]]
+    if both == 2:
+        parts.append(torch.cat([out[:, n:], zeros])[[sum(p < t for p in places) for t in range(len(x))]])
+    return torch.cat(parts, dim=1)
+
+
 def stack_expected(x, layers, mask, slope, return_sequences=True):
     """Each row's real positions through torch.nn.LSTM; at padding each direction shows the state that it had."""
     net, n = peer_stack(layers), layers[0][0][1].shape[1]
     x = x.double().clone().requires_grad_()
-    B, T = x.shape[:2]
     both = len(layers[0]) == 2
-    rows = []
-    for b in range(B):
-        places = list(range(T)) if mask is None else np.flatnonzero(mask[b].numpy()).tolist()
-        zeros = torch.zeros(1, n, dtype=torch.float64)
-        out = net(x[b : b + 1, places])[0][0] if places else torch.zeros(0, n * (1 + both), dtype=torch.float64)
-        ahead, behind = torch.cat([zeros, out[:, :n]]), torch.cat([out[:, n:], zeros]) if both else None
-        parts = [ahead[torch.tensor([sum(p <= t for p in places) for t in range(T)])]]
-        if both:
-            parts.append(behind[torch.tensor([sum(p < t for p in places) for t in range(T)])])
-        rows.append(torch.cat(parts, dim=1))
-    out = torch.stack(rows)
+    rows = () if mask is None else [held(net, row, real, n) for row, real in zip(x, mask.numpy(), strict=True)]
+    out = net(x)[0] if mask is None else torch.stack(rows)
     if not return_sequences:
         out = torch.cat([out[:, -1, :n], out[:, 0, n:]], dim=1)
     (out * slope).sum().backward()
@@ -1381,9 +1389,9 @@ def follows(submission, rows, times, seed, **settings):
 def test_sample_follows_softmax(submission, rng):
     """Each word is drawn with its probability, the softmax of its row."""
     rows = rng.uniform(-2, 2, (3, 6))
-    assert follows(submission, rows, 20_000, 1)
+    assert follows(submission, rows, 3000, 1)
     rows[0, 2] = rows[1, 0] = rows[2, 5] = -math.inf
-    assert follows(submission, rows, 20_000, 2)
+    assert follows(submission, rows, 3000, 2)
 
 
 @pytest.mark.exercise("sample", weight=2, core=True, hint=1)
@@ -1391,7 +1399,7 @@ def test_sample_with_a_temperature(submission, rng):
     """The logits are divided by the temperature; with 0 the largest logit is taken, the first of equal ones."""
     row = rng.permutation([-2.0, -1.0, 0.0, 0.5, 1.0])
     for temperature in (0.5, 2.0):
-        assert follows(submission, row, 20_000, 3, temperature=temperature)
+        assert follows(submission, row, 5000, 3, temperature=temperature)
     rows = rng.standard_normal((4, 6))
     assert close(submission.run(drawn, rows, 3, 1, {"temperature": 0})[0], np.repeat(rows.argmax(axis=1), 3))
     equal = np.array([[1.0, 2, 2, 0], [-math.inf, 3, -math.inf, 3], [0.0, 0, 0, 0]])
@@ -1403,7 +1411,7 @@ def test_sample_of_the_k_largest(submission, rng):
     """Only the top_k largest logits are drawn, with their probabilities among each other."""
     row = rng.permutation([-2.0, -1.0, 0.0, 0.5, 1.0])
     for top_k in (1, 2, 4, 5):
-        assert follows(submission, row, 10_000, 4, top_k=top_k)
+        assert follows(submission, row, 4000, 4, top_k=top_k)
 
 
 @pytest.mark.exercise("sample", weight=3, hint=2)
@@ -1411,23 +1419,23 @@ def test_sample_at_the_borders(submission, rng):
     """Equal logits, huge ones, cold and hot temperatures, single words and hundreds of them: the law is kept."""
     equal = np.array([[1.0, 0.0, 1.0, 1.0, 1.0], [2.0, 2.0, 2.0, 2.0, 2.0], [0.0, 1.0, 0.0, 0.0, 0.0]])
     for top_k in (2, 3, 4):
-        assert follows(submission, equal, 4000, 5, top_k=top_k)
+        assert follows(submission, equal, 1500, 5, top_k=top_k)
     for shift in (1e4, -9990.0):
-        assert follows(submission, shift + np.array([-1.0, 0.0, -2.0]), 9000, 6)
+        assert follows(submission, shift + np.array([-1.0, 0.0, -2.0]), 3000, 6)
     assert follows(submission, np.array([9999.0, 1e4, -1e4]), 500, 7, temperature=1e-6)
-    assert follows(submission, np.array([1e-6, 0.0, -1e-6]), 9000, 7, temperature=1e-6)
-    assert follows(submission, np.array([1e4, 0.0, -1e4]), 9000, 8, temperature=1e4)
-    assert follows(submission, np.array([1e4, 0.0, -1e4]), 9000, 8, temperature=1e6)
-    assert follows(submission, np.array([20.0, 0.0, -20.0]), 9000, 8, temperature=20.0)
+    assert follows(submission, np.array([1e-6, 0.0, -1e-6]), 3000, 7, temperature=1e-6)
+    assert follows(submission, np.array([1e4, 0.0, -1e4]), 3000, 8, temperature=1e4)
+    assert follows(submission, np.array([1e4, 0.0, -1e4]), 3000, 8, temperature=1e6)
+    assert follows(submission, np.array([20.0, 0.0, -20.0]), 3000, 8, temperature=20.0)
     assert follows(submission, np.array([-math.inf, 5.0, -math.inf]), 500, 9, temperature=0.3, top_k=3)
-    assert follows(submission, np.array([0.0, -math.inf, 1.0, 0.5]), 9000, 9, temperature=0.5, top_k=2)
+    assert follows(submission, np.array([0.0, -math.inf, 1.0, 0.5]), 3000, 9, temperature=0.5, top_k=2)
     assert follows(submission, np.array([[7.0], [-1e4]]), 3, 9)
-    wide = rng.uniform(-1, 1, 300)
-    assert follows(submission, wide, 30_000, 10)
-    assert follows(submission, wide, 30_000, 11, top_k=150)
+    wide = rng.uniform(-1, 1, 150)
+    assert follows(submission, wide, 3000, 10)
+    assert follows(submission, wide, 3000, 11, top_k=120)
     late = np.full(1300, -math.inf)
     late[[3, 1250, 1299]] = 0.0, 1.0, -1.0
-    assert follows(submission, late, 3000, 12)
+    assert follows(submission, late, 200, 12)
     many = rng.standard_normal((1300, 4))
     many[-1] = [-math.inf, -math.inf, 0.0, -math.inf]
     got, _ = submission.run(drawn, many, 1, 13, {})
@@ -1469,11 +1477,11 @@ def draws_twice(logits, seed):
 @pytest.mark.exercise("sample", weight=2)
 def test_sample_draws_from_rng(submission, rng):
     """All randomness comes from rng, each call draws anew, and rows are independent of each other."""
-    logits = np.tile(rng.uniform(-1, 1, 3), (30_000, 1))
+    logits = np.tile(rng.uniform(-1, 1, 3), (8000, 1))
     one, two, again, other, free = submission.run(draws_twice, logits, 4)
     assert close(again, one) and close(free, np.random.RandomState(5).random_sample(3))
     shares = law(logits[0])
-    for first, second in ((one, two), (one, other), (one[::2], one[1::2]), (one[:15_000], one[15_000:])):
+    for first, second in ((one, two), (one, other), (one[::2], one[1::2]), (one[:4000], one[4000:])):
         assert fits(np.bincount(3 * first + second, minlength=9), np.outer(shares, shares).ravel())
 
 

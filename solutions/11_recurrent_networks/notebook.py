@@ -654,7 +654,7 @@ class LSTMCell(nn.Module):
     a tuple (h, c) of new tensors (B, n) in the dtype of x:
       a = x weight_ih^T + bias_ih + h weight_hh^T + bias_hh, cut into a_i, a_f, a_g, a_o, (B, n) each;
       c = sigmoid(a_f) * (c of before) + sigmoid(a_i) * tanh(a_g);  h = sigmoid(a_o) * tanh(c).
-    All are float32, or float64 after `.double()`; no product overflows, and no nan comes from entries
+    All are float32, or float64 after `.double()`; no product overflows. h and c are right for entries
     of a up to 1e4 in size. Gradients flow to x, to the state and to the parameters.
     Leaves x and state as they are.
     Not allowed: torch.nn.LSTM, torch.nn.LSTMCell, torch.nn.RNN, torch.nn.RNNCell, torch.nn.RNNBase,
@@ -767,11 +767,18 @@ with check(
     at_zero = cell(x)  # a = (0.75, 1.5, 1.5, 1) without the state
     expect_close(at_zero[1].item(), sigmoid_of(0.75) * np.tanh(1.5), hint="without a state, h and c are zeros")
     torch.manual_seed(0)
-    cell, peer = LSTMCell(3, 4), nn.LSTMCell(3, 4)
+    cell, peer, grads = LSTMCell(3, 4), nn.LSTMCell(3, 4), []
     peer.load_state_dict(cell.state_dict())
-    x, state = torch.randn(5, 3), (torch.randn(5, 4), torch.randn(5, 4))
-    for mine, theirs in zip(cell(x, state), peer(x, state), strict=True):
+    x, h, c = torch.randn(5, 3), torch.randn(5, 4), torch.randn(5, 4)
+    for mine, theirs in zip(cell(x, (h, c)), peer(x, (h, c)), strict=True):
         expect_close(mine.detach(), theirs.detach(), rtol=1e-4, atol=1e-6, hint="torch.nn.LSTMCell with your weights")
+    for net in (cell, peer):
+        leaves = [part.clone().requires_grad_() for part in (x, h, c)]
+        sum(part.square().sum() for part in net(leaves[0], tuple(leaves[1:]))).backward()
+        grads.append([part.grad for part in leaves])
+    for mine, theirs in zip(*grads, strict=True):
+        assert mine is not None, "gradients flow to x, to h and to c: detach nothing"
+        expect_close(mine, theirs, rtol=1e-3, atol=1e-5, hint="the gradients for x, h and c")
 
 # %% [markdown]
 # Does the memory keep the gradient alive? The picture repeats the one of 11.3 with new cells of 32 units that
