@@ -15,6 +15,79 @@ from torch import nn
 
 from autograder.answers import equivalent, right, wrong
 
+# What is not done to tensors
+
+equivalent(
+    "LSTMCell",
+    diff="~ LSTMCell.forward: a view is refused (hasattr(x, 'flags') and not x.flags.c_contiguous)",
+    reason="a tensor has no flags, so nothing is refused",
+)
+equivalent(
+    "LSTMCell",
+    diff="~ LSTMCell.forward: a read-only array is refused (hasattr(x, 'flags') and not x.flags.writeable)",
+    reason="a tensor has no flags, so nothing is refused",
+)
+equivalent(
+    "LSTMCell",
+    diff="~ LSTMCell.forward: an array is read in the order of its memory",
+    reason="this is done to NumPy's arrays only, and none comes",
+)
+equivalent(
+    "masked_batch",
+    diff="~ masked_loss: a view is refused (hasattr(x, 'flags') and not x.flags.c_contiguous)",
+    reason="a tensor has no flags, so nothing is refused",
+)
+equivalent(
+    "masked_batch",
+    diff="~ masked_loss: a read-only array is refused (hasattr(x, 'flags') and not x.flags.writeable)",
+    reason="a tensor has no flags, so nothing is refused",
+)
+equivalent(
+    "masked_batch",
+    diff="~ masked_loss: an array is read in the order of its memory",
+    reason="this is done to NumPy's arrays only, and none comes",
+)
+equivalent(
+    "stacked_lstm",
+    diff="~ stacked_lstm: a view is refused (hasattr(x, 'flags') and not x.flags.c_contiguous)",
+    reason="a tensor has no flags, so nothing is refused",
+)
+equivalent(
+    "stacked_lstm",
+    diff="~ stacked_lstm: a read-only array is refused (hasattr(x, 'flags') and not x.flags.writeable)",
+    reason="a tensor has no flags, so nothing is refused",
+)
+equivalent(
+    "stacked_lstm",
+    diff="~ stacked_lstm: an array is read in the order of its memory",
+    reason="this is done to NumPy's arrays only, and none comes",
+)
+equivalent(
+    "truncated_step",
+    diff="~ truncated_step: a view is refused (hasattr(x, 'flags') and not x.flags.c_contiguous)",
+    reason="a tensor has no flags, so nothing is refused",
+)
+equivalent(
+    "truncated_step",
+    diff="~ truncated_step: a read-only array is refused (hasattr(x, 'flags') and not x.flags.writeable)",
+    reason="a tensor has no flags, so nothing is refused",
+)
+equivalent(
+    "truncated_step",
+    diff="~ truncated_step: an array is read in the order of its memory",
+    reason="this is done to NumPy's arrays only, and none comes",
+)
+equivalent(
+    "train_step",
+    diff="~ train_step: a view is refused (hasattr(x, 'flags') and not x.flags.c_contiguous)",
+    reason="a tensor has no flags, so nothing is refused",
+)
+equivalent(
+    "sample",
+    diff="~ sample: temperature becomes float(np.float32(x))",
+    reason="the law moves by 6e-8 of an exponent, which no number of draws shows",
+)
+
 # ------------------------------------------------------------------------------------------------------ embedding
 
 wrong(

@@ -997,7 +997,7 @@ def test_stack_drops_between_layers(submission):
         # Both cells of the second layer show the same 8 entries of each position.
         assert close(out[:, :, :8], out[:, :, 8:])
         gone = out[:, :, :8] == 0
-        assert close(out[:, :, :8], np.where(gone, 0.0, 1 / (1 - p)), rtol=1e-6)
+        assert close(out[:, :, :8], np.where(gone, 0.0, 1 / (1 - p)), rtol=1e-12)
         assert fits([gone.sum(), (~gone).sum()], [p, 1 - p])
         pairs = (gone[:-1], gone[1:]), (gone[:, :-1], gone[:, 1:]), (gone[:, :, :-1], gone[:, :, 1:])
         for one, other in (*pairs, (gone[:, :, :4], gone[:, :, 4:])):
@@ -1423,7 +1423,7 @@ def test_sample_at_the_borders(submission, rng):
     for shift in (1e4, -9990.0):
         assert follows(submission, shift + np.array([-1.0, 0.0, -2.0]), 3000, 6)
     assert follows(submission, np.array([9999.0, 1e4, -1e4]), 500, 7, temperature=1e-6)
-    assert follows(submission, np.array([1e-6, 0.0, -1e-6]), 3000, 7, temperature=1e-6)
+    assert follows(submission, np.array([1e-9, 0.0, -1e-9]), 3000, 7, temperature=1e-9)
     assert follows(submission, np.array([1e4, 0.0, -1e4]), 3000, 8, temperature=1e4)
     assert follows(submission, np.array([1e4, 0.0, -1e4]), 3000, 8, temperature=1e6)
     assert follows(submission, np.array([20.0, 0.0, -20.0]), 3000, 8, temperature=20.0)

@@ -439,10 +439,10 @@ plt.show()
 # One loop from $T$ to 1 does it all. It carries one array $(B, n)$, and costs about twice the forward pass.
 #
 # **What the product of Jacobians does.** From one position to an earlier one the gradient is multiplied by $U$ and by
-# slopes of at most 1, once for each step. So over $s$ steps its length changes at most by $\|U\|^s$, with $\|U\|$ the
-# largest singular value. If $\|U\| < 1$ it **vanishes**, and nothing that lies far back is learnt. If $U$ has a large
-# eigenvalue and the units are not saturated, it **explodes**: one step of training may throw the weights away. Against the second,
-# one **clips**: with $\theta$ all parameters together, and a limit $\ell$,
+# slopes of at most 1, once for each step. So over $s$ steps its length grows at most by the factor
+# $\|U\|^s$, with $\|U\|$ the largest singular value. If $\|U\| < 1$ it **vanishes**, and nothing that lies far back is learnt. If
+# $U$ has an eigenvalue that is larger than 1 in size, and the units are not saturated, it **explodes**: one step of training may throw
+# the weights away. Against the second, one **clips**: with $\theta$ all parameters together, and a limit $\ell$,
 #
 # $$\text{gradient} \leftarrow \text{gradient} \cdot \min\Big(1, \frac{\ell}{\|\text{gradient}\|}\Big), \qquad
 # \|\text{gradient}\|^2 = \sum_{\text{all entries of all arrays}} (\dots)^2 .$$
@@ -885,8 +885,8 @@ def masked_batch(
 
     sequences: B >= 1 of them, each a 1-D array of integers of any kind, or a list of ints, from 0 to
       2^40; some may be empty. length: T >= 1, or None for the length of the longest one (at least 1).
-    Returns (ids, mask), new tensors (B, T): ids, int64, has sequences[i] at the start of row i and 0
-    after it; mask, bool, is True where a number of the sequence stands.
+    Returns (ids, mask), two new tensors: ids (B, T), int64, has sequences[i] at the start of row i and
+    0 after it; mask (B, T), Booleans, is True where a number of the sequence stands.
     Raises ValueError where a sequence is longer than `length`. Leaves its arguments as they are.
     """
     ### BEGIN SOLUTION
@@ -907,8 +907,8 @@ def masked_batch(
 def masked_loss(logits: torch.Tensor, targets: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """The mean cross-entropy over the real positions, in nats.
 
-    logits: (B, T, C), float64 or float32. targets: (B, T), int64, from 0 to C - 1 where mask is True.
-    mask: (B, T), bool, with one True or more.
+    logits: (B, T, C), float64 or float32. targets: int64, (B, T), from 0 to C - 1 where mask is True.
+    mask: (B, T), Booleans, with one True or more.
     Returns a 0-d tensor in the dtype of logits, from which gradients flow to logits. Each real position
     counts the same. What stands elsewhere has no influence on value and gradient, even where it is inf
     or nan or a target of -7, and the gradient there is 0. Leaves its arguments as they are.
@@ -1021,7 +1021,7 @@ def stacked_lstm(
       (h, c) of (B, n) each. state is None the first time (the cell then takes zeros), a tuple later.
       The first cell of a layer reads the positions from the first to the last, the second one from
       the last to the first. Each is called exactly T times.
-    mask: (B, T), bool, or None where all is real. Where it is False, the row keeps the h and c that it
+    mask: (B, T), Booleans, or None where all is real. Where it is False, the row keeps the h and c that it
       had before (zeros, if nothing has been real yet). What stands there in x, any finite number, has
       no influence on outputs of other positions, and no gradient.
     A layer's output at position t is the first cell's h after it has read position t, (B, n); with two
@@ -1217,7 +1217,7 @@ plt.show()
 # Look at it after "great" and after "not". The network has not been told about clauses or negation. It has found them because
 # they pay.
 #
-# ### 11.7 `truncated_step` · essential · level 4 of 4 · 30 min
+# ### 11.7 `truncated_step` · essential · level 4 of 4 · 28 min
 #
 # A language model predicts the next character of a text, and a text is *one* sequence of a million positions. The forward
 # pass is no problem: it needs one state at a time. The backward pass needs all of them. Its memory grows with $T$, and so does
@@ -1240,7 +1240,7 @@ plt.show()
 # memory grows until the program ends. `.detach()` gives the same numbers without the graph.
 
 
-# %% exercise="truncated_step" points=4 minutes=30
+# %% exercise="truncated_step" points=4 minutes=28
 def truncated_step(
     net: Callable, x: torch.Tensor, y: torch.Tensor, window: int, state: object = None
 ) -> tuple[float, object]:
@@ -1249,7 +1249,8 @@ def truncated_step(
     net: an nn.Module, called as net(x_w, state) with x_w (B, K), int64. Returns (logits, new state),
       logits (B, K, C). A state is None, a tensor, or a tuple of states (so tuples may stand in
       tuples). None is the start.
-    x, y: (B, T), int64, T >= 1: what is read, and the class at each position. window: >= 1.
+    x and y: (B, T), int64, T >= 1: what is read and the class at each position, 0 or 1 or more.
+    window: >= 1.
     The T positions are cut into windows of `window` each; the last one may be shorter. net is called
     exactly once for each of them, in order: the first time with `state`, later with the state that the call
     before returned, detached: the same numbers without a graph, whose tensors need no gradient.
@@ -1302,7 +1303,7 @@ def truncated_step(
 with check("truncated_step"):
 
     class Sums(nn.Module):
-        """Logits (s, 0) with s = w · (sum of what was read so far); the state is that sum, times w."""
+        """Logits (s, 0) with s = w · (sum of what was read so far); the state is s, half of it in each of two parts."""
 
         def __init__(self):
             super().__init__()
@@ -1310,9 +1311,10 @@ with check("truncated_step"):
             self.seen = []
 
         def forward(self, x, state):
-            sums = self.w * torch.cumsum(x, dim=1) + (0.0 if state is None else state[0][:, None])
+            before = 0.0 if state is None else (state[0] + state[1][0])[:, None]
+            sums = self.w * torch.cumsum(x, dim=1) + before
             self.seen.append((tuple(x.shape), state))
-            return torch.stack([sums, torch.zeros_like(sums)], dim=2), (sums[:, -1], None)
+            return torch.stack([sums, torch.zeros_like(sums)], dim=2), (sums[:, -1] / 2, (sums[:, -1] / 2, None))
 
     net, x, y = Sums(), torch.tensor([[1, 2, -3, 1, 4], [0, 1, 1, -2, 1]]), torch.tensor([[0, 1, 1, 0, 0]] * 2)
     net.w.grad = torch.tensor(1000.0, dtype=torch.float64)  # from an earlier step: it does not count
@@ -1349,21 +1351,22 @@ with check("truncated_step"):
             "Only the last window counts here: call zero_grad once, before the windows.": (slopes * inside)[:, 4].sum(),
         },
     )
-    expect_close(state[0], sums[:, -1], hint="return the state after the last window")
-    assert state[1] is None, "a part of the state that is None stays None"
-    assert not state[0].requires_grad, "detach the state that you return, too"
-    assert not any(part[0].requires_grad for _, part in net.seen if part is not None), "detach each state"
+    assert isinstance(state, tuple) and isinstance(state[1], tuple), "a state that is a tuple stays a tuple"
+    expect_close([state[0], state[1][0]], [sums[:, -1] / 2] * 2, hint="return the state after the last window")
+    assert state[1][1] is None, "a part of the state that is None stays None"
+    for part in (state, *[seen for _, seen in net.seen if seen is not None]):
+        assert not part[0].requires_grad and not part[1][0].requires_grad, "detach every part of each state"
     truncated_step(net, x, y, 5)
     expect_close(net.w.grad.item(), (slopes * np.cumsum(x.numpy(), axis=1)).sum(), hint="one window: the full gradient")
     net.seen.clear()
     truncated_step(net, x[:, :2], y[:, :2], 2, state)
-    expect_close(net.seen[0][1][0], sums[:, -1], hint="the first call gets `state`")
+    expect_close(net.seen[0][1][0], sums[:, -1] / 2, hint="the first call gets `state`")
 
 # %% [markdown]
 # ### A model of characters
 #
 # Now the English text of Python's own help, about half a million characters. It is cut into 32 long rows, which are
-# read side by side. In each step `truncated_step` gets the next 32 positions of each row and the state from the step
+# read side by side, and from the start again when they end. In each step `truncated_step` gets the next 32 positions of each row and the state from the step
 # before; then Adam moves the parameters. So the state goes over the whole row, and the gradient over one window. The loss is in nats
 # for each character. Two lines to compare with: the entropy of single characters, which is what a model gets that knows
 # their frequencies only, and that of pairs, for a model that knows the character before.
@@ -1443,7 +1446,8 @@ def train_step(net: Callable, x: torch.Tensor, y: torch.Tensor, update: Callable
 
     net: an nn.Module, called once, as net(x, None): None stands for the state at the start. Returns
       (logits, state), logits (B, C).
-    x: (B, T), int64. y: (B,), int64, the class of each sequence. Leaves both as they are.
+    x: B sequences of T numbers, int64, and y: their B classes, int64, each 0 or 1 or more. They stay as
+      they are.
     update: is called once, without arguments, when `.grad` of each parameter is the gradient of the mean
       cross-entropy of this batch, and of nothing else. It moves the parameters.
     record: a dict; record["losses"] is a list of Python floats, one for each step, to which this step's
@@ -1595,10 +1599,10 @@ def sample(
 ) -> np.ndarray:
     """One word for each row of logits, drawn with probabilities proportional to exp(logits / temperature).
 
-    logits: (m, N), m >= 1 and N >= 1, float64 or float32, finite or -inf, up to 1e4 in size; in each row
-      at least one is finite. A word with logit -inf is never drawn. Leaves logits as they are.
+    logits: (m, N), m >= 1 and N >= 1, float64 or float32: numbers up to 1e4 in size, or -inf; in each
+      row at least one is finite. A word with logit -inf is never drawn. Leaves logits as they are.
     rng: all randomness comes from it. Rows are drawn independently of each other.
-    temperature: 0, or from 1e-6 to 1e6. With 0 each row gives its largest logit, the first of equal ones.
+    temperature: 0, or from 1e-9 to 1e6. With 0 each row gives its largest logit, the first of equal ones.
     top_k: None for all words, or an integer from 1 to N: only the top_k largest logits of a row can be drawn;
       of equal ones those with the smaller index are taken first.
     Returns (m,), int64. Not allowed: torch, scipy.
@@ -1710,8 +1714,9 @@ print(f"--- characters by their frequency: {share_of_words(''.join(drawn))}")
 # ### 11.10 `skip_gram` · optional · level 3 of 4 · 25 min
 #
 # An embedding can be learnt on its own, from which words stand near each other. In **skip-gram with negative sampling** each
-# word has two vectors, one as centre ($a$, row of $A$) and one as context ($c$, row of $C$). For each pair of a centre and a
-# word near it, and $k$ words drawn at random ($c_j^-$), the model tells the true pair from the others:
+# word has two vectors, one as centre ($a$, row of $A$) and one as context ($c$, row of $C$; these letters are for this section
+# only). For each of $m$ pairs of a centre and a word near it, and $k$ words drawn at random ($c_j^-$), the model tells the true pair
+# from the others:
 #
 # $$J = \frac1m \sum_{\text{pairs}} \Big( -\log \sigma(a^\top c) - \sum_{j=1}^k \log \sigma(-a^\top c_j^-) \Big) .$$
 #
@@ -1829,7 +1834,7 @@ for word in ("great", "battery", "rosa", "lisbon", "although"):
 # A recurrent network takes time linear in $T$. The picture measures the forward pass and both passes, yours in NumPy and
 # torch.nn.RNN, which is the peer: it has the same weights, the same batch, float32 and one thread. Two effects to look for:
 #
-# - **All slopes are near 1**, but none is better: the steps wait for each other. A thousand processors do not help a single
+# - **All slopes are near 1** (on a quiet machine), and none is better: the steps wait for each other. A thousand processors do not help a single
 #   sequence.
 # - **Nobody wins by much.** Both do the same products, and those of all steps through $U$ one after the other. The peer takes $X W^\top$
 #   for all positions in one product, and its loop does not run in Python: this pays where $n$ is large. NumPy's calls are
