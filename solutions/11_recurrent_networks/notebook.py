@@ -399,8 +399,7 @@ with check("rnn_forward", forbids=["torch"]):
 # %% [markdown]
 # What can a state remember? Here two networks with one unit and hand-made weights read the same input: a pulse
 # at position 5, and one of the other sign at position 25. With $U = 0.5$ the state forgets in a few steps. With $U = 3$
-# it is a switch: it stays where the pulse put it, until the other pulse comes. Between the two lies what training has to
-# find.
+# it is a switch: it stays where the pulse put it, until the other pulse comes. Training has to find out what is needed.
 
 # %% tags=["demo"]
 pulse = np.zeros((1, 40, 1))
@@ -1698,7 +1697,7 @@ def write(net: nn.Module, start: str, length: int, temperature: float, rng: np.r
 
 
 rng = np.random.default_rng(1)
-for temperature in (0.3, 0.7, 1.2):
+for temperature in (0.0, 0.5, 1.0):
     text = write(writer, "The ", demo_size(full=400, small=60), temperature, rng)
     print(f"--- temperature {temperature}\n{text}\n    ({share_of_words(text)})\n")
 shares = np.array(list(singles.values()), dtype=float)
@@ -1706,9 +1705,9 @@ drawn = rng.choice(list(singles), 4000, p=shares / shares.sum())
 print(f"--- characters by their frequency: {share_of_words(''.join(drawn))}")
 
 # %% [markdown]
-# Most words are English words, brackets are closed, lines have their usual length. All of that was learnt from the next character
-# alone. What the text means it does not know: its gradient sees 32 positions, and its state has 192 numbers.
-# Larger networks of this kind write whole paragraphs that hold together for some sentences. Module 12 takes
+# At temperature 0 it repeats itself. At 0.5 most words are words of the help, with spaces, capitals and full stops between them, and
+# nobody has told it what a word is: all of that was learnt from the next character. The text as a whole has no meaning. Its gradient
+# sees 32 positions, and its state has 192 numbers. Larger networks of this kind write whole paragraphs that hold together for some sentences. Module 12 takes
 # the other way: it looks at all positions at once.
 #
 # ### 11.10 `skip_gram` · optional · level 3 of 4 · 25 min
