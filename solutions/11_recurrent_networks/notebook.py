@@ -24,7 +24,7 @@
 #
 # **Skills it trains**: gradients through time, gates, masks, state and its graph, memory that stays constant, sampling.
 #
-# **Time**: about five hours, nearly three of them in eight exercises and a bug to find. Each exercise says how important
+# **Time**: five to six hours, three of them in eight exercises and a bug to find. Each exercise says how important
 # it is (essential, important, optional), its level, which is also its points, and its minutes.
 #
 # **Symbols of the whole module**
@@ -38,10 +38,13 @@
 # | $h_t$, $h_0$ | `H[:, t]`, `h0` | $(B, n)$ | the state after position $t$; the state at the start |
 # | $W$, $U$, $b$ | `W`, `U`, `b` | $(n, d)$, $(n, n)$, $(n,)$ | weights for what is read, for the state before, and the bias |
 # | $V$, $v$ | | $(C, n)$, $(C,)$ | weights and bias that make logits of a state, for $C$ classes |
+# | $z$, $y$ | `logits`, `targets` | $(B, T, C)$, $(B, T)$ | the logits, and the true classes, 0 to $C - 1$ |
+# | $M$ | `mask` | $(B, T)$ | 1 (True) where a position is real, 0 where it is padding |
 # | $J$ | | a number | the loss |
-# | $g_t$ | `slopes[:, t]` | $(B, n)$ | the derivative of $J$ for $h_t$, *without* the way over later states |
-# | $\bar h_t = \partial J / \partial h_t$ | | $(B, n)$ | the derivative of $J$ for $h_t$, over all ways |
-# | $\delta_t$ | `delta` | $(B, n)$ | the derivative of $J$ for the input of tanh at position $t$ |
+# | $s_t$ | `slopes[:, t]` | $(B, n)$ | the derivative of $J$ by $h_t$ alone, with the later states held fixed |
+# | $\bar h_t = \partial J / \partial h_t$ | | $(B, n)$ | the derivative of $J$ by $h_t$, through all paths |
+# | $\delta_t$ | `delta` | $(B, n)$ | the derivative of $J$ by the input of tanh at position $t$ |
+# | $\theta$ | | | all parameters together |
 # | $i_t, f_t, o_t$ | `i`, `f`, `o` | $(B, n)$ | the **gates** of an LSTM: input, forget, output |
 # | $\tilde c_t$, $c_t$ | `g`, `c` | $(B, n)$ | what an LSTM might store, and what it has stored: its **memory** |
 # | $\sigma$, $\odot$ | | | the sigmoid $1/(1 + e^{-a})$; multiplication entry by entry |
@@ -126,10 +129,11 @@ def same_weights(mine: nn.Module, torchs: nn.Module, layer: str = "l0") -> None:
 # $$\underbrace{H_t}_{(B,\, n)} = \tanh\big( \underbrace{X_t}_{(B,\, d)} \underbrace{W^\top}_{(d,\, n)} +
 # \underbrace{H_{t-1}}_{(B,\, n)} \underbrace{U^\top}_{(n,\, n)} + b \big) .$$
 #
-# This is how torch stores its weights, too. There are $n d + n^2 + n$ of them, whatever $T$ is. A step costs $B n (d + n)$
+# This is how torch stores its weights, too (with two biases, which are added). There are $n d + n^2 + n$ of them, whatever $T$ is. A step costs $B n (d + n)$
 # multiplications, so a sequence costs $T$ times that: linear in its length. But the steps cannot run at the same time, since
 # each needs the state before it. The picture draws the network **unrolled**: one copy for each position. Read it as a
-# deep network with $T$ layers which share their weights, and with an input and an output at each layer.
+# deep network with $T$ layers which share their weights, and with an input and an output at each layer. A task may use all outputs
+# (the writer of 11.7 predicts at each position) or only the last one (the reader of 11.6 judges a whole review).
 
 # %% tags=["demo"]
 figure, ax = plt.subplots(figsize=(11, 3.9))
@@ -149,6 +153,8 @@ for t, word in enumerate(words):
     ax.text(x - 1.15, 1.83, "$U$", ha="center")
     back = {"arrowstyle": "-|>", "color": plotting.COLOURS[1], "lw": 1.5, "ls": "--"}
     ax.annotate("", (x - 1.78, 1.42), (x - 0.42, 1.42), arrowprops=back)
+    ax.annotate("", (x - 0.18, 2.0), (x - 0.18, 2.8), arrowprops=back)
+    ax.text(x - 0.5, 2.32, f"$s_{t + 1}$", color=plotting.COLOURS[1])
     ax.text(x - 1.1, 1.02, f"$\\delta_{t + 1} U$", ha="center", color=plotting.COLOURS[1])
 ax.text(-2.2, 1.6, "$h_0$", ha="center", va="center", bbox=box | {"edgecolor": plotting.MUTED})
 ax.set(
@@ -161,17 +167,17 @@ plt.show()
 # The plan follows the picture. How does a word become numbers (11.1)? How does the state run forward (11.2), and the gradient
 # backward (11.3)? That gradient is a product of $T$ matrices. So it shrinks or grows like a power, and the cell of 11.4
 # is built against this. Then: how to read many sentences of different lengths together (11.5), in several layers and in
-# both directions (11.6)? How to train on one endless text (11.7), and what goes wrong there (11.8)? At last, how
+# both directions (11.6)? How to train on one endless text (11.7), and what goes wrong there (11.8)? Finally, how
 # does a network that predicts the next character write (11.9)?
 #
 # ### Where tutorials disagree
 #
 # | question | seen elsewhere | here |
 # | --- | --- | --- |
-# | order of an LSTM's gates | i, f, o, g; i, c, f, o; f, i, g, o | i, f, g, o, as torch |
+# | order of an LSTM's gates | i, f, o, g; f, i, g, o; with c for our g: i, c, f, o | i, f, g, o, as torch |
 # | biases of a cell | one, or two that are added | two, as torch, so that weights can be exchanged |
 # | last output of a bidirectional net | the outputs at the last position | each direction after it has read *everything* |
-# | mean loss of a padded batch | over all positions; over rows of means | over the real positions, each the same |
+# | mean loss of a padded batch | over all positions; the mean of the rows' means | over the real positions, each the same |
 # | clipping | each entry alone | all gradients together, by their norm: the direction stays |
 # | truncated backpropagation | the state starts anew in each window | the state goes on, the gradient is cut |
 
@@ -186,7 +192,7 @@ plt.show()
 # $$\underbrace{(0, \dots, 1, \dots, 0)}_{(N,)} \underbrace{E}_{(N, e)} = \text{row } j \text{ of } E .$$
 #
 # The product reads $N e$ numbers and uses $e$ of them. So nobody multiplies: one reads row $j$. This is an **embedding**,
-# and $E$ is learnt like each other weight.
+# and $E$ is learnt like every other weight.
 #
 # Its gradient follows from the same picture. With word $j_p$ at place $p$ of the batch, and $s_p$ the derivative of
 # $J$ for the vector that was read there,
@@ -201,7 +207,7 @@ plt.show()
 
 # %% exercise="embedding" points=2 minutes=15
 def embedding(table: np.ndarray, vocabulary: dict[str, int], tokens: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """The rows of some words in a table, and what stands there.
+    """The ids of some words, and their vectors.
 
     table: (N, e), N >= 1 and e >= 1, float64 or float32, entries of any size.
     vocabulary: the row of each word, from 0 to N - 1. tokens: a list of T >= 0 words.
@@ -318,16 +324,19 @@ print(f"{len(help_words):,} words, {len(counted):,} different ones; the commones
 
 # %% [markdown]
 # The sparse gradient follows the dotted line at first and stays below it, because words repeat. When a model is trained on many
-# machines, these are the bytes on the wire (module 17). For recommendation (module 19) the "words" are millions of users
-# and items, and nothing else would fit.
+# machines, these are the bytes that are sent (module 17). For recommendation (module 19) the "words" are millions of users
+# and items, and a dense gradient would not fit into memory.
 #
-# ### 11.2 `rnn_forward` · essential · level 2 of 4 · 12 min
+# A word that no training text holds has no vector. So in practice the rarest words of the training text are read as `<unk>`, too:
+# then its vector is learnt.
+#
+# ### 11.2 `rnn_forward` · essential · level 2 of 4 · 10 min
 #
 # Now the state. One step takes what is read at one position and the state before it. The forward pass is a loop over the
 # positions, and it keeps all states, because the backward pass needs them.
 
 
-# %% exercise="rnn_forward" points=2 minutes=12 forbids=["torch"]
+# %% exercise="rnn_forward" points=2 minutes=10 forbids=["torch"]
 def rnn_step(x: np.ndarray, h: np.ndarray, W: np.ndarray, U: np.ndarray, b: np.ndarray) -> np.ndarray:
     """One step of a recurrent network: tanh(x W^T + h U^T + b).
 
@@ -399,7 +408,8 @@ with check("rnn_forward", forbids=["torch"]):
 # %% [markdown]
 # What can a state remember? Here two networks with one unit and hand-made weights read the same input: a pulse
 # at position 5, and one of the other sign at position 25. With $U = 0.5$ the state forgets in a few steps. With $U = 3$
-# it is a switch: it stays where the pulse put it, until the other pulse comes. Training has to find out what is needed.
+# it is a switch: it stays where the pulse put it, until the other pulse comes. A network has to find such weights by training.
+# Is there a gradient that leads there?
 
 # %% tags=["demo"]
 pulse = np.zeros((1, 40, 1))
@@ -419,9 +429,9 @@ plt.show()
 # Two things are new.
 #
 # **A state acts in two ways**: on the output at its own position, and on the next state. Both derivatives are added.
-# With $g_t$ for the first way, and $\delta_{t+1}$ for the input of the next tanh,
+# With $s_t$ for the first path, and $\delta_{t+1}$ for the input of the next tanh,
 #
-# $$\bar h_t = \underbrace{g_t}_{(B, n)} + \underbrace{\delta_{t+1}}_{(B, n)} \underbrace{U}_{(n, n)}, \qquad
+# $$\bar h_t = \underbrace{s_t}_{(B, n)} + \underbrace{\delta_{t+1}}_{(B, n)} \underbrace{U}_{(n, n)}, \qquad
 # \delta_t = \bar h_t \odot (1 - h_t^2), \qquad \delta_{T+1} = 0 .$$
 #
 # The product is $\delta U$, not $\delta U^\top$: forward, entry $j$ of $h_t$ went into entry $i$ of the next input with the
@@ -435,20 +445,27 @@ plt.show()
 #
 # $$\frac{\partial J}{\partial x_t} = \delta_t W, \qquad \frac{\partial J}{\partial h_0} = \delta_1 U .$$
 #
-# One loop from $T$ to 1 does it all. It carries one array $(B, n)$, and costs about twice the forward pass.
+# One loop from $T$ to 1 does it all. It carries one array $(B, n)$, and takes about twice as many multiplications as the
+# forward pass.
 #
 # **What the product of Jacobians does.** From one position to an earlier one the gradient is multiplied by $U$ and by
-# slopes of at most 1, once for each step. So over $s$ steps its length grows at most by the factor
-# $\|U\|^s$, with $\|U\|$ the largest singular value. If $\|U\| < 1$ it **vanishes**, and nothing that lies far back is learnt. If
-# $U$ has an eigenvalue that is larger than 1 in size, and the units are not saturated, it **explodes**: one step of training may throw
-# the weights away. Against the second, one **clips**: with $\theta$ all parameters together, and a limit $\ell$,
+# slopes of at most 1, once for each step. So in each step its length is multiplied by at most $\|U\|$, the largest singular value.
+# Over many steps the largest eigenvalue of $U$ (in size), $\rho$, decides, since $\|U^r\|^{1/r} \to \rho$ for many steps $r$. If $\rho < 1$, the
+# gradient **vanishes** like a power. If $\rho > 1$, and the units are not saturated, it **explodes**: one step of training may throw
+# the weights away.
+#
+# There is a trap in it. The switch of 11.2 had $U = 3$, so one expects explosion. But it remembers because it is saturated: at $h =
+# 0.995$ the slope is $1 - h^2 \approx 0.01$, and the factor of a step is $3 \cdot 0.01 = 0.03$. *Where a plain network keeps something
+# safely, its gradient vanishes.* This was shown in 1994, and it is why the cell of 11.4 was built.
+#
+# Against explosion one **clips**: with $\theta$ all parameters together, and a limit $\ell$,
 #
 # $$\text{gradient} \leftarrow \text{gradient} \cdot \min\Big(1, \frac{\ell}{\|\text{gradient}\|}\Big), \qquad
 # \|\text{gradient}\|^2 = \sum_{\text{all entries of all arrays}} (\dots)^2 .$$
 #
 # The direction stays, only the length is limited. Clipping each array by itself, or each entry, would turn the gradient.
 # An exploded gradient may be so large that its square overflows in float32 although it itself does not ($10^{20}$ is
-# enough). So the norm is computed in float64.
+# enough). So the norm is computed in float64. (torch divides by the norm plus $10^{-6}$; we do not.)
 
 
 # %% exercise="rnn_backward" points=4 minutes=35 forbids=["torch"]
@@ -458,8 +475,8 @@ def rnn_backward(
     """The gradients of a loss J that depends on the states of `rnn_forward`.
 
     X: (B, T, d), each >= 1. h0: (B, n). W: (n, d). U: (n, n), as in the forward pass.
-    H: (B, T, n), the states that it returned. slopes: (B, T, n), the derivative of J for each state
-    without the way over later states. All are float64, or all are float32; no product overflows.
+    H: (B, T, n), the states that it returned. slopes: (B, T, n), the derivative of J by each state
+    alone, with the later states held fixed. All are float64, or all are float32; no product overflows.
 
     Returns the derivatives of J for X, h0, W, U and b, in this order: five new arrays in the shapes
     of these and in the dtype of X. They are sums over rows and positions, divided by nothing.
@@ -489,7 +506,8 @@ def clip_by_norm(gradients: Sequence[np.ndarray], limit: float) -> tuple[list[np
     Returns (clipped, norm): norm is the root of the sum of the squares of all entries of all arrays,
     before clipping, a Python float. clipped is a list of new arrays of the same shapes and dtypes:
     each times limit / norm where norm > limit, the same numbers otherwise.
-    Right to within 1e-5 of each number, also in float32. Leaves its arguments as they are.
+    The relative error of each number is at most 1e-10 in float64, and 1e-5 in float32 (where the result
+    is not below 1e-38). Leaves its arguments as they are.
     """
     ### BEGIN SOLUTION
     wide = [np.array(g, dtype=np.float64) for g in gradients]
@@ -502,7 +520,7 @@ def clip_by_norm(gradients: Sequence[np.ndarray], limit: float) -> tuple[list[np
 # %% [markdown] hints="rnn_backward"
 # <details><summary>Hint 1: what the loop carries</summary>
 #
-# Go through the positions from the last to the first. Carry one array (B, n): what comes back over the next state,
+# Go through the positions from the last to the first. Carry one array (B, n): what comes back through the next state,
 # `delta @ U`. Behind the last position it is zero.
 # </details>
 # <details><summary>Hint 2: one position</summary>
@@ -582,8 +600,9 @@ with check("rnn_backward", forbids=["torch"]):
 # Your function shows what the derivation predicts. Random networks of 64 units read random input, and the loss looks at
 # the last state only. The curves are the lengths of the gradient for the input at each position, against the distance
 # from the end. $U$ is scaled so that its largest eigenvalue has the size given. On the log axis the curves are
-# nearly straight: the gradient shrinks or grows like a power. The right-hand picture clips: the length that
-# remains against the length before.
+# straight on the whole (complex eigenvalues make them wiggle): the gradient shrinks or grows like a power. The right-hand picture
+# clips: the length that remains against the length before. The line below is the trap: the switch still holds the pulse at the end, and
+# no gradient arrives there.
 
 # %% tags=["demo"]
 draw = np.random.default_rng(0)
@@ -608,17 +627,23 @@ before = np.logspace(-2, 3, 30)
 after = [np.linalg.norm(clip_by_norm([np.full(4, length / 2)], 1.0)[0][0]) for length in before]
 right.loglog(before, after, marker="o", label="clipped by norm, limit 1")
 right.loglog(before, before, "--", label="as it was")
-right.set(xlabel="norm before", ylabel="norm after", title="Long gradients keep their direction only")
+right.set(xlabel="norm before", ylabel="norm after", title="A length above the limit becomes the limit")
 right.legend()
 plt.show()
+switch = [np.full((1, 1), 4.0), np.full((1, 1), 3.0)]
+kept = rnn_forward(pulse[:, :20], np.zeros((1, 1)), *switch, np.zeros(1))
+last = np.zeros_like(kept)
+last[0, -1] = 1.0
+found = rnn_backward(pulse[:, :20], np.zeros((1, 1)), *switch, kept, last)
+print(f"the switch of 11.2: state {kept[0, -1, 0]:.3f} after the pulse; gradient for the pulse {found[0][0, 5, 0]:.0e}")
 
 # %% [markdown]
-# Clipping repairs the explosion. It cannot repair the other side, for a gradient that has vanished has no direction left.
-# What could keep it alive over 60 steps, other than an eigenvalue of exactly 1?
+# Clipping cannot repair the other side. The gradient of a weight adds up all positions. What comes from far back is a tiny
+# part of the sum, and a longer sum has it as tiny. What could keep it alive over 60 steps, other than an eigenvalue of exactly 1?
 #
 # ### 11.4 `LSTMCell` · essential · level 3 of 4 · 25 min
 #
-# The gradient is multiplied by something at each step because the state is *computed anew* at each step. The **long
+# The gradient is multiplied by a matrix at each step because the state is *computed anew* at each step. The **long
 # short-term memory** (LSTM) keeps a second state $c_t$, its memory, to which it only *adds*:
 #
 # $$c_t = f_t \odot c_{t-1} + i_t \odot \tilde c_t, \qquad h_t = o_t \odot \tanh(c_t) .$$
@@ -634,10 +659,15 @@ plt.show()
 # i, f, g, o, as in torch, and we also keep torch's two biases `bias_ih` and `bias_hh`, which are added. So weights can be
 # carried from one to the other.
 #
-# **Why it helps.** Along the memory the derivative is $\partial c_t / \partial c_{t-1} = f_t$ (plus the way through $h$). No
+# **Why it helps.** Along the memory the derivative is $\partial c_t / \partial c_{t-1} = f_t$ (there is a second path, through $h$). No
 # matrix stands there. With $f_t = 1$ the gradient passes unchanged, over any distance, and the network learns *when* to
-# forget. At the start of training $f_t$ should be near 1, or nothing gets through: $\sigma(0)^{60} = 2^{-60}$. So the part of
-# the bias that belongs to $f$ starts at 1, and $\sigma(1) \approx 0.73$; all other biases start at 0.
+# forget. (The cell of 1997 had no forget gate, $f_t = 1$ always; it was added in 2000.) At the start of training $f_t$ should not be
+# small: with $\sigma(0) = 1/2$ the memory halves in each step. The usual start for the part of the bias that belongs to $f$ is 1, with
+# $\sigma(1) \approx 0.73$; all other biases start at 0. The pictures below show whether that is enough.
+#
+# **A smaller cousin.** The gated recurrent unit (GRU) has one state and two gates, $h_t = (1 - u_t) \odot \tilde h_t + u_t \odot h_{t-1}$ with
+# $u_t = \sigma(\dots)$ and a candidate $\tilde h_t = \tanh(W x_t + r_t \odot (U h_{t-1}) + \dots)$, $r_t = \sigma(\dots)$. Again something is kept and something added,
+# with three quarters of the weights. It often does as well.
 
 
 # %% exercise="LSTMCell" points=3 minutes=25 forbids=["torch.nn.LSTM", "torch.nn.LSTMCell", "torch.nn.RNN", "torch.nn.RNNCell", "torch.nn.RNNBase", "torch.nn.RNNCellBase", "torch.nn.GRU", "torch.nn.GRUCell", "torch.nn.modules.rnn", "torch.lstm", "torch.lstm_cell", "torch.ops"]
@@ -781,10 +811,13 @@ with check(
 
 # %% [markdown]
 # Does the memory keep the gradient alive? The picture repeats the one of 11.3 with new cells of 32 units that
-# read 100 random inputs: the length of the gradient of a function of the last state, for each input. The plain
-# network (torch's) loses a constant factor at each step. So does your cell as it starts, with a factor near $\sigma(1)$. With
-# the forget bias at 5, $\sigma(5) \approx 0.993$, and nothing vanishes: with the way through $h$ it even grows a little. The right-hand picture is the proof by learning: the class of a sequence is the sign of its *first* number, then 30
-# numbers of noise follow.
+# read 100 random inputs: the length of the gradient of a function of the last state, for each input. The fitted factor of a step stands
+# in the legend. Along the memory alone it would be $\sigma(1) \approx 0.73$ for your cell; with the second path, through $h$, it is
+# larger. With the forget bias at 5, $\sigma(5) \approx 0.993$, and nothing vanishes.
+#
+# The right-hand picture is the test by learning: the class of a sequence is the sign of its *first* number, and 30 numbers of
+# noise follow. The usual bias of 1 is not enough for that distance: in these few steps the cell stays at guessing, like the plain one.
+# With bias 5 it learns. So choose the start by how long something has to be kept.
 
 # %% tags=["demo"]
 
@@ -834,7 +867,10 @@ makers = {
     "LSTM, forget bias 1": lambda d, n: LSTMCell(d, n),
     "LSTM, forget bias 5": lambda d, n: with_forget_bias(LSTMCell(d, n), 5.0),
 }
-lines = {name: length_by_distance(make(4, 32), 100) for name, make in makers.items()}
+lines = {}
+for name, make in makers.items():
+    size = length_by_distance(make(4, 32), 100)
+    lines[f"{name}: {np.exp(np.polyfit(np.arange(20, 100), np.log(size[20:]), 1)[0]):.2f} a step"] = size
 plotting.curves(
     lines, xlabel="steps back in time", ylabel="length of the gradient", title="What is left of it", logy=True, ax=left
 )
@@ -852,21 +888,22 @@ for name, make in makers.items():
         shares.append(float((logits.argmax(dim=1) == y).float().mean()))
     lines[name] = np.convolve(shares, np.ones(10) / 10, "valid") if len(shares) > 10 else shares
 plotting.curves(lines, xlabel="step", ylabel="accuracy (mean of 10)", title="Which number stood first?", ax=right)
+right.axhline(0.5, color=plotting.MUTED, linewidth=0.8)
 plt.show()
 
 # %% [markdown]
-# A word of caution: the gradient of the memory does not *vanish* by a matrix any more, but gates that stay below 1 still
-# make it shrink, and the way through $h$ may still explode. So LSTMs are clipped, too.
+# A word of caution: the gradient of the memory is no longer multiplied by a matrix, but gates below 1 still make it shrink, and
+# the path through $h$ may still explode. So LSTMs are clipped, too.
 #
-# ### 11.5 `masked_batch` · essential · level 2 of 4 · 15 min
+# ### 11.5 `masked_batch` · essential · level 2 of 4 · 12 min
 #
-# One sequence at a time makes poor use of the machine: a product with one row costs nearly as much as with 64.
+# One sequence at a time makes poor use of the machine: one product with 64 rows costs far less than 64 products with one row.
 # Sequences of different lengths are put into one array by **padding**: a fill value up to the longest one. A **mask**
 # says which positions are real. Padding must then change *nothing*: no output, no loss, no gradient. Each place where
 # positions are mixed has to be looked at. There are two: the loss, which takes a mean over positions, and the state,
 # which runs from one position to the next (11.6).
 #
-# For the loss, two means are wrong. The mean over all $B T$ positions counts padding, so it depends on the longest
+# For the loss, two other means are not what we want. The mean over all $B T$ positions counts padding, so it depends on the longest
 # sequence in the batch. The mean of the rows' means gives a word in a short sentence more weight than one in a long
 # sentence. We take the mean over the real positions:
 #
@@ -876,7 +913,7 @@ plt.show()
 # infinite, and $0 \cdot \infty$ is nan, in the loss or in its gradient. Select the real positions first, then compute.
 
 
-# %% exercise="masked_batch" points=2 minutes=15
+# %% exercise="masked_batch" points=2 minutes=12
 def masked_batch(
     sequences: Sequence[np.ndarray | list[int]], length: int | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -979,18 +1016,14 @@ for name, some in ordered.items():
     batches = [some[i : i + 64] for i in range(0, len(some), 64)]
     shares[name] = [1 - masked_batch([[1] * size for size in batch])[1].float().mean().item() for batch in batches]
     print(f"{name}: {np.mean(shares[name]):.0%} of the positions are padding")
-plotting.curves(
-    shares, xlabel="batch", ylabel="share of padding", title="Sentences of one length together waste little"
-)
-plt.show()
 
 # %% [markdown]
-# ### 11.6 `stacked_lstm` · important · level 3 of 4 · 25 min
+# ### 11.6 `stacked_lstm` · important · level 3 of 4 · 30 min
 #
 # Three ways to make a recurrent network stronger:
 #
 # - **Layers.** A second cell reads the outputs $h_1, \dots, h_T$ of the first as its inputs, and so on.
-# - **Both directions.** "Not" may stand before the word that it concerns, "but" after it. A second cell reads the
+# - **Both directions.** "Not" stands before the word that it concerns, "even if" after the clause that counts. A second cell reads the
 #   sequence from the end to the start, and both states at a position are put side by side: $(B, 2n)$. Such a network
 #   needs the whole sequence. It cannot predict the next word, because it has read it.
 # - **Dropout** (module 08) between the layers: with probability $p$ an entry that goes from one layer to the next is set to
@@ -1005,7 +1038,7 @@ plt.show()
 # output at the last position has seen one word only. Many programs take that one by mistake, as `outputs[:, -1]`.
 
 
-# %% exercise="stacked_lstm" points=3 minutes=25 forbids=["torch.nn.LSTM", "torch.nn.RNNBase", "torch.nn.modules.rnn", "torch.lstm", "torch.ops"]
+# %% exercise="stacked_lstm" points=3 minutes=30 forbids=["torch.nn.LSTM", "torch.nn.RNNBase", "torch.nn.modules.rnn", "torch.lstm", "torch.ops"]
 def stacked_lstm(
     x: torch.Tensor,
     cells: Sequence[Sequence[Callable]],
@@ -1030,7 +1063,8 @@ def stacked_lstm(
       first layer, nothing after the last one. torch draws; with p = 0 nothing is drawn.
 
     Returns a new tensor in the dtype of x. With return_sequences the last layer's outputs, (B, T, n) or
-    (B, T, 2 n). Otherwise, (B, n) or (B, 2 n): for each of its cells the h after its last call.
+    (B, T, 2 n). Otherwise, (B, n) or (B, 2 n): for each cell of the last layer its h after its last
+    call, side by side.
     Gradients flow to x and to the cells. Leaves its arguments as they are. Not allowed: torch.nn.LSTM,
     torch.nn.RNNBase, torch.nn.modules.rnn, torch.lstm, torch.ops.
     """
@@ -1098,6 +1132,14 @@ with check(
         mistakes={"The second cell has read everything at the *first* position.": [[7, 4], [56, 32]]},
     )
     expect_close(stacked_lstm(x, [[adds], [adds]])[0, :, 0], [1, 4, 11], hint="the second layer reads the first one's")
+    expect_close(
+        stacked_lstm(x, [[adds, adds], [adds]])[0],
+        [[1, 7], [4, 13], [11, 17]],  # sums of 1, 3, 7 and of 7, 6, 4
+        hint="the second layer reads both directions of the first one",
+    )
+    expect_close(
+        stacked_lstm(x, [[adds], [adds]], return_sequences=False), [[11], [88]], hint="the last state of the last layer"
+    )
     mask = torch.tensor([[True, True, False], [True, True, True]])
     with expect_unchanged(x=x, mask=mask):
         held = stacked_lstm(x, [[adds, adds]], mask)
@@ -1129,9 +1171,9 @@ with check(
 # %% [markdown]
 # ### Reading reviews in which "not" matters
 #
-# The generated reviews are of one to three sentences, such as these below. What is said may be negated ("is not bad"), and a
+# The generated reviews are of one to three sentences, such as these below. What is said may be negated ("is not poor"), and a
 # subordinate clause may say the opposite of the main one ("although ..."). The mood is that of the main clauses. A **bag of words**
-# sees how often each word comes, but not where. "Not bad" and "bad, not good" are nearly the same to it.
+# sees how often each word comes, but not where. "Great, not poor" and "poor, not great" are exactly the same to it.
 #
 # Here your four functions work together: `masked_batch` and `stacked_lstm` with two `LSTMCell`s, on an embedding. The peer is
 # scikit-learn's logistic regression on counts of words; a second one gets counts of pairs and triples of neighbours, too.
@@ -1174,7 +1216,7 @@ for name, longest in (("bag of words", 1), ("bag of words, pairs, triples", 3)):
 
 torch.manual_seed(0)
 reader, rng = Reader(len(vocabulary)), np.random.default_rng(0)
-update, accuracy, epochs = Adam(reader.parameters(), lr=0.01), [], demo_size(full=6, small=1)
+update, accuracy, epochs = Adam(reader.parameters(), lr=0.01), [], demo_size(full=6, small=2)
 for _ in range(epochs):
     order = sorted(range(len(coded)), key=lambda i: len(coded[i]) + 4 * rng.random())
     for start in rng.permutation(range(0, len(order), 64)):
@@ -1194,31 +1236,46 @@ ax = plotting.curves(
 )
 ax.set_ylim(0.45, 1.02)
 plt.show()
+print(f"your bidirectional LSTM, at the end: {accuracy[-1]:.1%} of {len(y_test)} new reviews")
 
 # %% [markdown]
-# The bag of words stays not far above guessing. Pairs and triples help, since "not bad" is a pair. But they cannot see which clause is the main
-# one, and each has to be learnt on its own. The recurrent net reads nearly all new reviews right. Look at what it knows after
-# each word: the cell below reads a review up to each of its positions, and prints the probability that it is good.
+# The bag of words stays not far above guessing. Pairs and triples help, since "not poor" is a pair. But each pair has a weight of its own,
+# and none says which clause is the main one. The recurrent net reads nearly all new reviews right.
+#
+# **What has it learnt?** Nobody told it about negation and clauses. The cell asks it for the probability that a sentence is good. The first
+# six are of the kind that it was trained on. In the last two the clauses stand in the other order, which the grammar of the reviews never
+# does with "although".
 
 # %% tags=["demo"]
-sentence = "although the lid is great , the battery is not very good ."
-words = sentence.split()
-prefixes = [[vocabulary.get(word, 0) for word in words[: k + 1]] for k in range(len(words))]
+sentences = [
+    "the lid is great .",
+    "the lid is not great .",
+    "the lid is not poor .",
+    "although the lid is great , the battery is poor .",
+    "although the lid is poor , the battery is great .",
+    "the lid is great , even if the battery is poor .",
+    "the lid is great , although the battery is poor .",
+    "the lid is poor , although the battery is great .",
+]
+asked = [[vocabulary.get(word, 0) for word in sentence.split()] for sentence in sentences]
 with torch.no_grad():
-    good = torch.softmax(reader(*masked_batch(prefixes)), dim=1)[:, 1]
-figure, ax = plt.subplots(figsize=(11, 3))
-ax.plot(range(len(words)), good, marker="o")
-ax.set_xticks(range(len(words)), words)
-ax.set(ylim=(-0.05, 1.05), ylabel="probability of “good”", title="The same network after each word")
+    good = torch.softmax(reader(*masked_batch(asked)), dim=1)[:, 1].numpy()
+figure, ax = plt.subplots(figsize=(8, 3.6))
+colours = [plotting.COLOURS[0]] * 6 + [plotting.COLOURS[1]] * 2
+ax.barh(range(len(sentences)), good, color=colours)
+ax.set_yticks(range(len(sentences)), sentences)
+ax.invert_yaxis()
+ax.set(xlim=(0, 1), xlabel="probability of “good”", title="It follows the data, not the grammar of English")
 plt.show()
 
 # %% [markdown]
-# Look at it after "great" and after "not". The network has not been told about clauses or negation. It has found them because
-# they pay.
+# Negation it reads right, and the clauses in the order that it knows. With the clauses exchanged (last two bars) a reader of English
+# would say good, then bad. The network never saw this order. In its data the *last* clause counted wherever "although" stood, and
+# this is enough for a low loss. It has learnt what lowers the loss, and no more.
 #
 # ### 11.7 `truncated_step` · essential · level 4 of 4 · 28 min
 #
-# A language model predicts the next character of a text, and a text is *one* sequence of a million positions. The forward
+# A language model predicts the next character of a text, and a text is *one* sequence of maybe a million positions. The forward
 # pass is no problem: it needs one state at a time. The backward pass needs all of them. Its memory grows with $T$, and so does
 # the time before the first update.
 #
@@ -1230,11 +1287,12 @@ plt.show()
 # \frac{\mathrm{d} J}{\mathrm{d} \theta} = \sum_w \Big( \underbrace{\frac{\partial J_w}{\partial \theta}}_{\text{kept}} +
 # \underbrace{\frac{\partial J_w}{\partial h_{(w)}} \frac{\mathrm{d} h_{(w)}}{\mathrm{d} \theta}}_{\text{left out}} \Big).$$
 #
-# The loss itself is exact, whatever $K$ is: only its gradient is an approximation. What is left out are the ways that
-# cross a border, so a link over more than $K$ positions is never learnt directly. With $K \ge T$ nothing is left out.
+# While the parameters stand still the loss itself is exact, whatever $K$ is: only its gradient is an approximation. What is left out
+# are the paths that cross a border. So a link over more than $K$ positions is never learnt directly, and of the shorter links those
+# that cross a border are not: a position reaches $(K - 1)/2$ earlier ones on average. With $K \ge T$ nothing is left out.
 # The memory is that of one window, and the sum over windows adds up in `.grad`, one window at a time.
 #
-# Two mistakes are common. If the state starts at zero in each window, the network reads snippets without a beginning. If the
+# Two mistakes are common. If the state starts at zero in each window, the network forgets at each border what it has read. If the
 # graph is not cut, either torch raises an error (the graph of the last window is gone), or, with `retain_graph=True`,
 # memory grows until the program ends. `.detach()` gives the same numbers without the graph.
 
@@ -1257,7 +1315,8 @@ def truncated_step(
     J is the mean cross-entropy of all B T positions. Afterwards `.grad` of each parameter of net is
     the sum over the windows of the gradient of their part of J, in which the incoming state is a
     constant; what stood in `.grad` before does not count. No parameter is changed.
-    Returns (J, state): J a Python float; the last state, detached. Leaves x, y and `state` as they are.
+    Returns (J, state): J a Python float; the last state, detached. Leaves x, y and `state` as they are,
+    and net in its mode (train or eval).
     Memory for a few windows' graphs and logits: those of all positions do not fit, so a window's graph
     is gone before the next window is read.
     """
@@ -1364,11 +1423,16 @@ with check("truncated_step"):
 # %% [markdown]
 # ### A model of characters
 #
-# Now the English text of Python's own help, about half a million characters. It is cut into 32 long rows, which are
-# read side by side, and from the start again when they end. In each step `truncated_step` gets the next 32 positions of each row and the state from the step
-# before; then Adam moves the parameters. So the state goes over the whole row, and the gradient over one window. The loss is in nats
-# for each character. Two lines to compare with: the entropy of single characters, which is what a model gets that knows
-# their frequencies only, and that of pairs, for a model that knows the character before.
+# Now the English text of Python's own help (its length is printed). It is cut into 32 long rows, which are read side by side. In each step
+# `truncated_step` gets the next 32 positions of each row, one window, and the state from the step before; then Adam moves the
+# parameters. So the state goes over the whole row, and the gradient over one window. (The state was made by slightly older
+# parameters. Everybody lives with that.) At the end of the rows the reading begins again, with a new state. What is read is always the
+# true text, also where the network would have guessed another character: this is called **teacher forcing**.
+#
+# The loss is in nats for each character, and $e^{\text{loss}}$ is the **perplexity**: the network is as uncertain as if it had to guess among so
+# many characters. Two lines to compare with: the entropy of single characters, which is what a model gets that knows their
+# frequencies only, and that of pairs, for a model that knows the character before. The last 5% of each row are not trained on: the
+# loss there is printed.
 
 # %% tags=["demo"]
 help_text = re.sub(r"[^\n -~]|[|+]|(?<= ) +|[-=*]{2,}", "", datasets.python_help().text)  # ASCII, without tables
@@ -1402,12 +1466,13 @@ singles = Counter(help_text[1:])
 pairs = Counter(itertools.pairwise(help_text))
 of_one, of_two = entropy(list(singles.values())), entropy(list(pairs.values()))
 streams = coded_text[: len(coded_text) // 32 * 32].view(32, -1)
+streams, unseen = streams.split([streams.shape[1] - streams.shape[1] // 20, streams.shape[1] // 20], dim=1)
 torch.manual_seed(0)
 writer, state, writer_losses = Writer(len(characters)), None, []
 update = Adam(writer.parameters(), lr=0.01)
 for step in range(demo_size(full=900, small=5)):
-    start = 32 * step % (streams.shape[1] - 33)
-    part = streams[:, start : start + 33]
+    start = 32 * (step % ((streams.shape[1] - 1) // 32))
+    part, state = streams[:, start : start + 33], state if start else None
     loss, state = truncated_step(writer, part[:, :-1], part[:, 1:], 32, state)
     update.step()
     writer_losses.append(loss)
@@ -1422,10 +1487,11 @@ plotting.curves(
     title="It learns more than pairs of characters",
 )
 plt.show()
+with torch.no_grad():
+    unseen_loss = float(F.cross_entropy(writer(unseen[:, :-1])[0].flatten(0, 1), unseen[:, 1:].flatten()))
 print(f"{len(help_text):,} characters, {len(characters)} different ones")
-print(
-    f"loss at the end: {np.mean(writer_losses[-30:]):.2f} nats, a guess among {math.exp(np.mean(writer_losses[-30:])):.1f}"
-)
+for name, loss in (("training, at the end", np.mean(writer_losses[-30:])), ("text that it has not seen", unseen_loss)):
+    print(f"{name}: {loss:.2f} nats, perplexity {math.exp(loss):.1f}")
 
 # %% [markdown]
 # ### 11.8 `train_step` · essential · level 2 of 4 · 10 min
@@ -1436,7 +1502,7 @@ print(
 # recommends, and now it runs. It becomes slower at each step, takes more memory at each step, and its answer to a
 # sentence depends on the sentences before.
 #
-# **Find the bug.** Something of the step before is kept that should not be, in more than one place.
+# **Find the bug.** The code keeps things from the step before, in more than one place.
 
 
 # %% exercise="train_step" points=2 minutes=10 bug=true
@@ -1450,9 +1516,9 @@ def train_step(net: Callable, x: torch.Tensor, y: torch.Tensor, update: Callable
     update: is called once, without arguments, when `.grad` of each parameter is the gradient of the mean
       cross-entropy of this batch, and of nothing else. It moves the parameters.
     record: a dict; record["losses"] is a list of Python floats, one for each step, to which this step's
-      loss (before the update) is appended. An empty dict gets that list. Nothing else is added to it.
+      loss (before the update) is appended. An empty dict gets that list. record gets no other key.
 
-    Returns the loss, a Python float. When it is back, nothing of the graph is alive any more.
+    Returns the loss, a Python float. When the function has returned, nothing of the graph is alive.
     """
     ### BEGIN SOLUTION
     net.zero_grad()
@@ -1527,9 +1593,8 @@ with check("train_step"):
     expect_close(record["losses"], [first, second])
 
 # %% [markdown]
-# How would you notice such a bug in your own program? Count what stays. The cell runs your function on 40 batches and counts
-# after each the bytes that autograd still holds. A line that is not flat is the sign. (With the code as you got it, the line rises
-# with each step, and so do the seconds.)
+# How would you notice such a bug in your own program? Count what stays. The cell runs your function on 40 batches, and the code that you
+# were given, and counts after each batch the bytes that autograd still holds. A line that is not flat is the sign.
 
 # %% tags=["demo"]
 
@@ -1539,21 +1604,36 @@ class Held:
 
     now = most = 0
 
-    def __init__(self, tensor: torch.Tensor):
+    def __init__(self, tensor: torch.Tensor, size: int):
         self.tensor = tensor
-        Held.now += tensor.nbytes
+        Held.now += size
         Held.most = max(Held.most, Held.now)
-        weakref.finalize(self, Held.gone, tensor.nbytes)
+        weakref.finalize(self, Held.gone, size)
 
     @staticmethod
     def gone(size: int) -> None:
         Held.now -= size
 
 
-def counting_saved() -> torch.autograd.graph.saved_tensors_hooks:
-    """Within it, `Held` counts the bytes that autograd keeps for backward passes."""
+def counting_saved(net: nn.Module) -> torch.autograd.graph.saved_tensors_hooks:
+    """Within it, `Held` counts the bytes that autograd keeps for backward passes, net's own parameters left out."""
     Held.now = Held.most = 0
-    return torch.autograd.graph.saved_tensors_hooks(Held, lambda held: held.tensor)
+
+    def keep(tensor: torch.Tensor) -> Held:
+        own = {parameter.untyped_storage().data_ptr() for parameter in net.parameters()}
+        return Held(tensor, 0 if tensor.untyped_storage().data_ptr() in own else tensor.nbytes)
+
+    return torch.autograd.graph.saved_tensors_hooks(keep, lambda held: held.tensor)
+
+
+def as_given(net: Callable, x: torch.Tensor, y: torch.Tensor, update: Callable[[], None], record: dict) -> torch.Tensor:
+    net.zero_grad()
+    logits, record["state"] = net(x, record.get("state"))
+    loss = F.cross_entropy(logits, y)
+    loss.backward(retain_graph=True)
+    update()
+    record.setdefault("losses", []).append(loss)
+    return loss
 
 
 class OneAnswer(Writer):
@@ -1564,17 +1644,20 @@ class OneAnswer(Writer):
         return logits[:, -1], state
 
 
-torch.manual_seed(0)
-net, record, held, draw = OneAnswer(4, e=4, n=16), {}, [], torch.Generator().manual_seed(0)
-update = Adam(net.parameters(), lr=0.01)
-with counting_saved():
-    for _ in range(40):
-        x = torch.randint(0, 4, (32, 10), generator=draw)
-        train_step(net, x, x[:, 0], update.step, record)
-        held.append(Held.now)
-figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.4))
-plotting.curves({"bytes held after each step": held}, xlabel="step", title="Nothing stays", ax=left)
-plotting.curves({"loss": record["losses"]}, xlabel="step", ylabel="nats", title="and it learns", ax=right)
+figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.6))
+held, losses = {}, {}
+for name, function in (("your train_step", train_step), ("as it was given", as_given)):
+    torch.manual_seed(0)
+    net, record, draw, held[name] = OneAnswer(4, e=4, n=16), {}, torch.Generator().manual_seed(0), []
+    update = Adam(net.parameters(), lr=0.01)
+    with counting_saved(net):
+        for _ in range(demo_size(full=40, small=10)):
+            x = torch.randint(0, 4, (32, 10), generator=draw)
+            function(net, x, x[:, 0], update.step, record)
+            held[name].append(Held.now)
+    losses[name] = [torch.as_tensor(loss).item() for loss in record["losses"]]
+plotting.curves(held, xlabel="step", ylabel="bytes held after the step", title="What stays", ax=left)
+plotting.curves(losses, xlabel="step", ylabel="loss", title="What it learns", ax=right)
 plt.show()
 
 # %% [markdown]
@@ -1583,8 +1666,9 @@ plt.show()
 # The network gives logits $z$ for the next character. To write, draw one, feed it back as the next input, and go on. Which
 # one to draw?
 #
-# - The likeliest one, always (**greedy**): the text soon goes round in circles.
-# - From $\operatorname{softmax}(z)$: this is what the model believes, but the many unlikely characters come too often in sum.
+# - The likeliest one, always (**greedy**): the text soon repeats itself.
+# - From $\operatorname{softmax}(z)$: this is what the model believes. But now and then an unlikely character is drawn, and from then on
+#   the network reads text of a kind that it never saw in training, where it always read the true one.
 # - In between: divide by a **temperature** $\tau$ first, $p_j \propto e^{z_j / \tau}$. For $\tau \to 0$ this is greedy, $\tau = 1$
 #   is the model, for $\tau \to \infty$ all are alike. Or keep only the $k$ largest logits (**top-k**) and draw among them.
 #
@@ -1662,6 +1746,7 @@ with check("sample", forbids=["torch", "scipy"]):
     )
     expect_close(shares(1.0, 2), np.array([0, 2, 0, 5]) / 7, **slack, hint="top_k = 2: two can be drawn")
     expect_close(shares(0), [0, 0, 0, 1], hint="temperature 0 takes the largest")
+    expect_close(sample(np.array([[1.0, 2, 2]]), rng, 0), [1], hint="temperature 0 takes the first of equal ones")
     equal = sample(np.zeros((300, 3)), rng, 1.0, 2)
     assert set(equal.tolist()) == {0, 1}, "of equal logits those with the smaller index are taken first"
     large = sample(np.array([[1e4, 1e4 - 1, 0.0]] * 50), rng, 1e-6)
@@ -1674,8 +1759,8 @@ with check("sample", forbids=["torch", "scipy"]):
 # ### It writes
 #
 # The network of 11.7 writes with your `sample`, at three temperatures. Below each sample: the share of its words (of three
-# letters or more) that stand in the help text. The last line says how that would be for words made of characters that are
-# drawn by their frequency, which is what the network would do if it had learnt nothing else.
+# letters or more) that occur in the help text. The last line says the same for characters that are drawn by their frequency, which
+# is what the network would do if it had learnt nothing else.
 
 # %% tags=["demo"]
 known_words = set(re.findall("[a-z]{3,}", help_text.lower()))
@@ -1706,56 +1791,56 @@ print(f"--- characters by their frequency: {share_of_words(''.join(drawn))}")
 
 # %% [markdown]
 # At temperature 0 it repeats itself. At 0.5 most words are words of the help, with spaces, capitals and full stops between them, and
-# nobody has told it what a word is: all of that was learnt from the next character. The text as a whole has no meaning. Its gradient
-# sees 32 positions, and its state has 192 numbers. Larger networks of this kind write whole paragraphs that hold together for some sentences. Module 12 takes
-# the other way: it looks at all positions at once.
+# nobody has told it what a word is. At 1 it invents words. (Repetition makes the share of words larger, too.) Many brackets stay
+# open: what was opened ten characters before is mostly lost, and the text as a whole has no meaning. Its gradient sees 32 positions,
+# and its state has 192 numbers. Larger networks of this kind write paragraphs that hold together for some sentences. Module 12
+# takes the other way: it looks at all positions at once.
 #
 # ### 11.10 `skip_gram` · optional · level 3 of 4 · 25 min
 #
 # An embedding can be learnt on its own, from which words stand near each other. In **skip-gram with negative sampling** each
-# word has two vectors, one as centre ($a$, row of $A$) and one as context ($c$, row of $C$; these letters are for this section
-# only). For each of $m$ pairs of a centre and a word near it, and $k$ words drawn at random ($c_j^-$), the model tells the true pair
-# from the others:
+# word has two vectors, one as centre ($p$, row of $P$) and one as context ($q$, row of $Q$). For each of $m$ pairs of a centre and a
+# word near it, and $k$ words drawn at random ($q_j^-$), the model tells the true pair from the others:
 #
-# $$J = \frac1m \sum_{\text{pairs}} \Big( -\log \sigma(a^\top c) - \sum_{j=1}^k \log \sigma(-a^\top c_j^-) \Big) .$$
+# $$J = \frac1m \sum_{\text{pairs}} \Big( -\log \sigma(p^\top q) - \sum_{j=1}^k \log \sigma(-p^\top q_j^-) \Big) .$$
 #
 # A softmax over $N$ words would cost $N e$ for each pair; this costs $(k + 1) e$. The derivative of $-\log \sigma(s)$ is
-# $\sigma(s) - 1$, and that of $-\log \sigma(-s)$ is $\sigma(s)$. A pair touches one row of $A$ and $k + 1$ rows of $C$: your sparse
+# $\sigma(s) - 1$, and that of $-\log \sigma(-s)$ is $\sigma(s)$. A pair touches one row of $P$ and $k + 1$ rows of $Q$: your sparse
 # gradient of 11.1 is made for it.
 
 
 # %% exercise="skip_gram" points=3 minutes=25 extra=true forbids=["torch"]
 def skip_gram(
-    A: np.ndarray, C: np.ndarray, centres: np.ndarray, contexts: np.ndarray, negatives: np.ndarray
+    P: np.ndarray, Q: np.ndarray, centres: np.ndarray, contexts: np.ndarray, negatives: np.ndarray
 ) -> tuple[float, tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
     """The loss of skip-gram with negative sampling, and its sparse gradients.
 
-    A, C: (N, e), float64: the vectors of the words as centres, and as contexts. centres, contexts:
-      (m,), m >= 1, and negatives: (m, k), k >= 1: rows of A, of C and of C, integers of any kind.
+    P, Q: (N, e), float64: the vectors of the words as centres, and as contexts. centres, contexts:
+      (m,), m >= 1, and negatives: (m, k), k >= 1: rows of P, of Q and of Q, integers of any kind.
     J is the mean over the m pairs of
-      -log sigmoid(a . c) - sum over j of log sigmoid(-a . n_j)
-    with a = A[centres[i]], c = C[contexts[i]], n_j = C[negatives[i, j]]. A word may come more than
+      -log sigmoid(p . q) - sum over j of log sigmoid(-p . q_j)
+    with p = P[centres[i]], q = Q[contexts[i]], q_j = Q[negatives[i, j]]. P word may come more than
     once, among the negatives of one pair, too: each time counts.
 
-    Returns (J, (rows, sums) for A, (rows, sums) for C): J a Python float; rows int64, the different
+    Returns (J, (rows, sums) for P, (rows, sums) for Q): J a Python float; rows int64, the different
     rows that were read, ascending; sums float64, the derivative of J for each of these rows.
     No overflow and full accuracy for products up to 1e4 in size. Leaves its arguments as they are.
-    Takes no array of the size of A or C. Not allowed: torch.
+    Takes no array of the size of P or Q. Not allowed: torch.
     """
     ### BEGIN SOLUTION
     m = len(centres)
-    a = A[centres]
+    p = P[centres]
     words = np.concatenate([np.asarray(contexts)[:, None], negatives], axis=1).astype(np.int64)
-    c = C[words]
+    q = Q[words]
     signs = np.ones(words.shape)
     signs[:, 0] = -1
-    s = signs * np.einsum("me,mke->mk", a, c)
+    s = signs * np.einsum("me,mke->mk", p, q)
     J = float(np.logaddexp(0, s).sum() / m)
     slopes = signs * np.exp(-np.logaddexp(0, -s)) / m
     return (
         J,
-        embedding_gradient(centres, np.einsum("mk,mke->me", slopes, c)),
-        embedding_gradient(words, slopes[:, :, None] * a[:, None, :]),
+        embedding_gradient(centres, np.einsum("mk,mke->me", slopes, q)),
+        embedding_gradient(words, slopes[:, :, None] * p[:, None, :]),
     )
     ### END SOLUTION
 
@@ -1763,8 +1848,8 @@ def skip_gram(
 # %% [markdown] hints="skip_gram"
 # <details><summary>Hint 1: one array of words</summary>
 #
-# Put context and negatives into one array (m, k + 1): the first column is true, the others are not. `C[words]` has shape
-# (m, k + 1, e), and the products are `np.einsum("me,mke->mk", a, c)`.
+# Put context and negatives into one array (m, k + 1): the first column is true, the others are not. `Q[words]` has shape
+# (m, k + 1, e), and the products are `np.einsum("me,mke->mk", p, q)`.
 # </details>
 # <details><summary>Hint 2: stable</summary>
 #
@@ -1772,32 +1857,36 @@ def skip_gram(
 # </details>
 # <details><summary>Hint 3: the gradients</summary>
 #
-# With `slopes` the derivatives for the products (m, k + 1), divided by m: for A, `embedding_gradient(centres, sum over k of
-# slopes · c)`, for C `embedding_gradient(words, slopes[:, :, None] * a[:, None, :])`.
+# With `slopes` the derivatives for the products (m, k + 1), divided by m: for P, `embedding_gradient(centres, sum over k of
+# slopes · q)`, for Q `embedding_gradient(words, slopes[:, :, None] * p[:, None, :])`.
 # </details>
 
 # %% check="skip_gram"
 with check("skip_gram", forbids=["torch"]):
-    A, C = np.array([[1.0, 0.0], [0.0, 2.0], [5.0, 5.0]]), np.array([[0.0, 0.0], [1.0, 1.0], [0.0, -1.0]])
+    P, Q = np.array([[1.0, 0.0], [0.0, 2.0], [5.0, 5.0]]), np.array([[0.0, 0.0], [1.0, 1.0], [0.0, -1.0]])
     centres, contexts, negatives = np.array([0, 1]), np.array([1, 2]), np.array([[0, 0], [0, 1]])
-    with expect_unchanged(A=A, C=C, centres=centres, contexts=contexts, negatives=negatives):
-        J, (rows_A, sums_A), (rows_C, sums_C) = skip_gram(A, C, centres, contexts, negatives)
+    with expect_unchanged(P=P, Q=Q, centres=centres, contexts=contexts, negatives=negatives):
+        J, (rows_P, sums_P), (rows_Q, sums_Q) = skip_gram(P, Q, centres, contexts, negatives)
     # products: 1 and 0, 0 for the first pair; -2 and 0, 2 for the second one
     plus = np.logaddexp(0, np.array([-1.0, 0, 0, 2, 0, 2]))
     expect_close(J, plus.sum() / 2, mistakes={"Divide by the number of pairs, m.": plus.sum()})
-    expect_close(rows_A, [0, 1], hint="row 2 of A was not read")
-    p, q = 1 / (1 + math.exp(1)), 1 / (1 + math.exp(-2))  # sigmoid(-1) and sigmoid(2)
+    expect_close(rows_P, [0, 1], hint="row 2 of P was not read")
+    low, high = 1 / (1 + math.exp(1)), 1 / (1 + math.exp(-2))  # sigmoid(-1) and sigmoid(2)
     expect_close(
-        sums_A, [[-p / 2, -p / 2], [q / 2, q]], hint="(sigmoid - 1) c for the true word, sigmoid c for the others"
+        sums_P,
+        [[-low / 2, -low / 2], [high / 2, high]],
+        hint="(sigmoid - 1) q for the true word, sigmoid q for the others",
     )
-    expect_close(rows_C, [0, 1, 2])
-    expect_close(sums_C, [[0.5, 0.5], [-p / 2, q], [0, -q]], hint="row 0 of C comes three times: each time counts")
-    expect_close(skip_gram(1e2 * A, 1e2 * C, centres, contexts, negatives)[0], 2e4, rtol=1e-3, hint="no overflow")
+    expect_close(rows_Q, [0, 1, 2])
+    expect_close(
+        sums_Q, [[0.5, 0.5], [-low / 2, high], [0, -high]], hint="row 0 of Q comes three times: each time counts"
+    )
+    expect_close(skip_gram(70.0 * P, 70.0 * Q, centres, contexts, negatives)[0], 9800, rtol=1e-3, hint="no overflow")
 
 # %% [markdown]
 # Vectors of the words of the reviews, learnt from neighbours at most two places away, with five negatives. For some words, the
-# four nearest ones by the cosine. Words that stand in the same places become alike: names beside names, parts beside parts. And
-# "great" beside "awful", because both stand after "is". To know which is good one needs more than neighbours: the mood of the reviews.
+# four nearest ones by the cosine. Words that stand in the same places become alike: names beside names, parts beside parts, and good
+# words beside bad ones, because both stand after "is". To know which is which one needs more than neighbours: the mood of the reviews.
 
 # %% tags=["demo"]
 near_vocabulary = {word: j for j, (word, _) in enumerate(Counter(w for t in train_tokens for w in t).most_common())}
@@ -1811,16 +1900,16 @@ found_pairs = [
 centres, contexts = np.array(found_pairs).T
 frequency = np.bincount(centres) ** 0.75
 rng = np.random.default_rng(0)
-A, C = rng.standard_normal((2, len(near_vocabulary), 16)) / 4
+P, Q = rng.standard_normal((2, len(near_vocabulary), 16)) / 4
 for _ in range(demo_size(full=600, small=20)):
     picked = rng.integers(0, len(centres), 500)
     negatives = rng.choice(len(frequency), (500, 5), p=frequency / frequency.sum())
-    J, grad_A, grad_C = skip_gram(A, C, centres[picked], contexts[picked], negatives)
-    for vectors, (rows, sums) in ((A, grad_A), (C, grad_C)):
+    J, grad_P, grad_Q = skip_gram(P, Q, centres[picked], contexts[picked], negatives)
+    for vectors, (rows, sums) in ((P, grad_P), (Q, grad_Q)):
         vectors[rows] -= 10.0 * sums
-unit = A / np.linalg.norm(A, axis=1, keepdims=True)
+unit = P / np.linalg.norm(P, axis=1, keepdims=True)
 names = list(near_vocabulary)
-for word in ("great", "battery", "rosa", "lisbon", "although"):
+for word in ("great", "battery", "rosa", "lisbon"):
     if word in near_vocabulary:
         nearest = np.argsort(-unit @ unit[near_vocabulary[word]])[1:5]
         print(f"{word:>10}: {', '.join(names[j] for j in nearest)}")
@@ -1830,15 +1919,15 @@ for word in ("great", "battery", "rosa", "lisbon", "although"):
 #
 # ### Time against length
 #
-# A recurrent network takes time linear in $T$. The picture measures the forward pass and both passes, yours in NumPy and
-# torch.nn.RNN, which is the peer: it has the same weights, the same batch, float32 and one thread. Two effects to look for:
+# A recurrent network takes time linear in $T$. The picture measures the forward pass (left), and forward and backward together
+# (right), yours in NumPy and torch.nn.RNN, which is the peer: it has the same weights, the same batch, float32 and one thread. Two
+# effects to look for:
 #
-# - **All slopes are near 1** (on a quiet machine), and none is better: the steps wait for each other. A thousand processors do not help a single
-#   sequence.
-# - **Nobody wins by much.** Both do the same products, and those of all steps through $U$ one after the other. The peer takes $X W^\top$
-#   for all positions in one product, and its loop does not run in Python: this pays where $n$ is large. NumPy's calls are
-#   cheaper than torch's, which also keep a graph: where $n$ is small, as here, your loop may be ahead. On a GPU it would be far
-#   behind, because there torch runs the whole loop as one fused program.
+# - **All slopes are about 1**, and none is smaller: the steps wait for each other. More processors help within a step only.
+# - **Nobody wins by much.** Both do the same products, one step after the other. The peer takes $X W^\top$ for all positions in one
+#   product, and its loop does not run in Python: this pays where $n$ is large. NumPy's calls are cheaper than torch's, and in the
+#   backward pass torch keeps a graph besides: where $n$ is small, as here, your loop may be ahead. On a GPU it would be far behind,
+#   because there torch runs the whole loop as one program.
 
 # %% tags=["demo"]
 d, n, B = 32, 64, 16
@@ -1870,17 +1959,19 @@ def peer_both(X: np.ndarray) -> None:
 
 X = np.random.default_rng(0).standard_normal((B, 50, d)).astype(np.float32)
 print(f"largest difference of the outputs: {np.abs(your_forward(X) - peer_forward(X).numpy()).max():.1e}")
-speed = scaling.measure(
-    {"yours": your_forward, "yours, both": your_both, "torch.nn.RNN, both": peer_both, "torch.nn.RNN": peer_forward},
-    sizes=demo_size(full=[16, 32, 64, 128, 256, 512, 1024], small=[4, 8, 16]),
-    setup=lambda T: np.random.default_rng(0).standard_normal((B, T, d)).astype(np.float32),
-    budget=demo_size(full=1.5, small=0.3),
-    label="positions T",
-    memory=None,
-    threads=1,
-)
-ax = speed.plot(peer="torch.nn.RNN")
-ax.set_title("Time grows with the length, for all")
+figure, axes = plt.subplots(1, 2, figsize=(11, 4))
+pairs = {"forward": (your_forward, peer_forward), "both passes": (your_both, peer_both)}
+for ax, (title, (yours, peers)) in zip(axes, pairs.items(), strict=True):
+    speed = scaling.measure(
+        {"yours": yours, "torch.nn.RNN": peers},
+        sizes=demo_size(full=[16, 32, 64, 128, 256, 512], small=[4, 8, 16]),
+        setup=lambda T: np.random.default_rng(0).standard_normal((B, T, d)).astype(np.float32),
+        budget=demo_size(full=1.0, small=0.3),
+        label="positions T",
+        memory=None,
+        threads=1,
+    )
+    speed.plot(ax=ax, peer="torch.nn.RNN").set_title(f"Time grows with the length: {title}")
 plt.show()
 
 # %% [markdown]
@@ -1913,7 +2004,7 @@ width = scaling.measure(
     sizes=demo_size(full=[1, 4, 16, 64, 256, 1024], small=[1, 4, 8]),
     setup=lambda B: torch.randn(B, T, d),
     budget=demo_size(full=2.0, small=0.3),
-    repeat=2,
+    repeat=4,
     label="sequences B",
     memory=None,
     threads=1,
@@ -1931,18 +2022,18 @@ plt.show()
 # %% [markdown]
 # ### Memory, and what truncation costs
 #
-# Left: the bytes that autograd holds at most while your `truncated_step` reads $T$ characters with the trained model, in one
+# Left: the bytes that autograd holds at most (the weights left out) while your `truncated_step` reads $T$ characters with the trained model, in one
 # window (full backpropagation) and in windows of 10. The first grows with $T$, the second does not. Right: the price. With windows of $K$,
 # the gradient is compared with the full one on 200 positions, by the cosine of the angle between them. It is an
 # approximation that becomes better with $K$. The loss is the same for all $K$, up to rounding (printed).
 
 # %% tags=["demo"]
-lengths, most = demo_size(full=[10, 30, 100, 300, 1000], small=[5, 10]), {}
+lengths, most = demo_size(full=[10, 30, 100, 300, 1000], small=[10, 20, 40]), {}
 for name, window in (("one window", None), ("windows of 10", 10)):
     most[name] = []
     for T in lengths:
         part = streams[:1, : T + 1]
-        with counting_saved():
+        with counting_saved(writer):
             truncated_step(writer, part[:, :-1], part[:, 1:], window or T)
         most[name].append(Held.most)
 
@@ -1979,7 +2070,8 @@ print(f"the loss differs by {max(gaps):.0e} at most")
 #
 # What cannot be split is time: step $t$ waits for step $t - 1$. On a GPU, which wants a million multiplications at once,
 # a recurrent network with a small batch leaves most of the machine idle. And all that was read must fit into a state of fixed
-# size. Module 12 gives up both: each position looks at all others directly, in parallel. The price is work that grows with $T^2$.
+# size: a translator (module 13) must put a whole sentence into it. The transformer of module 12 has neither limit: each position looks at
+# all others directly, in parallel. The price is work that grows with $T^2$.
 # Recurrent networks stay where a stream has no end, or where memory for each position is too dear: speech
 # that is recognised while it is spoken (module 23), or the sequence of a user's clicks (module 19).
 
@@ -2000,8 +2092,8 @@ print(f"the loss differs by {max(gaps):.0e} at most")
 # within a window: forget gates. Confirm: accuracy against the distance of the first click; the length of the gradient by
 # distance; retrain with a longer window. Cure: longer windows for these sessions (memory), a forget bias near 5, the first click as an input at each
 # position, attention. (c) A graph is kept: a state that is not detached with retain_graph=True, or losses appended as tensors.
-# Confirm: bytes held after each step grow in a line. Cure: detach, keep floats. One point for three right causes, one for measurements and cures that
-# fit them.
+# Confirm: bytes held after each step grow in a line. Cure: detach, keep floats. One point for three right causes (half a point
+# for two), one for three measurements with cures that fit (half a point for two).
 # ### END SOLUTION
 
 # %% [markdown]
@@ -2029,6 +2121,11 @@ print(f"the loss differs by {max(gaps):.0e} at most")
 # - S. Hochreiter and J. Schmidhuber, "Long short-term memory", *Neural Computation*, 1997. The memory that is added to.
 # - F. A. Gers, J. Schmidhuber and F. Cummins, "Learning to forget: continual prediction with LSTM", *Neural Computation*, 2000.
 #   The forget gate.
+# - M. Schuster and K. K. Paliwal, "Bidirectional recurrent neural networks", *IEEE Transactions on Signal Processing*, 1997. 11.6.
+# - K. Cho et al., "Learning phrase representations using RNN encoder-decoder for statistical machine translation", *EMNLP*, 2014. The
+#   GRU, and a network that writes what another has read.
+# - R. Jozefowicz, W. Zaremba and I. Sutskever, "An empirical exploration of recurrent network architectures", *ICML*, 2015. Thousands of
+#   cells tried; the forget bias matters more than most.
 # - R. Pascanu, T. Mikolov and Y. Bengio, "On the difficulty of training recurrent neural networks", *ICML*, 2013. Clipping
 #   by norm, and the geometry of exploding gradients.
 # - T. Mikolov, I. Sutskever, K. Chen, G. Corrado and J. Dean, "Distributed representations of words and phrases and their
@@ -2036,5 +2133,5 @@ print(f"the loss differs by {max(gaps):.0e} at most")
 # - W. Zaremba, I. Sutskever and O. Vinyals, "Recurrent neural network regularization", arXiv, 2014. Dropout between layers,
 #   not within the recurrence.
 #
-# At work: `torch.nn.LSTM` with `torch.nn.utils.rnn.pack_padded_sequence`, which skips padding, and
+# In practice: `torch.nn.LSTM` with `torch.nn.utils.rnn.pack_padded_sequence`, which skips padding, and
 # `torch.nn.EmbeddingBag` or `torch.nn.Embedding(sparse=True)` for large vocabularies.
