@@ -1093,11 +1093,11 @@ def truncated(weights, x, y, window, state, before=None, parts=None):
         part.grad = None if before is None else torch.full_like(part, before)
     net.train(before is None)
     kept = [part.clone() for part in (x, y)]
-    J, state = (
-        student.truncated_step(net, x, y, window)
-        if state is None
-        else student.truncated_step(net, x, y, window, (state[0], (state[1], None)))
-    )
+    if state is None:
+        J, state = student.truncated_step(net, x, y, window)
+    else:
+        h, mean = (part.clone().requires_grad_() for part in state)
+        J, state = student.truncated_step(net, x, y, window, (h, (mean, None)))
     if not all(map(torch.equal, kept, (x, y))):
         return "x or y has changed"
     left = state[0].requires_grad or state[1][0].requires_grad or state[1][1] is not None

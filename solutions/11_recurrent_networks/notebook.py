@@ -16,8 +16,8 @@
 # **What you will be able to do.** Turn words into vectors that are learnt. Write a network that reads a sequence of any
 # length with a fixed number of weights, and its gradient through time. Say why that gradient vanishes or explodes, and
 # build the cell that keeps it. Train on sentences of different lengths as if each were alone, and on a text of any
-# length in memory that does not grow. At the end two of your networks work: one reads reviews in which "not" turns
-# the meaning round, the other writes English one character at a time.
+# length in memory that does not grow. At the end two of your networks work: one reads reviews in which "not"
+# reverses the meaning, the other writes English one character at a time.
 #
 # **You need** the chain rule and backpropagation (module 08), cross-entropy (module 03), and the basics of
 # `torch.nn.Module`.
@@ -25,7 +25,7 @@
 # **Skills it trains**: gradients through time, gates, masks, state and its graph, memory that stays constant, sampling.
 #
 # **Time**: five to six hours, three of them in eight exercises and a bug to find. Each exercise says how important
-# it is (essential, important, optional), its level, which is also its points, and its minutes.
+# it is (essential, important, optional), its level, which is also its points, and its minutes. The optional one gives no points.
 #
 # **Symbols of the whole module**
 #
@@ -41,9 +41,9 @@
 # | $z$, $y$ | `logits`, `targets` | $(B, T, C)$, $(B, T)$ | the logits, and the true classes, 0 to $C - 1$ |
 # | $M$ | `mask` | $(B, T)$ | 1 (True) where a position is real, 0 where it is padding |
 # | $J$ | | a number | the loss |
-# | $s_t$ | `slopes[:, t]` | $(B, n)$ | the derivative of $J$ by $h_t$ alone, with the later states held fixed |
-# | $\bar h_t = \partial J / \partial h_t$ | | $(B, n)$ | the derivative of $J$ by $h_t$, through all paths |
-# | $\delta_t$ | `delta` | $(B, n)$ | the derivative of $J$ by the input of tanh at position $t$ |
+# | $s_t$ | `slopes[:, t]` | $(B, n)$ | the derivative of $J$ with respect to $h_t$ alone, the later states held fixed |
+# | $\bar h_t = \partial J / \partial h_t$ | | $(B, n)$ | the derivative of $J$ with respect to $h_t$, through all paths |
+# | $\delta_t$ | `delta` | $(B, n)$ | the derivative of $J$ with respect to the input of tanh at position $t$ |
 # | $\theta$ | | | all parameters together |
 # | $i_t, f_t, o_t$ | `i`, `f`, `o` | $(B, n)$ | the **gates** of an LSTM: input, forget, output |
 # | $\tilde c_t$, $c_t$ | `g`, `c` | $(B, n)$ | what an LSTM might store, and what it has stored: its **memory** |
@@ -202,10 +202,10 @@ plt.show()
 # A row that was not read has gradient 0. A batch of 1,000 places reads at most 1,000 different rows, and the vocabulary
 # may have a million. So the gradient is kept **sparse**: which rows, and their sums. A word that stands in three places
 # gets three terms. `G[ids] += slopes` in NumPy adds only one of them, because it first computes the right-hand side and
-# then writes each row, the last one winning.
+# then writes each row once for each place: what was written last stays.
 
 
-# %% exercise="embedding" points=2 minutes=15
+# %% exercise="embedding" points=2 minutes=15 forbids=["torch"]
 def embedding(table: np.ndarray, vocabulary: dict[str, int], tokens: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """The ids of some words, and their vectors.
 
@@ -214,7 +214,7 @@ def embedding(table: np.ndarray, vocabulary: dict[str, int], tokens: Sequence[st
     A word that is not in the vocabulary counts as "<unk>"; KeyError where that is not there either.
 
     Returns (ids, vectors): ids (T,), int64, and vectors (T, e), a new array in the dtype of table,
-    with vectors[t] = table[ids[t]]. Leaves its arguments as they are.
+    with vectors[t] = table[ids[t]]. Leaves its arguments as they are. Not allowed: torch.
     """
     ### BEGIN SOLUTION
     known = [token if token in vocabulary else "<unk>" for token in tokens]
@@ -235,6 +235,7 @@ def embedding_gradient(ids: np.ndarray, slopes: np.ndarray) -> tuple[np.ndarray,
     Leaves its arguments as they are.
     Besides slopes it takes the memory of a few arrays of that size: there is no room for a row for
     each id up to the largest, nor for a table of all places against all rows.
+    Not allowed, for both functions: torch.
     """
     ### BEGIN SOLUTION
     rows, places = np.unique(ids, return_inverse=True)
@@ -262,7 +263,7 @@ def embedding_gradient(ids: np.ndarray, slopes: np.ndarray) -> tuple[np.ndarray,
 # </details>
 
 # %% check="embedding"
-with check("embedding"):
+with check("embedding", forbids=["torch"]):
     table = np.array([[0.5, 0.25], [1.0, 2.0], [3.0, 4.0]], dtype=np.float32)
     vocabulary = {"<unk>": 0, "not": 1, "bad": 2}
     with expect_unchanged(table=table):
@@ -426,7 +427,7 @@ plt.show()
 # ### 11.3 `rnn_backward` · essential · level 4 of 4 · 35 min
 #
 # The unrolled network is a deep one, so its gradient goes backward through all positions: **backpropagation through time**.
-# Two things are new.
+# From here on $x_t$, $h_t$ and $\delta_t$ stand for the rows of a batch, as in the code. Two things are new.
 #
 # **A state acts in two ways**: on the output at its own position, and on the next state. Both derivatives are added.
 # With $s_t$ for the first path, and $\delta_{t+1}$ for the input of the next tanh,
@@ -475,8 +476,8 @@ def rnn_backward(
     """The gradients of a loss J that depends on the states of `rnn_forward`.
 
     X: (B, T, d), each >= 1. h0: (B, n). W: (n, d). U: (n, n), as in the forward pass.
-    H: (B, T, n), the states that it returned. slopes: (B, T, n), the derivative of J by each state
-    alone, with the later states held fixed. All are float64, or all are float32; no product overflows.
+    H: (B, T, n), the states that it returned. slopes: (B, T, n), the derivative of J with respect to
+    each state alone, the later states held fixed. All are float64, or all are float32; no product overflows.
 
     Returns the derivatives of J for X, h0, W, U and b, in this order: five new arrays in the shapes
     of these and in the dtype of X. They are sums over rows and positions, divided by nothing.
@@ -501,13 +502,13 @@ def rnn_backward(
 def clip_by_norm(gradients: Sequence[np.ndarray], limit: float) -> tuple[list[np.ndarray], float]:
     """Gradients, shortened together where they are longer than a limit.
 
-    gradients: one array or more, with one axis or more each, float64 or float32, entries 0 or from
-      1e-30 to 1e30 in size. limit: a float, from 1e-12 to 1e12.
+    gradients: one array or more, with one axis or more each, in any layout, float64 or float32,
+      entries 0 or from 1e-30 to 1e30 in size. limit: a float, from 1e-12 to 1e12.
     Returns (clipped, norm): norm is the root of the sum of the squares of all entries of all arrays,
     before clipping, a Python float. clipped is a list of new arrays of the same shapes and dtypes:
     each times limit / norm where norm > limit, the same numbers otherwise.
     The relative error of each number is at most 1e-10 in float64, and 1e-5 in float32 (where the result
-    is not below 1e-38). Leaves its arguments as they are.
+    is not below 1e-38). Leaves its arguments as they are. Not allowed: torch.
     """
     ### BEGIN SOLUTION
     wide = [np.array(g, dtype=np.float64) for g in gradients]
@@ -919,8 +920,8 @@ def masked_batch(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Sequences of different lengths in one tensor, and a mask that says what is real.
 
-    sequences: B >= 1 of them, each a 1-D array of integers of any kind, or a list of ints, from 0 to
-      2^40; some may be empty. length: T >= 1, or None for the length of the longest one (at least 1).
+    sequences: B >= 1 of them, each a 1-D array of integers of any kind (also unsigned), or a list of
+      ints, from 0 to 2^40; some may be empty. length: T >= 1, or None for the length of the longest one (at least 1).
     Returns (ids, mask), two new tensors: ids (B, T), int64, has sequences[i] at the start of row i and
     0 after it; mask (B, T), Booleans, is True where a number of the sequence stands.
     Raises ValueError where a sequence is longer than `length`. Leaves its arguments as they are.
@@ -1299,7 +1300,7 @@ plt.show()
 
 # %% exercise="truncated_step" points=4 minutes=28
 def truncated_step(
-    net: Callable, x: torch.Tensor, y: torch.Tensor, window: int, state: object = None
+    net: nn.Module, x: torch.Tensor, y: torch.Tensor, window: int, state: object = None
 ) -> tuple[float, object]:
     """The loss of a network on long sequences, and its gradient by truncated backpropagation.
 
@@ -1309,16 +1310,16 @@ def truncated_step(
     x and y: (B, T), int64, T >= 1: what is read and the class at each position, 0 or 1 or more.
     window: >= 1.
     The T positions are cut into windows of `window` each; the last one may be shorter. net is called
-    exactly once for each of them, in order: the first time with `state`, later with the state that the call
-    before returned, detached: the same numbers without a graph, whose tensors need no gradient.
+    exactly once for each of them, in order: the first time with `state`, later with the state that the
+    call before returned, and each time with all its tensors detached: the same numbers, no graph.
 
-    J is the mean cross-entropy of all B T positions. Afterwards `.grad` of each parameter of net is
+    J is the mean cross-entropy of all B T positions; it depends on each parameter. Afterwards `.grad` of each parameter of net is
     the sum over the windows of the gradient of their part of J, in which the incoming state is a
     constant; what stood in `.grad` before does not count. No parameter is changed.
     Returns (J, state): J a Python float; the last state, detached. Leaves x, y and `state` as they are,
     and net in its mode (train or eval).
-    Memory for a few windows' graphs and logits: those of all positions do not fit, so a window's graph
-    is gone before the next window is read.
+    Memory for a few windows' graphs and logits: those of all positions do not fit, so what a window's
+    graph has saved is freed before the next window is read.
     """
 
     ### BEGIN SOLUTION
@@ -1330,13 +1331,12 @@ def truncated_step(
     net.zero_grad()
     total = 0.0
     for start in range(0, x.shape[1], window):
-        logits, state = net(x[:, start : start + window], state)
+        logits, state = net(x[:, start : start + window], detached(state))
         targets = y[:, start : start + window]
         loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum") / y.numel()
         loss.backward()
         total += loss.item()
-        state = detached(state)
-    return total, state
+    return total, detached(state)
     ### END SOLUTION
 
 
@@ -1506,7 +1506,7 @@ for name, loss in (("training, at the end", np.mean(writer_losses[-30:])), ("tex
 
 
 # %% exercise="train_step" points=2 minutes=10 bug=true
-def train_step(net: Callable, x: torch.Tensor, y: torch.Tensor, update: Callable[[], None], record: dict) -> float:
+def train_step(net: nn.Module, x: torch.Tensor, y: torch.Tensor, update: Callable[[], None], record: dict) -> float:
     """One step of training on sequences that have nothing to do with those of the steps before.
 
     net: an nn.Module, called once, as net(x, None): None stands for the state at the start. Returns
@@ -1576,10 +1576,15 @@ with check("train_step"):
     x, y = torch.tensor([[5, 0], [7, 2]]), torch.tensor([0, 0])
     first = train_step(net, x, y, update, record)
     # s = (0, 2) and w = 1: the loss is (log 2 + log(1 + e^-2)) / 2, its slope -(0 · 1/2 + 2 · sigmoid(-2)) / 2
-    expect_close(first, (math.log(2) + math.log1p(math.exp(-2))) / 2, rtol=1e-5)
+    w = 1 + 1 / (1 + math.exp(2))
+    expect_close(
+        first,
+        (math.log(2) + math.log1p(math.exp(-2))) / 2,
+        rtol=1e-5,
+        mistakes={"This is the loss after the update.": (math.log(2) + math.log1p(math.exp(-2 * w))) / 2},
+    )
     expect_close(grads, [-1 / (1 + math.exp(2))], rtol=1e-5)
     second = train_step(net, x, y, update, record)
-    w = 1 + 1 / (1 + math.exp(2))
     expect_close(
         second,
         (math.log(2) + math.log1p(math.exp(-2 * w))) / 2,
@@ -1626,7 +1631,9 @@ def counting_saved(net: nn.Module) -> torch.autograd.graph.saved_tensors_hooks:
     return torch.autograd.graph.saved_tensors_hooks(keep, lambda held: held.tensor)
 
 
-def as_given(net: Callable, x: torch.Tensor, y: torch.Tensor, update: Callable[[], None], record: dict) -> torch.Tensor:
+def as_given(
+    net: nn.Module, x: torch.Tensor, y: torch.Tensor, update: Callable[[], None], record: dict
+) -> torch.Tensor:
     net.zero_grad()
     logits, record["state"] = net(x, record.get("state"))
     loss = F.cross_entropy(logits, y)
