@@ -1470,7 +1470,7 @@ streams, unseen = streams.split([streams.shape[1] - streams.shape[1] // 20, stre
 torch.manual_seed(0)
 writer, state, writer_losses = Writer(len(characters)), None, []
 update = Adam(writer.parameters(), lr=0.01)
-for step in range(demo_size(full=900, small=5)):
+for step in range(demo_size(full=700, small=5)):
     start = 32 * (step % ((streams.shape[1] - 1) // 32))
     part, state = streams[:, start : start + 33], state if start else None
     loss, state = truncated_step(writer, part[:, :-1], part[:, 1:], 32, state)
@@ -1971,7 +1971,7 @@ pairs = {"forward": (your_forward, peer_forward), "both passes": (your_both, pee
 for ax, (title, (yours, peers)) in zip(axes, pairs.items(), strict=True):
     speed = scaling.measure(
         {"yours": yours, "torch.nn.RNN": peers},
-        sizes=demo_size(full=[16, 32, 64, 128, 256, 512], small=[4, 8, 16]),
+        sizes=demo_size(full=[10, 30, 100, 300, 1000], small=[4, 8, 16]),
         setup=lambda T: np.random.default_rng(0).standard_normal((B, T, d)).astype(np.float32),
         budget=demo_size(full=1.0, small=0.3),
         label="positions T",
