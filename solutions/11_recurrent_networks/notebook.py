@@ -24,8 +24,9 @@
 #
 # **Skills it trains**: gradients through time, gates, masks, state and its graph, memory that stays constant, sampling.
 #
-# **Time**: five to six hours, three of them in eight exercises and a bug to find. Each exercise says how important
-# it is (essential, important, optional), its level, which is also its points, and its minutes. The optional one gives no points.
+# **Time**: five to six hours, three of them in eight exercises and a bug to find. Each exercise says how important it
+# is (essential, important, optional), its level, which is also its points, and its minutes. The optional one gives no
+# points.
 #
 # **Symbols of the whole module**
 #
@@ -117,10 +118,10 @@ def same_weights(mine: nn.Module, torchs: nn.Module, layer: str = "l0") -> None:
 #
 # ### One network for all lengths
 #
-# The layers of module 08 take inputs of one size. A sentence has any length. One could cut it or fill it up to 1,000 words
-# and use a layer for all of them. Then each place has weights of its own, and what is learnt about "not" at place 3 says
-# nothing about place 4. A **recurrent network** reads one word after the other with the *same* weights, and keeps what it
-# has to remember in a **state**:
+# The layers of module 08 take inputs of one size. A sentence has any length. One could cut it or fill it up to 1,000
+# words and use a layer for all of them. Then each place has weights of its own, and what is learnt about "not" at
+# place 3 says nothing about place 4. A **recurrent network** reads one word after the other with the *same* weights,
+# and keeps what it has to remember in a **state**:
 #
 # $$h_t = \tanh(W x_t + U h_{t-1} + b), \qquad \hat y_t = \operatorname{softmax}(V h_t + v) .$$
 #
@@ -129,11 +130,12 @@ def same_weights(mine: nn.Module, torchs: nn.Module, layer: str = "l0") -> None:
 # $$\underbrace{H_t}_{(B,\, n)} = \tanh\big( \underbrace{X_t}_{(B,\, d)} \underbrace{W^\top}_{(d,\, n)} +
 # \underbrace{H_{t-1}}_{(B,\, n)} \underbrace{U^\top}_{(n,\, n)} + b \big) .$$
 #
-# This is how torch stores its weights, too (with two biases, which are added). There are $n d + n^2 + n$ of them, whatever $T$ is. A step costs $B n (d + n)$
-# multiplications, so a sequence costs $T$ times that: linear in its length. But the steps cannot run at the same time, since
-# each needs the state before it. The picture draws the network **unrolled**: one copy for each position. Read it as a
-# deep network with $T$ layers which share their weights, and with an input and an output at each layer. A task may use all outputs
-# (the writer of 11.7 predicts at each position) or only the last one (the reader of 11.6 judges a whole review).
+# This is how torch stores its weights, too (with two biases, which are added). There are $n d + n^2 + n$ of them,
+# whatever $T$ is. A step costs $B n (d + n)$ multiplications, so a sequence costs $T$ times that: linear in its
+# length. But the steps cannot run at the same time, since each needs the state before it. The picture draws the
+# network **unrolled**: one copy for each position. Read it as a deep network with $T$ layers which share their
+# weights, and with an input and an output at each layer. A task may use all outputs (the writer of 11.7 predicts at
+# each position) or only the last one (the reader of 11.6 judges a whole review).
 
 # %% tags=["demo"]
 figure, ax = plt.subplots(figsize=(11, 3.9))
@@ -164,11 +166,11 @@ ax.axis("off")
 plt.show()
 
 # %% [markdown]
-# The plan follows the picture. How does a word become numbers (11.1)? How does the state run forward (11.2), and the gradient
-# backward (11.3)? That gradient is a product of $T$ matrices. So it shrinks or grows like a power, and the cell of 11.4
-# is built against this. Then: how to read many sentences of different lengths together (11.5), in several layers and in
-# both directions (11.6)? How to train on one endless text (11.7), and what goes wrong there (11.8)? Finally, how
-# does a network that predicts the next character write (11.9)?
+# The plan follows the picture. How does a word become numbers (11.1)? How does the state run forward (11.2), and the
+# gradient backward (11.3)? That gradient is a product of $T$ matrices. So it shrinks or grows like a power, and the
+# cell of 11.4 is built against this. Then: how to read many sentences of different lengths together (11.5), in
+# several layers and in both directions (11.6)? How to train on one endless text (11.7), and what goes wrong there
+# (11.8)? Finally, how does a network that predicts the next character write (11.9)?
 #
 # ### Where tutorials disagree
 #
@@ -191,8 +193,8 @@ plt.show()
 #
 # $$\underbrace{(0, \dots, 1, \dots, 0)}_{(N,)} \underbrace{E}_{(N, e)} = \text{row } j \text{ of } E .$$
 #
-# The product reads $N e$ numbers and uses $e$ of them. So nobody multiplies: one reads row $j$. This is an **embedding**,
-# and $E$ is learnt like every other weight.
+# The product reads $N e$ numbers and uses $e$ of them. So nobody multiplies: one reads row $j$. This is an
+# **embedding**, and $E$ is learnt like every other weight.
 #
 # Its gradient follows from the same picture. With word $j_p$ at place $p$ of the batch, and $s_p$ the derivative of
 # $J$ for the vector that was read there,
@@ -291,10 +293,11 @@ with check("embedding", forbids=["torch"]):
     expect_dtype(embedding_gradient(ids, slopes.astype(np.float32))[1], np.float32)
 
 # %% [markdown]
-# How sparse is it? Words are used very unevenly: the $r$-th commonest word of a text comes about $1/r$ as often as the
-# first (**Zipf's law**). The picture counts the words of Python's own help texts. Left: how often each comes, against its
-# rank. Right: your function is given batches of the text, and the bytes of its gradient stand beside those of a
-# dense one, which has a row for each word of the vocabulary. With float32 and int64 a row takes $4e + 8$ bytes.
+# How sparse is it? Words are used very unevenly: the $r$-th commonest word of a text comes about $1/r$ as often as
+# the first (**Zipf's law**). The picture counts the words of Python's own help texts. Left: how often each comes,
+# against its rank. Right: your function is given batches of the text, and the bytes of its gradient stand beside
+# those of a dense one, which has a row for each word of the vocabulary. With float32 and int64 a row takes $4e + 8$
+# bytes.
 
 # %% tags=["demo"]
 help_words = re.findall("[a-z]+", datasets.python_help().text.lower())
@@ -324,17 +327,17 @@ plt.show()
 print(f"{len(help_words):,} words, {len(counted):,} different ones; the commonest: {counted[0][0]!r}")
 
 # %% [markdown]
-# The sparse gradient follows the dotted line at first and stays below it, because words repeat. When a model is trained on many
-# machines, these are the bytes that are sent (module 17). For recommendation (module 19) the "words" are millions of users
-# and items, and a dense gradient would not fit into memory.
+# The sparse gradient follows the dotted line at first and stays below it, because words repeat. When a model is
+# trained on many machines, these are the bytes that are sent (module 17). For recommendation (module 19) the "words"
+# are millions of users and items, and a dense gradient would not fit into memory.
 #
-# A word that no training text holds has no vector. So in practice the rarest words of the training text are read as `<unk>`, too:
-# then its vector is learnt.
+# A word that no training text holds has no vector. So in practice the rarest words of the training text are read as
+# `<unk>`, too: then its vector is learnt.
 #
 # ### 11.2 `rnn_forward` · essential · level 2 of 4 · 10 min
 #
-# Now the state. One step takes what is read at one position and the state before it. The forward pass is a loop over the
-# positions, and it keeps all states, because the backward pass needs them.
+# Now the state. One step takes what is read at one position and the state before it. The forward pass is a loop over
+# the positions, and it keeps all states, because the backward pass needs them.
 
 
 # %% exercise="rnn_forward" points=2 minutes=10 forbids=["torch"]
@@ -375,7 +378,8 @@ def rnn_forward(X: np.ndarray, h0: np.ndarray, W: np.ndarray, U: np.ndarray, b: 
 # </details>
 # <details><summary>Hint 2: the loop</summary>
 #
-# Keep the current state in a variable that starts as `h0`. In each step replace it, and write it to `H[:, t]`. Make H with
+# Keep the current state in a variable that starts as `h0`. In each step replace it, and write it to `H[:, t]`. Make H
+# with
 # `np.empty((B, T, n), dtype=X.dtype)`.
 # </details>
 
@@ -407,10 +411,10 @@ with check("rnn_forward", forbids=["torch"]):
     expect_dtype(rnn_forward(*(array.astype(np.float32) for array in (X, h0, W, U, b))), np.float32)
 
 # %% [markdown]
-# What can a state remember? Here two networks with one unit and hand-made weights read the same input: a pulse
-# at position 5, and one of the other sign at position 25. With $U = 0.5$ the state forgets in a few steps. With $U = 3$
-# it is a switch: it stays where the pulse put it, until the other pulse comes. A network has to find such weights by training.
-# Is there a gradient that leads there?
+# What can a state remember? Here two networks with one unit and hand-made weights read the same input: a pulse at
+# position 5, and one of the other sign at position 25. With $U = 0.5$ the state forgets in a few steps. With $U = 3$
+# it is a switch: it stays where the pulse put it, until the other pulse comes. A network has to find such weights by
+# training. Is there a gradient that leads there?
 
 # %% tags=["demo"]
 pulse = np.zeros((1, 40, 1))
@@ -426,8 +430,8 @@ plt.show()
 # %% [markdown]
 # ### 11.3 `rnn_backward` · essential · level 4 of 4 · 35 min
 #
-# The unrolled network is a deep one, so its gradient goes backward through all positions: **backpropagation through time**.
-# From here on $x_t$, $h_t$ and $\delta_t$ stand for the rows of a batch, as in the code. Two things are new.
+# The unrolled network is a deep one, so its gradient goes backward through all positions: **backpropagation through
+# time**. From here on $x_t$, $h_t$ and $\delta_t$ stand for the rows of a batch, as in the code. Two things are new.
 #
 # **A state acts in two ways**: on the output at its own position, and on the next state. Both derivatives are added.
 # With $s_t$ for the first path, and $\delta_{t+1}$ for the input of the next tanh,
@@ -435,8 +439,8 @@ plt.show()
 # $$\bar h_t = \underbrace{s_t}_{(B, n)} + \underbrace{\delta_{t+1}}_{(B, n)} \underbrace{U}_{(n, n)}, \qquad
 # \delta_t = \bar h_t \odot (1 - h_t^2), \qquad \delta_{T+1} = 0 .$$
 #
-# The product is $\delta U$, not $\delta U^\top$: forward, entry $j$ of $h_t$ went into entry $i$ of the next input with the
-# factor $U_{ij}$, so backward we sum over $i$. The slope of tanh is $1 - h_t^2$, as in module 08.
+# The product is $\delta U$, not $\delta U^\top$: forward, entry $j$ of $h_t$ went into entry $i$ of the next input
+# with the factor $U_{ij}$, so backward we sum over $i$. The slope of tanh is $1 - h_t^2$, as in module 08.
 #
 # **A weight is used at each position**, so its gradient is the sum of what each position gives:
 #
@@ -446,27 +450,28 @@ plt.show()
 #
 # $$\frac{\partial J}{\partial x_t} = \delta_t W, \qquad \frac{\partial J}{\partial h_0} = \delta_1 U .$$
 #
-# One loop from $T$ to 1 does it all. It carries one array $(B, n)$, and takes about twice as many multiplications as the
-# forward pass.
+# One loop from $T$ to 1 does it all. It carries one array $(B, n)$, and takes about twice as many multiplications as
+# the forward pass.
 #
 # **What the product of Jacobians does.** From one position to an earlier one the gradient is multiplied by $U$ and by
-# slopes of at most 1, once for each step. So in each step its length is multiplied by at most $\|U\|$, the largest singular value.
-# Over many steps the largest eigenvalue of $U$ (in size), $\rho$, decides, since $\|U^r\|^{1/r} \to \rho$ for many steps $r$. If $\rho < 1$, the
-# gradient **vanishes** like a power. If $\rho > 1$, and the units are not saturated, it **explodes**: one step of training may throw
-# the weights away.
+# slopes of at most 1, once for each step. So in each step its length is multiplied by at most $\|U\|$, the largest
+# singular value. Over many steps the largest eigenvalue of $U$ (in size), $\rho$, decides, since $\|U^r\|^{1/r} \to
+# \rho$ for many steps $r$. If $\rho < 1$, the gradient **vanishes** like a power. If $\rho > 1$, and the units are
+# not saturated, it **explodes**: one step of training may throw the weights away.
 #
-# There is a trap in it. The switch of 11.2 had $U = 3$, so one expects explosion. But it remembers because it is saturated: at $h =
-# 0.995$ the slope is $1 - h^2 \approx 0.01$, and the factor of a step is $3 \cdot 0.01 = 0.03$. *Where a plain network keeps something
-# safely, its gradient vanishes.* This was shown in 1994, and it is why the cell of 11.4 was built.
+# There is a trap in it. The switch of 11.2 had $U = 3$, so one expects explosion. But it remembers because it is
+# saturated: at $h = 0.995$ the slope is $1 - h^2 \approx 0.01$, and the factor of a step is $3 \cdot 0.01 = 0.03$.
+# *Where a plain network keeps something safely, its gradient vanishes.* This was shown in 1994, and it is why the
+# cell of 11.4 was built.
 #
 # Against explosion one **clips**: with $\theta$ all parameters together, and a limit $\ell$,
 #
 # $$\text{gradient} \leftarrow \text{gradient} \cdot \min\Big(1, \frac{\ell}{\|\text{gradient}\|}\Big), \qquad
 # \|\text{gradient}\|^2 = \sum_{\text{all entries of all arrays}} (\dots)^2 .$$
 #
-# The direction stays, only the length is limited. Clipping each array by itself, or each entry, would turn the gradient.
-# An exploded gradient may be so large that its square overflows in float32 although it itself does not ($10^{20}$ is
-# enough). So the norm is computed in float64. (torch divides by the norm plus $10^{-6}$; we do not.)
+# The direction stays, only the length is limited. Clipping each array by itself, or each entry, would turn the
+# gradient. An exploded gradient may be so large that its square overflows in float32 although it itself does not
+# ($10^{20}$ is enough). So the norm is computed in float64. (torch divides by the norm plus $10^{-6}$; we do not.)
 
 
 # %% exercise="rnn_backward" points=4 minutes=35 forbids=["torch"]
@@ -598,12 +603,12 @@ with check("rnn_backward", forbids=["torch"]):
     expect_dtype(large[0][0], np.float32)
 
 # %% [markdown]
-# Your function shows what the derivation predicts. Random networks of 64 units read random input, and the loss looks at
-# the last state only. The curves are the lengths of the gradient for the input at each position, against the distance
-# from the end. $U$ is scaled so that its largest eigenvalue has the size given. On the log axis the curves are
-# straight on the whole (complex eigenvalues make them wiggle): the gradient shrinks or grows like a power. The right-hand picture
-# clips: the length that remains against the length before. The line below is the trap: the switch still holds the pulse at the end, and
-# no gradient arrives there.
+# Your function shows what the derivation predicts. Random networks of 64 units read random input, and the loss looks
+# at the last state only. The curves are the lengths of the gradient for the input at each position, against the
+# distance from the end. $U$ is scaled so that its largest eigenvalue has the size given. On the log axis the curves
+# are straight on the whole (complex eigenvalues make them wiggle): the gradient shrinks or grows like a power. The
+# right-hand picture clips: the length that remains against the length before. The line below is the trap: the switch
+# still holds the pulse at the end, and no gradient arrives there.
 
 # %% tags=["demo"]
 draw = np.random.default_rng(0)
@@ -639,8 +644,9 @@ found = rnn_backward(pulse[:, :20], np.zeros((1, 1)), *switch, kept, last)
 print(f"the switch of 11.2: state {kept[0, -1, 0]:.3f} after the pulse; gradient for the pulse {found[0][0, 5, 0]:.0e}")
 
 # %% [markdown]
-# Clipping cannot repair the other side. The gradient of a weight adds up all positions. What comes from far back is a tiny
-# part of the sum, and a longer sum has it as tiny. What could keep it alive over 60 steps, other than an eigenvalue of exactly 1?
+# Clipping cannot repair the other side. The gradient of a weight adds up all positions. What comes from far back is a
+# tiny part of the sum, and a longer sum has it as tiny. What could keep it alive over 60 steps, other than an
+# eigenvalue of exactly 1?
 #
 # ### 11.4 `LSTMCell` · essential · level 3 of 4 · 25 min
 #
@@ -649,22 +655,23 @@ print(f"the switch of 11.2: state {kept[0, -1, 0]:.3f} after the pulse; gradient
 #
 # $$c_t = f_t \odot c_{t-1} + i_t \odot \tilde c_t, \qquad h_t = o_t \odot \tanh(c_t) .$$
 #
-# The three **gates** are numbers from 0 to 1: $f_t$ says how much of the memory is kept, $i_t$ how much of the new candidate
-# $\tilde c_t$ is stored, $o_t$ how much of the memory is shown. Gates and candidate are computed as in a plain network, from
-# what is read and from $h_{t-1}$:
+# The three **gates** are numbers from 0 to 1: $f_t$ says how much of the memory is kept, $i_t$ how much of the new
+# candidate $\tilde c_t$ is stored, $o_t$ how much of the memory is shown. Gates and candidate are computed as in a
+# plain network, from what is read and from $h_{t-1}$:
 #
 # $$\begin{pmatrix} a_i \\ a_f \\ a_g \\ a_o \end{pmatrix} = \underbrace{W}_{(4n,\, d)} x_t + \underbrace{U}_{(4n,\, n)} h_{t-1}
 # + b, \qquad i = \sigma(a_i), \quad f = \sigma(a_f), \quad \tilde c = \tanh(a_g), \quad o = \sigma(a_o) .$$
 #
-# One product makes all four, and then the $4n$ columns are cut into four parts. Their order is a convention. Here it is
-# i, f, g, o, as in torch, and we also keep torch's two biases `bias_ih` and `bias_hh`, which are added. So weights can be
-# carried from one to the other.
+# One product makes all four, and then the $4n$ columns are cut into four parts. Their order is a convention. Here it
+# is i, f, g, o, as in torch, and we also keep torch's two biases `bias_ih` and `bias_hh`, which are added. So weights
+# can be carried from one to the other.
 #
-# **Why it helps.** Along the memory the derivative is $\partial c_t / \partial c_{t-1} = f_t$ (there is a second path, through $h$). No
-# matrix stands there. With $f_t = 1$ the gradient passes unchanged, over any distance, and the network learns *when* to
-# forget. (The cell of 1997 had no forget gate, $f_t = 1$ always; it was added in 2000.) At the start of training $f_t$ should not be
-# small: with $\sigma(0) = 1/2$ the memory halves in each step. The usual start for the part of the bias that belongs to $f$ is 1, with
-# $\sigma(1) \approx 0.73$; all other biases start at 0. The pictures below show whether that is enough.
+# **Why it helps.** Along the memory the derivative is $\partial c_t / \partial c_{t-1} = f_t$ (there is a second
+# path, through $h$). No matrix stands there. With $f_t = 1$ the gradient passes unchanged, over any distance, and the
+# network learns *when* to forget. (The cell of 1997 had no forget gate, $f_t = 1$ always; it was added in 2000.) At
+# the start of training $f_t$ should not be small: with $\sigma(0) = 1/2$ the memory halves in each step. The usual
+# start for the part of the bias that belongs to $f$ is 1, with $\sigma(1) \approx 0.73$; all other biases start at 0.
+# The pictures below show whether that is enough.
 #
 # **A smaller cousin.** The gated recurrent unit (GRU) has one state and two gates, $h_t = (1 - u_t) \odot \tilde h_t + u_t \odot h_{t-1}$ with
 # $u_t = \sigma(\dots)$ and a candidate $\tilde h_t = \tanh(W x_t + r_t \odot (U h_{t-1}) + \dots)$, $r_t = \sigma(\dots)$. Again something is kept and something added,
@@ -729,8 +736,8 @@ class LSTMCell(nn.Module):
 # </details>
 # <details><summary>Hint 3: the new state</summary>
 #
-# First c, from f times the old c, plus i times the candidate. Then h from the *new* c. Write nothing in place: `c = ...`,
-# not `c *= ...`, or you change the state that you were given.
+# First c, from f times the old c, plus i times the candidate. Then h from the *new* c. Write nothing in place: `c =
+# ...`, not `c *= ...`, or you change the state that you were given.
 # </details>
 
 # %% check="LSTMCell"
@@ -811,14 +818,14 @@ with check(
         expect_close(mine, theirs, rtol=1e-3, atol=1e-5, hint="the gradients for x, h and c")
 
 # %% [markdown]
-# Does the memory keep the gradient alive? The picture repeats the one of 11.3 with new cells of 32 units that
-# read 100 random inputs: the length of the gradient of a function of the last state, for each input. The fitted factor of a step stands
-# in the legend. Along the memory alone it would be $\sigma(1) \approx 0.73$ for your cell; with the second path, through $h$, it is
-# larger. With the forget bias at 5, $\sigma(5) \approx 0.993$, and nothing vanishes.
+# Does the memory keep the gradient alive? The picture repeats the one of 11.3 with new cells of 32 units that read
+# 100 random inputs: the length of the gradient of a function of the last state, for each input. The fitted factor of
+# a step stands in the legend. Along the memory alone it would be $\sigma(1) \approx 0.73$ for your cell; with the
+# second path, through $h$, it is larger. With the forget bias at 5, $\sigma(5) \approx 0.993$, and nothing vanishes.
 #
-# The right-hand picture is the test by learning: the class of a sequence is the sign of its *first* number, and 30 numbers of
-# noise follow. The usual bias of 1 is not enough for that distance: in these few steps the cell stays at guessing, like the plain one.
-# With bias 5 it learns. So choose the start by how long something has to be kept.
+# The right-hand picture is the test by learning: the class of a sequence is the sign of its *first* number, and 30
+# numbers of noise follow. The usual bias of 1 is not enough for that distance: in these few steps the cell stays at
+# guessing, like the plain one. With bias 5 it learns. So choose the start by how long something has to be kept.
 
 # %% tags=["demo"]
 
@@ -893,25 +900,26 @@ right.axhline(0.5, color=plotting.MUTED, linewidth=0.8)
 plt.show()
 
 # %% [markdown]
-# A word of caution: the gradient of the memory is no longer multiplied by a matrix, but gates below 1 still make it shrink, and
-# the path through $h$ may still explode. So LSTMs are clipped, too.
+# A word of caution: the gradient of the memory is no longer multiplied by a matrix, but gates below 1 still make it
+# shrink, and the path through $h$ may still explode. So LSTMs are clipped, too.
 #
 # ### 11.5 `masked_batch` · essential · level 2 of 4 · 12 min
 #
-# One sequence at a time makes poor use of the machine: one product with 64 rows costs far less than 64 products with one row.
-# Sequences of different lengths are put into one array by **padding**: a fill value up to the longest one. A **mask**
-# says which positions are real. Padding must then change *nothing*: no output, no loss, no gradient. Each place where
-# positions are mixed has to be looked at. There are two: the loss, which takes a mean over positions, and the state,
-# which runs from one position to the next (11.6).
+# One sequence at a time makes poor use of the machine: one product with 64 rows costs far less than 64 products with
+# one row. Sequences of different lengths are put into one array by **padding**: a fill value up to the longest one. A
+# **mask** says which positions are real. Padding must then change *nothing*: no output, no loss, no gradient. Each
+# place where positions are mixed has to be looked at. There are two: the loss, which takes a mean over positions, and
+# the state, which runs from one position to the next (11.6).
 #
-# For the loss, two other means are not what we want. The mean over all $B T$ positions counts padding, so it depends on the longest
-# sequence in the batch. The mean of the rows' means gives a word in a short sentence more weight than one in a long
-# sentence. We take the mean over the real positions:
+# For the loss, two other means are not what we want. The mean over all $B T$ positions counts padding, so it depends
+# on the longest sequence in the batch. The mean of the rows' means gives a word in a short sentence more weight than
+# one in a long sentence. We take the mean over the real positions:
 #
 # $$J = \frac{1}{\sum_{b,t} M_{b,t}} \sum_{b, t \,:\, M_{b,t} = 1} -\log \operatorname{softmax}(z_{b,t})_{y_{b,t}} .$$
 #
-# **A trap**: to multiply the losses by the mask is not the same as to leave positions out. What stands at padding may be
-# infinite, and $0 \cdot \infty$ is nan, in the loss or in its gradient. Select the real positions first, then compute.
+# **A trap**: to multiply the losses by the mask is not the same as to leave positions out. What stands at padding may
+# be infinite, and $0 \cdot \infty$ is nan, in the loss or in its gradient. Select the real positions first, then
+# compute.
 
 
 # %% exercise="masked_batch" points=2 minutes=12
@@ -1003,10 +1011,10 @@ with check("masked_batch"):
     expect_close(wild.grad, logits.grad, hint="what stands at padding has no influence on the gradient")
 
 # %% [markdown]
-# How much padding is there? The reviews that come below are short or long (printed). The cell puts 4,000 of them into batches of 64, once in
-# random order and once with sequences of about the same length together, and counts with your mask. The share of padding
-# is the share of the work that is thrown away. So one sorts by length (within limits, or a batch has only
-# short sentences).
+# How much padding is there? The reviews that come below are short or long (printed). The cell puts 4,000 of them into
+# batches of 64, once in random order and once with sequences of about the same length together, and counts with your
+# mask. The share of padding is the share of the work that is thrown away. So one sorts by length (within limits, or a
+# batch has only short sentences).
 
 # %% tags=["demo"]
 sizes = [len(tokens) for tokens in datasets.reviews(demo_size(full=4000, small=400), seed=0).tokens]
@@ -1030,13 +1038,14 @@ for name, some in ordered.items():
 # - **Dropout** (module 08) between the layers: with probability $p$ an entry that goes from one layer to the next is set to
 #   0, and the others are divided by $1 - p$. It is left out at test time.
 #
-# **Padding and the state.** At padding a row's state must stay as it is: $h_t = h_{t-1}$ and $c_t = c_{t-1}$. Then the state
-# after position $T$ is the state after the row's last real word. In the other direction the cell meets the padding first,
-# and the state stays at zero until the row's last word.
+# **Padding and the state.** At padding a row's state must stay as it is: $h_t = h_{t-1}$ and $c_t = c_{t-1}$. Then
+# the state after position $T$ is the state after the row's last real word. In the other direction the cell meets the
+# padding first, and the state stays at zero until the row's last word.
 #
-# **Which output is the last?** To classify a sentence we need one vector. For the first direction, it is the state after position $T$.
-# For the second one, it is the state after it has read everything, which is the output at the *first* position. Its
-# output at the last position has seen one word only. Many programs take that one by mistake, as `outputs[:, -1]`.
+# **Which output is the last?** To classify a sentence we need one vector. For the first direction, it is the state
+# after position $T$. For the second one, it is the state after it has read everything, which is the output at the
+# *first* position. Its output at the last position has seen one word only. Many programs take that one by mistake, as
+# `outputs[:, -1]`.
 
 
 # %% exercise="stacked_lstm" points=3 minutes=30 forbids=["torch.nn.LSTM", "torch.nn.RNNBase", "torch.nn.modules.rnn", "torch.lstm", "torch.ops"]
@@ -1172,12 +1181,14 @@ with check(
 # %% [markdown]
 # ### Reading reviews in which "not" matters
 #
-# The generated reviews are of one to three sentences, such as these below. What is said may be negated ("is not poor"), and a
-# subordinate clause may say the opposite of the main one ("although ..."). The mood is that of the main clauses. A **bag of words**
-# sees how often each word comes, but not where. "Great, not poor" and "poor, not great" are exactly the same to it.
+# The generated reviews are of one to three sentences, such as these below. What is said may be negated ("is not
+# poor"), and a subordinate clause may say the opposite of the main one ("although ..."). The mood is that of the main
+# clauses. A **bag of words** sees how often each word comes, but not where. "Great, not poor" and "poor, not great"
+# are exactly the same to it.
 #
-# Here your four functions work together: `masked_batch` and `stacked_lstm` with two `LSTMCell`s, on an embedding. The peer is
-# scikit-learn's logistic regression on counts of words; a second one gets counts of pairs and triples of neighbours, too.
+# Here your four functions work together: `masked_batch` and `stacked_lstm` with two `LSTMCell`s, on an embedding. The
+# peer is scikit-learn's logistic regression on counts of words; a second one gets counts of pairs and triples of
+# neighbours, too.
 
 # %% tags=["demo"]
 
@@ -1240,12 +1251,13 @@ plt.show()
 print(f"your bidirectional LSTM, at the end: {accuracy[-1]:.1%} of {len(y_test)} new reviews")
 
 # %% [markdown]
-# The bag of words stays not far above guessing. Pairs and triples help, since "not poor" is a pair. But each pair has a weight of its own,
-# and none says which clause is the main one. The recurrent net reads nearly all new reviews right.
+# The bag of words stays not far above guessing. Pairs and triples help, since "not poor" is a pair. But each pair has
+# a weight of its own, and none says which clause is the main one. The recurrent net reads nearly all new reviews
+# right.
 #
-# **What has it learnt?** Nobody told it about negation and clauses. The cell asks it for the probability that a sentence is good. The first
-# six are of the kind that it was trained on. In the last two the clauses stand in the other order, which the grammar of the reviews never
-# does with "although".
+# **What has it learnt?** Nobody told it about negation and clauses. The cell asks it for the probability that a
+# sentence is good. The first six are of the kind that it was trained on. In the last two the clauses stand in the
+# other order, which the grammar of the reviews never does with "although".
 
 # %% tags=["demo"]
 sentences = [
@@ -1270,32 +1282,34 @@ ax.set(xlim=(0, 1), xlabel="probability of “good”", title="It follows the da
 plt.show()
 
 # %% [markdown]
-# Negation it reads right, and the clauses in the order that it knows. With the clauses exchanged (last two bars) a reader of English
-# would say good, then bad. The network never saw this order. In its data the *last* clause counted wherever "although" stood, and
-# this is enough for a low loss. It has learnt what lowers the loss, and no more.
+# Negation it reads right, and the clauses in the order that it knows. With the clauses exchanged (last two bars) a
+# reader of English would say good, then bad. The network never saw this order. In its data the *last* clause counted
+# wherever "although" stood, and this is enough for a low loss. It has learnt what lowers the loss, and no more.
 #
 # ### 11.7 `truncated_step` · essential · level 4 of 4 · 28 min
 #
-# A language model predicts the next character of a text, and a text is *one* sequence of maybe a million positions. The forward
-# pass is no problem: it needs one state at a time. The backward pass needs all of them. Its memory grows with $T$, and so does
-# the time before the first update.
+# A language model predicts the next character of a text, and a text is *one* sequence of maybe a million positions.
+# The forward pass is no problem: it needs one state at a time. The backward pass needs all of them. Its memory grows
+# with $T$, and so does the time before the first update.
 #
-# **Truncated backpropagation through time** cuts the text into windows of $K$ positions. The state goes on from window to
-# window, so the network still knows what came long before. The gradient stops at the border: the state that comes in counts
-# as a constant. With $J_w$ the part of the loss that window $w$ gives, and $h_{(w)}$ the state that comes into it,
+# **Truncated backpropagation through time** cuts the text into windows of $K$ positions. The state goes on from
+# window to window, so the network still knows what came long before. The gradient stops at the border: the state that
+# comes in counts as a constant. With $J_w$ the part of the loss that window $w$ gives, and $h_{(w)}$ the state that
+# comes into it,
 #
 # $$J = \sum_w J_w\big(\theta, h_{(w)}\big), \qquad
 # \frac{\mathrm{d} J}{\mathrm{d} \theta} = \sum_w \Big( \underbrace{\frac{\partial J_w}{\partial \theta}}_{\text{kept}} +
 # \underbrace{\frac{\partial J_w}{\partial h_{(w)}} \frac{\mathrm{d} h_{(w)}}{\mathrm{d} \theta}}_{\text{left out}} \Big).$$
 #
-# While the parameters stand still the loss itself is exact, whatever $K$ is: only its gradient is an approximation. What is left out
-# are the paths that cross a border. So a link over more than $K$ positions is never learnt directly, and of the shorter links those
-# that cross a border are not: a position reaches $(K - 1)/2$ earlier ones on average. With $K \ge T$ nothing is left out.
-# The memory is that of one window, and the sum over windows adds up in `.grad`, one window at a time.
+# While the parameters stand still the loss itself is exact, whatever $K$ is: only its gradient is an approximation.
+# What is left out are the paths that cross a border. So a link over more than $K$ positions is never learnt directly,
+# and of the shorter links those that cross a border are not: a position reaches $(K - 1)/2$ earlier ones on average.
+# With $K \ge T$ nothing is left out. The memory is that of one window, and the sum over windows adds up in `.grad`,
+# one window at a time.
 #
-# Two mistakes are common. If the state starts at zero in each window, the network forgets at each border what it has read. If the
-# graph is not cut, either torch raises an error (the graph of the last window is gone), or, with `retain_graph=True`,
-# memory grows until the program ends. `.detach()` gives the same numbers without the graph.
+# Two mistakes are common. If the state starts at zero in each window, the network forgets at each border what it has
+# read. If the graph is not cut, either torch raises an error (the graph of the last window is gone), or, with
+# `retain_graph=True`, memory grows until the program ends. `.detach()` gives the same numbers without the graph.
 
 
 # %% exercise="truncated_step" points=4 minutes=28
@@ -1343,8 +1357,8 @@ def truncated_step(
 # %% [markdown] hints="truncated_step"
 # <details><summary>Hint 1: one window</summary>
 #
-# Cut `x[:, start : start + window]`, call net, compute the loss, call `loss.backward()`. It *adds* to `.grad`, and it lets
-# the graph go. Call `net.zero_grad()` once, before the first window.
+# Cut `x[:, start : start + window]`, call net, compute the loss, call `loss.backward()`. It *adds* to `.grad`, and it
+# lets the graph go. Call `net.zero_grad()` once, before the first window.
 # </details>
 # <details><summary>Hint 2: the factor</summary>
 #
@@ -1353,8 +1367,8 @@ def truncated_step(
 # </details>
 # <details><summary>Hint 3: any state</summary>
 #
-# A function that calls itself: None stays None, of a tuple each part is detached (`tuple(map(detached, part))`), a tensor
-# becomes `part.detach()`.
+# A function that calls itself: None stays None, of a tuple each part is detached (`tuple(map(detached, part))`), a
+# tensor becomes `part.detach()`.
 # </details>
 
 # %% check="truncated_step"
@@ -1423,16 +1437,18 @@ with check("truncated_step"):
 # %% [markdown]
 # ### A model of characters
 #
-# Now the English text of Python's own help (its length is printed). It is cut into 32 long rows, which are read side by side. In each step
+# Now the English text of Python's own help (its length is printed). It is cut into 32 long rows, which are read side
+# by side. In each step
 # `truncated_step` gets the next 32 positions of each row, one window, and the state from the step before; then Adam moves the
-# parameters. So the state goes over the whole row, and the gradient over one window. (The state was made by slightly older
-# parameters. Everybody lives with that.) At the end of the rows the reading begins again, with a new state. What is read is always the
-# true text, also where the network would have guessed another character: this is called **teacher forcing**.
+# parameters. So the state goes over the whole row, and the gradient over one window. (The state was made by slightly
+# older parameters. Everybody lives with that.) At the end of the rows the reading begins again, with a new state.
+# What is read is always the true text, also where the network would have guessed another character: this is called
+# **teacher forcing**.
 #
-# The loss is in nats for each character, and $e^{\text{loss}}$ is the **perplexity**: the network is as uncertain as if it had to guess among so
-# many characters. Two lines to compare with: the entropy of single characters, which is what a model gets that knows their
-# frequencies only, and that of pairs, for a model that knows the character before. The last 5% of each row are not trained on: the
-# loss there is printed.
+# The loss is in nats for each character, and $e^{\text{loss}}$ is the **perplexity**: the network is as uncertain as
+# if it had to guess among so many characters. Two lines to compare with: the entropy of single characters, which is
+# what a model gets that knows their frequencies only, and that of pairs, for a model that knows the character before.
+# The last 5% of each row are not trained on: the loss there is printed.
 
 # %% tags=["demo"]
 help_text = re.sub(r"[^\n -~]|[|+]|(?<= ) +|[-=*]{2,}", "", datasets.python_help().text)  # ASCII, without tables
@@ -1496,11 +1512,11 @@ for name, loss in (("training, at the end", np.mean(writer_losses[-30:])), ("tex
 # %% [markdown]
 # ### 11.8 `train_step` · essential · level 2 of 4 · 10 min
 #
-# For one long text the state is carried on. For sentences that have nothing to do with each other it must not be: each
-# starts anew. The code below was made from a loop over a text. It trains a network on batches of separate sequences. At
-# the second step torch complained, "Trying to backward through the graph a second time". So somebody added what the message
-# recommends, and now it runs. It becomes slower at each step, takes more memory at each step, and its answer to a
-# sentence depends on the sentences before.
+# For one long text the state is carried on. For sentences that have nothing to do with each other it must not be:
+# each starts anew. The code below was made from a loop over a text. It trains a network on batches of separate
+# sequences. At the second step torch complained, "Trying to backward through the graph a second time". So somebody
+# added what the message recommends, and now it runs. It becomes slower at each step, takes more memory at each step,
+# and its answer to a sentence depends on the sentences before.
 #
 # **Find the bug.** The code keeps things from the step before, in more than one place.
 
@@ -1543,8 +1559,8 @@ def train_step(net: nn.Module, x: torch.Tensor, y: torch.Tensor, update: Callabl
 # %% [markdown] hints="train_step"
 # <details><summary>Hint 1: who holds the graph?</summary>
 #
-# A tensor holds its graph, and the graph holds each tensor of the forward pass. Which tensors are still there after the call,
-# and where?
+# A tensor holds its graph, and the graph holds each tensor of the forward pass. Which tensors are still there after
+# the call, and where?
 # </details>
 # <details><summary>Hint 2: three places</summary>
 #
@@ -1598,8 +1614,9 @@ with check("train_step"):
     expect_close(record["losses"], [first, second])
 
 # %% [markdown]
-# How would you notice such a bug in your own program? Count what stays. The cell runs your function on 40 batches, and the code that you
-# were given, and counts after each batch the bytes that autograd still holds. A line that is not flat is the sign.
+# How would you notice such a bug in your own program? Count what stays. The cell runs your function on 40 batches,
+# and the code that you were given, and counts after each batch the bytes that autograd still holds. A line that is
+# not flat is the sign.
 
 # %% tags=["demo"]
 
@@ -1670,8 +1687,8 @@ plt.show()
 # %% [markdown]
 # ### 11.9 `sample` · essential · level 2 of 4 · 15 min
 #
-# The network gives logits $z$ for the next character. To write, draw one, feed it back as the next input, and go on. Which
-# one to draw?
+# The network gives logits $z$ for the next character. To write, draw one, feed it back as the next input, and go on.
+# Which one to draw?
 #
 # - The likeliest one, always (**greedy**): the text soon repeats itself.
 # - From $\operatorname{softmax}(z)$: this is what the model believes. But now and then an unlikely character is drawn, and from then on
@@ -1713,8 +1730,8 @@ def sample(
 # %% [markdown] hints="sample"
 # <details><summary>Hint 1: large logits, small temperatures</summary>
 #
-# Subtract the largest logit of each row *before* you divide by the temperature: then exp gets 0 and negative numbers only.
-# Compute in float64.
+# Subtract the largest logit of each row *before* you divide by the temperature: then exp gets 0 and negative numbers
+# only. Compute in float64.
 # </details>
 # <details><summary>Hint 2: the k largest</summary>
 #
@@ -1765,9 +1782,9 @@ with check("sample", forbids=["torch", "scipy"]):
 # %% [markdown]
 # ### It writes
 #
-# The network of 11.7 writes with your `sample`, at three temperatures. Below each sample: the share of its words (of three
-# letters or more) that occur in the help text. The last line says the same for characters that are drawn by their frequency, which
-# is what the network would do if it had learnt nothing else.
+# The network of 11.7 writes with your `sample`, at three temperatures. Below each sample: the share of its words (of
+# three letters or more) that occur in the help text. The last line says the same for characters that are drawn by
+# their frequency, which is what the network would do if it had learnt nothing else.
 
 # %% tags=["demo"]
 known_words = set(re.findall("[a-z]{3,}", help_text.lower()))
@@ -1797,23 +1814,24 @@ drawn = rng.choice(list(singles), 4000, p=shares / shares.sum())
 print(f"--- characters by their frequency: {share_of_words(''.join(drawn))}")
 
 # %% [markdown]
-# At temperature 0 it repeats itself. At 0.5 most words are words of the help, with spaces, capitals and full stops between them, and
-# nobody has told it what a word is. At 1 it invents words. (Repetition makes the share of words larger, too.) Many brackets stay
-# open: what was opened ten characters before is mostly lost, and the text as a whole has no meaning. Its gradient sees 32 positions,
-# and its state has 192 numbers. Larger networks of this kind write paragraphs that hold together for some sentences. Module 12
-# takes the other way: it looks at all positions at once.
+# At temperature 0 it repeats itself. At 0.5 most words are words of the help, with spaces, capitals and full stops
+# between them, and nobody has told it what a word is. At 1 it invents words. (Repetition makes the share of words
+# larger, too.) Many brackets stay open: what was opened ten characters before is mostly lost, and the text as a whole
+# has no meaning. Its gradient sees 32 positions, and its state has 192 numbers. Larger networks of this kind write
+# paragraphs that hold together for some sentences. Module 12 takes the other way: it looks at all positions at once.
 #
 # ### 11.10 `skip_gram` · optional · level 3 of 4 · 25 min
 #
-# An embedding can be learnt on its own, from which words stand near each other. In **skip-gram with negative sampling** each
-# word has two vectors, one as centre ($p$, row of $P$) and one as context ($q$, row of $Q$). For each of $m$ pairs of a centre and a
-# word near it, and $k$ words drawn at random ($q_j^-$), the model tells the true pair from the others:
+# An embedding can be learnt on its own, from which words stand near each other. In **skip-gram with negative
+# sampling** each word has two vectors, one as centre ($p$, row of $P$) and one as context ($q$, row of $Q$). For each
+# of $m$ pairs of a centre and a word near it, and $k$ words drawn at random ($q_j^-$), the model tells the true pair
+# from the others:
 #
 # $$J = \frac1m \sum_{\text{pairs}} \Big( -\log \sigma(p^\top q) - \sum_{j=1}^k \log \sigma(-p^\top q_j^-) \Big) .$$
 #
-# A softmax over $N$ words would cost $N e$ for each pair; this costs $(k + 1) e$. The derivative of $-\log \sigma(s)$ is
-# $\sigma(s) - 1$, and that of $-\log \sigma(-s)$ is $\sigma(s)$. A pair touches one row of $P$ and $k + 1$ rows of $Q$: your sparse
-# gradient of 11.1 is made for it.
+# A softmax over $N$ words would cost $N e$ for each pair; this costs $(k + 1) e$. The derivative of $-\log \sigma(s)$
+# is $\sigma(s) - 1$, and that of $-\log \sigma(-s)$ is $\sigma(s)$. A pair touches one row of $P$ and $k + 1$ rows of
+# $Q$: your sparse gradient of 11.1 is made for it.
 
 
 # %% exercise="skip_gram" points=3 minutes=25 extra=true forbids=["torch"]
@@ -1855,8 +1873,8 @@ def skip_gram(
 # %% [markdown] hints="skip_gram"
 # <details><summary>Hint 1: one array of words</summary>
 #
-# Put context and negatives into one array (m, k + 1): the first column is true, the others are not. `Q[words]` has shape
-# (m, k + 1, e), and the products are `np.einsum("me,mke->mk", p, q)`.
+# Put context and negatives into one array (m, k + 1): the first column is true, the others are not. `Q[words]` has
+# shape (m, k + 1, e), and the products are `np.einsum("me,mke->mk", p, q)`.
 # </details>
 # <details><summary>Hint 2: stable</summary>
 #
@@ -1864,8 +1882,8 @@ def skip_gram(
 # </details>
 # <details><summary>Hint 3: the gradients</summary>
 #
-# With `slopes` the derivatives for the products (m, k + 1), divided by m: for P, `embedding_gradient(centres, sum over k of
-# slopes · q)`, for Q `embedding_gradient(words, slopes[:, :, None] * p[:, None, :])`.
+# With `slopes` the derivatives for the products (m, k + 1), divided by m: for P, `embedding_gradient(centres, sum
+# over k of slopes · q)`, for Q `embedding_gradient(words, slopes[:, :, None] * p[:, None, :])`.
 # </details>
 
 # %% check="skip_gram"
@@ -1891,9 +1909,10 @@ with check("skip_gram", forbids=["torch"]):
     expect_close(skip_gram(70.0 * P, 70.0 * Q, centres, contexts, negatives)[0], 9800, rtol=1e-3, hint="no overflow")
 
 # %% [markdown]
-# Vectors of the words of the reviews, learnt from neighbours at most two places away, with five negatives. For some words, the
-# four nearest ones by the cosine. Words that stand in the same places become alike: names beside names, parts beside parts, and good
-# words beside bad ones, because both stand after "is". To know which is which one needs more than neighbours: the mood of the reviews.
+# Vectors of the words of the reviews, learnt from neighbours at most two places away, with five negatives. For some
+# words, the four nearest ones by the cosine. Words that stand in the same places become alike: names beside names,
+# parts beside parts, and good words beside bad ones, because both stand after "is". To know which is which one needs
+# more than neighbours: the mood of the reviews.
 
 # %% tags=["demo"]
 near_vocabulary = {word: j for j, (word, _) in enumerate(Counter(w for t in train_tokens for w in t).most_common())}
@@ -1926,9 +1945,9 @@ for word in ("great", "battery", "rosa", "lisbon"):
 #
 # ### Time against length
 #
-# A recurrent network takes time linear in $T$. The picture measures the forward pass (left), and forward and backward together
-# (right), yours in NumPy and torch.nn.RNN, which is the peer: it has the same weights, the same batch, float32 and one thread. Two
-# effects to look for:
+# A recurrent network takes time linear in $T$. The picture measures the forward pass (left), and forward and backward
+# together (right), yours in NumPy and torch.nn.RNN, which is the peer: it has the same weights, the same batch,
+# float32 and one thread. Two effects to look for:
 #
 # - **All slopes are about 1**, and none is smaller: the steps wait for each other. More processors help within a step only.
 # - **Nobody wins by much.** Both do the same products, one step after the other. The peer takes $X W^\top$ for all positions in one
@@ -1985,9 +2004,10 @@ plt.show()
 # ### Many sequences at a time
 #
 # What can be done at the same time is the batch. The cell measures characters read a second against the number of
-# sequences $B$, forward and backward, for your cell and for torch.nn.LSTM with the same weights. While $B$ is small each step is mostly
-# overhead, so twice as many sequences cost nearly nothing. Then the arithmetic takes over, and the curves become flat.
-# Here the peer's advantage is largest where $B$ is small, because it saves calls and not multiplications.
+# sequences $B$, forward and backward, for your cell and for torch.nn.LSTM with the same weights. While $B$ is small
+# each step is mostly overhead, so twice as many sequences cost nearly nothing. Then the arithmetic takes over, and
+# the curves become flat. Here the peer's advantage is largest where $B$ is small, because it saves calls and not
+# multiplications.
 
 # %% tags=["demo"]
 n, T = 64, 20
@@ -2029,10 +2049,11 @@ plt.show()
 # %% [markdown]
 # ### Memory, and what truncation costs
 #
-# Left: the bytes that autograd holds at most (the weights left out) while your `truncated_step` reads $T$ characters with the trained model, in one
-# window (full backpropagation) and in windows of 10. The first grows with $T$, the second does not. Right: the price. With windows of $K$,
-# the gradient is compared with the full one on 200 positions, by the cosine of the angle between them. It is an
-# approximation that becomes better with $K$. The loss is the same for all $K$, up to rounding (printed).
+# Left: the bytes that autograd holds at most (the weights left out) while your `truncated_step` reads $T$ characters
+# with the trained model, in one window (full backpropagation) and in windows of 10. The first grows with $T$, the
+# second does not. Right: the price. With windows of $K$, the gradient is compared with the full one on 200 positions,
+# by the cosine of the angle between them. It is an approximation that becomes better with $K$. The loss is the same
+# for all $K$, up to rounding (printed).
 
 # %% tags=["demo"]
 lengths, most = demo_size(full=[10, 30, 100, 300, 1000], small=[10, 20, 40]), {}
@@ -2075,32 +2096,35 @@ print(f"the loss differs by {max(gaps):.0e} at most")
 # *their own* rows, and send gradients only: the states never cross the wire. Of the embedding they send the rows of
 # 11.1. The number of bytes is that of the parameters, whatever $T$ is.
 #
-# What cannot be split is time: step $t$ waits for step $t - 1$. On a GPU, which wants a million multiplications at once,
-# a recurrent network with a small batch leaves most of the machine idle. And all that was read must fit into a state of fixed
-# size: a translator (module 13) must put a whole sentence into it. The transformer of module 12 has neither limit: each position looks at
-# all others directly, in parallel. The price is work that grows with $T^2$.
-# Recurrent networks stay where a stream has no end, or where memory for each position is too dear: speech
-# that is recognised while it is spoken (module 23), or the sequence of a user's clicks (module 19).
+# What cannot be split is time: step $t$ waits for step $t - 1$. On a GPU, which wants a million multiplications at
+# once, a recurrent network with a small batch leaves most of the machine idle. And all that was read must fit into a
+# state of fixed size: a translator (module 13) must put a whole sentence into it. The transformer of module 12 has
+# neither limit: each position looks at all others directly, in parallel. The price is work that grows with $T^2$.
+# Recurrent networks stay where a stream has no end, or where memory for each position is too dear: speech that is
+# recognised while it is spoken (module 23), or the sequence of a user's clicks (module 19).
 
 # %% [markdown] written="what_is_kept" points=2
-# **Written question (2 points).** A team predicts the next click of users with an LSTM. They train on batches of 64 sessions,
-# padded to 500 clicks, with truncated backpropagation in windows of 50 and the state carried from each window to the next.
-# The loss is the mean over all positions of the batch. In the report: (a) the loss is far lower than on the validation sessions, which
-# are evaluated one at a time without padding; (b) purchases that depend on the first click of a session are predicted
-# no better than by chance; (c) at the end of the first hour the process is killed for its memory. Give for each a
-# cause in terms of this module, a measurement that would confirm it, and the cure.
+# **Written question (2 points).** A team predicts the next click of users with an LSTM. They train on batches of 64
+# sessions, padded to 500 clicks, with truncated backpropagation in windows of 50 and the state carried from each
+# window to the next. The loss is the mean over all positions of the batch. In the report: (a) the loss is far lower
+# than on the validation sessions, which are evaluated one at a time without padding; (b) purchases that depend on the
+# first click of a session are predicted no better than by chance; (c) at the end of the first hour the process is
+# killed for its memory. Give for each a cause in terms of this module, a measurement that would confirm it, and the
+# cure.
 #
 # ### BEGIN SOLUTION
-# (a) Padding counts in the training loss: the network quickly learns to predict the fill value after the end, where the loss is
-# nearly 0, and these positions pull the mean down. Confirm: compute the training loss on real positions only, or pad to 1,000 and
-# see it fall. Cure: the mean over the mask. (Also accepted: the state of one batch carried into the next one, which belongs to
-# other sessions, so that training sees another input than evaluation.) (b) The gradient is cut after 50 positions, so no link longer than that
-# is learnt directly; the state carries the information only if something else taught the network to keep it. Besides, the gradient may vanish
-# within a window: forget gates. Confirm: accuracy against the distance of the first click; the length of the gradient by
-# distance; retrain with a longer window. Cure: longer windows for these sessions (memory), a forget bias near 5, the first click as an input at each
-# position, attention. (c) A graph is kept: a state that is not detached with retain_graph=True, or losses appended as tensors.
-# Confirm: bytes held after each step grow in a line. Cure: detach, keep floats. One point for three right causes (half a point
-# for two), one for three measurements with cures that fit (half a point for two).
+# (a) Padding counts in the training loss: the network quickly learns to predict the fill value after the end, where
+# the loss is nearly 0, and these positions pull the mean down. Confirm: compute the training loss on real positions
+# only, or pad to 1,000 and see it fall. Cure: the mean over the mask. (Also accepted: the state of one batch carried
+# into the next one, which belongs to other sessions, so that training sees another input than evaluation.) (b) The
+# gradient is cut after 50 positions, so no link longer than that is learnt directly; the state carries the
+# information only if something else taught the network to keep it. Besides, the gradient may vanish within a window:
+# forget gates. Confirm: accuracy against the distance of the first click; the length of the gradient by distance;
+# retrain with a longer window. Cure: longer windows for these sessions (memory), a forget bias near 5, the first
+# click as an input at each position, attention. (c) A graph is kept: a state that is not detached with
+# retain_graph=True, or losses appended as tensors. Confirm: bytes held after each step grow in a line. Cure: detach,
+# keep floats. One point for three right causes (half a point for two), one for three measurements with cures that fit
+# (half a point for two).
 # ### END SOLUTION
 
 # %% [markdown]
