@@ -1420,6 +1420,7 @@ def test_sample_at_the_borders(submission, rng):
     equal = np.array([[1.0, 0.0, 1.0, 1.0, 1.0], [2.0, 2.0, 2.0, 2.0, 2.0], [0.0, 1.0, 0.0, 0.0, 0.0]])
     for top_k in (2, 3, 4):
         assert follows(submission, equal, 1500, 5, top_k=top_k)
+    assert follows(submission, np.tile([0.0, 1.0], 30), 1500, 5, top_k=45)
     for shift in (1e4, -9990.0):
         assert follows(submission, shift + np.array([-1.0, 0.0, -2.0]), 3000, 6)
     assert follows(submission, np.array([9999.0, 1e4, -1e4]), 500, 7, temperature=1e-6)

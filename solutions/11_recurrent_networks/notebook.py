@@ -491,7 +491,7 @@ def rnn_backward(
     the size of H: there is no room for a matrix (n, n) for each row or position.
     """
     ### BEGIN SOLUTION
-    grad_X, grad_W, grad_U = np.empty_like(X, order="C"), np.zeros_like(W), np.zeros_like(U)
+    grad_X, grad_W, grad_U = np.empty_like(X), np.zeros_like(W), np.zeros_like(U)
     grad_b, later = np.zeros(len(U), dtype=X.dtype), np.zeros_like(h0)
     for t in reversed(range(X.shape[1])):
         delta = (slopes[:, t] + later) * (1 - H[:, t] ** 2)
