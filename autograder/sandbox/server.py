@@ -10,7 +10,6 @@ import ctypes
 import gc
 import importlib
 import json
-import mmap
 import os
 import select
 import signal
@@ -30,7 +29,6 @@ PRELOAD = tuple(
     lsml_utils.device lsml_utils.plotting lsml_utils.scaling
     """.split()  # noqa: SIM905
 )
-LATER = "torch._dynamo"  # the first optimiser of a process imports it, in 1.1 s (of 3.0 s for PRELOAD)
 SCAN_SECONDS = 0.02
 STOOD_MB = 96  # of what a submission holds before it is asked for something, so much is not held against the answer
 REAP_SECONDS = 20.0  # for a killed child, which may have millions of mappings to give back
@@ -41,17 +39,6 @@ def preload(names):
     for name in names:
         with contextlib.suppress(Exception):
             importlib.import_module(name)
-
-
-class Missed:
-    """Among a child's finders, it tells the server (`flag`, a shared byte) that LATER is imported. It finds nothing."""
-
-    def __init__(self, flag):
-        self.flag = flag
-
-    def find_spec(self, name, path=None, target=None):
-        if name == LATER:
-            self.flag[0] = 1
 
 
 class Forked:
@@ -100,7 +87,6 @@ class Server:
         self.children = {}
         self.scannable = os.path.exists("/proc/self/smaps_rollup")
         self.collapsing = large_pages()
-        self.missed = mmap.mmap(-1, 1)
 
     def serve(self):
         """Answer requests until the control socket closes."""
@@ -125,13 +111,15 @@ class Server:
         for child in self.children.values():
             child.kill("killed")
 
+    def share(self, name, descriptors):
+        """Import a module for all children to come."""
+        preload([name])
+        gc.freeze()
+        return {}
+
     def start(self, id, limits, program, descriptors):
         """Fork a child in which `program` (agent or probe) serves the socket that came along."""
         sock = descriptors[0]
-        if self.missed is not None and self.missed[0]:  # a child had to import LATER, so others will: once, here
-            self.missed = None
-            preload([LATER])
-            gc.freeze()
         fresh = memory.cheap("self")
         pid = confine.fork_into_new_pids() if self.boxed else os.fork()
         if pid == 0:
@@ -156,8 +144,6 @@ class Server:
                 else:
                     os.setsid()
                     confine.end_with_parent()
-                if self.missed is not None:
-                    sys.meta_path.insert(0, Missed(self.missed))
             except BaseException:
                 with socket.socket(fileno=3) as connection:
                     connection.sendall(b"FAULT" + traceback.format_exc(limit=-3).encode()[-4000:])

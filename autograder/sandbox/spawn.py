@@ -24,6 +24,9 @@ class SpawnSandbox:
         self._numbers = itertools.count(1)
         self._processes: dict[int, subprocess.Popen] = {}
 
+    def share(self, name: str) -> None:
+        """Nothing is shared here: each child imports what it needs."""
+
     def start(self, limits: Limits | None = None, program: str = "agent") -> Child:
         """A fresh child. Raises SandboxFault if it does not come up."""
         number, token = next(self._numbers), secrets.token_hex(16)
