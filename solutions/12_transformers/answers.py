@@ -12,7 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from autograder.answers import right, wrong
+from autograder.answers import equivalent, right, wrong
+
+equivalent(
+    "causal_mask",
+    diff="~ causal_mask: what is returned is rounded to float32",
+    reason="a mask is True and False, which float32 holds",
+)
 
 # ---------------------------------------------------------------------------------------------------- causal_mask
 
@@ -33,6 +39,12 @@ wrong(
     "says True where a key is hidden",
     fails=["test_mask_of_the_last_queries"],
     edit={"return torch.ones": "return ~torch.ones"},
+)
+wrong(
+    "causal_mask",
+    "takes rows for keys",
+    fails=["test_mask_of_the_last_queries"],
+    edit={".tril(S - T)": ".tril(S - T).T"},
 )
 wrong(
     "causal_mask",
@@ -451,6 +463,18 @@ wrong(
         "x = x + found": "x = self.norm1(x + found)",
         "return x + self.mlp(self.norm2(x)), cache": "return self.norm2(x + self.mlp(x)), cache",
     },
+)
+wrong(
+    "Block",
+    "does not normalise before the attention",
+    fails=["test_block_is_torchs"],
+    edit={"self.attention(self.norm1(x), mask": "self.attention(x, mask"},
+)
+wrong(
+    "Block",
+    "leaves the first sum out",
+    fails=["test_block_is_torchs"],
+    edit={"x = x + found": "x = found"},
 )
 wrong(
     "Block",

@@ -68,6 +68,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 plotting.use()
 torch.set_num_threads(1)  # one core for everybody: the comparisons below are of algorithms
@@ -760,7 +761,7 @@ with check(
 # has one mean, $a\, x_{t-1} + b\, x_{t-2}$. From it, the best linear guess of $x_{t-1}$ explains the share $a^2 / (a^2 + b^2)$ of its variance,
 # and that of $x_{t-2}$ the share $b^2 / (a^2 + b^2)$. The shares sum to 1 of 2: **one head leaves half of the variance**, whatever it does
 # (as long as its weights depend on positions only). Two heads can leave nothing. Left the share that is left while your module learns; right what
-# the two heads look at in the end.
+# the two heads look at in the end. They need not take one position each: two different mixtures are enough, because $W_o$ can solve for both.
 
 # %% tags=["demo"]
 
@@ -1162,8 +1163,8 @@ def next_loss(net: nn.Module, pieces: torch.Tensor) -> torch.Tensor:
 
 
 where = device.best()
-steps, T = demo_size(full=350, small=12, gpu=2000), demo_size(full=48, small=16, gpu=256)
-rows, width = demo_size(full=12, small=4, gpu=64), demo_size(full=64, small=16, gpu=384)
+steps, T = demo_size(full=450, small=12, gpu=2000), demo_size(full=64, small=16, gpu=256)
+rows, width = demo_size(full=16, small=4, gpu=64), demo_size(full=64, small=16, gpu=384)
 torch.manual_seed(0)
 gpt = GPT(Config(vocab, width, heads=4, layers=demo_size(full=2, small=1, gpu=6))).to(where)
 fixed = draw(held_text, demo_size(full=64, small=8), T).to(where)
@@ -1173,7 +1174,7 @@ losses, held_out = train(
     lambda: next_loss(gpt, draw(train_text, rows, T).to(where)),
     lambda: next_loss(gpt, fixed),
     steps,
-    demo_size(full=5e-3, small=5e-3, gpu=1e-3),
+    demo_size(full=4e-3, small=4e-3, gpu=1e-3),
 )
 seconds = time.perf_counter() - begun
 print(
@@ -1399,7 +1400,7 @@ plt.show()
 # task. They differ in one word, `causal`. One sees only what comes before a gap, the other one all of it. The task is small, so
 # that seconds suffice: a word of 4 random letters is followed by itself, backwards (`abcddcba`), and one letter of it is
 # hidden. If it stands in the second half, both readers can find it. If it stands in the first half, only the reader of both
-# sides can, and the other one is left with chance, $\ln 26$.
+# sides can. The other one is left with chance, $\ln 26$, or worse, where it takes the gap for one in the second half.
 
 # %% tags=["demo"]
 
@@ -1589,9 +1590,9 @@ with check(
 # ### Dense, blockwise, fused
 #
 # Three programs, the same numbers, on one core: your `attention`, your `blockwise_attention`, and the peer, torch's
-# `scaled_dot_product_attention`. Float32, one head with $d = 32$, and $T = S$ grows. Left seconds: all three multiply $T^2$ times, so the slope
-# tends to 2. Right the memory that each needs while it works, as the process grows: the dense one with slope 2, yours with slope 1, or less where a
-# fixed cost still hides it.
+# `scaled_dot_product_attention`. Float32, one head with $d = 32$, and $T = S$ grows. Left seconds: all three multiply $T^2$ times, so on an
+# idle machine the slopes tend to 2. Right the bytes of the largest tensor that each of them makes, counted: slope 2 for the matrix of scores,
+# slope 1 for blocks. (What the fused kernel uses inside is not seen. It is a few small blocks; the largest tensor is its result.)
 
 # %% tags=["demo"]
 
@@ -1609,6 +1610,27 @@ ways = {
 }
 gaps = {name: (way(*problem(512)) - ways["dense"](*problem(512))).abs().max().item() for name, way in ways.items()}
 print("largest difference from the dense one, float32:", ", ".join(f"{name} {gap:.0e}" for name, gap in gaps.items()))
+
+
+class Largest(TorchDispatchMode):
+    """Remembers the bytes of the largest tensor that any operation of torch returns."""
+
+    bytes = 0
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        found = operation(*args, **(kwargs or {}))
+        if isinstance(found, torch.Tensor):
+            self.bytes = max(self.bytes, found.nbytes)
+        return found
+
+
+def largest(way: Callable, T: int) -> int:
+    arguments = problem(T)
+    with Largest() as counted:
+        way(*arguments)
+    return counted.bytes
+
+
 grown = scaling.measure(
     ways,
     sizes=lengths,
@@ -1616,17 +1638,22 @@ grown = scaling.measure(
     budget=demo_size(full=10.0, small=2.0),
     repeat=2,
     label="T = S",
-    memory="resident",
+    memory=None,
     threads=1,
 )
+counted = {name: [largest(way, T) for T in lengths] for name, way in ways.items()}
 figure, (left, right) = plt.subplots(1, 2, figsize=(11.5, 5))
 grown.plot(ax=left, peer="torch, fused")
 left.set_title("Time: quadratic, all three")
-counted = {"dense": [4 * T * T for T in lengths], "blockwise": [4 * T * 128 for T in lengths]}
-for i, (name, bytes_) in enumerate(counted.items()):
-    right.plot(lengths, bytes_, ":", color=plotting.COLOURS[i], label=f"{name}: the scores, counted")
-grown.plot(ax=right, peer="torch, fused", what="memory")
-right.set_title("Memory: linear, but for the dense one")
+plotting.curves(
+    {f"{name}: $T^{{{scaling.exponent(lengths, sizes):.2f}}}$": (lengths, sizes) for name, sizes in counted.items()},
+    xlabel="T = S",
+    ylabel="bytes of the largest tensor",
+    title="Memory: quadratic or linear",
+    logx=True,
+    logy=True,
+    ax=right,
+)
 for ax in (left, right):
     ax.set_xticks(lengths, lengths)
     ax.minorticks_off()
@@ -1646,8 +1673,8 @@ print(
 #
 # Forward and backward pass of one `Block`, causal, the same number of tokens in each batch, cut into longer and longer
 # sequences. With your `attention` inside, and with torch's fused one (`attend=` takes both). In float32, and with bfloat16 under `torch.autocast`.
-# If a token cost the same everywhere, the curves were flat. They fall where the $T^2$ part outgrows the $12 D^2$ weights: about
-# where $T$ reaches a few times $D$. bfloat16 pays where the hardware multiplies it; on many CPUs it does not.
+# A token passes $12 D^2$ weights, and is compared with $T$ keys, which takes $2 T D$ multiplications. The two are equal at $T = 6 D$. Far below it the
+# curves would be flat if multiplications were all; where they fall, the attention is what you pay for. bfloat16 pays where the hardware multiplies it; on many CPUs it does not.
 
 # %% tags=["demo"]
 fused = lambda q, k, v, allowed: F.scaled_dot_product_attention(q, k, v, allowed)  # noqa: E731
@@ -1683,7 +1710,7 @@ speed = scaling.measure(
     memory=None,
     threads=1,
 )
-plotting.curves(
+ax = plotting.curves(
     {name: (speed.sizes, tokens / seconds) for name, seconds in speed.seconds.items()},
     xlabel="length of a sequence, T",
     ylabel="tokens a second",
@@ -1691,6 +1718,8 @@ plotting.curves(
     logx=True,
     logy=True,
 )
+ax.set_xticks(speed.sizes, speed.sizes)
+ax.minorticks_off()
 plt.show()
 if not torch.cuda.is_available():
     print("No GPU here: only the CPU is measured.")
@@ -1737,7 +1766,7 @@ for P in machines:
     mean = sum(u / total for _, total, u in parts) / P
     errors["merged"].append(max(1e-17, (together[2] / together[1] - whole).abs().max().item()))
     errors["mean of outputs"].append((mean - whole).abs().max().item())
-plotting.curves(
+ax = plotting.curves(
     {name: (machines, values) for name, values in errors.items()},
     xlabel="machines that hold the keys",
     ylabel="largest error",
@@ -1745,6 +1774,8 @@ plotting.curves(
     logx=True,
     logy=True,
 )
+ax.set_xticks(machines, machines)
+ax.minorticks_off()
 plt.show()
 print(f"a machine sends {8 * T * (e + 2):,} bytes; its keys and values, with 2 machines, take {8 * 2 * S // 2 * e:,}")
 
