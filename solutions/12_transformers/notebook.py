@@ -14,17 +14,19 @@
 # # 12 · Transformers
 #
 # **What you will be able to do.** Build a GPT from matrix products and a softmax: attention with every kind of mask,
-# positions that turn, heads, the block, the model. Train it on real text and watch it learn to write. Make it write fast, with a
-# cache that repeats no work. Then compute the same attention over any length without ever holding its matrix, which
-# is the idea behind FlashAttention. At each step you can say what it costs, in operations and in bytes.
+# positions that turn, heads, the block, the model. Train it on real text and watch it learn to write. Make it write
+# fast, with a cache that repeats no work. Then compute the same attention over any length without ever holding its
+# matrix, which is the idea behind FlashAttention. At each step you can say what it costs, in operations and in bytes.
 #
-# **You need** softmax and cross-entropy (module 03), the chain rule (module 08), and the basics of `torch.nn.Module`. Autograd
-# computes the gradients here. Module 11 (recurrent networks) helps, and is not needed.
+# **You need** softmax and cross-entropy (module 03), the chain rule (module 08), and the basics of `torch.nn.Module`.
+# Autograd computes the gradients here. Module 11 (recurrent networks) helps, and is not needed.
 #
-# **Skills it trains**: masks and shapes, parts that fit together, state that must equal recomputation, sums that merge.
+# **Skills it trains**: masks and shapes, parts that fit together, state that must equal recomputation, sums that
+# merge.
 #
-# **Time**: about four and a half hours, three of them in eight exercises and a bug to find. Take a break after 12.5. Each exercise
-# says how important it is (essential, important, optional), its level, which is also its points, and its minutes.
+# **Time**: about four and a half hours, three of them in eight exercises and a bug to find. Take a break after 12.5.
+# Each exercise says how important it is (essential, important, optional), its level, which is also its points, and
+# its minutes.
 #
 # **Symbols of the whole module**
 #
@@ -41,7 +43,8 @@
 # | $p$ | `positions` | $(T,)$ | the place of each query in its sequence, from 0 |
 # | $V$, $L$ | `vocab`, `layers` | | tokens in the vocabulary, blocks in the model |
 #
-# A dot stands for axes that only come along, such as batch and heads. In other modules $d$ is the number of columns of $X$.
+# A dot stands for axes that only come along, such as batch and heads. In other modules $d$ is the number of columns
+# of $X$.
 
 # %% tags=["setup"]
 import sys
@@ -94,23 +97,24 @@ def parameter_count(net: nn.Module) -> int:
 #
 # ### A dictionary that can be differentiated
 #
-# A sentence is a sequence of vectors, one for each word. To understand "it" in "the cat sat on the mat because it was tired"
-# a network needs the vector of "cat", which stands seven words earlier. A convolution reaches a fixed distance. A recurrent network
-# carries everything through one state, step by step. What we want is a *lookup*: the word "it" asks, and the
-# word that fits answers, wherever it stands.
+# A sentence is a sequence of vectors, one for each word. To understand "it" in "the cat sat on the mat because it was
+# tired" a network needs the vector of "cat", which stands seven words earlier. A convolution reaches a fixed
+# distance. A recurrent network carries everything through one state, step by step. What we want is a *lookup*: the
+# word "it" asks, and the word that fits answers, wherever it stands.
 #
-# A Python dictionary does that. It compares a **query** $q$ with each **key** $k_s$ and returns the **value** $v_s$ of the
-# key that is equal. With one-hot weights $w_s = 1$ if $k_s = q$ and else 0, it returns $\sum_s w_s v_s$. But a step
-# from 0 to 1 has no gradient, so nothing could learn which keys to have. Soften it in two steps.
+# A Python dictionary does that. It compares a **query** $q$ with each **key** $k_s$ and returns the **value** $v_s$
+# of the key that is equal. With one-hot weights $w_s = 1$ if $k_s = q$ and else 0, it returns $\sum_s w_s v_s$. But a
+# step from 0 to 1 has no gradient, so nothing could learn which keys to have. Soften it in two steps.
 #
 # - *Equal* becomes *similar*: the score $a_s = q \cdot k_s$ is large where the key points in the query's direction.
 # - *One-hot* becomes *softmax*: $w_s = e^{a_s} / \sum_r e^{a_r}$, which is positive, sums to 1, and is smooth.
 #
 # $$o = \sum_{s} w_s\, v_s, \qquad w = \operatorname{softmax}(q \cdot k_1, \dots, q \cdot k_S) .$$
 #
-# This is **attention**: a weighted mean of the values, and the weights say who was asked. With scores times $\beta$, a
-# large $\beta$ gives the dictionary back (its nearest key answers), and $\beta = 0$ the plain mean. The figure shows it for six keys on a circle.
-# On the left, the weights that one query gives; on the right, the output as the query goes around.
+# This is **attention**: a weighted mean of the values, and the weights say who was asked. With scores times $\beta$,
+# a large $\beta$ gives the dictionary back (its nearest key answers), and $\beta = 0$ the plain mean. The figure
+# shows it for six keys on a circle. On the left, the weights that one query gives; on the right, the output as the
+# query goes around.
 
 # %% tags=["demo"]
 angles = 2 * np.pi * np.arange(6) / 6
@@ -136,11 +140,11 @@ left.legend()
 plt.show()
 
 # %% [markdown]
-# That is the whole idea. What is left are questions, and each section answers one.
-# Who may ask whom (12.1), and how do we forbid it without a trace (12.2)? What keeps the softmax soft in many
-# dimensions (12.3)? A weighted mean does not know the order of the words: how does it learn it (12.4)? How can a word ask several
-# questions at once (12.5)? What is done with the answers (12.6), and what does a model need around it (12.7)? How does it write
-# without beginning anew for each word (12.8)? And what if $T \times S$ weights do not fit into memory (12.9)?
+# That is the whole idea. What is left are questions, and each section answers one. Who may ask whom (12.1), and how
+# do we forbid it without a trace (12.2)? What keeps the softmax soft in many dimensions (12.3)? A weighted mean does
+# not know the order of the words: how does it learn it (12.4)? How can a word ask several questions at once (12.5)?
+# What is done with the answers (12.6), and what does a model need around it (12.7)? How does it write without
+# beginning anew for each word (12.8)? And what if $T \times S$ weights do not fit into memory (12.9)?
 #
 # ### Where tutorials disagree
 #
@@ -171,8 +175,8 @@ def causal_mask(T: int, S: int) -> torch.Tensor:
     """Who may see whom, where the T queries are the last T of S positions.
 
     T, S: integers, 1 <= T <= S.
-    Returns a new bool tensor, (T, S), on the CPU. Entry [t, s] is True where query t, which stands at
-      position S - T + t, may see key s: where s <= S - T + t.
+    Returns a new bool tensor, (T, S), on the CPU. Entry [t, s] is True where query t, which stands
+      at position S - T + t, may see key s: where s <= S - T + t.
     Raises ValueError where T > S or T < 1.
     """
     ### BEGIN SOLUTION
@@ -214,8 +218,9 @@ with check("causal_mask"):
         causal_mask(3, 2)
 
 # %% [markdown]
-# The same two sizes, $T = 3$ queries and $S = 8$ keys. Left your mask. Right what torch makes of `is_causal=True`: its first
-# query stands at the first key. For a model that writes, the right one is wrong, and it fails silently: nothing has the wrong shape.
+# The same two sizes, $T = 3$ queries and $S = 8$ keys. Left your mask. Right what torch makes of `is_causal=True`:
+# its first query stands at the first key. For a model that writes, the right one is wrong, and it fails silently:
+# nothing has the wrong shape.
 
 # %% tags=["demo"]
 zeros, eye = torch.zeros(3, 1), torch.eye(8)
@@ -235,12 +240,12 @@ plt.show()
 #
 # $$W_{ts} = \frac{M_{ts}\, e^{A_{ts}}}{\sum_r M_{tr}\, e^{A_{tr}}} .$$
 #
-# If no key is allowed, this is 0/0. Such rows exist: a sequence of length 0 in a batch, or a document whose first block is
-# padding. We define them as zeros. Then the output is 0, and no gradient flows. (A nan would spread to
-# all weights of the model with the first update.)
+# If no key is allowed, this is 0/0. Such rows exist: a sequence of length 0 in a batch, or a document whose first
+# block is padding. We define them as zeros. Then the output is 0, and no gradient flows. (A nan would spread to all
+# weights of the model with the first update.)
 #
-# **Find the bug.** The function below is found in many tutorials. Its weights are 0 where they should be, its shape is
-# right, and a model trains with it. But what is forbidden still leaves a trace.
+# **Find the bug.** The function below is found in many tutorials. Its weights are 0 where they should be, its shape
+# is right, and a model trains with it. But what is forbidden still leaves a trace.
 
 
 # %% exercise="masked_softmax" points=1 minutes=10 bug=true
@@ -249,8 +254,8 @@ def masked_softmax(scores: torch.Tensor, allowed: torch.Tensor) -> torch.Tensor:
 
     scores: (..., S), float32 or float64, finite, up to 1e30 in size; not modified.
     allowed: bool, of a shape that broadcasts to that of scores; True: takes part. Not modified.
-    Returns a new tensor of the shape and dtype of scores. Entries that are not allowed are exactly 0.
-      The others are the softmax over the allowed entries of their row and sum to 1. A row without
+    Returns a new tensor of the shape and dtype of scores. Entries that are not allowed are
+      exactly 0. The others are the softmax over the allowed entries of their row and sum to 1. A row without
       any allowed entry is all zeros.
     What stands in an entry that is not allowed changes nothing. Gradients flow to scores; they are
       exactly 0 at entries that are not allowed, and everywhere finite.
@@ -268,7 +273,8 @@ def masked_softmax(scores: torch.Tensor, allowed: torch.Tensor) -> torch.Tensor:
 # %% [markdown] hints="masked_softmax"
 # <details><summary>Hint 1: look at a row</summary>
 #
-# Print the sum of a row of which one entry is hidden. Then change the score of the hidden entry. What happens to the others?
+# Print the sum of a row of which one entry is hidden. Then change the score of the hidden entry. What happens to the
+# others?
 # </details>
 # <details><summary>Hint 2: before the softmax</summary>
 #
@@ -301,10 +307,10 @@ with check("masked_softmax"):
     expect_close(nobody.grad, np.zeros((2, 3)), hint="and no gradient")
 
 # %% [markdown]
-# One row with three allowed entries, and a hidden one whose score grows. Masked before the softmax, the
-# allowed weights sum to 1 for ever. Masked after it, they fade: **the future takes part in the sum**. In training the loss
-# looks better than it is, because a small sum tells that a large score is coming. When the model writes, there is no future, and the
-# weights are larger than any that it was trained with.
+# One row with three allowed entries, and a hidden one whose score grows. Masked before the softmax, the allowed
+# weights sum to 1 for ever. Masked after it, they fade: **the future takes part in the sum**. In training the loss
+# looks better than it is, because a small sum tells that a large score is coming. When the model writes, there is no
+# future, and the weights are larger than any that it was trained with.
 
 # %% tags=["demo"]
 hidden = torch.linspace(-4, 8, 60)
@@ -330,14 +336,15 @@ plt.show()
 # $$\underbrace{A}_{(\dots, T, S)} = \frac{1}{\sqrt d}\; \underbrace{q}_{(\dots, T, d)}\; \underbrace{k^\top}_{(\dots, d, S)}, \qquad
 #   W = \operatorname{softmax}(A \text{ where } M), \qquad \underbrace{o}_{(\dots, T, e)} = W\, \underbrace{v}_{(\dots, S, e)} .$$
 #
-# Why $\sqrt d$? Suppose that the $d$ entries of a query and of a key are independent, with mean 0 and variance 1. Then $q \cdot k$ is a sum of $d$
-# independent products with mean 0 and variance 1, so its standard deviation is $\sqrt d$. For $d = 64$ the
-# scores differ by ten and more, one weight is nearly 1 and the others nearly 0. The derivative of the softmax is
-# $\partial w_s / \partial a_r = w_s (\delta_{sr} - w_r)$, which is then nearly 0, too: the dictionary is hard again,
-# and learns nothing. Divided by $\sqrt d$, scores have standard deviation 1 for every $d$.
+# Why $\sqrt d$? Suppose that the $d$ entries of a query and of a key are independent, with mean 0 and variance 1.
+# Then $q \cdot k$ is a sum of $d$ independent products with mean 0 and variance 1, so its standard deviation is
+# $\sqrt d$. For $d = 64$ the scores differ by ten and more, one weight is nearly 1 and the others nearly 0. The
+# derivative of the softmax is $\partial w_s / \partial a_r = w_s (\delta_{sr} - w_r)$, which is then nearly 0, too:
+# the dictionary is hard again, and learns nothing. Divided by $\sqrt d$, scores have standard deviation 1 for every
+# $d$.
 #
-# The cost: $T S d$ multiplications for the scores and $T S e$ for the output, and **$T S$ numbers in memory** for each
-# head. Remember this number until 12.9.
+# The cost: $T S d$ multiplications for the scores and $T S e$ for the output, and **$T S$ numbers in memory** for
+# each head. Remember this number until 12.9.
 
 
 # %% exercise="attention" points=2 minutes=20 forbids=["torch.nn.functional.scaled_dot_product_attention", "torch.nn.MultiheadAttention", "torch.nn.functional.multi_head_attention_forward", "torch.nn.attention"]
@@ -349,11 +356,13 @@ def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Ten
     mask: None (each query sees each key) or bool, of a shape that broadcasts to (..., T, S); True
       where query t may see key s. Not modified. Raises ValueError for a mask of another dtype.
     Returns a new tensor (..., T, e) of v's dtype: row t is the mean of the values that query t may
-      see, weighted by the softmax of q_t · k_s / sqrt(d) over those s. A query that may see none gets zeros.
+      see, weighted by the softmax of q_t · k_s / sqrt(d) over those s. A query that may see none
+      gets zeros.
     Keys and values that a query may not see change nothing of its row. Gradients flow to q, k and
       v; they are finite, and 0 where nothing is seen.
     You may call your masked_softmax. Not allowed: torch.nn.functional.scaled_dot_product_attention,
-    torch.nn.MultiheadAttention, torch.nn.functional.multi_head_attention_forward, torch.nn.attention.
+    torch.nn.MultiheadAttention, torch.nn.functional.multi_head_attention_forward,
+    torch.nn.attention.
     """
     ### BEGIN SOLUTION
     scores = q @ k.mT / math.sqrt(q.shape[-1])
@@ -368,12 +377,13 @@ def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Ten
 # %% [markdown] hints="attention"
 # <details><summary>Hint 1: the last two axes</summary>
 #
-# `@` multiplies the last two axes and lets the others come along. `k.mT` exchanges the last two axes of k. Which of the sizes in `q.shape` is d?
+# `@` multiplies the last two axes and lets the others come along. `k.mT` exchanges the last two axes of k. Which of
+# the sizes in `q.shape` is d?
 # </details>
 # <details><summary>Hint 2: the mask</summary>
 #
-# The softmax runs along the last axis, over the keys. With a mask it is your `masked_softmax`, and queries that see nothing are
-# done already.
+# The softmax runs along the last axis, over the keys. With a mask it is your `masked_softmax`, and queries that see
+# nothing are done already.
 # </details>
 
 # %% check="attention"
@@ -413,10 +423,11 @@ with check(
         attention(q, k, v, mask.double())
 
 # %% [markdown]
-# A trick for looking inside: with the identity as values, the output *is* the weights. The figure draws random queries and keys, 32 of them,
-# with $d$ from 2 to 1024. Left the largest weight of a row. Right the size of the gradient that arrives at the scores,
-# as the root of $\sum_{s,r} (\partial w_s / \partial a_r)^2$. Both stay where they are with the scale, and both run to the end without
-# it. (Without: the queries are multiplied by $\sqrt d$ first, so the scale is undone.)
+# A trick for looking inside: with the identity as values, the output *is* the weights. The figure draws random
+# queries and keys, 32 of them, with $d$ from 2 to 1024. Left the largest weight of a row. Right the size of the
+# gradient that arrives at the scores, as the root of $\sum_{s,r} (\partial w_s / \partial a_r)^2$. Both stay where
+# they are with the scale, and both run to the end without it. (Without: the queries are multiplied by $\sqrt d$
+# first, so the scale is undone.)
 
 # %% tags=["demo"]
 torch.manual_seed(0)
@@ -441,27 +452,31 @@ plt.show()
 # %% [markdown]
 # ### 12.4 `rotary` · important · level 2 of 4 · 20 min
 #
-# Shuffle keys and values together, and the output stays the same: a weighted mean has no order. "Dog bites man" and "man bites dog" are one
-# to it. So positions must enter somehow. What should they do? For language, "the word before" matters, and "the word at position 1,204" does not.
-# So we want scores that depend on positions only through their **difference**.
+# Shuffle keys and values together, and the output stays the same: a weighted mean has no order. "Dog bites man" and
+# "man bites dog" are one to it. So positions must enter somehow. What should they do? For language, "the word before"
+# matters, and "the word at position 1,204" does not. So we want scores that depend on positions only through their
+# **difference**.
 #
-# Take two dimensions and turn the query by the angle $m \theta$ and the key by $n \theta$, where $m$ and $n$ are their positions. Let $R_\varphi$ be the
-# rotation by $\varphi$. It keeps lengths, and $R_\varphi^\top R_\psi = R_{\psi - \varphi}$. So
+# Take two dimensions and turn the query by the angle $m \theta$ and the key by $n \theta$, where $m$ and $n$ are
+# their positions. Let $R_\varphi$ be the rotation by $\varphi$. It keeps lengths, and $R_\varphi^\top R_\psi =
+# R_{\psi - \varphi}$. So
 #
 # $$(R_{m\theta}\, q) \cdot (R_{n\theta}\, k) = q^\top R_{m\theta}^\top R_{n\theta}\, k = q^\top R_{(n - m)\theta}\, k ,$$
 #
-# and only $n - m$ is left. That is a **rotary embedding**. One angle repeats itself after $2\pi/\theta$ positions. So the $d$
-# numbers are cut into $d/2$ pairs, and each pair turns at its own speed, from fast (neighbours are told apart) to slow
-# (pages are):
+# and only $n - m$ is left. That is a **rotary embedding**. One angle repeats itself after $2\pi/\theta$ positions. So
+# the $d$ numbers are cut into $d/2$ pairs, and each pair turns at its own speed, from fast (neighbours are told
+# apart) to slow (pages are):
 #
 # $$\begin{pmatrix} y_{2i} \\ y_{2i+1} \end{pmatrix} =
 #   \begin{pmatrix} \cos p\theta_i & -\sin p\theta_i \\ \sin p\theta_i & \cos p\theta_i \end{pmatrix}
 #   \begin{pmatrix} x_{2i} \\ x_{2i+1} \end{pmatrix}, \qquad \theta_i = \text{base}^{-2i/d}, \quad i = 0, \dots, d/2 - 1 .$$
 #
-# Values are not turned: positions should decide who is asked, not what the answer says. The cost is $O(T d)$, nothing beside the products.
+# Values are not turned: positions should decide who is asked, not what the answer says. The cost is $O(T d)$, nothing
+# beside the products.
 #
-# **Digits.** A float32 number near $10^5$ has steps of 0.008. An angle of that size, computed in float32, is wrong in its third digit, and in
-# bfloat16 it is noise. So compute angles, cosines and sines in float64, and round the cosines.
+# **Digits.** A float32 number near $10^5$ has steps of 0.008. An angle of that size, computed in float32, is wrong in
+# its third digit, and in bfloat16 it is noise. So compute angles, cosines and sines in float64, and round the
+# cosines.
 
 
 # %% exercise="rotary" points=2 minutes=20
@@ -492,17 +507,18 @@ def rotary(x: torch.Tensor, positions: torch.Tensor, base: float = 10000.0) -> t
 # %% [markdown] hints="rotary"
 # <details><summary>Hint 1: all angles</summary>
 #
-# `torch.arange(0, d, 2, dtype=torch.float64)` is 2i. The angles have shape (T, d/2): positions as a column times speeds as
-# a row. They broadcast over the leading axes of x.
+# `torch.arange(0, d, 2, dtype=torch.float64)` is 2i. The angles have shape (T, d/2): positions as a column times
+# speeds as a row. They broadcast over the leading axes of x.
 # </details>
 # <details><summary>Hint 2: pairs</summary>
 #
-# `x[..., 0::2]` are the first entries of all pairs, `x[..., 1::2]` the second ones. Compute both results, each (..., T, d/2).
+# `x[..., 0::2]` are the first entries of all pairs, `x[..., 1::2]` the second ones. Compute both results, each (...,
+# T, d/2).
 # </details>
 # <details><summary>Hint 3: put together</summary>
 #
-# `torch.stack((first, second), dim=-1)` is (..., T, d/2, 2); `.flatten(-2)` makes d neighbours of them again. Cast cosine and
-# sine, not the angles: `angles.cos().to(x)`.
+# `torch.stack((first, second), dim=-1)` is (..., T, d/2, 2); `.flatten(-2)` makes d neighbours of them again. Cast
+# cosine and sine, not the angles: `angles.cos().to(x)`.
 # </details>
 
 # %% check="rotary"
@@ -551,10 +567,11 @@ with check("rotary"):
         rotary(torch.ones(2, 4), torch.arange(1))
 
 # %% [markdown]
-# One query and one key, moved together through a long text. Left with your rotary embedding: the score against their distance,
-# with the query at position 0, 1,000 and 50,000. The three curves are one. Right with the older **sinusoidal** embedding, which *adds*
-# $(\sin p\theta_i, \cos p\theta_i)$ to query and key: the score depends on where the pair stands, because
-# $(q + s_m) \cdot (k + s_n)$ has the terms $q \cdot s_n$ and $s_m \cdot k$. A model has to learn to ignore them.
+# One query and one key, moved together through a long text. Left with your rotary embedding: the score against their
+# distance, with the query at position 0, 1,000 and 50,000. The three curves are one. Right with the older
+# **sinusoidal** embedding, which *adds* $(\sin p\theta_i, \cos p\theta_i)$ to query and key: the score depends on
+# where the pair stands, because $(q + s_m) \cdot (k + s_n)$ has the terms $q \cdot s_n$ and $s_m \cdot k$. A model
+# has to learn to ignore them.
 
 # %% tags=["demo"]
 torch.manual_seed(3)
@@ -583,32 +600,35 @@ plt.show()
 # %% [markdown]
 # ### 12.5 `MultiHeadAttention` · essential · level 3 of 4 · 20 min
 #
-# Where do queries, keys and values come from? From the same $x$, by three learnt matrices: each position says what it looks
-# for, what it offers, and what it answers. This is **self-attention**. If keys and values come from another sequence, the
-# **memory**, it is **cross-attention**: a sentence in French asks a sentence in English.
+# Where do queries, keys and values come from? From the same $x$, by three learnt matrices: each position says what it
+# looks for, what it offers, and what it answers. This is **self-attention**. If keys and values come from another
+# sequence, the **memory**, it is **cross-attention**: a sentence in French asks a sentence in English.
 #
-# One softmax gives one mean. A verb that needs its subject *and* its object gets a mixture of both. So the width $D$ is cut into $h$
-# **heads** of $d = D / h$ columns, each with its own softmax, and a fourth matrix mixes what they found:
+# One softmax gives one mean. A verb that needs its subject *and* its object gets a mixture of both. So the width $D$
+# is cut into $h$ **heads** of $d = D / h$ columns, each with its own softmax, and a fourth matrix mixes what they
+# found:
 #
 # $$\text{head}_j = \operatorname{attention}(x W_q^{(j)},\; y W_k^{(j)},\; y W_v^{(j)}), \qquad
 #   o = [\text{head}_1, \dots, \text{head}_h]\; W_o, \qquad y = x \text{ or the memory.}$$
 #
-# That costs the same as one head of full width: four matrices of $D^2$ weights, whatever $h$ is. In memory, cutting is a
-# view: $(B, T, D) \to (B, T, h, d) \to (B, h, T, d)$, and the heads become one more leading axis for your `attention`.
+# That costs the same as one head of full width: four matrices of $D^2$ weights, whatever $h$ is. In memory, cutting
+# is a view: $(B, T, D) \to (B, T, h, d) \to (B, h, T, d)$, and the heads become one more leading axis for your
+# `attention`.
 #
-# **The cache.** A position's key and value depend on that position and those before it. (Under a causal mask nothing later
-# reaches them.) So a model that writes need not compute them again. The module returns the keys and values of all
-# positions so far, and takes them back at the next call. The new rows then stand at positions $P, P + 1, \dots$, where $P$ is the
-# number of positions in the cache.
+# **The cache.** A position's key and value depend on that position and those before it. (Under a causal mask nothing
+# later reaches them.) So a model that writes need not compute them again. The module returns the keys and values of
+# all positions so far, and takes them back at the next call. The new rows then stand at positions $P, P + 1, \dots$,
+# where $P$ is the number of positions in the cache.
 
 
 # %% exercise="MultiHeadAttention" points=3 minutes=20 forbids=["torch.nn.functional.scaled_dot_product_attention", "torch.nn.MultiheadAttention", "torch.nn.functional.multi_head_attention_forward"]
 class MultiHeadAttention(nn.Module):
     """Attention with several heads, for sequences that ask themselves or a memory.
 
-    MultiHeadAttention(d_model, heads, attend=attention, rotate=rotary). Raises ValueError where heads
-    does not divide d_model. Its parameters are query.weight, key.weight, value.weight and out.weight:
-    four nn.Linear(d_model, d_model, bias=False) as torch makes them. `state_dict()` has no other entry.
+    MultiHeadAttention(d_model, heads, attend=attention, rotate=rotary). Raises ValueError where
+    heads does not divide d_model. Its parameters are query.weight, key.weight, value.weight and
+    out.weight: four nn.Linear(d_model, d_model, bias=False) as torch makes them. `state_dict()` has
+    no other entry.
 
     Calling it: (x, memory=None, mask=None, causal=False, cache=None), by name or in this order.
       x: (B, T, d_model). memory: None (self-attention) or (B, S, d_model). All of the parameters'
@@ -616,19 +636,22 @@ class MultiHeadAttention(nn.Module):
       1. q = query(x), k = key(y), v = value(y), with y = x or the memory. Head j takes the columns
          j d to (j + 1) d of each, d = d_model / heads: three tensors (B, heads, T or S, d).
       2. In self-attention, if rotate is not None: q = rotate(q, p), k = rotate(k, p), with
-         p = P, P + 1, ..., P + T - 1 as an int64 tensor (T,). P is 0, or the positions in the cache.
+         p = P, P + 1, ..., P + T - 1, an int64 tensor (T,). P is 0, or the positions in the cache.
          With a memory nothing is turned.
-      3. cache: None, or the pair (k, v) that an earlier call returned, (B, heads, P, d) each; only in
-         self-attention. Its rows come before the new ones, so S = P + T. Not modified.
-      4. mask: None, or bool of a shape that broadcasts to (B, heads, T, S). causal (in self-attention
-         only): the query at position P + t sees the keys at positions 0 to P + t. With both, a key
-         must be allowed by both.
-      5. o = attend(q, k, v, allowed) is called once, with four arguments by position; `allowed` is a
-         bool tensor of a shape that broadcasts to (B, heads, T, S), or None if mask is None and causal False.
+      3. cache: None, or the pair (k, v) that an earlier call returned, (B, heads, P, d) each; only
+         in self-attention. Its rows come before the new ones, so S = P + T. Not modified.
+      4. mask: None, or bool of a shape that broadcasts to (B, heads, T, S). causal (in
+         self-attention only): the query at position P + t sees the keys at positions 0 to P + t.
+         With both, a key must be allowed by both.
+      5. o = attend(q, k, v, allowed) is called once, with four arguments by position; `allowed` is
+         a bool tensor of a shape that broadcasts to (B, heads, T, S), or None if mask is None and
+         causal False.
       6. o, (B, heads, T, d), becomes (B, T, d_model) again, head after head, and goes through out.
-    Returns (what out gives, (k, v)): k, turned, and v of all S positions, (B, heads, S, d) each.
-    Calling it in several parts, each with the cache of the one before, gives the same rows as calling
-    it once, with causal=True, to rounding. Raises ValueError where both memory and cache are given.
+    Returns (what out gives, (k, v)): k, turned, and v of all S positions, (B, heads, S, d) each. They
+    share no memory with what was given.
+    Calling it in several parts, each with the cache of the one before, gives the same rows as
+    calling it once, with causal=True, to rounding. Raises ValueError where both memory and cache
+    are given.
     Not allowed: torch.nn.functional.scaled_dot_product_attention, torch.nn.MultiheadAttention,
     torch.nn.functional.multi_head_attention_forward.
     """
@@ -677,18 +700,18 @@ class MultiHeadAttention(nn.Module):
 # %% [markdown] hints="MultiHeadAttention"
 # <details><summary>Hint 1: to heads and back</summary>
 #
-# `a.unflatten(-1, (heads, -1))` is (B, T, heads, d), and `.transpose(1, 2)` makes it (B, heads, T, d). Back: `.transpose(1,
-# 2).flatten(2)`. A `reshape` to (B, heads, T, d) at once would mix positions and heads.
+# `a.unflatten(-1, (heads, -1))` is (B, T, heads, d), and `.transpose(1, 2)` makes it (B, heads, T, d). Back:
+# `.transpose(1, 2).flatten(2)`. A `reshape` to (B, heads, T, d) at once would mix positions and heads.
 # </details>
 # <details><summary>Hint 2: the order of things</summary>
 #
-# Turn the *new* keys only, with their positions, and then put the cache in front (`torch.cat`, along the axis of positions). What is in the
-# cache is turned already.
+# Turn the *new* keys only, with their positions, and then put the cache in front (`torch.cat`, along the axis of
+# positions). What is in the cache is turned already.
 # </details>
 # <details><summary>Hint 3: the masks</summary>
 #
-# `causal_mask(T, S)` with S = P + T is what `causal` means, and two masks are joined by `&`. Shapes (T, S) and (B, 1, 1, S)
-# broadcast.
+# `causal_mask(T, S)` with S = P + T is what `causal` means, and two masks are joined by `&`. Shapes (T, S) and (B, 1,
+# 1, S) broadcast.
 # </details>
 
 # %% check="MultiHeadAttention"
@@ -757,11 +780,13 @@ with check(
         net(x, memory, cache=cache)
 
 # %% [markdown]
-# What are heads for? The task: at each position, report the vectors of the *last two* positions, both, without mixing them. One head
-# has one mean, $a\, x_{t-1} + b\, x_{t-2}$. From it, the best linear guess of $x_{t-1}$ explains the share $a^2 / (a^2 + b^2)$ of its variance,
-# and that of $x_{t-2}$ the share $b^2 / (a^2 + b^2)$. The shares sum to 1 of 2: **one head leaves half of the variance**, whatever it does
-# (as long as its weights depend on positions only). Two heads can leave nothing. Left the share that is left while your module learns; right what
-# the two heads look at in the end. They need not take one position each: two different mixtures are enough, because $W_o$ can solve for both.
+# What are heads for? The task: at each position, report the vectors of the *last two* positions, both, without mixing
+# them. One head has one mean, $a\, x_{t-1} + b\, x_{t-2}$. From it, the best linear guess of $x_{t-1}$ explains the
+# share $a^2 / (a^2 + b^2)$ of its variance, and that of $x_{t-2}$ the share $b^2 / (a^2 + b^2)$. The shares sum to 1
+# of 2: **one head leaves half of the variance**, whatever it does (as long as its weights depend on positions only).
+# Two heads can leave nothing. Left the share that is left while your module learns; right what the two heads look at
+# in the end. They need not take one position each: two different mixtures are enough, because $W_o$ can solve for
+# both.
 
 # %% tags=["demo"]
 
@@ -807,10 +832,11 @@ plt.show()
 # %% [markdown]
 # ### 12.6 `Block` · essential · level 3 of 4 · 25 min
 #
-# Attention moves information between positions, but it only takes means. What is done *with* it happens at each position by
-# itself: a small network with one hidden layer of width $4D$, the same for all positions. Both are wrapped as in module 10: each **adds** to
-# its input, so that depth does not hurt, and each sees a normalised copy. **Layer normalisation** takes mean and variance over the $D$ entries
-# of one position. It needs neither a batch nor running statistics, so a model may be fed one word at a time:
+# Attention moves information between positions, but it only takes means. What is done *with* it happens at each
+# position by itself: a small network with one hidden layer of width $4D$, the same for all positions. Both are
+# wrapped as in module 10: each **adds** to its input, so that depth does not hurt, and each sees a normalised copy.
+# **Layer normalisation** takes mean and variance over the $D$ entries of one position. It needs neither a batch nor
+# running statistics, so a model may be fed one word at a time:
 #
 # $$x \leftarrow x + \operatorname{attention}(\operatorname{norm}_1(x)), \qquad
 #   x \leftarrow x + \operatorname{mlp}(\operatorname{norm}_2(x)) .$$
@@ -823,20 +849,26 @@ plt.show()
 # | **encoder** | all see all, but no padding | BERT | reading: label, find, compare |
 # | decoder **with memory** | causal, and cross-attention to an encoder's output | the Transformer of 2017 | translating |
 #
-# A block has $4 D^2$ weights in its attention and $8 D^2$ in its small network, and uses each of them once for each position.
+# A block has $4 D^2$ weights in its attention and $8 D^2$ in its small network, and uses each of them once for each
+# position.
 
 
 # %% exercise="Block" points=3 minutes=25
 class Block(nn.Module):
     """A transformer block with normalisation before each part.
 
-    Block(d_model, heads, cross=False, attention=MultiHeadAttention). Its parts, in state_dict() by these names:
+    Block(d_model, heads, cross=False, attention=MultiHeadAttention). Its parts, in state_dict() by
+      these names:
       norm1, norm2: nn.LayerNorm(d_model). attention: attention(d_model, heads).
-      mlp: nn.Sequential(nn.Linear(d_model, 4 * d_model), nn.GELU(), nn.Linear(4 * d_model, d_model)).
-      Only with cross=True: norm_cross, nn.LayerNorm(d_model), and cross, a second attention(d_model, heads).
-    The two `attention` parts are called as MultiHeadAttention is, once each, and return a pair as it does.
+      mlp: nn.Sequential of nn.Linear(d_model, 4 * d_model), nn.GELU() and
+        nn.Linear(4 * d_model, d_model).
+      Only with cross=True: norm_cross, nn.LayerNorm(d_model), and cross, a second
+        attention(d_model, heads).
+    The two `attention` parts are called as MultiHeadAttention is, once each, and return a pair as
+      it does.
 
-    Calling it: (x, memory=None, causal=False, mask=None, memory_mask=None, cache=None), by name or in this order.
+    Calling it: (x, memory=None, causal=False, mask=None, memory_mask=None, cache=None), by name or
+      in this order.
       x: (B, T, d_model); not modified. memory: (B, S, d_model) where cross is True, else None.
       1. x + the output of attention for norm1(x), with this mask, causal and cache.
       2. With cross: plus the output of cross for norm_cross of the result, with the memory and
@@ -884,8 +916,8 @@ class Block(nn.Module):
 # </details>
 # <details><summary>Hint 2: what goes where</summary>
 #
-# `self.attention(self.norm1(x), mask=mask, causal=causal, cache=cache)` returns a pair. The second part of the pair that `cross` returns
-# is not needed.
+# `self.attention(self.norm1(x), mask=mask, causal=causal, cache=cache)` returns a pair. The second part of the pair
+# that `cross` returns is not needed.
 # </details>
 
 # %% check="Block"
@@ -959,10 +991,11 @@ with check("Block"):
         Block(4, 2, attention=Tell)(x, torch.ones(1, 2, 4))
 
 # %% [markdown]
-# GPT and BERT, side by side: **one** block, the same weights, two ways to call it. The picture shows how much output $i$ moves if
-# input $j$ moves: the norm of $\partial\, \text{out}_i / \partial x_j$, on a logarithmic scale, computed by autograd. White is exactly 0. Left `causal=True`: nothing above
-# the diagonal. Right all see all, in a sequence whose last three positions are padding, hidden by the mask: nothing in
-# their columns, but for what they say of themselves. The diagonal is strong in both, because $x$ itself is added.
+# GPT and BERT, side by side: **one** block, the same weights, two ways to call it. The picture shows how much output
+# $i$ moves if input $j$ moves: the norm of $\partial\, \text{out}_i / \partial x_j$, on a logarithmic scale, computed
+# by autograd. White is exactly 0. Left `causal=True`: nothing above the diagonal. Right all see all, in a sequence
+# whose last three positions are padding, hidden by the mask: nothing in their columns, but for what they say of
+# themselves. The diagonal is strong in both, because $x$ itself is added.
 
 # %% tags=["demo"]
 torch.manual_seed(4)
@@ -984,27 +1017,29 @@ plt.show()
 # %% [markdown]
 # ### 12.7 `GPT` · essential · level 3 of 4 · 20 min
 #
-# A model needs three things around its blocks: numbers from tokens at the start, a last normalisation, and **logits** over the vocabulary at the end. A table of
-# $V$ rows of width $D$, the **embedding**, does the first. The last asks: which row of the table points in the direction
-# of $x$? So the same table, transposed, gives the logits:
+# A model needs three things around its blocks: numbers from tokens at the start, a last normalisation, and **logits**
+# over the vocabulary at the end. A table of $V$ rows of width $D$, the **embedding**, does the first. The last asks:
+# which row of the table points in the direction of $x$? So the same table, transposed, gives the logits:
 #
 # $$\text{logits} = \operatorname{norm}(x)\; E^\top, \qquad (B, T, D) \cdot (D, V) .$$
 #
-# Position $t$ predicts token $t + 1$. One pass gives $T$ predictions, each from its own past, because of the causal mask. That is why a transformer
-# trains faster than a recurrent network: all positions at once, in matrix products, without a chain of $T$ steps.
+# Position $t$ predicts token $t + 1$. One pass gives $T$ predictions, each from its own past, because of the causal
+# mask. That is why a transformer trains faster than a recurrent network: all positions at once, in matrix products,
+# without a chain of $T$ steps.
 #
-# How large may the table's entries be at the start? norm(x) has length about $\sqrt D$. With entries of variance 1, as
-# `nn.Embedding` draws them, a logit has standard deviation $\sqrt D$, and the first loss is far above $\ln V$, the loss of
-# a model that knows nothing. With standard deviation 0.02 all logits begin near 0, and the loss near $\ln V$.
+# How large may the table's entries be at the start? norm(x) has length about $\sqrt D$. With entries of variance 1,
+# as `nn.Embedding` draws them, a logit has standard deviation $\sqrt D$, and the first loss is far above $\ln V$, the
+# loss of a model that knows nothing. With standard deviation 0.02 all logits begin near 0, and the loss near $\ln V$.
 
 
 # %% exercise="GPT" points=3 minutes=20
 class GPT(nn.Module):
     """A decoder: embedding, causal blocks, a last normalisation, and the embedding again.
 
-    GPT(config, block=Block): config has vocab, d_model, heads and layers, all >= 1. Its parts, in state_dict() by these names:
-      embedding: nn.Embedding(vocab, d_model), its entries drawn from a normal distribution with mean
-        0 and standard deviation 0.02, by torch's generator.
+    GPT(config, block=Block): config has vocab, d_model, heads and layers, all >= 1. Its parts, in
+      state_dict() by these names:
+      embedding: nn.Embedding(vocab, d_model), its entries drawn from a normal distribution with
+        mean 0 and standard deviation 0.02, by torch's generator.
       blocks: nn.ModuleList of `layers` blocks, each block(d_model, heads), made in order.
       norm: nn.LayerNorm(d_model). No other parameters or buffers.
 
@@ -1012,8 +1047,8 @@ class GPT(nn.Module):
       caches: None, or the list that an earlier call returned; not modified.
       Each block is called once, in order, with what the one before returned, causal=True, and
       cache=caches[i] (None where caches is None); it returns a pair (x, its cache).
-    Returns (logits, caches): logits (B, T, vocab) = norm(x) times the embedding, transposed, without
-      bias; caches is a new list with what the blocks returned, one entry for each.
+    Returns (logits, caches): logits (B, T, vocab) = norm(x) times the embedding, transposed,
+      without bias; caches is a new list with what the blocks returned, one entry for each.
     """
 
     def __init__(self, config: Config, block: Callable = Block):
@@ -1094,15 +1129,18 @@ with check("GPT"):
 # %% [markdown]
 # ### A model that writes
 #
-# The text is what Python's own `help()` prints: read from your interpreter, a few hundred thousand characters of real English with code in it.
-# Tokens are characters here; module 13 makes better ones. The first nine tenths are for training, the rest is held out.
+# The text is what Python's own `help()` prints: read from your interpreter, a few hundred thousand characters of real
+# English with code in it. Tokens are characters here; module 13 makes better ones. The first nine tenths are for
+# training, the rest is held out.
 #
-# A number to compare with: models that *count*. One of order $n$ looks at the last $n - 1$ characters and predicts what followed them
-# in the training text, mixed with the next lower order where it has seen little. Order 1 knows how frequent characters are, order 2
-# knows pairs, order 3 triples. Their losses on the held-out text are the horizontal lines. To get below a line, a model must use more than these
-# characters. The last line to look at is the widening gap between training and held-out text, if you make the run longer.
+# A number to compare with: models that *count*. One of order $n$ looks at the last $n - 1$ characters and predicts
+# what followed them in the training text, mixed with the next lower order where it has seen little. Order 1 knows how
+# frequent characters are, order 2 knows pairs, order 3 triples. Their losses on the held-out text are the horizontal
+# lines. To get below a line, a model must use more than these characters. The last line to look at is the widening
+# gap between training and held-out text, if you make the run longer.
 #
-# The learning rate warms up and then falls along a cosine (module 02): without a warm-up, Adam's first steps are too long for the attention.
+# The learning rate warms up and then falls along a cosine (module 02): without a warm-up, Adam's first steps are too
+# long for the attention.
 
 # %% tags=["demo"]
 text = datasets.python_help().text
@@ -1196,14 +1234,16 @@ plt.show()
 #
 # ### 12.8 `generate` · essential · level 4 of 4 · 30 min
 #
-# Writing is a loop: ask for the logits of the last position, choose a token, append it, ask again. A loop that gives the
-# whole text so far to the model each time computes $1 + 2 + \dots + n \approx n^2/2$ rows to write $n$ tokens. But all rows but
-# the last were computed before, and under a causal mask they have not changed. So give the model **the new token only, and the cache**:
-# $n$ rows in all. Each row still looks at all cached keys, so the attention itself stays quadratic, with a small constant. The matrices
-# of the blocks, which are most of the work in a large model, are used once for each token.
+# Writing is a loop: ask for the logits of the last position, choose a token, append it, ask again. A loop that gives
+# the whole text so far to the model each time computes $1 + 2 + \dots + n \approx n^2/2$ rows to write $n$ tokens.
+# But all rows but the last were computed before, and under a causal mask they have not changed. So give the model
+# **the new token only, and the cache**: $n$ rows in all. Each row still looks at all cached keys, so the attention
+# itself stays quadratic, with a small constant. The matrices of the blocks, which are most of the work in a large
+# model, are used once for each token.
 #
-# The logits are turned into a token at a **temperature** $\tau$: draw from $\operatorname{softmax}(\text{logits} / \tau)$. For $\tau = 1$ this is what the model
-# believes; small $\tau$ prefers what is likely; $\tau = 0$ stands for the limit, the most likely token, and needs no chance.
+# The logits are turned into a token at a **temperature** $\tau$: draw from $\operatorname{softmax}(\text{logits} /
+# \tau)$. For $\tau = 1$ this is what the model believes; small $\tau$ prefers what is likely; $\tau = 0$ stands for
+# the limit, the most likely token, and needs no chance.
 
 
 # %% exercise="generate" points=4 minutes=30
@@ -1215,16 +1255,17 @@ def generate(
     model: called with two arguments by position, model(tokens, caches). tokens is int64, (B, n); it
       returns (logits, (B, n, V), float32 or float64; new caches). Caches are whatever the model
       returns: they are given back as they are, not looked into.
-    The first call is model(prompt, None). Each further one is model(new, caches): `new`, (B, 1), are the tokens chosen
-      last, and caches are those of the call before. There are exactly `steps` calls, so each token
-      but those chosen last is given once. No call records gradients.
+    The first call is model(prompt, None). Each further one is model(new, caches): `new`, (B, 1),
+      are the tokens chosen last, and caches are those of the call before. There are exactly `steps`
+      calls, so each token but those chosen last is given once. No call records gradients.
     prompt: (B, P) int64, B >= 1, P >= 1; not modified. steps >= 0.
-    The next token of a row comes from its logits at the last position. temperature 0: the token with
-      the largest logit, the smallest of them where several are equal. temperature > 0: a draw from
-      softmax(logits / temperature), independent for each row and step. Logits are up to 1e4 in size,
-      temperature is 0 or from 1e-3 to 1e3.
-    Draws come from a generator of its own, torch.Generator, seeded with `seed` (0 to 2**32 - 1; torch
-      keeps no more of it): the same call gives the same tokens, another seed others. torch's global generator is not used and stays as it is.
+    The next token of a row comes from its logits at the last position. temperature 0: the token
+      with the largest logit, the first one where several are equal. temperature > 0: a draw
+      from softmax(logits / temperature), independent for each row and step. Logits are up to 1e4 in
+      size, temperature is 0 or from 1e-3 to 1e3.
+    Draws come from a generator of its own, torch.Generator, seeded with `seed` (0 to 2**32 - 1;
+      torch keeps no more of it): the same call gives the same tokens, another seed others. torch's
+      global generator is not used and stays as it is.
     Returns a new int64 tensor (B, P + steps): the prompt, and what was chosen.
     Raises ValueError where P is 0, steps or temperature is below 0.
     """
@@ -1250,18 +1291,18 @@ def generate(
 # %% [markdown] hints="generate"
 # <details><summary>Hint 1: two variables</summary>
 #
-# Keep `new`, what the model has not seen yet, and `caches`. At first they are the prompt and None. After a step they are the (B, 1) tokens
-# that were chosen, and what the model returned.
+# Keep `new`, what the model has not seen yet, and `caches`. At first they are the prompt and None. After a step they
+# are the (B, 1) tokens that were chosen, and what the model returned.
 # </details>
 # <details><summary>Hint 2: choosing</summary>
 #
-# `logits[:, -1]` is (B, V). `argmax(dim=-1, keepdim=True)` and `torch.multinomial(probabilities, 1, generator=...)` both
-# give (B, 1).
+# `logits[:, -1]` is (B, V). `argmax(dim=-1, keepdim=True)` and `torch.multinomial(probabilities, 1, generator=...)`
+# both give (B, 1).
 # </details>
 # <details><summary>Hint 3: chance of its own</summary>
 #
-# `generator = torch.Generator().manual_seed(seed)`, once, before the loop. A generator that is made anew in each step repeats its
-# first draw.
+# `generator = torch.Generator().manual_seed(seed)`, once, before the loop. A generator that is made anew in each step
+# repeats its first draw.
 # </details>
 
 # %% check="generate"
@@ -1324,10 +1365,10 @@ for temperature in (0.0, 0.7, 1.2):
     print(f"temperature {temperature}:\n{''.join(frequent[i] for i in written)}\n")
 
 # %% [markdown]
-# The cache must change nothing but the cost. The cell wraps your model in one without a cache: it keeps the *tokens* and computes
-# everything again at each call. Both write the same text, token for token. Left: rows of the model that were
-# computed, counted. Right: seconds, measured, against the number of tokens written. Recomputing grows faster, and the larger the
-# model, the earlier it shows: at the left end you see the overhead of calls.
+# The cache must change nothing but the cost. The cell wraps your model in one without a cache: it keeps the *tokens*
+# and computes everything again at each call. Both write the same text, token for token. Left: rows of the model that
+# were computed, counted. Right: seconds, measured, against the number of tokens written. Recomputing grows faster,
+# and the larger the model, the earlier it shows: at the left end you see the overhead of calls.
 
 # %% tags=["demo"]
 
@@ -1395,12 +1436,13 @@ plt.show()
 # %% [markdown]
 # ### Reading instead of writing
 #
-# The same blocks, without the causal mask: an encoder, trained as BERT is. Some characters are hidden behind a special token, and the model must
-# say which they were. What does it gain from seeing both sides? The cell trains two readers with the same start and the same batches on the same
-# task. They differ in one word, `causal`. One sees only what comes before a gap, the other one all of it. The task is small, so
-# that seconds suffice: a word of 4 random letters is followed by itself, backwards (`abcddcba`), and one letter of it is
-# hidden. If it stands in the second half, both readers can find it. If it stands in the first half, only the reader of both
-# sides can. The other one is left with chance, $\ln 26$, or worse, where it takes the gap for one in the second half.
+# The same blocks, without the causal mask: an encoder, trained as BERT is. Some characters are hidden behind a
+# special token, and the model must say which they were. What does it gain from seeing both sides? The cell trains two
+# readers with the same start and the same batches on the same task. They differ in one word, `causal`. One sees only
+# what comes before a gap, the other one all of it. The task is small, so that seconds suffice: a word of 4 random
+# letters is followed by itself, backwards (`abcddcba`), and one letter of it is hidden. If it stands in the second
+# half, both readers can find it. If it stands in the first half, only the reader of both sides can. The other one is
+# left with chance, $\ln 26$, or worse, where it takes the gap for one in the second half.
 
 # %% tags=["demo"]
 
@@ -1458,22 +1500,24 @@ plt.show()
 #
 # ### 12.9 `blockwise_attention` · essential · level 4 of 4 · 30 min
 #
-# The wall of the transformer is the matrix of scores: $T S$ numbers for each head of each layer. At $T = S = 100{,}000$, in float32, one
-# head takes 40 GB, while its queries, keys, values and output ($d = 64$) take 26 MB each. But does anybody *need* the matrix? The output of a query is a
-# ratio of two sums over the keys,
+# The wall of the transformer is the matrix of scores: $T S$ numbers for each head of each layer. At $T = S =
+# 100{,}000$, in float32, one head takes 40 GB, while its queries, keys, values and output ($d = 64$) take 26 MB each.
+# But does anybody *need* the matrix? The output of a query is a ratio of two sums over the keys,
 #
 # $$o = \frac{\sum_s e^{a_s} v_s}{\sum_s e^{a_s}} ,$$
 #
-# and sums can be taken in any order, block by block. The one thing that is not a sum is the maximum, which has to be subtracted
-# so that nothing overflows. Module 03 solved this in `online_logsumexp`: subtract the largest score *so far*, and correct when a larger one comes. Keep three things for each query: the
-# maximum $m$, the sum $\ell = \sum e^{a_s - m}$ and the vector $u = \sum e^{a_s - m} v_s$. A block with scores $a_s$ then gives
+# and sums can be taken in any order, block by block. The one thing that is not a sum is the maximum, which has to be
+# subtracted so that nothing overflows. Module 03 solved this in `online_logsumexp`: subtract the largest score *so
+# far*, and correct when a larger one comes. Keep three things for each query: the maximum $m$, the sum $\ell = \sum
+# e^{a_s - m}$ and the vector $u = \sum e^{a_s - m} v_s$. A block with scores $a_s$ then gives
 #
 # $$m' = \max(m, \max_s a_s), \qquad
 #   \ell' = e^{m - m'} \ell + \sum_s e^{a_s - m'}, \qquad
 #   u' = e^{m - m'} u + \sum_s e^{a_s - m'} v_s , $$
 #
-# and in the end $o = u / \ell$. At the start $m = -\infty$, $\ell = 0$, $u = 0$, and $e^{-\infty} = 0$. The result is that of the dense formula up to
-# rounding: nothing is approximated. The multiplications are the same; the memory is $T \cdot \text{block}$ in place of $T S$.
+# and in the end $o = u / \ell$. At the start $m = -\infty$, $\ell = 0$, $u = 0$, and $e^{-\infty} = 0$. The result is
+# that of the dense formula up to rounding: nothing is approximated. The multiplications are the same; the memory is
+# $T \cdot \text{block}$ in place of $T S$.
 
 
 # %% exercise="blockwise_attention" points=4 minutes=30 forbids=["torch.nn.functional.scaled_dot_product_attention", "torch.nn.MultiheadAttention", "torch.nn.functional.multi_head_attention_forward", "torch.nn.attention"]
@@ -1484,13 +1528,16 @@ def blockwise_attention(
 
     q: (..., T, d), k: (..., S, d), v: (..., S, e), all float32 or all float64, finite, up to 1e3 in
       size, with the same leading axes; all sizes >= 1. Not modified. No gradients are asked for.
-    causal: if True, T <= S, and query t sees the keys s <= S - T + t, as in causal_mask. If False, all.
-    block: at least 1; it need not divide S, and may be larger. It changes the result by rounding only.
+    causal: if True, T <= S, and query t sees the keys s <= S - T + t, as in causal_mask. If False,
+      all.
+    block: at least 1; it need not divide S, and may be larger. It changes the result by rounding
+      only.
     Returns a new tensor (..., T, e) of the dtype of q: the same as
       attention(q, k, v, causal_mask(T, S) if causal else None).
-    Its error is at most 1e-5 (float32) or 1e-12 (float64) times max(1, the largest |score|) times the largest |v|.
-    Memory: for each entry of the leading axes, besides the arguments, a few arrays of T rows of d, e
-      or `block` numbers, and a few of `block` rows. So no scores of all S keys, not even for few
+    Its error is at most 1e-5 (float32) or 1e-12 (float64) times max(1, the largest |score|) times
+      the largest |v|.
+    Memory: for each entry of the leading axes, besides the arguments, a few arrays of T rows of d,
+      e or `block` numbers, and a few of `block` rows. So no scores of all S keys, not even for few
       queries, and no mask of T times S. Work on many queries at once: T = S = 4096 with block = 128
       must be done in ten seconds.
     Raises ValueError where causal is True and T > S.
@@ -1528,14 +1575,14 @@ def blockwise_attention(
 # </details>
 # <details><summary>Hint 2: one block</summary>
 #
-# `new = torch.maximum(top, scores.amax(dim=-1, keepdim=True))`. Both old sums are multiplied by
-# `torch.exp(top - new)`, and the block adds `weights = torch.exp(scores - new)`: its sum to `total`, and `weights @ v_block` to `out`.
+# `new = torch.maximum(top, scores.amax(dim=-1, keepdim=True))`. Both old sums are multiplied by `torch.exp(top -
+# new)`, and the block adds `weights = torch.exp(scores - new)`: its sum to `total`, and `weights @ v_block` to `out`.
 # </details>
 # <details><summary>Hint 3: causal</summary>
 #
-# Compare the positions of this block's keys with those of the queries, `torch.arange(S - T, S)[:, None]`, and fill with −inf: a (T,
-# block) mask. A query that has seen no key yet has `top` −inf, and −inf − (−inf) is nan. It does not happen if you go from the first key to the last: key 0
-# is seen by all.
+# Compare the positions of this block's keys with those of the queries, `torch.arange(S - T, S)[:, None]`, and fill
+# with −inf: a (T, block) mask. A query that has seen no key yet has `top` −inf, and −inf − (−inf) is nan. It does not
+# happen if you go from the first key to the last: key 0 is seen by all.
 # </details>
 
 # %% check="blockwise_attention"
@@ -1590,9 +1637,10 @@ with check(
 # ### Dense, blockwise, fused
 #
 # Three programs, the same numbers, on one core: your `attention`, your `blockwise_attention`, and the peer, torch's
-# `scaled_dot_product_attention`. Float32, one head with $d = 32$, and $T = S$ grows. Left seconds: all three multiply $T^2$ times, so on an
-# idle machine the slopes tend to 2. Right the bytes of the largest tensor that each of them makes, counted: slope 2 for the matrix of scores,
-# slope 1 for blocks. (What the fused kernel uses inside is not seen. It is a few small blocks; the largest tensor is its result.)
+# `scaled_dot_product_attention`. Float32, one head with $d = 32$, and $T = S$ grows. Left seconds: all three multiply
+# $T^2$ times, so on an idle machine the slopes tend to 2. Right the bytes of the largest tensor that each of them
+# makes, counted: slope 2 for the matrix of scores, slope 1 for blocks. (What the fused kernel uses inside is not
+# seen. It is a few small blocks; the largest tensor is its result.)
 
 # %% tags=["demo"]
 
@@ -1663,18 +1711,21 @@ print(
 )
 
 # %% [markdown]
-# **Who wins, and why.** torch's fused kernel does what yours does, and cuts the queries into blocks, too, so that a block of
-# scores stays in the fastest memory from its birth to its end. Yours writes each block of scores to main memory and reads it back
-# several times, for the maximum, the exponential, the sum and the product. The multiplications are the same. So what is saved is *traffic*, and that is the
-# point of FlashAttention: on a GPU the products are fast, and moving the matrix is what takes the time. On short sequences the dense form
-# may be the fastest of all, since it makes the fewest calls. At work, take the fused one. Yours shows why it is exact.
+# **Who wins, and why.** torch's fused kernel does what yours does, and cuts the queries into blocks, too, so that a
+# block of scores stays in the fastest memory from its birth to its end. Yours writes each block of scores to main
+# memory and reads it back several times, for the maximum, the exponential, the sum and the product. The
+# multiplications are the same. So what is saved is *traffic*, and that is the point of FlashAttention: on a GPU the
+# products are fast, and moving the matrix is what takes the time. On short sequences the dense form may be the
+# fastest of all, since it makes the fewest calls. At work, take the fused one. Yours shows why it is exact.
 #
 # ### Tokens a second in training, by precision
 #
-# Forward and backward pass of one `Block`, causal, the same number of tokens in each batch, cut into longer and longer
-# sequences. With your `attention` inside, and with torch's fused one (`attend=` takes both). In float32, and with bfloat16 under `torch.autocast`.
-# A token passes $12 D^2$ weights, and is compared with $T$ keys, which takes $2 T D$ multiplications. The two are equal at $T = 6 D$. Far below it the
-# curves would be flat if multiplications were all; where they fall, the attention is what you pay for. bfloat16 pays where the hardware multiplies it; on many CPUs it does not.
+# Forward and backward pass of one `Block`, causal, the same number of tokens in each batch, cut into longer and
+# longer sequences. With your `attention` inside, and with torch's fused one (`attend=` takes both). In float32, and
+# with bfloat16 under `torch.autocast`. A token passes $12 D^2$ weights, and is compared with $T$ keys, which takes $2
+# T D$ multiplications. The two are equal at $T = 6 D$. Far below it the curves would be flat if multiplications were
+# all; where they fall, the attention is what you pay for. bfloat16 pays where the hardware multiplies it; on many
+# CPUs it does not.
 
 # %% tags=["demo"]
 fused = lambda q, k, v, allowed: F.scaled_dot_product_attention(q, k, v, allowed)  # noqa: E731
@@ -1727,15 +1778,18 @@ if not torch.cuda.is_available():
 # %% [markdown]
 # ### On many machines
 #
-# The three numbers of a query, $m$, $\ell$ and $u$, are a **summary that merges**, like those of modules 00 and 03: two sets of keys give two
-# summaries, and the same formula makes one of them, in any order. So the keys may lie on $P$ machines. Each computes the summary of all queries
-# over its own keys, and what crosses the wire is $T (e + 2)$ numbers for each machine, whatever the number of keys is. The cell splits 4,096 keys over
-# 2 to 64 machines and merges. The mean of the machines' outputs, which forgets that sums differ, is drawn beside it. **Ring attention** turns this around for training: queries
-# stay, and blocks of keys and values travel from machine to machine, while the next product is computed.
+# The three numbers of a query, $m$, $\ell$ and $u$, are a **summary that merges**, like those of modules 00 and 03:
+# two sets of keys give two summaries, and the same formula makes one of them, in any order. So the keys may lie on
+# $P$ machines. Each computes the summary of all queries over its own keys, and what crosses the wire is $T (e + 2)$
+# numbers for each machine, whatever the number of keys is. The cell splits 4,096 keys over 2 to 64 machines and
+# merges. The mean of the machines' outputs, which forgets that sums differ, is drawn beside it. **Ring attention**
+# turns this around for training: queries stay, and blocks of keys and values travel from machine to machine, while
+# the next product is computed.
 #
-# **Where it breaks.** Memory is linear now, but time is still $T^2$. Twice the text is four times the work, and it does not matter
-# how many machines share it. What changes that is another model: windows of fixed length, states as in module 11, or keys that are
-# looked up rather than scored one by one. And in writing, the cache grows with the text: module 24 serves such models.
+# **Where it breaks.** Memory is linear now, but time is still $T^2$. Twice the text is four times the work, and it
+# does not matter how many machines share it. What changes that is another model: windows of fixed length, states as
+# in module 11, or keys that are looked up rather than scored one by one. And in writing, the cache grows with the
+# text: module 24 serves such models.
 
 # %% tags=["demo"]
 T, S, e = 64, 4096, 32
@@ -1780,24 +1834,29 @@ plt.show()
 print(f"a machine sends {8 * T * (e + 2):,} bytes; its keys and values, with 2 machines, take {8 * 2 * S // 2 * e:,}")
 
 # %% [markdown] written="serving" points=2
-# **Written question (2 points).** A GPT has 32 blocks of width 4096 with 32 heads, $7 \cdot 10^9$ parameters, and runs in bfloat16 (two bytes a number). The
-# GPU has 80 GB of memory and reads $2 \cdot 10^{12}$ bytes a second. Texts are up to 8,192 tokens long. (a) How many bytes does the cache take for each
-# token, and for a whole text? How many texts fit beside the weights? (b) To write one token, all weights and the caches have to be read once. Bound the
-# tokens a second for one text, and for as many texts as fit. What limits each? (c) Name two changes that make the cache at least four times as small, and what they give up. (d) A
-# colleague proposes blockwise attention to make *writing* need less memory. Does it help? Where does it? (e) After they built in the cache, the
-# first token is right and all others are nonsense; nothing has a wrong shape. Name two likely causes, and a test that tells them apart.
+# **Written question (2 points).** A GPT has 32 blocks of width 4096 with 32 heads, $7 \cdot 10^9$ parameters, and
+# runs in bfloat16 (two bytes a number). The GPU has 80 GB of memory and reads $2 \cdot 10^{12}$ bytes a second. Texts
+# are up to 8,192 tokens long. (a) How many bytes does the cache take for each token, and for a whole text? How many
+# texts fit beside the weights? (b) To write one token, all weights and the caches have to be read once. Bound the
+# tokens a second for one text, and for as many texts as fit. What limits each? (c) Name two changes that make the
+# cache at least four times as small, and what they give up. (d) A colleague proposes blockwise attention to make
+# *writing* need less memory. Does it help? Where does it? (e) After they built in the cache, the first token is right
+# and all others are nonsense; nothing has a wrong shape. Name two likely causes, and a test that tells them apart.
 #
 # ### BEGIN SOLUTION
-# (a) A key and a value of 4096 numbers in each of 32 blocks: 2 · 32 · 4096 · 2 bytes = 524,288 bytes a token, 4.3 GB a text. Weights take 14 GB, so
-# (80 − 14) / 4.3: 15 texts. (b) One text: 2e12 / (14e9 + up to 4.3e9): between 109 and 143 tokens a second, limited by reading the weights for a
-# single row; the arithmetic units idle. 15 texts: 78 GB are read for 15 tokens, so about 380 a second; now the caches are most of what is
-# read. (c) Keys and values shared by groups of heads (grouped-query or multi-query attention): some quality, and the model must be trained so.
-# 4-bit numbers in the cache: rounding errors (8 bits give only a factor of 2). A window of the last 2,048 tokens: what is older is not
-# seen. (d) Not in writing: there T = 1, and the scores of one query are 8,192 numbers a head; the cache itself is the memory. It helps where T is large: in training
-# and while the prompt is read. (e) Positions: the new token is turned as if it stood at position 0. Or the causal mask is aligned at the
-# first key (is_causal with T = 1, S > 1): it sees the first key only. Or turned keys are turned again. Test in float64: compare the logits of the second
-# token with a recomputation, once without rotary embedding: if they agree then, positions are the cause, else the mask. One point for (a) to
-# (c), one for (d) and (e); slips in arithmetic do not matter where the reasoning is right.
+# (a) A key and a value of 4096 numbers in each of 32 blocks: 2 · 32 · 4096 · 2 bytes = 524,288 bytes a token, 4.3 GB
+# a text. Weights take 14 GB, so (80 − 14) / 4.3: 15 texts. (b) One text: 2e12 / (14e9 + up to 4.3e9): between 109 and
+# 143 tokens a second, limited by reading the weights for a single row; the arithmetic units idle. 15 texts: 78 GB are
+# read for 15 tokens, so about 380 a second; now the caches are most of what is read. (c) Keys and values shared by
+# groups of heads (grouped-query or multi-query attention): some quality, and the model must be trained so. 4-bit
+# numbers in the cache: rounding errors (8 bits give only a factor of 2). A window of the last 2,048 tokens: what is
+# older is not seen. (d) Not in writing: there T = 1, and the scores of one query are 8,192 numbers a head; the cache
+# itself is the memory. It helps where T is large: in training and while the prompt is read. (e) Positions: the new
+# token is turned as if it stood at position 0. Or the causal mask is aligned at the first key (is_causal with T = 1,
+# S > 1): it sees the first key only. Or turned keys are turned again. Test in float64: compare the logits of the
+# second token with a recomputation, once without rotary embedding: if they agree then, positions are the cause, else
+# the mask. One point for (a) to (c), one for (d) and (e); slips in arithmetic do not matter where the reasoning is
+# right.
 # ### END SOLUTION
 
 # %% [markdown]
@@ -1805,35 +1864,42 @@ print(f"a machine sends {8 * T * (e + 2):,} bytes; its keys and values, with 2 m
 #
 # Open questions:
 #
-# 1. Rotary embeddings allow any position, but a model that was trained on 256 positions fails at 2,000. Which pairs see angles that they
-#    have never seen, and what happens if you divide all positions by eight?
-# 2. The weights of a head sum to 1, so a head cannot say "nothing here". What do trained models do instead, and on which
-#    token? What changes if 1 is added to the sum?
-# 3. `blockwise_attention` has no backward pass of its own: autograd would keep each block of weights. Which two numbers for each query
-#    suffice to compute the weights again, block by block?
-# 4. Softmax attention compares with $e^{q \cdot k}$. If it were $\phi(q) \cdot \phi(k)$, with a feature map as in module 05, the sums could be reordered, and time
-#    were linear in $T$. What is lost?
+# 1. Rotary embeddings allow any position, but a model that was trained on 256 positions fails at 2,000. Which
+#    pairs see angles that they have never seen, and what happens if you divide all positions by eight?
+# 2. The weights of a head sum to 1, so a head cannot say "nothing here". What do trained models do instead, and on
+#    which token? What changes if 1 is added to the sum?
+# 3. `blockwise_attention` has no backward pass of its own: autograd would keep each block of weights. Which two
+#    numbers for each query suffice to compute the weights again, block by block?
+# 4. Softmax attention compares with $e^{q \cdot k}$. If it were $\phi(q) \cdot \phi(k)$, with a feature map as in
+#    module 05, the sums could be reordered, and time were linear in $T$. What is lost?
 # 5. Dropping the mask turns a writer into a reader. Can a model be both, and what must be predicted then?
 #
 # References:
 #
-# - D. Bahdanau, K. Cho and Y. Bengio, "Neural machine translation by jointly learning to align and translate", *ICLR*,
-#   2015. Attention, still beside a recurrent network.
-# - A. Vaswani et al., "Attention is all you need", *NeurIPS*, 2017. Everything of 12.3, 12.5 and 12.6, with normalisation after the sum.
-# - J. L. Ba, J. R. Kiros and G. E. Hinton, "Layer normalization", arXiv, 2016. Why one position can be normalised by itself.
-# - R. Xiong et al., "On layer normalization in the transformer architecture", *ICML*, 2020. Before or after the sum, and
-#   what it has to do with warm-up.
-# - J. Devlin, M.-W. Chang, K. Lee and K. Toutanova, "BERT: pre-training of deep bidirectional transformers for language
-#   understanding", *NAACL*, 2019. Reading with both sides; module 13 goes on here.
-# - J. Su et al., "RoFormer: enhanced transformer with rotary position embedding", arXiv, 2021. The derivation of 12.4.
-# - O. Press and L. Wolf, "Using the output embedding to improve language models", *EACL*, 2017. One table for both ends.
-# - N. Shazeer, "Fast transformer decoding: one write-head is all you need", arXiv, 2019. What the cache costs, and how to share it.
-# - M. Milakov and N. Gimelshein, "Online normalizer calculation for softmax", arXiv, 2018. The three lines of 12.9.
-# - M. N. Rabe and C. Staats, "Self-attention does not need O(n²) memory", arXiv, 2021. The same, in a page of code.
+# - D. Bahdanau, K. Cho and Y. Bengio, "Neural machine translation by jointly learning to align and translate",
+#   *ICLR*, 2015. Attention, still beside a recurrent network.
+# - A. Vaswani et al., "Attention is all you need", *NeurIPS*, 2017. Everything of 12.3, 12.5 and 12.6, with
+#   normalisation after the sum.
+# - J. L. Ba, J. R. Kiros and G. E. Hinton, "Layer normalization", arXiv, 2016. Why one position can be normalised
+#   by itself.
+# - R. Xiong et al., "On layer normalization in the transformer architecture", *ICML*, 2020. Before or after the
+#   sum, and what it has to do with warm-up.
+# - J. Devlin, M.-W. Chang, K. Lee and K. Toutanova, "BERT: pre-training of deep bidirectional transformers for
+#   language understanding", *NAACL*, 2019. Reading with both sides; module 13 goes on here.
+# - J. Su et al., "RoFormer: enhanced transformer with rotary position embedding", arXiv, 2021. The derivation of
+#   12.4.
+# - O. Press and L. Wolf, "Using the output embedding to improve language models", *EACL*, 2017. One table for both
+#   ends.
+# - N. Shazeer, "Fast transformer decoding: one write-head is all you need", arXiv, 2019. What the cache costs, and
+#   how to share it.
+# - M. Milakov and N. Gimelshein, "Online normalizer calculation for softmax", arXiv, 2018. The three lines of
+#   12.9.
+# - M. N. Rabe and C. Staats, "Self-attention does not need O(n²) memory", arXiv, 2021. The same, in a page of
+#   code.
 # - T. Dao, D. Y. Fu, S. Ermon, A. Rudra and C. Ré, "FlashAttention: fast and memory-efficient exact attention with
 #   IO-awareness", *NeurIPS*, 2022. Why traffic, not arithmetic, is what counts.
-# - H. Liu, M. Zaharia and P. Abbeel, "Ring attention with blockwise transformers for near-infinite context", *ICLR*, 2024. Blocks
-#   on many machines.
+# - H. Liu, M. Zaharia and P. Abbeel, "Ring attention with blockwise transformers for near-infinite context",
+#   *ICLR*, 2024. Blocks on many machines.
 #
 # At work: `torch.nn.functional.scaled_dot_product_attention` (it chooses FlashAttention where there is one), the
 # transformers library for models with trained weights, vLLM to serve them with a cache in pages.
