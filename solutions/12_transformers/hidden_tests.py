@@ -159,6 +159,9 @@ def test_softmax_ignores_what_is_hidden(submission, rng):
         assert close(got.masked_select(~allowed), np.zeros(int((~allowed).sum())))
         low = submission.masked_softmax(scores - 1000, allowed)  # scores of 1,000 have steps of 1,000 eps
         assert near(low, expected, dtype, scale=2)
+    for size in (1e4, 1e8, 1e16, 1e30, -1e30):  # the larger one takes all, be it near or far from 0
+        got = submission.masked_softmax(size * torch.tensor([1.0, 0.5, 2.0]), torch.tensor([True, True, False]))
+        assert near(got, [float(size > 0), float(size < 0), 0.0])
     for low in (-1e30, -1e20):  # the allowed ones are the smallest: equal, so each gets its share
         scores = torch.tensor([low, low, 0.0, 1e30])
         assert near(submission.masked_softmax(scores, torch.tensor([True, True, False, False])), [0.5, 0.5, 0, 0])

@@ -351,8 +351,8 @@ plt.show()
 def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
     """Scaled dot-product attention.
 
-    q: (..., T, d), k: (..., S, d), v: (..., S, e), all float32 or all float64, finite, up to 1e4 in
-      size; all sizes >= 1. The leading axes (...) are the same or broadcast. Not modified.
+    q: (..., T, d), k: (..., S, d), v: (..., S, e), all float32 or all float64 (a demo passes bfloat16,
+      too), finite, up to 1e4 in size; all sizes >= 1. The leading axes (...) are the same or broadcast. Not modified.
     mask: None (each query sees each key) or bool, of a shape that broadcasts to (..., T, S); True
       where query t may see key s. Not modified. Raises ValueError for a mask of another dtype.
     Returns a new tensor (..., T, e) of v's dtype: row t is the mean of the values that query t may
@@ -1201,10 +1201,10 @@ def next_loss(net: nn.Module, pieces: torch.Tensor) -> torch.Tensor:
 
 
 where = device.best()
-steps, T = demo_size(full=450, small=12, gpu=2000), demo_size(full=64, small=16, gpu=256)
-rows, width = demo_size(full=16, small=4, gpu=64), demo_size(full=64, small=16, gpu=384)
+steps, T = demo_size(full=400, small=12, gpu=2000), demo_size(full=48, small=16, gpu=256)
+rows, width = demo_size(full=20, small=4, gpu=64), demo_size(full=64, small=16, gpu=384)
 torch.manual_seed(0)
-gpt = GPT(Config(vocab, width, heads=4, layers=demo_size(full=2, small=1, gpu=6))).to(where)
+gpt = GPT(Config(vocab, width, heads=2, layers=demo_size(full=2, small=1, gpu=6))).to(where)
 fixed = draw(held_text, demo_size(full=64, small=8), T).to(where)
 begun = time.perf_counter()
 losses, held_out = train(
@@ -1212,7 +1212,7 @@ losses, held_out = train(
     lambda: next_loss(gpt, draw(train_text, rows, T).to(where)),
     lambda: next_loss(gpt, fixed),
     steps,
-    demo_size(full=4e-3, small=4e-3, gpu=1e-3),
+    demo_size(full=3e-3, small=3e-3, gpu=1e-3),
 )
 seconds = time.perf_counter() - begun
 print(
@@ -1374,7 +1374,7 @@ for temperature in (0.0, 0.7, 1.2):
 
 
 class Recompute:
-    """The model without its cache. What it returns as one are the tokens so far; it counts the rows that it computes."""
+    """The model without its cache: what it returns as one are the tokens so far. Counts the rows that are computed."""
 
     def __init__(self, model: Callable, keep: bool = False):
         self.model, self.keep, self.rows = model, keep, 0
