@@ -379,11 +379,8 @@ def test_rotary_keeps_distances(submission, rng):
             float((submission.rotary(q, torch.tensor([m + s])) * submission.rotary(k, torch.tensor([n + s]))).sum())
             for s in (0, 1, 17, 1000)
         ]
-        # The angles of positions near 1,000 are off by 1,000 eps.
-        assert close(products, [products[0]] * 4, atol=1e-11)
-        assert close(
-            products[0], float((turned(q, torch.tensor([m])) * turned(k, torch.tensor([n]))).sum()), atol=1e-11
-        )
+        assert close(products, [products[0]] * 4, atol=3e-8)
+        assert close(products[0], float((turned(q, torch.tensor([m])) * turned(k, torch.tensor([n]))).sum()), atol=3e-8)
 
 
 @pytest.mark.exercise("rotary", weight=3, hint=3)
@@ -403,10 +400,14 @@ def test_rotary_of_every_kind(submission, rng):
     """float64 and float32, views, every base and its default, any order of positions, sizes of 1, a thousand rows."""
     for case in TURN.cases(rng):
         x, positions, base = case.exact
-        assert near(submission.rotary(*case), turned(x, positions, base), same_dtype(case), typed=True)
+        eps = 1e-6 if same_dtype(case) == torch.float32 else 1e-9
+        got = submission.rotary(*case)
+        assert close(
+            got, turned(x, positions, base).to(same_dtype(case)), atol=eps * float(x.abs().max() + 1), typed=True
+        )
     for shape in ((1, 2), (7, 4), (2, 3, 1, 8), (1300, 2), (2, 70), (1, 1, 1, 1, 2)):
         x, positions = normal(rng, *shape), torch.from_numpy(rng.integers(0, 3000, shape[-2]))
-        assert near(submission.rotary(x, positions), turned(x, positions), typed=True)
+        assert close(submission.rotary(x, positions), turned(x, positions), atol=1e-9, typed=True)
 
 
 @student_side
@@ -1116,7 +1117,7 @@ def test_generate_of_every_size(submission, rng):
         prompt = torch.from_numpy(rng.integers(0, 6, shape))
         got = submission.generate(Believer(table, dtype), prompt, steps, 0)
         assert close(got, greedy(table, prompt, steps), typed=True)
-        got = submission.generate(Believer(1e4 * table, dtype), prompt, steps, 1e-3)
+        got = submission.generate(Believer(2e3 * table, dtype), prompt, steps, 1e-3)
         assert close(got, greedy(table, prompt, steps), typed=True)
     ties = torch.tensor([[0.0, 2, 2, 1, 2]]).double()
     prompt = torch.zeros(2, 1, dtype=torch.int64)
