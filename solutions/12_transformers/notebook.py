@@ -574,7 +574,7 @@ with check("rotary"):
 
 # %% [markdown]
 # One query and one key, moved together through a long text. Left with your rotary embedding: the score against their
-# distance, with the query at position 0, 1,000 and 50,000. The three curves coincide. Right with the older
+# distance, with the key at position 0, 1,000 and 50,000. The three curves coincide. Right with the older
 # **sinusoidal** embedding, which *adds* $(\sin p\theta_i, \cos p\theta_i)$ to query and key: the score depends on
 # where the pair stands, because $(q + s_m) \cdot (k + s_n)$ has the terms $q \cdot s_n$ and $s_m \cdot k$. A model
 # has to learn to ignore them.
@@ -595,10 +595,10 @@ def sinusoidal(x: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
 figure, axes = plt.subplots(1, 2, figsize=(11, 4), sharey=True)
 for ax, embed, title in zip(axes, (rotary, sinusoidal), ("rotary: distance alone", "sinusoidal, added"), strict=True):
     for start, line in ((0, "-"), (1000, "--"), (50_000, ":")):
-        queries = embed(q.expand(len(distance), d), torch.full((len(distance),), start))
-        keys = embed(k.expand(len(distance), d), start + distance)
-        ax.plot(distance, (queries * keys).sum(dim=1) / math.sqrt(d), line, label=f"query at {start:,}")
-    ax.set(xlabel="distance of the key", title=title)
+        queries = embed(q.expand(len(distance), d), start + distance)
+        keys = embed(k.expand(len(distance), d), torch.full((len(distance),), start))
+        ax.plot(distance, (queries * keys).sum(dim=1) / math.sqrt(d), line, label=f"key at {start:,}")
+    ax.set(xlabel="how far back the key is", title=title)
     ax.legend()
 axes[0].set_ylabel("score")
 plt.show()
@@ -1258,7 +1258,8 @@ for n, loss in enumerate(counted, 1):
 passed = sum(held_out[-1][1] < loss for loss in counted)
 title = f"Below {passed} of {len(counted)} models that count"
 ax.set(xlabel="step", ylabel="loss (natural logarithm, a character)", title=title)
-ax.legend(loc="center right")
+ax.set_ylim(top=5.9)
+ax.legend(loc="upper right")
 plt.show()
 
 # %% [markdown]
