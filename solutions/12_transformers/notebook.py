@@ -313,8 +313,8 @@ with check("masked_softmax"):
 # %% [markdown]
 # One row with three allowed entries, and a hidden one whose score grows. Masked before the softmax, the allowed
 # weights sum to 1 for ever. Masked after it, they fade: **the future takes part in the sum**. In training the loss
-# looks better than it is, because a small sum tells that a large score is coming. When the model writes, there is no
-# future: each row sums to 1, which almost no row did in training.
+# looks better than it is, because the model can see from a small sum that a later token has a large score. When the
+# model writes, there is no future: each row sums to 1, which almost no row did in training.
 
 # %% tags=["demo"]
 hidden = torch.linspace(-4, 8, 60)
@@ -647,8 +647,8 @@ class MultiHeadAttention(nn.Module):
          rotate is called just these two times. With a memory nothing is turned.
       3. cache: None, or the pair (k, v) that an earlier call returned, (B, heads, P, d) each; only
          in self-attention. Its rows come before the new ones, so S = P + T. Not modified.
-      4. mask: None, or bool of a shape that broadcasts to (B, heads, T, S). causal (in
-         self-attention only): the query at position P + t sees the keys at positions 0 to P + t.
+      4. mask: None, or bool of a shape that broadcasts to (B, heads, T, S). causal (always False
+         with a memory): the query at position P + t sees the keys at positions 0 to P + t.
          With both, a key must be allowed by both.
       5. o = attend(q, k, v, allowed) is called once, with four arguments by position; `allowed` is
          a bool tensor of a shape that broadcasts to (B, heads, T, S), or None if mask is None and
@@ -1297,7 +1297,8 @@ def generate(
       with the largest logit, the first one where several are equal. temperature > 0: a draw
       from softmax(logits / temperature), independent for each row and step. Logits are up to 1e4 in
       size, temperature is 0 or from 1e-3 to 1e3.
-    Draws come from a generator of its own, torch.Generator, seeded with `seed` (0 to 2**32 - 1):
+    Draws come from a generator of its own, torch.Generator, seeded with `seed` (0 to 2**32 - 1:
+      torch's uses 32 bits):
       the same call gives the same tokens, another seed others. torch's global generator is not used
       and stays as it is.
     Returns a new int64 tensor (B, P + steps): the prompt, and what was chosen.
@@ -1662,6 +1663,10 @@ with check(
     expect_close(
         got, v[torch.arange(2)[:, None], (q @ k.mT).argmax(dim=-1)], rtol=1e-4, hint="huge scores: a dictionary"
     )
+    got = blockwise_attention(
+        torch.full((1, 1), -1000.0), torch.ones(4, 1), torch.tensor([[1.0], [2], [3], [6]]), block=2
+    )
+    expect_close(got, [[3.0]], hint="four scores of -1000: the plain mean; the maximum begins at minus infinity")
     with expect_raises(ValueError, hint="three queries cannot be the last of two positions"):
         blockwise_attention(torch.ones(3, 1), torch.ones(2, 1), torch.ones(2, 1), causal=True)
     q, k = torch.zeros(30, 1), torch.zeros(2_000_000, 1)  # scores of all keys would take 240 MB
