@@ -1297,8 +1297,7 @@ def generate(
       with the largest logit, the first one where several are equal. temperature > 0: a draw
       from softmax(logits / temperature), independent for each row and step. Logits are up to 1e4 in
       size, temperature is 0 or from 1e-3 to 1e3.
-    Draws come from a generator of its own, torch.Generator, seeded with `seed` (0 to 2**32 - 1:
-      torch's uses 32 bits):
+    Draws come from a generator of its own, torch.Generator, seeded with `seed` (0 to 2**32 - 1):
       the same call gives the same tokens, another seed others. torch's global generator is not used
       and stays as it is.
     Returns a new int64 tensor (B, P + steps): the prompt, and what was chosen.
