@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import scipy.sparse
+import torch
 
 from autograder.judging import (
     SEEDS,
@@ -175,6 +176,15 @@ def test_a_result_kept_for_arrays_in_a_tuple_is_found(rng):
         assert "has changed" in pairs.leaves_no_trace(submission, rng).why
     with of("def f(pair):\n    return pair[0] * pair[1]\n") as submission:
         assert pairs.leaves_no_trace(submission, rng)
+
+
+def test_a_result_kept_for_a_tensor_is_found(rng):
+    tensor = Argument(lambda rng: torch.from_numpy(rng.standard_normal(4)), {}, frozenset())
+    remembering = "kept = {}\n\ndef f(x):\n    return kept.setdefault(id(x), 2 * x).clone()\n"
+    with of(remembering) as submission:
+        assert "has changed" in Contract("f", x=tensor).leaves_no_trace(submission, rng).why
+    with of("def f(x):\n    return 2 * x\n") as submission:
+        assert Contract("f", x=tensor).leaves_no_trace(submission, rng)
 
 
 def test_arrays_in_a_list_may_change_too(rng):
