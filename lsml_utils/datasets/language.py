@@ -59,7 +59,7 @@ def events(n: int, seed: int = 0) -> Events:
 
 
 class _TwoEvents(_Review):
-    """A review whose event is told in two clauses, "..., and ...". `first`: the roles of the first, `roles` the other."""
+    """A review that tells of two events in one sentence. `first`: the roles of the first, `roles`: of the other."""
 
     def _event(self) -> None:
         super()._event()

@@ -1,6 +1,7 @@
 """Two events in a review, and commands with their forms and translations."""
 
 import hashlib
+from itertools import pairwise
 
 import pytest
 
@@ -22,7 +23,7 @@ def test_a_text_with_two_events_is_two_items():
         assert data.tokens[i] == data.tokens[i + 1] and data.texts[i] == data.texts[i + 1]
         assert data.predicate[i].stop <= data.predicate[i + 1].start
         spans = sorted([*data.roles[i], *data.roles[i + 1]])
-        assert all(a.stop <= b.start for a, b in zip(spans, spans[1:], strict=False))
+        assert all(a.stop <= b.start for a, b in pairwise(spans))
         assert all(0 <= a.start < a.stop <= len(data.tokens[i]) for a in spans)
     for predicate, roles, tags in zip(data.predicate, data.roles, data.tags(), strict=True):
         assert [span for span in roles if span.label == "ACTION"] == [predicate]
