@@ -507,13 +507,11 @@ def mask_tokens(
     is neither used nor changed.
     """
     ### BEGIN SOLUTION
-    rng = np.random.default_rng(seed)
+    rng, ids = np.random.default_rng(seed), ids.astype(np.int64)
     chosen = allowed & (rng.random(ids.shape) < rate)
     fate, drawn = rng.random(ids.shape), rng.integers(vocab, size=ids.shape)
-    inputs, targets = ids.astype(np.int64), np.where(chosen, ids, -100).astype(np.int64)
-    inputs[chosen & (fate < 0.8)] = mask_id
-    inputs = np.where(chosen & (fate >= 0.9), drawn, inputs)
-    return inputs, targets
+    replaced = np.where(fate < 0.8, mask_id, np.where(fate < 0.9, drawn, ids))
+    return np.where(chosen, replaced, ids), np.where(chosen, ids, -100)
     ### END SOLUTION
 
 
@@ -558,7 +556,7 @@ with check("mask_tokens"):
     other, _ = mask_tokens(ids, allowed, 50, 50, 2)
     assert (other != inputs).any(), "another seed must draw other places"
     small = mask_tokens(ids.astype(np.uint8), allowed, 300, 50, 1, rate=1.0)
-    expect_close(small[1][allowed], ids[allowed], hint="rate=1 chooses all that is allowed; uint8 ids are fine")
+    expect_close(small[1], np.where(allowed, ids, -100), hint="rate=1 chooses all that is allowed; uint8 ids are fine")
     assert (small[0] == 300).any(), "mask_id may be larger than the ids' dtype holds"
 
 # %% [markdown]
