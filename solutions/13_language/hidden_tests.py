@@ -207,6 +207,7 @@ def test_merges_in_their_order(submission):
     merges = [(98, 99), (97, 98), (97, 256), (32, 97)]
     assert close(submission.encode(b"abcab ab", merges), [258, 257, 32, 257])
     assert close(submission.encode(b"aab abc bc", merges), [97, 257, 32, 258, 32, 256])
+    assert close(submission.encode(b"ab ab", [(98, 32), (97, 98)]), [257, 32, 257])
 
 
 @pytest.mark.exercise("encode", weight=3, core=True, hint=3)
