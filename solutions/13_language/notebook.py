@@ -658,7 +658,7 @@ class TextClassifier(nn.Module):
     Its parts, by these names: encoder, and head = nn.Linear(width, classes).
 
     forward(ids, valid): ids (B, T) int64 and valid (B, T) bool, B >= 1 and T >= 1, both left as they
-    are. valid may be false anywhere, not only at the end. Called once, the encoder gets both as they
+    are; views in any order of memory are fine. valid may be false anywhere, not only at the end. Called once, the encoder gets both as they
     came. Returns logits (B, classes): head of the mean of the states where valid is true; of zeros for
     a text where it is true nowhere. States at other places have no influence and get the gradient 0:
     they may be inf or nan. Computes in the dtype of the states, float32 or float64.
@@ -839,7 +839,8 @@ class TokenTagger(nn.Module):
 
     forward(ids, valid, first, marked=None): ids (B, T) int64; valid (B, T) bool; first (B, W) int64:
     word j of text i begins at token first[i, j], or is no word where that is -1. The order is any,
-    a token may be named twice. marked: None, or (B, T) bool. B, T, W >= 1, all left as they are.
+    a token may be named twice. marked: None, or (B, T) bool. B, T, W >= 1, all left as they are;
+    views in any order of memory are fine.
     The encoder is called once: as encoder(ids, valid) where marked is None, else as
     encoder(ids, valid, added), with added (B, T, width): `mark` where marked is true, and 0 elsewhere.
     Returns logits (B, W, tags): head of the state of the word's first token; head of zeros where first
@@ -1146,7 +1147,8 @@ def sequence_loss(logits: torch.Tensor, targets: torch.Tensor, pad: int) -> torc
 
     logits: (B, T, V), float32 or float64, finite, up to 1e4 in size. targets: (B, T) int64: tokens from
     0 to V - 1, and `pad` where there is none. pad: an integer, in that range or not, -100 for example. Where
-    targets equal pad there is padding, also where 0 <= pad < V. B, T, V >= 1.
+    targets equal pad there is padding, also where 0 <= pad < V. B, T, V >= 1. Both are left as they are;
+    views in any order of memory are fine.
 
     Returns a scalar tensor in the dtype of logits, to be differentiated: the sum over all tokens that
     are not padding of -log softmax(logits)[token], divided by their number. All texts together: a long
@@ -1239,7 +1241,8 @@ class Seq2Seq(nn.Module):
     cell = nn.GRUCell(2 * width, width); out = nn.Linear(2 * width, vocab).
 
     forward(source, valid, inputs): source (B, S) int64; valid (B, S) bool, true at one place or more in
-    each row, anywhere; inputs (B, T) int64, from 0 to vocab - 1; B, S, T >= 1; all left as they are.
+    each row, anywhere; inputs (B, T) int64, from 0 to vocab - 1; B, S, T >= 1; all left as they are;
+    views in any order of memory are fine.
     With memory h, called for once, s_0 the mean of h over the valid places, and c_0 = 0,
     for t = 1, ..., T, each text by itself:
       s_t = cell(input [embedding(inputs_t), c_{t-1}] in this order, state s_{t-1})
