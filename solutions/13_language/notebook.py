@@ -13,13 +13,13 @@
 # %% [markdown]
 # # 13 · Language
 #
-# **What you will be able to do.** Cut any text into tokens that you learnt from a corpus. Let a network read text without
-# labels first, so that it needs fewer labels later. Label whole texts, label words, and measure both honestly. Turn one
-# sequence into another one: a command into its meaning, a sentence into another language. And search for the best
-# output, where the greedy choice is not the best one.
+# **What you will be able to do.** Cut any text into tokens that you learnt from a corpus. Let a network read text
+# without labels first, so that it needs fewer labels later. Label whole texts, label words, and measure both honestly.
+# Turn one sequence into another one: a command into its meaning, a sentence into another language. And search for the
+# best output, where the greedy choice is not the best one.
 #
-# **You need** softmax and cross-entropy (module 03), and the basics of `torch.nn.Module`. Recurrent networks (module 11)
-# and attention (module 12) help. What you need of them is explained here, and the encoder is given.
+# **You need** softmax and cross-entropy (module 03), and the basics of `torch.nn.Module`. Recurrent networks (module
+# 11) and attention (module 12) help. What you need of them is explained here, and the encoder is given.
 #
 # **Skills it trains**: incremental counting, masks and padding, metrics with clear definitions, decoding, search.
 #
@@ -158,15 +158,16 @@ def fit(net: nn.Module, loss_of: Callable[[int], torch.Tensor], steps: int, lr: 
 # ### Words, characters, or what lies between
 #
 # Take **words** as tokens, and the list never ends: each new text has words that no list holds, and those are often the
-# names that matter. Take **bytes**, and there are only 256 of them, and every text in every language can be written. But
-# then a text of 1,000 words has some 6,000 tokens, and a network needs work for each of them. (Attention needs it for
-# each *pair*.)
+# names that matter. Take **bytes**, and there are only 256 of them, and every text in every language can be written.
+# But then a text of 1,000 words has some 6,000 tokens, and a network needs work for each of them. (Attention needs it
+# for each *pair*.)
 #
 # **Byte-pair encoding** (BPE) lies between. Start with bytes. Find the pair of neighbours that is most frequent in a
-# corpus, and make it a new symbol. Repeat. Frequent words become one symbol after a while, rare words stay in pieces, and
-# nothing is ever unknown, since the bytes remain. The number of merges decides between a long list and long texts.
+# corpus, and make it a new symbol. Repeat. Frequent words become one symbol after a while, rare words stay in pieces,
+# and nothing is ever unknown, since the bytes remain. The number of merges decides between a long list and long texts.
 #
-# The picture shows a few words after more and more merges, computed by the slow way: count all pairs, merge, count again.
+# The picture shows a few words after more and more merges, computed by the slow way: count all pairs, merge, count
+# again.
 
 
 # %% tags=["demo"]
@@ -221,7 +222,8 @@ plt.show()
 #
 # **A merge never crosses a word.** So the corpus is needed only as a table: each different word, and how often it
 # occurs. A corpus of $n$ tokens has $N \ll n$ different words, and the table of a part of the corpus can be *added* to
-# that of another part. One pass, in any number of chunks, on any number of machines, and the corpus is not needed again.
+# that of another part. One pass, in any number of chunks, on any number of machines, and the corpus is not needed
+# again.
 #
 # **A merge changes few words.** If the pair (`t`, `h`) becomes one symbol, only the words with `th` change, and so do
 # the counts of pairs in these words only. Counting everything again for each merge takes merges × symbols steps; with a
@@ -266,12 +268,12 @@ def train_bpe(counts: dict[bytes, int], merges: int) -> list[tuple[int, int]]:
     the number of places, in all words, where b stands right behind a, each place times the count of
     its word. (In b"aaa" the pair (97, 97) has two places.)
     Merge i = 0, 1, ... takes the pair with the highest count, among equal counts the smallest tuple
-    (a, b), and replaces it in each word by the symbol 256 + i, as `merge_pair` of the setup cell does.
-    Ends after `merges` merges, or when no pair has a count of 2 or more.
+    (a, b), and replaces it in each word by the symbol 256 + i, as `merge_pair` of the setup cell
+    does. Ends after `merges` merges, or when no pair has a count of 2 or more.
 
     Returns the pairs in the order of the merges, a list of tuples of two Python ints.
-    Its work: count all pairs once; then, for each merge, look at each different pair at most once, and
-    at no word that does not hold the merged pair and never held it.
+    Its work: count all pairs once; then, for each merge, look at each different pair at most once,
+    and at no word that does not hold the merged pair and never held it.
     """
     ### BEGIN SOLUTION
     words = [(list(word), count) for word, count in counts.items()]
@@ -354,16 +356,16 @@ with check("train_bpe"):
 # order matters: with the merges (`a`, `b`), (`b`, `c`), the word `abc` is `ab` + `c`, although `bc` is known, too.
 #
 # The way back needs no order at all. Each symbol stands for some bytes, and the text is all of them in a row. So
-# `decode(encode(data))` is `data`, for all bytes there are: the **round trip**. Nothing may get lost, no double space and no
-# byte that is not valid Unicode.
+# `decode(encode(data))` is `data`, for all bytes there are: the **round trip**. Nothing may get lost, no double space
+# and no byte that is not valid Unicode.
 
 
 # %% exercise="encode" points=2 minutes=15
 def encode(data: bytes, merges: list[tuple[int, int]]) -> list[int]:
     """The symbols of a text: its bytes, put together by the merges in their order.
 
-    data: any bytes, maybe none. merges: as `train_bpe` returns them; pair i consists of symbols below
-      256 + i and stands in the list once. Maybe empty.
+    data: any bytes, maybe none. merges: as `train_bpe` returns them; pair i consists of symbols
+      below 256 + i and stands in the list once. Maybe empty.
     Cuts data by `words_of` (setup cell). In each word merge 0 is done first, at all its places, as
     `merge_pair` does, then merge 1, and so on; merge i makes the symbol 256 + i.
 
@@ -473,9 +475,9 @@ for text in (b" function", b" returns", b" unforgettable", " naïve".encode()):
 #
 # Now the texts are numbers. Labels are expensive, and texts without labels are not. Can a network learn from these?
 #
-# In **masked language modelling** we hide some of the tokens, and the network must say from the others what stood there. To
-# guess "the lid is [hidden], but the motor is ugly", it must know which words are adjectives, and which are kind. This is
-# what labels would have to teach it otherwise.
+# In **masked language modelling** we hide some of the tokens, and the network must say from the others what stood
+# there. To guess "the lid is [hidden], but the motor is ugly", it must know which words are adjectives, and which are
+# kind. This is what labels would have to teach it otherwise.
 #
 # The recipe is BERT's (Devlin et al., 2019): choose 15% of the tokens. Of these,
 #
@@ -498,13 +500,13 @@ def mask_tokens(
     mask_id: an integer >= 0. vocab: an integer >= 1. seed: an integer from 0 to 2^63 - 1.
     rate: from 0 to 1.
 
-    Each allowed place is chosen with probability `rate`, independently of the others. A chosen place
-    gets mask_id with probability 0.8, or an id drawn from 0, ..., vocab - 1, all equally likely (the
-    old one, too), with probability 0.1, or keeps its id with probability 0.1.
+    Each allowed place is chosen with probability `rate`, independently of the others. A chosen
+    place gets mask_id with probability 0.8, or an id drawn from 0, ..., vocab - 1, all equally
+    likely (the old one, too), with probability 0.1, or keeps its id with probability 0.1.
     Returns (inputs, targets), two new int64 arrays (B, T). inputs: the ids after the replacements.
     targets: the old id at each chosen place, kept ones included, and -100 elsewhere.
-    The same arguments give the same arrays, other seeds give unrelated ones. The global random state
-    is neither used nor changed.
+    The same arguments give the same arrays, other seeds give unrelated ones. The global random
+    state is neither used nor changed.
     """
     ### BEGIN SOLUTION
     rng, ids = np.random.default_rng(seed), ids.astype(np.int64)
@@ -560,9 +562,9 @@ with check("mask_tokens"):
     assert (small[0] == 300).any(), "mask_id may be larger than the ids' dtype holds"
 
 # %% [markdown]
-# Your function makes the exercises of a network that has no labels. It reads sentences of the reviews, in tokens of your
-# own merges, and guesses what was hidden; the curve is its loss at the chosen places. The dashed line is what a model can
-# reach that knows how frequent each token is, and nothing of the tokens around.
+# Your function makes the exercises of a network that has no labels. It reads sentences of the reviews, in tokens of
+# your own merges, and guesses what was hidden; the curve is its loss at the chosen places. The dashed line is what a
+# model can reach that knows how frequent each token is, and nothing of the tokens around.
 
 # %% tags=["demo"]
 WIDTH = 64
@@ -639,8 +641,8 @@ plt.show()
 # %% [markdown]
 # ### 13.4 `TextClassifier` · important · level 2 of 4 · 15 min
 #
-# One label for a text. The encoder gives each token a state $h_{ij}$, a vector of $w$ numbers; a text needs one vector. The
-# simplest is the mean over its tokens, and only over these: a mean over all $T$ positions would be smaller the more
+# One label for a text. The encoder gives each token a state $h_{ij}$, a vector of $w$ numbers; a text needs one vector.
+# The simplest is the mean over its tokens, and only over these: a mean over all $T$ positions would be smaller the more
 # padding there is, so a text's label would depend on its neighbours in the batch.
 #
 # $$u_i = \frac{\sum_j m_{ij}\, h_{ij}}{\sum_j m_{ij}}, \qquad \text{logits}_i = u_i A + b, \qquad m_{ij} = 1 \text{ at tokens, } 0 \text{ at padding.}$$
@@ -653,15 +655,16 @@ plt.show()
 class TextClassifier(nn.Module):
     """Logits for each text of a batch: the mean of its tokens' states, then a linear layer.
 
-    TextClassifier(encoder, width, classes): encoder is a module, called as encoder(ids, valid), which
-    gives states (B, T, width). width and classes are integers >= 1.
+    TextClassifier(encoder, width, classes): encoder is a module, called as encoder(ids, valid),
+    which gives states (B, T, width). width and classes are integers >= 1.
     Its parts, by these names: encoder, and head = nn.Linear(width, classes).
 
-    forward(ids, valid): ids (B, T) int64 and valid (B, T) bool, B >= 1 and T >= 1, both left as they
-    are; views in any order of memory are fine. valid may be false anywhere, not only at the end. Called once, the encoder gets both as they
-    came. Returns logits (B, classes): head of the mean of the states where valid is true; of zeros for
-    a text where it is true nowhere. States at other places have no influence and get the gradient 0:
-    they may be inf or nan. Computes in the dtype of the states, float32 or float64.
+    forward(ids, valid): ids (B, T) int64 and valid (B, T) bool, B >= 1 and T >= 1, both left as
+    they are; views in any order of memory are fine. valid may be false anywhere, not only at the
+    end. Called once, the encoder gets both as they came. Returns logits (B, classes): head of the
+    mean of the states where valid is true; of zeros for a text where it is true nowhere. States at
+    other places have no influence and get the gradient 0: they may be inf or nan. Computes in the
+    dtype of the states, float32 or float64.
     """
 
     ### BEGIN SOLUTION
@@ -729,16 +732,16 @@ with check("TextClassifier"):
 # Now it is put to the test, on two questions about one sentence of a review:
 #
 # - **a place?** Does "Ana bought the lamp in Oslo in March" say where it happened? The word "in" alone is no answer.
-# - **sentiment**: "although the lid is great, the motor is poor" is a bad review, since its main clause decides. Each such
-#   sentence has one good word and one bad one.
+# - **sentiment**: "although the lid is great, the motor is poor" is a bad review, since its main clause decides. Each
+#   such sentence has one good word and one bad one.
 #
 # Four models: scikit-learn's pipeline, counts of words and logistic regression (a **bag of words**); a small network of
 # convolutions over the tokens (module 09); your classifier; and your classifier on the encoder that has read sentences
 # without labels in 13.3. The training sets are small, and each point is the mean over seeds with its standard error.
 #
-# What to expect? For the place, single words are enough: with more labels the bag has met the names of the places, and is right. With few labels
-# it has not, and the encoder helps, which has seen Oslo and Lima in the same company. For the sentiment the bag has
-# no chance, however many labels it gets: the counts of words are the same for both answers.
+# What to expect? For the place, single words are enough: with more labels the bag has met the names of the places, and
+# is right. With few labels it has not, and the encoder helps, which has seen Oslo and Lima in the same company. For the
+# sentiment the bag has no chance, however many labels it gets: the counts of words are the same for both answers.
 
 
 # %% tags=["demo"]
@@ -819,33 +822,33 @@ plt.show()
 #
 # One label for each *word*. Two things are new.
 #
-# **A word has several tokens.** A tokeniser cuts rare names into pieces, but "Fontaine" is one word and gets one tag. The
-# usual way: the tag is read from the state of the word's first piece. So the tagger is told where each word begins, $f_{ij}$ for
-# word $j$ of text $i$, and takes the states at these places only: $h_{i, f_{ij}}$.
+# **A word has several tokens.** A tokeniser cuts rare names into pieces, but "Fontaine" is one word and gets one tag.
+# The usual way: the tag is read from the state of the word's first piece. So the tagger is told where each word begins,
+# $f_{ij}$ for word $j$ of text $i$, and takes the states at these places only: $h_{i, f_{ij}}$.
 #
-# **Some questions have an argument.** "Who did what to whom" is a question about *one verb*. In "Ana bought the lamp, and
-# Boris sent the watch to Rosa" Ana is the agent of *bought*, and plays no part in *sent*. The words are the same in both
-# questions, so the network must be told which verb is meant: a vector that is learnt, the **mark**, is added to the
-# embedding of the predicate.
+# **Some questions have an argument.** "Who did what to whom" is a question about *one verb*. In "Ana bought the lamp,
+# and Boris sent the watch to Rosa" Ana is the agent of *bought*, and plays no part in *sent*. The words are the same in
+# both questions, so the network must be told which verb is meant: a vector that is learnt, the **mark**, is added to
+# the embedding of the predicate.
 
 
 # %% exercise="TokenTagger" points=2 minutes=15
 class TokenTagger(nn.Module):
     """Logits for each word of each text, from the state of the word's first token.
 
-    TokenTagger(encoder, width, tags): encoder is a module that gives states (B, T, width). width and
-    tags are integers >= 1. Its parts, by these names: encoder, head = nn.Linear(width, tags), and
-    mark, an nn.Parameter (width,), zeros at first.
+    TokenTagger(encoder, width, tags): encoder is a module that gives states (B, T, width). width
+    and tags are integers >= 1. Its parts, by these names: encoder, head = nn.Linear(width, tags),
+    and mark, an nn.Parameter (width,), zeros at first.
 
-    forward(ids, valid, first, marked=None): ids (B, T) int64; valid (B, T) bool; first (B, W) int64:
-    word j of text i begins at token first[i, j], or is no word where that is -1. The order is any,
-    a token may be named twice. marked: None, or (B, T) bool. B, T, W >= 1, all left as they are;
-    views in any order of memory are fine.
-    The encoder is called once: as encoder(ids, valid) where marked is None, else as
-    encoder(ids, valid, added), with added (B, T, width): `mark` where marked is true, and 0 elsewhere.
-    Returns logits (B, W, tags): head of the state of the word's first token; head of zeros where first
-    is -1. States that no word begins with have no influence and get the gradient 0: they may be nan.
-    Computes in the dtype of the states, float32 or float64.
+    forward(ids, valid, first, marked=None): ids (B, T) int64; valid (B, T) bool; first (B, W)
+    int64: word j of text i begins at token first[i, j], or is no word where that is -1. The order
+    is any, a token may be named twice. marked: None, or (B, T) bool. B, T, W >= 1, all left as they
+    are; views in any order of memory are fine.
+    The encoder is called once: as encoder(ids, valid) where marked is None, else as encoder(ids,
+    valid, added), with added (B, T, width): `mark` where marked is true, and 0 elsewhere.
+    Returns logits (B, W, tags): head of the state of the word's first token; head of zeros where
+    first is -1. States that no word begins with have no influence and get the gradient 0: they may
+    be inf or nan. Computes in the dtype of the states, float32 or float64.
     """
 
     ### BEGIN SOLUTION
@@ -913,9 +916,9 @@ with check("TokenTagger"):
 # %% [markdown]
 # ### 13.6 `f1_spans` · essential · level 2 of 4 · 20 min
 #
-# How good is a tagger? The share of right tags is not an answer: most words belong to no name, so "O" everywhere is right
-# for most of them, and finds nothing. What we want are **spans**: (start, stop, label), the tokens from start up to and
-# without stop. A span counts if all three are right. A name that is found without its surname is wrong.
+# How good is a tagger? The share of right tags is not an answer: most words belong to no name, so "O" everywhere is
+# right for most of them, and finds nothing. What we want are **spans**: (start, stop, label), the tokens from start up
+# to and without stop. A span counts if all three are right. A name that is found without its surname is wrong.
 #
 # Words are tagged in **BIO** form: `B-PERSON` begins a span, `I-PERSON` continues it, `O` is outside. The B is needed
 # where two spans are adjacent. A network decides each tag by itself, so it may say `O I-PERSON`, a span without a
@@ -925,17 +928,19 @@ with check("TokenTagger"):
 #
 # $$\text{precision} = \frac rp, \qquad \text{recall} = \frac rg, \qquad F_1 = \frac{2r}{p + g}.$$
 #
-# $F_1$ is the harmonic mean of the two: it is high only if both are. Sets do not care whether spans are nested or overlap,
-# so the definition serves nested names, too ("[University of [Oslo]]").
+# $F_1$ is the harmonic mean of the two: it is high only if both are. Sets do not care whether spans are nested or
+# overlap, so the definition serves nested names, too ("[University of [Oslo]]").
 
 
 # %% exercise="f1_spans" points=2 minutes=20 forbids=["sklearn"]
 def repair_bio(tags: Sequence[str]) -> list[str]:
     """A new list of tags in which each "I-" continues a span with its label.
 
-    tags: a list or tuple, maybe empty, of "O", "B-" + label and "I-" + label; a label is any string, may hold "-".
-    An "I-X" whose tag before it, if there is one, is neither "B-X" nor "I-X" becomes "B-X". All other
-    tags stay. (After the repair of ["I-A", "I-A"] the second one continues the first.)
+    tags: a list or tuple, maybe empty, of "O", "B-" + label and "I-" + label; a label is any
+      string, may be empty or hold "-".
+    An "I-X" whose tag before it, if there is one, is neither "B-X" nor "I-X"
+    becomes "B-X". All other tags stay. (After the repair of ["I-A", "I-A"] the second one continues
+    the first.)
     """
     ### BEGIN SOLUTION
     repaired = []
@@ -951,13 +956,14 @@ def f1_spans(
 ) -> tuple[float, float, float]:
     """Precision, recall and F1 of the spans that were found, over all texts together.
 
-    true, found: a list (or tuple) for each text, of spans (start, stop, label), tuples of two integers and a string.
-      Both have one entry for each text; otherwise ValueError is raised. A text may have no span, and
-      there may be no text. A span that stands in a list twice counts once. Spans may be nested,
-      overlap, or be adjacent: each is compared by itself, and is right if start, stop and label all are.
+    true, found: a list (or tuple) for each text, of spans (start, stop, label), tuples of two
+      integers and a string. Both have one entry for each text; otherwise ValueError is raised. A
+      text may have no span, and there may be no text. A span that stands in a list twice counts
+      once. Spans may be nested, overlap, or be adjacent: each is compared by itself, and is right
+      if start, stop and label all are.
 
-    Returns (precision, recall, f1), Python floats: with r the spans that are in both, p those found and
-    g the true ones, r / p, r / g and 2 r / (p + g). Where the divisor is 0, the number is 0.0.
+    Returns (precision, recall, f1), Python floats: with r the spans that are in both, p those found
+    and g the true ones, r / p, r / g and 2 r / (p + g). Where the divisor is 0, the number is 0.0.
     Not allowed: sklearn.
     """
     ### BEGIN SOLUTION
@@ -979,12 +985,13 @@ def f1_spans(
 # %% [markdown] hints="f1_spans"
 # <details><summary>Hint 1: repair</summary>
 #
-# Go through the tags with the tag before in hand; before the first one, take "O". An "I-X" is in order if the tag before
-# is "B-X" or "I-X". Whether that one was itself repaired makes no difference.
+# Go through the tags with the tag before in hand; before the first one, take "O". An "I-X" is in order if the tag
+# before is "B-X" or "I-X". Whether that one was itself repaired makes no difference.
 # </details>
 # <details><summary>Hint 2: count</summary>
 #
-# For each text make two sets; `len(a & b)` of them are right. Add up three numbers over the texts, and divide at the end.
+# For each text make two sets; `len(a & b)` of them are right. Add up three numbers over the texts, and divide at the
+# end.
 # </details>
 # <details><summary>Hint 3: not a mean of means</summary>
 #
@@ -1027,13 +1034,13 @@ with check("f1_spans", forbids=["sklearn"]):
         f1_spans([[]], [])
 
 # %% [markdown]
-# Taggers at work, with tokens from your own `train_bpe` and scores from your `f1_spans`. The merges were learnt on a small
-# text, so most names fall into pieces, and the encoder reads pieces.
+# Taggers at work, with tokens from your own `train_bpe` and scores from your `f1_spans`. The names of the reviews are
+# frequent, so most of them are one token by now.
 #
-# Left, **entities**: with few labelled texts most names of the test never stood in the training set. The encoder that has
-# read text without labels has seen them, and knows in which company they come. Right, **roles** in texts with two events:
-# with the mark on the verb, and without. Without it both questions about a text look the same, and at most one answer
-# can be right where they differ.
+# Left, **entities**: with few labelled texts most names of the test never stood in the training set. The encoder that
+# has read text without labels has seen them, and knows in which company they come. Right, **roles** in texts with two
+# events: with the mark on the verb, and without. Without it both questions about a text look the same, and at most one
+# answer can be right where they differ.
 
 
 # %% tags=["demo"]
@@ -1134,9 +1141,9 @@ plt.show()
 # From here on the output is a sequence, too, and each output has its own length. The loss of a batch is the mean
 # cross-entropy over all *tokens* of all outputs. Padding is no token: it must neither be learnt nor be counted.
 #
-# Why does it matter, if the padding's own loss is set to 0? With 10 tokens in 40 positions the loss would be a quarter of
-# what it is, and so would the gradient. Batches with one long output would learn more slowly than others, and a loss of 0.5
-# would say nothing about how well a token is predicted.
+# Why does it matter, if the padding's own loss is set to 0? With 10 tokens in 40 positions the loss would be a quarter
+# of what it is, and so would the gradient. Batches with one long output would learn more slowly than others, and a loss
+# of 0.5 would say nothing about how well a token is predicted.
 #
 # **Find the bug.** The code below runs without an error message, and the loss falls.
 
@@ -1145,14 +1152,15 @@ plt.show()
 def sequence_loss(logits: torch.Tensor, targets: torch.Tensor, pad: int) -> torch.Tensor:
     """The mean cross-entropy over the tokens of a batch that are not padding.
 
-    logits: (B, T, V), float32 or float64, finite, up to 1e4 in size. targets: (B, T) int64: tokens from
-    0 to V - 1, and `pad` where there is none. pad: an integer, in that range or not, -100 for example. Where
-    targets equal pad there is padding, also where 0 <= pad < V. B, T, V >= 1. Both are left as they are;
-    views in any order of memory are fine.
+    logits: (B, T, V), float32 or float64, finite, up to 1e4 in size. targets: (B, T) int64: tokens
+    from 0 to V - 1, and `pad` where there is none. pad: an integer, in that range or not, -100 for
+    example. Where targets equal pad there is padding, also where 0 <= pad < V. B, T, V >= 1. Both
+    are left as they are; views in any order of memory are fine.
 
-    Returns a scalar tensor in the dtype of logits, to be differentiated: the sum over all tokens that
-    are not padding of -log softmax(logits)[token], divided by their number. All texts together: a long
-    one counts more than a short one. Where there is no token at all, it is 0, and so is its gradient.
+    Returns a scalar tensor in the dtype of logits, to be differentiated: the sum over all tokens
+    that are not padding of -log softmax(logits)[token], divided by their number. All texts
+    together: a long one counts more than a short one. Where there is no token at all, it is 0, and
+    so is its gradient.
     """
     ### BEGIN SOLUTION
     kept = targets != pad
@@ -1211,10 +1219,10 @@ with check("sequence_loss"):
 # %% [markdown]
 # ### 13.8 `Seq2Seq` · essential · level 4 of 4 · 35 min
 #
-# A command becomes a logical form, a sentence becomes another language: input and output are sequences of different lengths
-# and in a different order. The first answer was to press the whole input into one vector and to write the output from it
-# (Sutskever et al., 2014). Long inputs do not fit. The second answer was to let the writer look back at the input, at
-# another place for each word: **attention** (Bahdanau et al., 2015).
+# A command becomes a logical form, a sentence becomes another language: input and output are sequences of different
+# lengths and in a different order. The first answer was to press the whole input into one vector and to write the
+# output from it (Sutskever et al., 2014). Long inputs do not fit. The second answer was to let the writer look back at
+# the input, at another place for each word: **attention** (Bahdanau et al., 2015).
 #
 # The encoder gives the **memory**, a state $h_j$ for each source token, $(S, w)$ for one text. The decoder has a state
 # $s_t$. At step $t$ it gets the output token $y_t$ that it wrote last (at first the start token) and what it read last:
@@ -1223,9 +1231,9 @@ with check("sequence_loss"):
 # a_{tj} = \frac{\exp(s_t \cdot h_j / \sqrt w)}{\sum_{k \text{ valid}} \exp(s_t \cdot h_k / \sqrt w)}, \qquad
 # c_t = \sum_j a_{tj}\, \underbrace{h_j}_{(w,)},$$
 #
-# and the logits of the next token are a linear function of $[s_t, c_t]$. It starts with $s_0$, the mean of the memory over
-# the source's tokens, and $c_0 = 0$. Padding of the source has weight exactly 0. The GRU cell is the recurrent cell of
-# module 11; here `torch.nn.GRUCell` is given the input and the old state, and returns the new state.
+# and the logits of the next token are a linear function of $[s_t, c_t]$. It starts with $s_0$, the mean of the memory
+# over the source's tokens, and $c_0 = 0$. Padding of the source has weight exactly 0. The GRU cell is the recurrent
+# cell of module 11; here `torch.nn.GRUCell` is given the input and the old state, and returns the new state.
 #
 # In training the right output is known, so $y_t$ is the right token whatever the network would have said (**teacher
 # forcing**). The inputs are the output with the start token in front, the targets the same with the end token behind.
@@ -1235,22 +1243,22 @@ with check("sequence_loss"):
 class Seq2Seq(nn.Module):
     """An encoder, and a decoder that reads from it by attention.
 
-    Seq2Seq(encoder, width, vocab): encoder is a module, called as encoder(source, valid), which gives the
-    memory (B, S, width). width and vocab (tokens of the output) are integers >= 1.
+    Seq2Seq(encoder, width, vocab): encoder is a module, called as encoder(source, valid), which
+    gives the memory (B, S, width). width and vocab (tokens of the output) are integers >= 1.
     Its parts, by these names: encoder; embedding = nn.Embedding(vocab, width);
     cell = nn.GRUCell(2 * width, width); out = nn.Linear(2 * width, vocab).
 
-    forward(source, valid, inputs): source (B, S) int64; valid (B, S) bool, true at one place or more in
-    each row, anywhere; inputs (B, T) int64, from 0 to vocab - 1; B, S, T >= 1; all left as they are;
-    views in any order of memory are fine.
-    With memory h, called for once, s_0 the mean of h over the valid places, and c_0 = 0,
-    for t = 1, ..., T, each text by itself:
+    forward(source, valid, inputs): source (B, S) int64; valid (B, S) bool, true at one place or
+    more in each row, anywhere; inputs (B, T) int64, from 0 to vocab - 1; B, S, T >= 1; all left as
+    they are; views in any order of memory are fine. With memory h, called for once, s_0 the mean of
+    h over the valid places, and c_0 = 0, compute for t = 1, ..., T, each text by itself:
       s_t = cell(input [embedding(inputs_t), c_{t-1}] in this order, state s_{t-1})
       a_t = softmax over the valid places j of s_t · h_j / sqrt(width); exactly 0 elsewhere
       c_t = sum over j of a_tj h_j
       logits_t = out([s_t, c_t])
-    Returns (logits (B, T, vocab), attention (B, T, S)), in the dtype of the memory, float32 or float64. Memory at
-    places that are not valid has no influence and gets the gradient 0: it may be inf or nan.
+    Returns (logits (B, T, vocab), attention (B, T, S)) in the dtype of the memory, float32 or
+    float64. Memory at places that are not valid has no influence and gets the gradient 0: it may be
+    inf or nan.
     Logits at t depend on inputs up to t only. s_t · h_j / sqrt(width) is up to 1e4 in size.
     """
 
@@ -1336,8 +1344,8 @@ with check("Seq2Seq"):
 # `open ( box ( red ) ) ; lift ( cup )`: what stands last is done first. In **translation** it becomes a made-up
 # language with the verb last and the colour behind its noun. Words move, so attention has something to find.
 #
-# The hard test: a fifth of all pairs of verb and noun never occurred in training. Whoever remembers whole
-# commands fails on these; whoever has learnt that a verb is a verb does not. The picture shows where the decoder looks as it
+# The hard test: a fifth of all pairs of verb and noun never occurred in training. Whoever remembers whole commands
+# fails on these; whoever has learnt that a verb is a verb does not. The picture shows where the decoder looks as it
 # writes, for one sentence of the test.
 
 # %% tags=["demo"]
@@ -1424,21 +1432,21 @@ plt.show()
 # %% [markdown]
 # ### 13.9 `beam_search` · important · level 3 of 4 · 20 min
 #
-# The network gives the probability of the next token, for any beginning. What we want is the *sequence* with the highest
-# probability. To take the best token at each step (**greedy**) is not the same: a token that is likely now may lead where
-# everything is unlikely. To try all sequences costs $V^T$.
+# The network gives the probability of the next token, for any beginning. What we want is the *sequence* with the
+# highest probability. To take the best token at each step (**greedy**) is not the same: a token that is likely now may
+# lead where everything is unlikely. To try all sequences costs $V^T$.
 #
-# **Beam search** lies between. It keeps not one but the `width` best beginnings, extends each by every token, and keeps the
-# best `width` of the results. With width 1 it is greedy; with a width of all sequences it is exact.
+# **Beam search** lies between. It keeps not one but the `width` best beginnings, extends each by every token, and keeps
+# the best `width` of the results. With width 1 it is greedy; with a width of all sequences it is exact.
 #
-# One trap is built in. A sequence's log-probability is a sum of negative numbers, so *longer is always worse*. A wide beam
-# finds the short sequences which greedy never saw, down to the empty one, and translations get worse where search gets
-# better. A common remedy divides by a power of the length when finished sequences are compared:
+# One trap is built in. A sequence's log-probability is a sum of negative numbers, so *longer is always worse*. A wide
+# beam finds the short sequences which greedy never saw, down to the empty one, and translations get worse where search
+# gets better. A common remedy divides by a power of the length when finished sequences are compared:
 #
 # $$\text{score} = \frac{\sum_t \log P(y_t \mid y_1, \dots, y_{t-1})}{\ell^{\alpha}}, \qquad \ell = \text{number of tokens, the end token included}.$$
 #
-# With $\alpha = 0$ it is the log-probability itself, with $\alpha = 1$ the mean for each token. Look which one a library
-# means: it is rarely said.
+# With $\alpha = 0$ it is the log-probability itself, with $\alpha = 1$ the mean for each token. Look which one a
+# library means: it is rarely said.
 
 
 # %% exercise="beam_search" points=3 minutes=20
@@ -1447,22 +1455,25 @@ def beam_search(
 ) -> tuple[list[int], float]:
     """The best sequence that a beam of `width` beginnings finds, and its score.
 
-    log_probs(prefixes): takes n >= 1 prefixes, a list of lists of ints, all different and equally long, each
-      beginning with `start`; returns an (n, V) float64 array, the log-probabilities of the next token 0, ..., V - 1, for each prefix,
-      finite or -inf. It may keep what it gets, and what it returns stays as it is.
-    start: an integer, maybe no token. end: the token that ends a sequence. width, most: integers >= 1. alpha: 0 to 2.
+    log_probs(prefixes): takes n >= 1 prefixes, a list of lists of ints, all different and equally
+      long, each beginning with `start`; returns an (n, V) float64 array, the log-probabilities of
+      the next token 0, ..., V - 1, for each prefix, finite or -inf. It may keep what it gets, and
+      what it returns stays as it is.
+    start: an integer, maybe no token. end: the token that ends a sequence. width, most: integers >=
+      1. alpha: 0 to 2.
 
-    The live prefixes are at first [start] alone. In each round log_probs is called once, with all live
-    prefixes, in any order. All their extensions by one token are candidates, except those with -inf;
-    a candidate's sum is that of its prefix plus the token's log-probability. The `width` candidates
-    with the largest sums are kept (all, where there are fewer). Of these, those whose last token is
-    `end` are finished; the others are the live prefixes of the next round. The search ends after `most`
-    rounds, when the live prefixes count as finished, too, or when no prefix is live.
+    The live prefixes are at first [start] alone. In each round log_probs is called once, with all
+    live prefixes, in any order. All their extensions by one token are candidates, except those with
+    -inf; a candidate's sum is that of its prefix plus the token's log-probability. The `width`
+    candidates with the largest sums are kept (all, where there are fewer). Of these, those whose
+    last token is `end` are finished; the others are the live prefixes of the next round. The search
+    ends after `most` rounds, when the live prefixes count as finished, too, or when no prefix is
+    live.
 
-    Returns (tokens, score) of the finished sequence with the largest score: its tokens without start,
-    with end where it has one, a list of Python ints; and score = sum / len(tokens) ** alpha, a Python
-    float. Among equal sums or scores, the smaller list of tokens is taken, as Python compares lists.
-    Where nothing is finished, it returns ([], -inf).
+    Returns (tokens, score) of the finished sequence with the largest score: its tokens without
+    start, with end where it has one, a list of Python ints; and score = sum / len(tokens) ** alpha,
+    a Python float. Among equal sums or scores, the smaller list of tokens is taken, as Python
+    compares lists. Where nothing is finished, it returns ([], -inf).
     """
     ### BEGIN SOLUTION
     live, finished = [(0.0, [])], []
@@ -1550,11 +1561,11 @@ with check("beam_search"):
     assert nothing[1] == -math.inf, "where nothing is finished, the score is -inf"
 
 # %% [markdown]
-# The tree of this small model, and then a real one. On the left, each node is a beginning with its probability;
-# greedy goes up at the first fork, and the best sequence lies below. On the right, your beam searches through the translator
-# of 13.8, for commands with pairs that it has never seen: the sequences that wider beams find are more probable in the mean.
-# (A wider beam may also lose: what it keeps early can push out what would have been best.) The share that is *right* is
-# another question, which the lines below answer.
+# The tree of this small model, and then a real one. On the left, each node is a beginning with its probability; greedy
+# goes up at the first fork, and the best sequence lies below. On the right, your beam searches through the translator
+# of 13.8, for commands with pairs that it has never seen: the sequences that wider beams find are more probable in the
+# mean. (A wider beam may also lose: what it keeps early can push out what would have been best.) The share that is
+# *right* is another question, which the lines below answer.
 
 # %% tags=["demo"]
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4))
@@ -1607,24 +1618,25 @@ print(f"the references are {np.mean([len(want) - 1 for want in outputs]):.1f} to
 # %% [markdown]
 # ### 13.10 `bleu` · optional · level 2 of 4 · 20 min
 #
-# This exercise is extra: it counts for nothing, and the written question refers to it. "Exactly right" is a hard measure:
-# one wrong word, and a long translation counts for nothing. **BLEU** (Papineni et al., 2002) counts the right pieces. For
-# $k = 1, \dots, n$, take all runs of $k$ words (**$k$-grams**) of the outputs, and count how many of them stand in the
-# reference of their text, each at most as often as there (**clipped**):
+# This exercise is extra: it counts for nothing. "Exactly right" is a hard
+# measure: one wrong word, and a long translation counts for nothing. **BLEU** (Papineni et al., 2002) counts the right
+# pieces. For $k = 1, \dots, n$, take all runs of $k$ words (**$k$-grams**) of the outputs, and count how many of them
+# stand in the reference of their text, each at most as often as there (**clipped**):
 #
 # $$p_k = \frac{\text{clipped matches of all texts}}{k\text{-grams of all outputs}}, \qquad
 # \text{BLEU} = \min\!\big(1, e^{1 - r/c}\big) \Big(\prod_{k=1}^n p_k\Big)^{1/n},$$
 #
-# with $c$ words in all outputs and $r$ in all references. The first factor, the **brevity penalty**, is there because $p_k$
-# alone is highest for a short output with nothing wrong in it. Counts are added up over all texts first: BLEU of a corpus is no
-# mean of the BLEU of its sentences.
+# with $c$ words in all outputs and $r$ in all references. The first factor, the **brevity penalty**, is there because
+# $p_k$ alone is highest for a short output with nothing wrong in it. Counts are added up over all texts first: BLEU of
+# a corpus is no mean of the BLEU of its sentences.
 
 
 # %% exercise="bleu" points=2 minutes=20 extra=true forbids=["nltk", "sacrebleu"]
 def bleu(found: Sequence[Sequence[str]], true: Sequence[Sequence[str]], n: int = 4) -> float:
     """The corpus BLEU of outputs, with one reference each, without smoothing.
 
-    found, true: equally many lists (one text or more) of words, maybe empty. n: an integer from 1 to 10.
+    found, true: equally many lists (one text or more) of words, maybe empty. n: an integer from 1
+      to 10.
     For k = 1, ..., n: p_k = (over all texts, the sum over the different k-grams g of found[i] of
     min(times of g in found[i], times of g in true[i])) / (number of k-grams of all found[i]).
     With c words in found and r in true, in all:
@@ -1675,16 +1687,28 @@ with check("bleu", forbids=["nltk", "sacrebleu"]):
     expect_close(bleu([[]], [["a"]], 1), 0.0)
 
 # %% [markdown]
+# Both measures for the translators of 13.8. What is wrong in a translation is mostly one word, which BLEU sees.
+
+# %% tags=["demo"]
+for part in ("test", "unseen pairs"):
+    sources, outputs = as_ids(part, "translations")
+    written = [[str(token) for token in row if token != END] for row in greedy(nets["translations"], sources)]
+    wanted = [[str(token) for token in row[1:-1]] for row in outputs]
+    exact = np.mean([a == b for a, b in zip(written, wanted, strict=True)])
+    print(f"{part:<14} exactly right {exact:6.1%}   BLEU {bleu(written, wanted):.3f}")
+
+# %% [markdown]
 # ## Scale it
 #
 # ### What one merge costs
 #
 # Here is your `train_bpe` beside the slow one of the first picture, on more and more different words of Python's help.
-# Both need one pass over all symbols at the start. After that, the slow one makes such a pass for each merge: its time is
-# (merges) × (symbols). Yours touches the words with the pair, and looks once at each different pair's count. So both grow with the
-# number of words and with the number of merges; the gap is what a merge does *not* touch. It grows with the number of words, as the
-# pairs merged later stand in an ever smaller share of them. The ratio at the largest number of merges is printed. (What is left in
-# yours is mostly the search for the highest count. A heap makes this cheap, too.)
+# Both need one pass over all symbols at the start. After that, the slow one makes such a pass for each merge: its time
+# is (merges) × (symbols). Yours touches the words with the pair, and looks once at each different pair's count. So both
+# grow with the number of words and with the number of merges; the gap is what a merge does *not* touch. It grows with
+# the number of words, as the pairs merged later stand in an ever smaller share of them. The ratio at the largest number
+# of merges is printed. (What is left in yours is mostly the search for the highest count. A heap makes this cheap,
+# too.)
 
 # %% tags=["demo"]
 vocabulary = Counter(words_of(datasets.python_help().text.encode())).most_common()
@@ -1729,11 +1753,11 @@ print(
 # %% [markdown]
 # ### What adds up
 #
-# A corpus may have any size, for BPE sees it only as a table of counts, and tables add up. Below the corpus is read in chunks,
-# each of which a machine of its own could count. The sum is the table of the whole, exactly, so the merges are the same. What
-# crosses the wire is a table for each chunk. How large is it? The number of different words grows with a power of the text's
-# length, **Heaps' law**, and the power is below 1: the fitted slope stands in the legend. So the table becomes ever smaller beside
-# the text. (In the generated reviews it stops growing: their grammar has few words.)
+# A corpus may have any size, for BPE sees it only as a table of counts, and tables add up. Below the corpus is read in
+# chunks, each of which a machine of its own could count. The sum is the table of the whole, exactly, so the merges are
+# the same. What crosses the wire is a table for each chunk. How large is it? The number of different words grows with a
+# power of the text's length, **Heaps' law**, and the power is below 1: the fitted slope stands in the legend. So the
+# table becomes ever smaller beside the text. (In the generated reviews it stops growing: their grammar has few words.)
 
 # %% tags=["demo"]
 text = datasets.python_help().text.encode()[: demo_size(full=400_000, small=40_000)]
@@ -1772,16 +1796,16 @@ print(f"{len(text):,} bytes of text, {len(all_words):,} words; the table: {len(t
 # ### Beside scikit-learn and torch
 #
 # What does order cost? Four models read the same sentences on one core: scikit-learn's pipeline with hashed words (it
-# keeps no list of words, so it works on any stream); torch's `EmbeddingBag` with a linear layer, which is a bag of words,
-# too; the convolutions of 13.4; and your `TextClassifier` on the pre-trained encoder. The nets see the same batches. The
-# rate is that of prediction, in sentences a second.
+# keeps no list of words, so it works on any stream); torch's `EmbeddingBag` with a linear layer, which is a bag of
+# words, too; the convolutions of 13.4; and your `TextClassifier` on the pre-trained encoder. The nets see the same
+# batches. The rate is that of prediction, in sentences a second.
 #
-# **Who wins?** On the place, all are right after some hundred sentences, since single words decide. So the bags win: they
-# are the fastest by far, a sentence costs them one addition for each word. On the sentiment the bags cannot win, at any size of the
-# training set: each word stands in good reviews and in bad ones equally often, and only the order tells. There the
-# convolutions win: windows of three tokens see enough of the order, and all places are computed at once. The recurrent net goes along
-# the sentence step by step, so it is the slowest; it pays where what matters is further away than a window. So: try the bag first. It
-# tells you in a second whether order matters.
+# **Who wins?** On the place, all are right after some hundred sentences, since single words decide. So the bags win:
+# they are the fastest by far, a sentence costs them one addition for each word. On the sentiment the bags cannot win,
+# at any size of the training set: each word stands in good reviews and in bad ones equally often, and only the order
+# tells. There the convolutions win: windows of three tokens see enough of the order, and all places are computed at
+# once. The recurrent net goes along the sentence step by step, so it is the slowest; it pays where what matters is
+# further away than a window. So: try the bag first. It tells you in a second whether order matters.
 
 
 # %% tags=["demo"]
@@ -1839,32 +1863,36 @@ for name, ((first, rate), (second, _)) in table.items():
 # %% [markdown]
 # ### Where it breaks
 #
-# The decoder's attention keeps $B \cdot T \cdot S$ weights for the backward pass, and a long document has $T = S = 10^5$:
-# 40 GB for one text in float32. Module 12 computes attention block by block for this reason. The last layer has $V w$ weights, and each output
-# token pays for all of them: with a list of $10^5$ tokens and $w = 10^3$, that is $10^8$ multiplications a token. This is why $V$ is
-# not simply made larger until each word is one token. `words_of` cuts at spaces, and Chinese or Thai have none between words:
-# libraries there let BPE run over whole sentences, so their tables no longer have few entries. And beam search calls the network once for each
-# token, one after the other: serving many users means to put their beams into one batch (module 24).
+# The decoder's attention keeps $B \cdot T \cdot S$ weights for the backward pass, and a long document has $T = S =
+# 10^5$: 40 GB for one text in float32. Module 12 computes attention block by block for this reason. The last layer has
+# $V w$ weights, and each output token pays for all of them: with a list of $10^5$ tokens and $w = 10^3$, that is $10^8$
+# multiplications a token. This is why $V$ is not simply made larger until each word is one token. `words_of` cuts at
+# spaces, and Chinese or Thai have none between words: libraries there let BPE run over whole sentences, so their tables
+# no longer have few entries. And beam search calls the network once for each token, one after the other: serving many
+# users means to put their beams into one batch (module 24).
 
 # %% [markdown] written="names_in_letters" points=2
-# **Written question (2 points, 20 min).** A hospital wants to find the names of medicines in ten million letters. 400 letters are
-# labelled, all from one ward. A colleague has trained a tagger with whole words as tokens on a random 90% of the labelled
-# *sentences*, and reports: "97% of all tags are right on the other 10%. A list of the 2,000 known names finds only 71% of
-# the spans, so we take the network." What is wrong with this comparison (three things at least)? How would you measure instead? What would you
-# change in the tokens and in the training, given the ten million letters? When would you take the list all the same?
+# **Written question (2 points, 20 min).** A hospital wants to find the names of medicines in ten million letters. 400
+# letters are labelled, all from one ward. A colleague has trained a tagger with whole words as tokens on a random 90%
+# of the labelled *sentences*, and reports: "97% of all tags are right on the other 10%. A list of the 2,000 known names
+# finds only 71% of the spans, so we take the network." What is wrong with this comparison (three things at least)? How
+# would you measure instead? What would you change in the tokens and in the training, given the ten million letters?
+# When would you take the list all the same?
 #
 # ### BEGIN SOLUTION
-# Wrong: (1) two metrics: the share of right tags counts the many O; 71% is a recall of spans. Compare F1 of spans for both, with
-# start, stop and label exact. (2) Sentences of one letter stand on both sides of the split, so the same names do, too: split by
-# letter, better by patient or ward and by time. (3) All letters are from one ward; ten million are not. Label some test letters from other
-# wards. (4) 10% of 400 letters is a small test: give an interval, over seeds and by resampling letters; count how many test names never
-# stood in training, and report F1 on these by itself. (5) The list's errors are of another kind: precision is missing on both sides.
-# Tokens: byte-level BPE trained on the letters themselves (counts of words add up over all of them), since new and misspelt names fall into known
-# pieces, where whole words are "unknown". Training: masked-token pre-training on the unlabelled letters (no test letters needed, but allowed),
-# then fine-tuning on 400; check against no pre-training, over seeds. Keep the list as a feature or mark, added to the embedding.
-# The list is right where names are closed and spelt as in the list, where every hit must be explained, or where its precision is near 1 and recall
-# may be low (a first filter); also as the baseline in every report.
-# One point for two real faults of the comparison and a metric that mends them; one for tokens, pre-training and a condition for the list.
+# Wrong: (1) two metrics: the share of right tags counts the many O; 71% is a recall of spans. Compare F1 of spans for
+# both, with start, stop and label exact. (2) Sentences of one letter stand on both sides of the split, so the same
+# names do, too: split by letter, better by patient or ward and by time. (3) All letters are from one ward; ten million
+# are not. Label some test letters from other wards. (4) 10% of 400 letters is a small test: give an interval, over
+# seeds and by resampling letters; count how many test names never stood in training, and report F1 on these by itself.
+# (5) The list's errors are of another kind: precision is missing on both sides. Tokens: byte-level BPE trained on the
+# letters themselves (counts of words add up over all of them), since new and misspelt names fall into known pieces,
+# where whole words are "unknown". Training: masked-token pre-training on the unlabelled letters (no test letters
+# needed, but allowed), then fine-tuning on 400; check against no pre-training, over seeds. Keep the list as a feature
+# or mark, added to the embedding. The list is right where names are closed and spelt as in the list, where every hit
+# must be explained, or where its precision is near 1 and recall may be low (a first filter); also as the baseline in
+# every report. One point for two real faults of the comparison and a metric that mends them; one for tokens,
+# pre-training and a condition for the list.
 # ### END SOLUTION
 
 # %% [markdown]
@@ -1872,26 +1900,33 @@ for name, ((first, rate), (second, _)) in table.items():
 #
 # Open questions:
 #
-# 1. BPE is greedy: does it give the shortest encoding that a list of $V$ symbols allows? Find a corpus of three words where it does not. (A unigram
-#    model, Kudo 2018, starts from a large list and removes symbols.)
-# 2. Which share of tokens should be hidden? Plot the accuracy of 13.4 against `rate` from 0.05 to 0.6, with the same steps. Why is there an optimum?
-# 3. Beam search with $\alpha = 0$ and a growing width, on a network that was trained for a short time: at which width do sequences get
-#    shorter? What does the most probable sequence of all look like? (Stahlberg and Byrne.)
-# 4. The parser meets pairs that it never saw. Does it also meet a *longer* command than any it saw, with two "after"? Make such data and
-#    look at the attention where it fails. (Lake and Baroni.)
+# 1. BPE is greedy: does it give the shortest encoding that a list of $V$ symbols allows? Find a corpus of three words
+#    where it does not. (A unigram model, Kudo 2018, starts from a large list and removes symbols.)
+# 2. Which share of tokens should be hidden? Plot the accuracy of 13.4 against `rate` from 0.05 to 0.6, with the same
+#    steps. Why is there an optimum?
+# 3. Beam search with $\alpha = 0$ and a growing width, on a network that was trained for a short time: at which width
+#    do sequences get shorter? What does the most probable sequence of all look like? (Stahlberg and Byrne.)
+# 4. The parser meets pairs that it never saw. Does it also meet a *longer* command than any it saw, with two "after"?
+#    Make such data and look at the attention where it fails. (Lake and Baroni.)
 # 5. Two systems have BLEU 0.31 and 0.33 on 500 sentences. Resample the sentences 1,000 times: how sure is the order?
 #
 # References:
 #
-# - R. Sennrich, B. Haddow and A. Birch, "Neural machine translation of rare words with subword units", *ACL*, 2016. BPE for text, with ten lines of code.
-# - J. Devlin, M.-W. Chang, K. Lee and K. Toutanova, "BERT: pre-training of deep bidirectional transformers for language understanding", *NAACL*, 2019.
-#   The recipe 80/10/10, and what each part is for.
-# - I. Sutskever, O. Vinyals and Q. V. Le, "Sequence to sequence learning with neural networks", *NIPS*, 2014. One vector between two networks.
-# - D. Bahdanau, K. Cho and Y. Bengio, "Neural machine translation by jointly learning to align and translate", *ICLR*, 2015. The first attention; look at its pictures.
-# - K. Papineni, S. Roukos, T. Ward and W.-J. Zhu, "BLEU: a method for automatic evaluation of machine translation", *ACL*, 2002. Where clipping and the penalty come from.
-# - B. Lake and M. Baroni, "Generalization without systematicity", *ICML*, 2018. Commands whose parts were seen and whose combinations were not.
-# - F. Stahlberg and B. Byrne, "On NMT search errors and model errors: cat got your tongue?", *EMNLP*, 2019. Exact search finds the empty translation.
+# - R. Sennrich, B. Haddow and A. Birch, "Neural machine translation of rare words with subword units", *ACL*, 2016. BPE
+#   for text, with ten lines of code.
+# - J. Devlin, M.-W. Chang, K. Lee and K. Toutanova, "BERT: pre-training of deep bidirectional transformers for language
+#   understanding", *NAACL*, 2019. The recipe 80/10/10, and what each part is for.
+# - I. Sutskever, O. Vinyals and Q. V. Le, "Sequence to sequence learning with neural networks", *NIPS*, 2014. One
+#   vector between two networks.
+# - D. Bahdanau, K. Cho and Y. Bengio, "Neural machine translation by jointly learning to align and translate", *ICLR*,
+#   2015. The first attention; look at its pictures.
+# - K. Papineni, S. Roukos, T. Ward and W.-J. Zhu, "BLEU: a method for automatic evaluation of machine translation",
+#   *ACL*, 2002. Where clipping and the penalty come from.
+# - B. Lake and M. Baroni, "Generalization without systematicity", *ICML*, 2018. Commands whose parts were seen and
+#   whose combinations were not.
+# - F. Stahlberg and B. Byrne, "On NMT search errors and model errors: cat got your tongue?", *EMNLP*, 2019. Exact
+#   search finds the empty translation.
 # - T. Kudo, "Subword regularization", *ACL*, 2018. Another way to the list of tokens.
 #
-# At work: the `tokenizers` and `transformers` libraries for tokens and pre-trained networks, `sacrebleu` for a BLEU that others can repeat, `seqeval` for spans,
-# scikit-learn for the bag of words that you try first.
+# At work: the `tokenizers` and `transformers` libraries for tokens and pre-trained networks, `sacrebleu` for a BLEU
+# that others can repeat, `seqeval` for spans, scikit-learn for the bag of words that you try first.
