@@ -17,7 +17,45 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from autograder.answers import right, wrong
+from autograder.answers import equivalent, right, wrong
+
+equivalent(
+    "mask_tokens",
+    diff="~ mask_tokens: rate becomes float(np.float32(x))",
+    reason="the rate moves by less than 1e-7 of itself, which no number of draws shows",
+)
+equivalent(
+    "bleu",
+    diff="""- return math.exp(log_precision + (1 - r / c if c < r else 0.0))
++ return math.exp(log_precision + (1 - r / c if c <= r else 0.0))""",
+    reason="where c is r, 1 - r / c is 0",
+)
+equivalent(
+    "Seq2Seq",
+    diff="""- weight = scores.masked_fill(~valid, -math.inf).softmax(1)
++ weight = scores.masked_fill(~valid, -1e+30).softmax(1)""",
+    reason="a score is up to 1e4 in size, so the exponential is exactly 0 beside it",
+)
+equivalent(
+    "TextClassifier",
+    diff="~ TextClassifier.forward: a view is refused (hasattr(x, 'flags') and not x.flags.c_contiguous)",
+    reason="a tensor has no flags, so nothing is refused",
+)
+equivalent(
+    "TokenTagger",
+    diff="~ TokenTagger.forward: a view is refused (hasattr(x, 'flags') and not x.flags.c_contiguous)",
+    reason="a tensor has no flags, so nothing is refused",
+)
+equivalent(
+    "sequence_loss",
+    diff="~ sequence_loss: a view is refused (hasattr(x, 'flags') and not x.flags.c_contiguous)",
+    reason="a tensor has no flags, so nothing is refused",
+)
+equivalent(
+    "Seq2Seq",
+    diff="~ Seq2Seq.forward: a view is refused (hasattr(x, 'flags') and not x.flags.c_contiguous)",
+    reason="a tensor has no flags, so nothing is refused",
+)
 
 # ------------------------------------------------------------------------------------------------------ train_bpe
 
@@ -222,19 +260,19 @@ wrong(
     "mask_tokens",
     "hides every chosen token",
     fails=["test_shares_of_the_recipe"],
-    edit={"np.where(fate < 0.8, mask_id, np.where(fate < 0.9, drawn, ids))": "mask_id"},
+    edit={"(0.8, 0.1, 0.1)": "(1.0, 0.0, 0.0)"},
 )
 wrong(
     "mask_tokens",
     "draws where it should keep, and never keeps",
     fails=["test_shares_of_the_recipe"],
-    edit={"np.where(fate < 0.9, drawn, ids)": "drawn"},
+    edit={"(0.8, 0.1, 0.1)": "(0.8, 0.2, 0.0)"},
 )
 wrong(
     "mask_tokens",
     "gives no target where the token stays",
     fails=["test_shares_of_the_recipe"],
-    edit={"np.where(chosen, ids, -100)": "np.where(chosen & (fate < 0.9), ids, -100)"},
+    edit={"np.where(chosen, ids, -100)": "np.where(chosen & (replaced != ids), ids, -100)"},
 )
 wrong(
     "mask_tokens",
@@ -246,13 +284,13 @@ wrong(
     "mask_tokens",
     "chooses among the padding, too",
     fails=["test_shares_of_the_recipe", "test_targets_are_the_old_ids"],
-    edit={"allowed & (rng.random(ids.shape) < rate)": "rng.random(ids.shape) < rate"},
+    edit={"allowed & (": "(allowed | True) & ("},
 )
 wrong(
     "mask_tokens",
     "chooses the same columns in every row",
     fails=["test_law_of_the_masks"],
-    edit={"(rng.random(ids.shape) < rate)": "(rng.random(ids.shape[1:]) < rate)"},
+    edit={"rng.binomial(1, rate, ids.shape)": "rng.binomial(1, rate, ids.shape[1:])"},
 )
 wrong(
     "mask_tokens",
@@ -311,7 +349,7 @@ wrong(
     "takes the mean over the padding, too",
     fails=["test_mean_over_the_tokens"],
     edit={
-        "torch.where(valid[..., None], self.encoder(ids, valid), 0.0)": "self.encoder(ids, valid)",
+        "torch.where(valid[..., None], self.encoder(ids, valid), 0)": "self.encoder(ids, valid)",
         "states.sum(1) / count": "states.mean(1) + 0 * count",
     },
 )
@@ -319,16 +357,14 @@ wrong(
     "TextClassifier",
     "multiplies what stands at the padding by 0, which leaves nan and inf",
     fails=["test_classifier_ignores_padding"],
-    edit={
-        "torch.where(valid[..., None], self.encoder(ids, valid), 0.0)": "self.encoder(ids, valid) * valid[..., None]"
-    },
+    edit={"torch.where(valid[..., None], self.encoder(ids, valid), 0)": "self.encoder(ids, valid) * valid[..., None]"},
 )
 wrong(
     "TextClassifier",
     "takes the first `count` states, wherever the tokens stand",
     fails=["test_classifier_ignores_padding"],
     edit={
-        "torch.where(valid[..., None], self.encoder(ids, valid), 0.0)": (
+        "torch.where(valid[..., None], self.encoder(ids, valid), 0)": (
             "torch.where((torch.arange(ids.shape[1]) < valid.sum(1, keepdim=True))[..., None], "
             "self.encoder(ids, valid), 0.0)"
         )
@@ -374,34 +410,34 @@ class ByWeights(nn.Module):
 
 wrong(
     "TokenTagger",
-    "gives words that are not there the logits of the first token",
+    "gives words that are not there the logits of the last token",
     fails=["test_logits_of_the_first_tokens"],
-    edit={"torch.where(first[..., None] >= 0, picked, 0.0)": "picked"},
+    edit={"torch.where(first[..., None] >= 0, picked, 0)": "picked"},
 )
 wrong(
     "TokenTagger",
     "takes the states in their order, whatever `first` says",
     fails=["test_logits_of_the_first_tokens"],
-    edit={"first.clamp(min=0)]": "torch.arange(first.shape[1]).clamp(max=ids.shape[1] - 1)]"},
+    edit={"[:, None], first]": "[:, None], torch.arange(first.shape[1]).clamp(max=ids.shape[1] - 1)]"},
 )
 wrong(
     "TokenTagger",
     "adds the mark to every token",
     fails=["test_marked_tokens"],
-    edit={"torch.where(marked[..., None], self.mark, 0.0)": "self.mark + 0.0 * marked[..., None]"},
+    edit={"torch.where(marked[..., None], self.mark, 0)": "self.mark + 0.0 * marked[..., None]"},
 )
 wrong(
     "TokenTagger",
     "leaves the mark out",
     fails=["test_marked_tokens"],
-    edit={"torch.where(marked[..., None], self.mark, 0.0)": "0.0 * self.mark * marked[..., None]"},
+    edit={"torch.where(marked[..., None], self.mark, 0)": "0.0 * self.mark * marked[..., None]"},
 )
 wrong(
     "TokenTagger",
     "multiplies what stands at other tokens by 0, which leaves nan and inf",
     fails=["test_tagger_ignores_other_tokens"],
     edit={
-        "states[torch.arange(len(ids))[:, None], first.clamp(min=0)]": (
+        "states[torch.arange(len(ids))[:, None], first]": (
             "torch.einsum('bwt,btd->bwd', F.one_hot(first.clamp(min=0), states.shape[1]).to(states.dtype), states)"
         )
     },
@@ -543,14 +579,14 @@ wrong(
     "sequence_loss",
     "adds the losses up, and does not divide",
     fails=["test_mean_over_the_tokens_of_all_texts"],
-    edit={" / kept.sum().clamp(min=1)": " + 0 * kept.sum().clamp(min=1)"},
+    edit={" / kept.sum().clamp(min=1).to(logits.dtype)": " + 0 * kept.sum()"},
 )
 wrong(
     "sequence_loss",
     "takes the mean of the texts' means",
     fails=["test_mean_over_the_tokens_of_all_texts"],
     edit={
-        "torch.where(kept, losses, 0).sum() / kept.sum().clamp(min=1)": (
+        "torch.where(kept, losses, 0).sum() / kept.sum().clamp(min=1).to(logits.dtype)": (
             "(torch.where(kept, losses, 0).sum(1) / kept.sum(1).clamp(min=1)).mean()"
         )
     },
@@ -559,7 +595,9 @@ wrong(
     "sequence_loss",
     "learns the padding, too",
     fails=["test_mean_over_the_tokens_of_all_texts"],
-    edit={"return torch.where(kept, losses, 0).sum() / kept.sum().clamp(min=1)": "return losses.mean()"},
+    edit={
+        "return torch.where(kept, losses, 0).sum() / kept.sum().clamp(min=1).to(logits.dtype)": "return losses.mean()"
+    },
 )
 wrong(
     "sequence_loss",
@@ -622,13 +660,15 @@ wrong(
     "Seq2Seq",
     "starts with zeros, not with the mean of the memory",
     fails=["test_logits_and_attention"],
-    edit={"memory.sum(1) / valid.sum(1, keepdim=True)": "0 * memory.sum(1) / valid.sum(1, keepdim=True)"},
+    edit={
+        "memory.sum(1) / valid.sum(1, keepdim=True).to(memory.dtype)": "0 * memory.sum(1) / valid.sum(1, keepdim=True).to(memory.dtype)"
+    },
 )
 wrong(
     "Seq2Seq",
     "takes the first state as a mean over the padding, too",
     fails=["test_logits_and_attention"],
-    edit={"memory.sum(1) / valid.sum(1, keepdim=True)": "memory.mean(1)"},
+    edit={"memory.sum(1) / valid.sum(1, keepdim=True).to(memory.dtype)": "memory.mean(1)"},
 )
 wrong(
     "Seq2Seq",
@@ -644,7 +684,7 @@ wrong(
     "multiplies the memory of the padding by 0, which leaves nan and inf",
     fails=["test_translator_ignores_padding"],
     edit={
-        "torch.where(valid[..., None], self.encoder(source, valid), 0.0)": (
+        "torch.where(valid[..., None], self.encoder(source, valid), 0)": (
             "self.encoder(source, valid) * valid[..., None]"
         )
     },
@@ -824,13 +864,13 @@ wrong(
     "bleu",
     "leaves the brevity penalty out",
     fails=["test_bleu_of_random_texts"],
-    edit={"+ min(0.0, 1 - r / c)": "+ 0 * min(0.0, 1 - r / c)"},
+    edit={"+ (1 - r / c if c < r else 0.0)": "+ 0 * (r + c)"},
 )
 wrong(
     "bleu",
     "rewards outputs that are longer than the references",
     fails=["test_bleu_of_random_texts"],
-    edit={"min(0.0, 1 - r / c)": "(1 - r / c)"},
+    edit={"(1 - r / c if c < r else 0.0)": "(1 - r / c)"},
 )
 wrong(
     "bleu",

@@ -495,24 +495,24 @@ def mask_tokens(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Choose and hide tokens for masked language modelling.
 
-    ids: (B, T), B >= 1 and T >= 1, integers of any kind, from 0 to 10^9; left as it is.
-    allowed: (B, T), bool: the places that may be chosen; left as it is.
+    ids, allowed: (B, T) with B, T >= 1, integers of any kind from 0 to 10^9, and bools, true at the
+      places that may be chosen; both are left as they are.
     mask_id: an integer >= 0. vocab: an integer >= 1. seed: an integer from 0 to 2^63 - 1.
     rate: from 0 to 1.
 
     Each allowed place is chosen with probability `rate`, independently of the others. A chosen
     place gets mask_id with probability 0.8, or an id drawn from 0, ..., vocab - 1, all equally
     likely (the old one, too), with probability 0.1, or keeps its id with probability 0.1.
-    Returns (inputs, targets), two new int64 arrays (B, T). inputs: the ids after the replacements.
+    Returns (inputs, targets), two new arrays (B, T), int64. inputs: the ids after the replacements.
     targets: the old id at each chosen place, kept ones included, and -100 elsewhere.
     The same arguments give the same arrays, other seeds give unrelated ones. The global random
     state is neither used nor changed.
     """
     ### BEGIN SOLUTION
     rng, ids = np.random.default_rng(seed), ids.astype(np.int64)
-    chosen = allowed & (rng.random(ids.shape) < rate)
-    fate, drawn = rng.random(ids.shape), rng.integers(vocab, size=ids.shape)
-    replaced = np.where(fate < 0.8, mask_id, np.where(fate < 0.9, drawn, ids))
+    chosen = allowed & (rng.binomial(1, rate, ids.shape) == 1)
+    drawn = rng.integers(vocab, size=ids.shape)
+    replaced = np.choose(rng.choice(3, ids.shape, p=(0.8, 0.1, 0.1)), (mask_id, drawn, ids))
     return np.where(chosen, replaced, ids), np.where(chosen, ids, -100)
     ### END SOLUTION
 
@@ -656,15 +656,15 @@ class TextClassifier(nn.Module):
     """Logits for each text of a batch: the mean of its tokens' states, then a linear layer.
 
     TextClassifier(encoder, width, classes): encoder is a module, called as encoder(ids, valid),
-    which gives states (B, T, width). width and classes are integers >= 1.
+    which gives states (B, T, width). width and classes are at least 1.
     Its parts, by these names: encoder, and head = nn.Linear(width, classes).
 
-    forward(ids, valid): ids (B, T) int64 and valid (B, T) bool, B >= 1 and T >= 1, both left as
-    they are; views in any order of memory are fine. valid may be false anywhere, not only at the
-    end. Called once, the encoder gets both as they came. Returns logits (B, classes): head of the
-    mean of the states where valid is true; of zeros for a text where it is true nowhere. States at
-    other places have no influence and get the gradient 0: they may be inf or nan. Computes in the
-    dtype of the states, float32 or float64.
+    forward(ids, valid) takes ids (B, T) of int64 and valid (B, T), a boolean mask of 0 or 1, with
+    B, T >= 1. Both are left as they are; views in any order of memory are fine. valid may be false
+    anywhere, not only at the end. Called once, the encoder gets both as they came.
+    Returns logits (B, classes): head of the mean of the states where valid is true; head of zeros
+    for a text where it is true nowhere. States at other places have no influence and get the
+    gradient 0: they may be inf or nan. Computes in the dtype of the states, float32 or float64.
     """
 
     ### BEGIN SOLUTION
@@ -673,8 +673,8 @@ class TextClassifier(nn.Module):
         self.encoder, self.head = encoder, nn.Linear(width, classes)
 
     def forward(self, ids: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
-        states = torch.where(valid[..., None], self.encoder(ids, valid), 0.0)
-        count = valid.sum(1, keepdim=True).clamp(min=1)
+        states = torch.where(valid[..., None], self.encoder(ids, valid), 0)
+        count = valid.sum(1, keepdim=True).clamp(min=1).to(states.dtype)
         return self.head(states.sum(1) / count)
 
     ### END SOLUTION
@@ -837,15 +837,17 @@ class TokenTagger(nn.Module):
     """Logits for each word of each text, from the state of the word's first token.
 
     TokenTagger(encoder, width, tags): encoder is a module that gives states (B, T, width). width
-    and tags are integers >= 1. Its parts, by these names: encoder, head = nn.Linear(width, tags),
-    and mark, an nn.Parameter (width,), zeros at first.
+    and tags are at least 1. Its parts, by these names: encoder, head = nn.Linear(width, tags), and
+    mark, an nn.Parameter (width,), zeros at first.
 
-    forward(ids, valid, first, marked=None): ids (B, T) int64; valid (B, T) bool; first (B, W)
-    int64: word j of text i begins at token first[i, j], or is no word where that is -1. The order
-    is any, a token may be named twice. marked: None, or (B, T) bool. B, T, W >= 1, all left as they
-    are; views in any order of memory are fine.
-    The encoder is called once: as encoder(ids, valid) where marked is None, else as encoder(ids,
-    valid, added), with added (B, T, width): `mark` where marked is true, and 0 elsewhere.
+    forward(ids, valid, first, marked=None) takes ids (B, T) and first (B, W) of int64, and valid
+    (B, T) and marked (B, T), boolean masks of 0 or 1, or None in place of marked, with B, T, W >= 1.
+    All are left as they are; views in any order of memory are fine.
+    Word j of text i begins at token first[i, j], or is no word where that is -1. The order is any,
+    and a token may be named twice.
+    The encoder is called once: as encoder(ids, valid) where marked is None, else as
+    encoder(ids, valid, added) with added (B, T, width), which is `mark` where marked is true, and 0
+    elsewhere.
     Returns logits (B, W, tags): head of the state of the word's first token; head of zeros where
     first is -1. States that no word begins with have no influence and get the gradient 0: they may
     be inf or nan. Computes in the dtype of the states, float32 or float64.
@@ -863,9 +865,9 @@ class TokenTagger(nn.Module):
         if marked is None:
             states = self.encoder(ids, valid)
         else:
-            states = self.encoder(ids, valid, torch.where(marked[..., None], self.mark, 0.0))
-        picked = states[torch.arange(len(ids))[:, None], first.clamp(min=0)]
-        return self.head(torch.where(first[..., None] >= 0, picked, 0.0))
+            states = self.encoder(ids, valid, torch.where(marked[..., None], self.mark, 0))
+        picked = states[torch.arange(len(ids))[:, None], first]
+        return self.head(torch.where(first[..., None] >= 0, picked, 0))
 
     ### END SOLUTION
 
@@ -878,7 +880,7 @@ class TokenTagger(nn.Module):
 # <details><summary>Hint 2: which states</summary>
 #
 # `states[rows, first]` with `rows = torch.arange(B)[:, None]` takes state first[i, j] of text i: (B, W, width). With
-# -1 it takes the last token, so clamp first.
+# -1 it takes the last token's; the next step removes it.
 # </details>
 # <details><summary>Hint 3: no word</summary>
 #
@@ -967,18 +969,13 @@ def f1_spans(
     Not allowed: sklearn.
     """
     ### BEGIN SOLUTION
-    if len(true) != len(found):
-        raise ValueError(f"{len(true)} texts and {len(found)} texts")
     right = total_true = total_found = 0
     for ours, theirs in zip(map(set, true), map(set, found), strict=True):
         right += len(ours & theirs)
         total_true += len(ours)
         total_found += len(theirs)
-    return (
-        right / total_found if total_found else 0.0,
-        right / total_true if total_true else 0.0,
-        2 * right / (total_true + total_found) if total_true + total_found else 0.0,
-    )
+    parts = (right, total_found), (right, total_true), (2 * right, total_found + total_true)
+    return tuple(part / (whole or 1) for part, whole in parts)
     ### END SOLUTION
 
 
@@ -1152,10 +1149,10 @@ plt.show()
 def sequence_loss(logits: torch.Tensor, targets: torch.Tensor, pad: int) -> torch.Tensor:
     """The mean cross-entropy over the tokens of a batch that are not padding.
 
-    logits: (B, T, V), float32 or float64, finite, up to 1e4 in size. targets: (B, T) int64: tokens
-    from 0 to V - 1, and `pad` where there is none. pad: an integer, in that range or not, -100 for
-    example. Where targets equal pad there is padding, also where 0 <= pad < V. B, T, V >= 1. Both
-    are left as they are; views in any order of memory are fine.
+    logits (B, T, V) are float32 or float64, finite, up to 1e7 in size. targets (B, T) are int64,
+    0 or 1 or more up to V - 1, and `pad` where there is no token; pad is any integer: -100, or V,
+    or one from 0 to V - 1, which then stands for padding and for no token. B, T, V >= 1. Both are
+    left as they are; views in any order of memory are fine.
 
     Returns a scalar tensor in the dtype of logits, to be differentiated: the sum over all tokens
     that are not padding of -log softmax(logits)[token], divided by their number. All texts
@@ -1165,13 +1162,13 @@ def sequence_loss(logits: torch.Tensor, targets: torch.Tensor, pad: int) -> torc
     ### BEGIN SOLUTION
     kept = targets != pad
     tokens = torch.where(kept, targets, 0)
-    losses = -torch.log_softmax(logits, dim=-1).gather(-1, tokens[..., None])[..., 0]
-    return torch.where(kept, losses, 0).sum() / kept.sum().clamp(min=1)
+    losses = -torch.log_softmax(logits, dim=-1).gather(-1, tokens[..., None]).squeeze(-1)
+    return torch.where(kept, losses, 0).sum() / kept.sum().clamp(min=1).to(logits.dtype)
     ### END SOLUTION
     ### BEGIN BUG
     # kept = targets != pad
     # tokens = torch.where(kept, targets, 0)
-    # losses = -torch.log_softmax(logits, dim=-1).gather(-1, tokens[..., None])[..., 0]
+    # losses = -torch.log_softmax(logits, dim=-1).gather(-1, tokens[..., None]).squeeze(-1)
     # return torch.where(kept, losses, 0).mean()
     ### END BUG
 
@@ -1244,14 +1241,15 @@ class Seq2Seq(nn.Module):
     """An encoder, and a decoder that reads from it by attention.
 
     Seq2Seq(encoder, width, vocab): encoder is a module, called as encoder(source, valid), which
-    gives the memory (B, S, width). width and vocab (tokens of the output) are integers >= 1.
+    gives the memory (B, S, width). width and vocab (tokens of the output) are at least 1.
     Its parts, by these names: encoder; embedding = nn.Embedding(vocab, width);
     cell = nn.GRUCell(2 * width, width); out = nn.Linear(2 * width, vocab).
 
-    forward(source, valid, inputs): source (B, S) int64; valid (B, S) bool, true at one place or
-    more in each row, anywhere; inputs (B, T) int64, from 0 to vocab - 1; B, S, T >= 1; all left as
-    they are; views in any order of memory are fine. With memory h, called for once, s_0 the mean of
-    h over the valid places, and c_0 = 0, compute for t = 1, ..., T, each text by itself:
+    forward(source, valid, inputs) takes source (B, S) and inputs (B, T) of int64, and valid (B, S), a
+    boolean mask of 0 or 1 with a 1 or more in each row, anywhere. B, S, T >= 1. All are left as
+    they are; views in any order of memory are fine. inputs are tokens of the output, below vocab.
+    With memory h, called for once, s_0 the mean of h over the valid places, and c_0 = 0, compute
+    for t = 1, ..., T, each text by itself:
       s_t = cell(input [embedding(inputs_t), c_{t-1}] in this order, state s_{t-1})
       a_t = softmax over the valid places j of s_t · h_j / sqrt(width); exactly 0 elsewhere
       c_t = sum over j of a_tj h_j
@@ -1271,8 +1269,8 @@ class Seq2Seq(nn.Module):
     def forward(
         self, source: torch.Tensor, valid: torch.Tensor, inputs: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        memory = torch.where(valid[..., None], self.encoder(source, valid), 0.0)
-        state = memory.sum(1) / valid.sum(1, keepdim=True)
+        memory = torch.where(valid[..., None], self.encoder(source, valid), 0)
+        state = memory.sum(1) / valid.sum(1, keepdim=True).to(memory.dtype)
         context, logits, weights = torch.zeros_like(state), [], []
         for token in self.embedding(inputs).unbind(1):
             state = self.cell(torch.cat([token, context], 1), state)
@@ -1459,8 +1457,8 @@ def beam_search(
       long, each beginning with `start`; returns an (n, V) float64 array, the log-probabilities of
       the next token 0, ..., V - 1, for each prefix, finite or -inf. It may keep what it gets, and
       what it returns stays as it is.
-    start: an integer, maybe no token. end: the token that ends a sequence. width, most: integers >=
-      1. alpha: 0 to 2.
+    start: an integer, maybe no token. end: the token that ends a sequence.
+    width, most: integers >= 1. alpha: a float from 0 to 20.
 
     The live prefixes are at first [start] alone. In each round log_probs is called once, with all
     live prefixes, in any order. All their extensions by one token are candidates, except those with
@@ -1481,7 +1479,7 @@ def beam_search(
         table = log_probs([[start, *tokens] for _, tokens in live])
         candidates = [
             (total + float(value), [*tokens, token])
-            for (total, tokens), row in zip(live, table, strict=True)
+            for (total, tokens), row in zip(live, table)  # noqa: B905
             for token, value in enumerate(row)
             if value > -math.inf
         ]
@@ -1635,8 +1633,7 @@ print(f"the references are {np.mean([len(want) - 1 for want in outputs]):.1f} to
 def bleu(found: Sequence[Sequence[str]], true: Sequence[Sequence[str]], n: int = 4) -> float:
     """The corpus BLEU of outputs, with one reference each, without smoothing.
 
-    found, true: equally many lists (one text or more) of words, maybe empty. n: an integer from 1
-      to 10.
+    found, true: equally many lists (one text or more) of words, maybe empty. n: an integer >= 1.
     For k = 1, ..., n: p_k = (over all texts, the sum over the different k-grams g of found[i] of
     min(times of g in found[i], times of g in true[i])) / (number of k-grams of all found[i]).
     With c words in found and r in true, in all:
@@ -1648,7 +1645,7 @@ def bleu(found: Sequence[Sequence[str]], true: Sequence[Sequence[str]], n: int =
     log_precision = 0.0
     for k in range(1, n + 1):
         matches = total = 0
-        for ours, theirs in zip(found, true, strict=True):
+        for ours, theirs in zip(found, true):  # noqa: B905
             have, want = (Counter(tuple(t[i : i + k]) for i in range(len(t) - k + 1)) for t in (ours, theirs))
             matches += (have & want).total()
             total += have.total()
@@ -1656,7 +1653,7 @@ def bleu(found: Sequence[Sequence[str]], true: Sequence[Sequence[str]], n: int =
             return 0.0
         log_precision += math.log(matches / total) / n
     c, r = sum(map(len, found)), sum(map(len, true))
-    return math.exp(log_precision + min(0.0, 1 - r / c))
+    return math.exp(log_precision + (1 - r / c if c < r else 0.0))
     ### END SOLUTION
 
 
