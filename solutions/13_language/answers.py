@@ -25,6 +25,12 @@ equivalent(
     reason="the rate moves by less than 1e-7 of itself, which no number of draws shows",
 )
 equivalent(
+    "f1_spans",
+    diff="""- return tuple((part / (whole or 1) for part, whole in parts))
++ return tuple((part / (whole or 2) for part, whole in parts))""",
+    reason="where the whole is 0 the part is 0, too",
+)
+equivalent(
     "bleu",
     diff="""- return math.exp(log_precision + (1 - r / c if c < r else 0.0))
 + return math.exp(log_precision + (1 - r / c if c <= r else 0.0))""",
