@@ -483,7 +483,7 @@ for text in (b" function", b" returns", b" unforgettable", " naïve".encode()):
 #
 # - 80% are replaced by a special token, the mask;
 # - 10% are replaced by a random token: so no token that the network sees is safe, and it must check each;
-# - 10% stay: so the network learns to give a token that is not hidden a state, too. The later task has no masks at all.
+# - 10% stay: so the network learns good states for tokens that are not hidden, too. The later task has no masks at all.
 #
 # The loss is the cross-entropy at the chosen places, *all* of them. The others have the target −100, which torch's
 # `cross_entropy` leaves out.
@@ -737,7 +737,8 @@ with check("TextClassifier"):
 #
 # Four models: scikit-learn's pipeline, counts of words and logistic regression (a **bag of words**); a small network of
 # convolutions over the tokens (module 09); your classifier; and your classifier on the encoder that has read sentences
-# without labels in 13.3. The training sets are small, and each point is the mean over seeds with its standard error.
+# without labels in 13.3 (those of the test were among them, without their labels). The training sets are small, and
+# each point is the mean over seeds with its standard error.
 #
 # What to expect? For the place, single words are enough: with more labels the bag has met the names of the places, and
 # is right. With few labels it has not, and the encoder helps, which has seen Oslo and Lima in the same company. For the
@@ -1620,10 +1621,10 @@ print(f"the references are {np.mean([len(want) - 1 for want in outputs]):.1f} to
 # %% [markdown]
 # ### 13.10 `bleu` · optional · level 2 of 4 · 20 min
 #
-# This exercise is extra: it counts for nothing. "Exactly right" is a hard
-# measure: one wrong word, and a long translation counts for nothing. **BLEU** (Papineni et al., 2002) counts the right
-# pieces. For $k = 1, \dots, n$, take all runs of $k$ words (**$k$-grams**) of the outputs, and count how many of them
-# stand in the reference of their text, each at most as often as there (**clipped**):
+# This exercise is extra: it gives no points. "Exactly right" is a hard measure: one wrong word, and a long translation
+# is worth nothing. **BLEU** (Papineni et al., 2002) counts the right pieces. For $k = 1, \dots, n$, take all runs of
+# $k$ words (**$k$-grams**) of the outputs, and count how many of them stand in the reference of their text, each at
+# most as often as there (**clipped**):
 #
 # $$p_k = \frac{\text{clipped matches of all texts}}{k\text{-grams of all outputs}}, \qquad
 # \text{BLEU} = \min\!\big(1, e^{1 - r/c}\big) \Big(\prod_{k=1}^n p_k\Big)^{1/n},$$
@@ -1688,7 +1689,7 @@ with check("bleu", forbids=["nltk", "sacrebleu"]):
     expect_close(bleu([[]], [["a"]], 1), 0.0)
 
 # %% [markdown]
-# Both measures for the translators of 13.8. What is wrong in a translation is mostly one word, which BLEU sees.
+# Both measures for the translators of 13.8. Where a translation is wrong in one word, BLEU still counts the others.
 
 # %% tags=["demo"]
 for part in ("test", "unseen pairs"):
@@ -1804,11 +1805,12 @@ print(f"{len(text):,} bytes of text, {len(all_words):,} words; the table: {len(t
 # batches. The rate is that of prediction, in sentences a second.
 #
 # **Who wins?** On the place, all are right after some hundred sentences, since single words decide. So the bags win:
-# they are the fastest by far, a sentence costs them one addition for each word. On the sentiment the bags cannot win,
-# at any size of the training set: each word stands in good reviews and in bad ones equally often, and only the order
-# tells. There the convolutions win: windows of three tokens see enough of the order, and all places are computed at
-# once. The recurrent net goes along the sentence step by step, so it is the slowest; it pays where what matters is
-# further away than a window. So: try the bag first. It tells you in a second whether order matters.
+# they are the simplest, and `EmbeddingBag` is the fastest by far, with one addition for each token. (scikit-learn's
+# rate includes cutting the strings into words.) On the sentiment the bags cannot win, at any size of the training set:
+# each word stands in good reviews and in bad ones equally often, and only the order tells. There the convolutions win:
+# windows of three tokens see enough of the order, and all places are computed at once. The recurrent net goes along the
+# sentence step by step, so it is the slowest; it pays where what matters is further away than a window. So: try the bag
+# first. It tells you in a second whether order matters.
 
 
 # %% tags=["demo"]
