@@ -557,6 +557,8 @@ with check("mask_tokens"):
     expect_close(again, inputs, hint="the same seed draws the same places")
     other, _ = mask_tokens(ids, allowed, 50, 50, 2)
     assert (other != inputs).any(), "another seed must draw other places"
+    rows = mask_tokens(np.ones((2, 200), int), np.ones((2, 200), bool), 5, 5, 1)[1]
+    assert (rows[0] != rows[1]).any(), "each place is chosen independently, also of the one above it"
     small = mask_tokens(ids.astype(np.uint8), allowed, 300, 50, 1, rate=1.0)
     expect_close(small[1], np.where(allowed, ids, -100), hint="rate=1 chooses all that is allowed; uint8 ids are fine")
     assert (small[0] == 300).any(), "mask_id may be larger than the ids' dtype holds"
