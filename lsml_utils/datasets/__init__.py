@@ -12,6 +12,7 @@ from lsml_utils.datasets.downloaded import cifar10, mnist
 from lsml_utils.datasets.downloading import DatasetUnavailable, Remote
 from lsml_utils.datasets.folder import data_folder
 from lsml_utils.datasets.graphs import graph
+from lsml_utils.datasets.language import events, instructions
 from lsml_utils.datasets.moving import clips, clips_chunks
 from lsml_utils.datasets.points import blobs, blobs_chunks, linear, linear_chunks, moons, moons_chunks
 from lsml_utils.datasets.reviews import reviews, reviews_chunks
@@ -33,7 +34,9 @@ __all__ = [
     "data_folder",
     "diabetes",
     "digits",
+    "events",
     "graph",
+    "instructions",
     "linear",
     "linear_chunks",
     "mnist",

@@ -20,6 +20,15 @@ ENTRIES = (
     ("shapes", "any", "detection, segmentation", "20 KiB an image", "BSD-3-Clause", GENERATED),
     ("clips", "any", "4 directions of motion, video", "5 KiB a clip", "BSD-3-Clause", GENERATED),
     ("reviews", "any", "sentiment, entities, roles", "about 100 bytes a text", "BSD-3-Clause", GENERATED),
+    ("events", "any", "roles in texts of two events", "about 150 bytes a text", "BSD-3-Clause", GENERATED),
+    (
+        "instructions",
+        "any",
+        "parsing, translation; unseen pairs",
+        "about 100 bytes a command",
+        "BSD-3-Clause",
+        GENERATED,
+    ),
     ("mnist", "70,000", "10 classes, images 28 × 28", "11 MiB to download", "CC BY-SA 3.0", DOWNLOADED),
     ("cifar10", "60,000", "10 classes, colour images 32 × 32", "162 MiB to download", "see source", DOWNLOADED),
 )

@@ -1,0 +1,1939 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 13 · Language
+#
+# **What you will be able to do.** Cut any text into tokens that you learnt from a corpus. Let a network read text
+# without labels first, so that it needs fewer labels later. Label whole texts, label words, and measure both honestly.
+# Turn one sequence into another one: a command into its meaning, a sentence into another language. And search for the
+# best output, where the greedy choice is not the best one.
+#
+# **You need** softmax and cross-entropy (module 03), and the basics of `torch.nn.Module`. Recurrent networks (module
+# 11) and attention (module 12) help. What you need of them is explained here, and the encoder is given.
+#
+# **Skills it trains**: incremental counting, masks and padding, metrics with clear definitions, decoding, search.
+#
+# **Time**: about four and a half hours, three of them in eight exercises and a bug to find. Each exercise says how
+# important it is (essential, important, optional), its level, which is also its points, and its minutes.
+#
+# **Symbols of the whole module**
+#
+# | symbol | in code | shape | meaning |
+# | --- | --- | --- | --- |
+# | $B$, $T$ | | | texts in a batch; positions, as many as the longest text has tokens |
+# | $V$ | `vocab` | | different tokens |
+# | | `ids` | $(B, T)$ | the tokens as numbers, from 0 to $V - 1$ |
+# | | `valid` | $(B, T)$ | true where a token stands, false at the **padding** that makes all rows equally long |
+# | $w$ | `width` | | numbers in the state of one token |
+# | $h_{ij}$ | `states`, `memory` | $(B, T, w)$ | the **states**: what the encoder says of token $j$ in text $i$ |
+# | $S$ | | | positions of the source, where one sequence is turned into another |
+# | $s_t$, $c_t$ | `state`, `context` | $(B, w)$ | state of the decoder at step $t$, and what it read from the source |
+# | $a_{tj}$ | `attention` | $(B, T, S)$ | weight of source position $j$ at step $t$; these add up to 1 |
+# | $n$, $N$ | | | tokens of a text in all; different words among them |
+
+# %% tags=["setup"]
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+if find_spec("lsml_utils") is None:  # not installed: look for its folder above this notebook's
+    sys.path += [str(folder) for folder in Path.cwd().parents if (folder / "lsml_utils").is_dir()]
+try:
+    from lsml_utils import checking, datasets, demo_size, plotting, scaling
+    from lsml_utils.checking import check, expect_close, expect_dtype, expect_raises, expect_shape, expect_unchanged
+except ModuleNotFoundError as missing:
+    remedy = "lsml_utils/ belongs in a folder above this notebook; install anything else with pip"
+    raise SystemExit(f"{missing.name} is missing: {remedy}") from None
+
+import copy
+import itertools
+import math
+import re
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+import torch.nn.functional as F
+from threadpoolctl import threadpool_limits
+from torch import nn
+
+plotting.use()
+checking.start("13_language", total=10)
+
+
+def words_of(data: bytes) -> list[bytes]:
+    """Letters with the space before them, other signs with the space before them, or a space: all of data, in order."""
+    return re.findall(rb" ?[A-Za-z]+| ?[^A-Za-z ]+| ", data)
+
+
+def merge_pair(symbols: Sequence[int], pair: tuple[int, int], new: int) -> list[int]:
+    """A new list in which each place of the pair, from left to right, has become the symbol `new`.
+
+    A symbol is used once: [7, 7, 7] with the pair (7, 7) becomes [new, 7].
+    """
+    merged, i = [], 0
+    while i < len(symbols):
+        here = i + 1 < len(symbols) and (symbols[i], symbols[i + 1]) == pair
+        merged.append(new if here else symbols[i])
+        i += 2 if here else 1
+    return merged
+
+
+class Encoder(nn.Module):
+    """An embedding and a recurrent layer that reads in both directions: the state of a token knows all the others."""
+
+    def __init__(self, vocab: int, width: int):
+        super().__init__()
+        self.embedding = nn.Embedding(vocab, width)
+        nn.init.normal_(self.embedding.weight, std=0.05)
+        self.layer = nn.GRU(width, width // 2, batch_first=True, bidirectional=True)
+
+    def forward(self, ids: torch.Tensor, valid: torch.Tensor, added: torch.Tensor | None = None) -> torch.Tensor:
+        """States (B, T, width). ids, valid: (B, T), the padding behind the tokens. added: (B, T, width), goes on top
+        of the embeddings."""
+        x = self.embedding(ids) if added is None else self.embedding(ids) + added
+        lengths = valid.sum(1).clamp(min=1).cpu()
+        packed = nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+        out = self.layer(packed)[0]
+        return nn.utils.rnn.pad_packed_sequence(out, batch_first=True, total_length=ids.shape[1])[0]
+
+
+def batch(rows: Sequence[Sequence[int]], pad: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows of different lengths as ids (B, T), with `pad` behind the short ones, and valid (B, T)."""
+    lengths = torch.tensor([len(row) for row in rows])
+    ids = torch.full((len(rows), int(lengths.max())), pad)
+    for i, row in enumerate(rows):
+        ids[i, : len(row)] = torch.as_tensor(row)
+    return ids, torch.arange(ids.shape[1]) < lengths[:, None]
+
+
+def fit(net: nn.Module, loss_of: Callable[[int], torch.Tensor], steps: int, lr: float) -> list[float]:
+    """Train by Adam, with a rate that falls to 0; loss_of(step) is the loss of that step's batch. The losses."""
+    adam = torch.optim.Adam(net.parameters(), lr=lr)
+    losses = []
+    for step in range(steps):
+        adam.param_groups[0]["lr"] = lr * (1 - step / steps)
+        loss = loss_of(step)
+        adam.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(net.parameters(), 5.0)
+        adam.step()
+        losses.append(loss.item())
+    return losses
+
+
+# %% [markdown]
+# ## Derive
+#
+# ### What one does with language
+#
+# Most tasks with text have one of four forms: a text gets one label, each word gets a label, a text becomes another
+# sequence, or a text is continued. This module builds one network for each of the first three.
+#
+# | task | in → out | metric | data of this module |
+# | --- | --- | --- | --- |
+# | classification | text → one label (here: does it name a place?) | accuracy | `reviews` |
+# | sentiment | text → good or bad | accuracy | `reviews`: negations, "although", "even if" |
+# | entities | each word → is it in a name, and of what kind? | F1 of spans | `reviews`: persons, places, brands |
+# | semantic roles | each word → who did what to whom? | F1 of spans | `events`: two events in each text |
+# | semantic parsing | command → logical form | share that is exactly right | `instructions` |
+# | translation | sentence → other language | BLEU, share exactly right | `instructions` |
+# | generation | text → its continuation | perplexity | modules 11 and 12 |
+#
+# All of them start with the same question: what is a token?
+#
+# ### Words, characters, or what lies between
+#
+# Take **words** as tokens, and the list never ends: each new text has words that no list holds, and those are often the
+# names that matter. Take **bytes**, and there are only 256 of them, and every text in every language can be written.
+# But then a text of 1,000 words has some 6,000 tokens, and a network needs work for each of them. (Attention needs it
+# for each *pair*.)
+#
+# **Byte-pair encoding** (BPE) lies between. Start with bytes. Find the pair of neighbours that is most frequent in a
+# corpus, and make it a new symbol. Repeat. Frequent words become one symbol after a while, rare words stay in pieces,
+# and nothing is ever unknown, since the bytes remain. The number of merges decides between a long list and long texts.
+#
+# The picture shows a few words after more and more merges, computed by the slow way: count all pairs, merge, count
+# again.
+
+
+# %% tags=["demo"]
+def slow_bpe(counts: dict[bytes, int], merges: int) -> list[tuple[int, int]]:
+    """Counts all pairs of all words again for each merge."""
+    words, learnt = [(list(word), count) for word, count in counts.items()], []
+    while len(learnt) < merges:
+        pairs = Counter()
+        for symbols, count in words:
+            for pair in itertools.pairwise(symbols):
+                pairs[pair] += count
+        best = max(pairs, key=lambda pair: (pairs[pair], -pair[0], -pair[1]), default=None)
+        if best is None or pairs[best] < 2:
+            break
+        words = [(merge_pair(symbols, best, 256 + len(learnt)), count) for symbols, count in words]
+        learnt.append(best)
+    return learnt
+
+
+corpus = " ".join(datasets.reviews(demo_size(full=300, small=60), seed=3).texts).encode()
+some = slow_bpe(Counter(words_of(corpus)), merges=400)
+figure, ax = plt.subplots(figsize=(11, 3.4))
+stages = [0, 20, 60, 150, 400]
+for row, stage in enumerate(stages):
+    place = 0.0
+    for word in (b"The", b" keyboard", b" is", b" not", b" unreliable", b"."):
+        symbols, parts = list(word), [bytes([b]) for b in word]
+        for i, pair in enumerate(some[:stage]):
+            symbols = merge_pair(symbols, pair, 256 + i)
+        table = {b: bytes([b]) for b in range(256)}
+        for i, (a, b) in enumerate(some):
+            table[256 + i] = table[a] + table[b]
+        for symbol in symbols:
+            text = table[symbol].decode().replace(" ", "␣")
+            colour = plotting.COLOURS[0] if len(text) > 1 else plotting.MUTED
+            edge = {"boxstyle": "round,pad=0.18", "facecolor": plotting.PAPER, "edgecolor": colour}
+            ax.text(place + len(text) / 2, -row, text, ha="center", va="center", family="monospace", bbox=edge)
+            place += len(text) + 0.55
+    ax.text(-0.8, -row, f"{stage} merges", ha="right", va="center")
+ax.set(
+    xlim=(-5, 52),
+    ylim=(-4.6, 0.7),
+    title="With each merge a frequent pair becomes one symbol; rare words stay in pieces",
+)
+ax.axis("off")
+plt.show()
+
+# %% [markdown]
+# ### What may be counted once
+#
+# Two facts make BPE cheap on any amount of text.
+#
+# **A merge never crosses a word.** So the corpus is needed only as a table: each different word, and how often it
+# occurs. A corpus of $n$ tokens has $N \ll n$ different words, and the table of a part of the corpus can be *added* to
+# that of another part. One pass, in any number of chunks, on any number of machines, and the corpus is not needed
+# again.
+#
+# **A merge changes few words.** If the pair (`t`, `h`) becomes one symbol, only the words with `th` change, and so do
+# the counts of pairs in these words only. Counting everything again for each merge takes merges × symbols steps; with a
+# list of the words for each pair, it takes as many steps as there are changes.
+#
+# Where tutorials disagree, this module settles it as follows.
+#
+# | question | seen elsewhere | here |
+# | --- | --- | --- |
+# | start of BPE | characters, with a token for "unknown" | bytes: nothing is unknown |
+# | two pairs with equal counts | the one seen first: depends on the order of the words | the smallest pair: always the same |
+# | loss on masked tokens | on all tokens; on those with the mask | on all chosen ones, those that kept their id, too |
+# | loss of a batch | mean over all positions; mean of the texts' means | mean over the tokens that are not padding |
+# | score of tags | share of right tags (mostly "O") | F1 of whole spans: start, stop and label all right |
+# | "I-X" without a beginning | dropped; or ends up in a span with another label | begins a span |
+# | result of a beam | always divided by the length; never | `alpha` says it; 0 does not divide |
+
+# %% [markdown]
+# ## Implement
+#
+# ### 13.1 `train_bpe` · essential · level 4 of 4 · 35 min
+#
+# Learn the merges, and touch only what changes. Keep three things: the words as lists of symbols; the count of each
+# pair; and for each pair the words that hold it. For one merge,
+#
+# 1. take the pair with the highest count;
+# 2. for each word that holds it: subtract all its pairs from the counts, merge it, add all its new pairs.
+#
+# A pair's list of words may hold some that have lost the pair again since. This does no harm if such a word is
+# subtracted and added as it is.
+
+
+# %% exercise="train_bpe" points=4 minutes=35
+def train_bpe(counts: dict[bytes, int], merges: int) -> list[tuple[int, int]]:
+    """Learn byte-pair merges from the words of a corpus and from how often each occurs.
+
+    counts: {word: count}, words of one byte or more, counts from 1 to 10^12; may be empty. It stays
+      as it is.
+    merges: an integer >= 0, the most merges to learn.
+
+    Each word starts as the list of its bytes, integers from 0 to 255. The count of a pair (a, b) is
+    the number of places, in all words, where b stands right behind a, each place times the count of
+    its word. (In b"aaa" the pair (97, 97) has two places.)
+    Merge i = 0, 1, ... takes the pair with the highest count, among equal counts the smallest tuple
+    (a, b), and replaces it in each word by the symbol 256 + i, as `merge_pair` of the setup cell
+    does. Ends after `merges` merges, or when no pair has a count of 2 or more.
+
+    Returns the pairs in the order of the merges, a list of tuples of two Python ints.
+    Its work: count all pairs once; then, for each merge, look at each different pair at most once,
+    and at no word that does not hold the merged pair and never held it.
+    """
+    ### BEGIN SOLUTION
+    words = [(list(word), count) for word, count in counts.items()]
+    pairs, holders = Counter(), defaultdict(set)
+
+    def note(i: int, sign: int) -> None:
+        symbols, count = words[i]
+        for pair in itertools.pairwise(symbols):
+            pairs[pair] += sign * count
+            holders[pair].add(i)
+
+    for i in range(len(words)):
+        note(i, 1)
+    learnt = []
+    while len(learnt) < merges and pairs:
+        best = max(pairs, key=lambda pair: (pairs[pair], -pair[0], -pair[1]))
+        if pairs[best] < 2:
+            break
+        for i in list(holders[best]):
+            note(i, -1)
+            words[i] = (merge_pair(words[i][0], best, 256 + len(learnt)), words[i][1])
+            note(i, 1)
+        del pairs[best], holders[best]
+        learnt.append(best)
+    return learnt
+    ### END SOLUTION
+
+
+# %% [markdown] hints="train_bpe"
+# <details><summary>Hint 1: what to keep</summary>
+#
+# `words`: a list of (symbols, count). `pairs`: a Counter. `holders`: a dictionary from a pair to the set of the numbers
+# of words that hold it. A loop over all words fills the last two, once.
+# </details>
+# <details><summary>Hint 2: the best pair</summary>
+#
+# `max(pairs, key=lambda pair: (pairs[pair], -pair[0], -pair[1]))` takes the highest count, and among equal ones the
+# smallest pair. Stop if there is no pair, or if this count is below 2.
+# </details>
+# <details><summary>Hint 3: one merge</summary>
+#
+# For each `i` in a copy of `holders[best]`: for all pairs of word i subtract its count; replace the word by
+# `merge_pair(symbols, best, 256 + len(learnt))`; for all pairs of the new list add its count, and put i into their
+# holders. Then delete `best` from both tables. Nothing else has changed.
+# </details>
+
+# %% check="train_bpe"
+with check("train_bpe"):
+    word_counts = {b"low": 5, b"lower": 2, b"new": 6, b"newer": 3}
+    with expect_unchanged(word_counts=word_counts):
+        got = train_bpe(word_counts, 3)
+    # n-e and e-w stand in new and newer, 6 + 3 = 9 times; l-o and o-w in low and lower, 7 times
+    expect_close(
+        [bytes(pair) if max(pair) < 256 else pair for pair in got],
+        [b"ew", (ord("n"), 256), b"lo"],  # e-w before n-e, since "e" < "n"; then n and "ew"; then l-o before o-w
+        mistakes={
+            "Each place counts as often as its word occurs.": [b"er", b"ew", b"lo"],
+            "Among equal counts take the smallest pair, whatever stands first.": [b"ne", (256, ord("w")), b"lo"],
+            "Among equal counts take the smallest pair.": [b"ne", (256, ord("w")), b"ow"],
+        },
+    )
+    expect_close(train_bpe({b"aaaa": 1, b"xy": 2}, 5), [(97, 97), (120, 121)], hint="a-a has 3 places; 256-256 has one")
+    expect_close(train_bpe({b"xy": 1}, 5), [], hint="no pair has a count of 2")
+    expect_close(train_bpe({}, 5), [])
+    expect_close(train_bpe({b"xy": 9}, 0), [])
+    long_words = {bytes([97 + i % 26, 97 + i // 26 % 26]) * 40: 1 for i in range(250)}
+    frequent = {bytes([65 + i % 26, 48 + i // 26]): 1000 + i for i in range(100)}
+    took = {4: [], 100: []}  # seconds; each merge changes one short word, and the first pass is the same
+    for merges in (4, 100, 4, 100, 4):
+        begun = time.perf_counter()
+        train_bpe(long_words | frequent, merges)
+        took[merges].append(time.perf_counter() - begun)
+    slower = min(took[100]) / min(took[4])
+    assert slower < 10, "100 merges take far longer than 4: touch only the words that hold the pair"
+
+# %% [markdown]
+# ### 13.2 `encode` · essential · level 2 of 4 · 15 min
+#
+# A new text is cut into words, and the merges are applied to each word *in the order in which they were learnt*. The
+# order matters: with the merges (`a`, `b`), (`b`, `c`), the word `abc` is `ab` + `c`, although `bc` is known, too.
+#
+# The way back needs no order at all. Each symbol stands for some bytes, and the text is all of them in a row. So
+# `decode(encode(data))` is `data`, for all bytes there are: the **round trip**. Nothing may get lost, no double space
+# and no byte that is not valid Unicode.
+
+
+# %% exercise="encode" points=2 minutes=15
+def encode(data: bytes, merges: list[tuple[int, int]]) -> list[int]:
+    """The symbols of a text: its bytes, put together by the merges in their order.
+
+    data: any bytes, maybe none. merges: as `train_bpe` returns them; pair i consists of symbols
+      below 256 + i and stands in the list once. Maybe empty.
+    Cuts data by `words_of` (setup cell). In each word merge 0 is done first, at all its places, as
+    `merge_pair` does, then merge 1, and so on; merge i makes the symbol 256 + i.
+
+    Returns the symbols of all words, in order, in one list of Python ints.
+    """
+    ### BEGIN SOLUTION
+    rank, known, ids = {pair: i for i, pair in enumerate(merges)}, {}, []
+    for word in words_of(data):
+        if word not in known:
+            symbols = list(word)
+            while found := [rank[pair] for pair in itertools.pairwise(symbols) if pair in rank]:
+                first = min(found)
+                symbols = merge_pair(symbols, merges[first], 256 + first)
+            known[word] = symbols
+        ids += known[word]
+    return ids
+    ### END SOLUTION
+
+
+def decode(ids: Sequence[int], merges: list[tuple[int, int]]) -> bytes:
+    """The bytes that a sequence of symbols stands for.
+
+    ids: symbols from 0 to 255 + len(merges), in any order, also such as `encode` never gives; maybe
+      none. merges: as for `encode`. A chain of merges may be 2,000 long, each with the one before.
+    Raises ValueError for a symbol below 0 or above 255 + len(merges).
+    """
+    ### BEGIN SOLUTION
+    table = [bytes([b]) for b in range(256)]
+    for a, b in merges:
+        table.append(table[a] + table[b])
+    if any(not 0 <= i < len(table) for i in ids):
+        raise ValueError("no such symbol")
+    return b"".join(table[i] for i in ids)
+    ### END SOLUTION
+
+
+# %% [markdown] hints="encode"
+# <details><summary>Hint 1: one word</summary>
+#
+# `symbols = list(word)` gives integers. The plain way: for each i and pair in `enumerate(merges)`,
+# `symbols = merge_pair(symbols, pair, 256 + i)`. It is right, and slow for many merges.
+# </details>
+# <details><summary>Hint 2: faster</summary>
+#
+# Look only at the pairs that the word has. Of those that are merges, do the one with the smallest number, and look
+# again, until none is left. And keep the result of each word in a dictionary: most words come again.
+# </details>
+# <details><summary>Hint 3: decode</summary>
+#
+# A table of bytes: `table = [bytes([b]) for b in range(256)]`, and for each merge (a, b) append `table[a] + table[b]`.
+# Then `b"".join(table[i] for i in ids)`. A negative index would count from the end, so check first.
+# </details>
+
+# %% check="encode"
+with check("encode"):
+    merges = [(97, 98), (98, 99), (256, 99)]  # ab, bc, ab+c
+    expect_close(
+        encode(b"abcbc abx", merges),
+        [258, 257, 32, 256, 120],  # abc, bc; the second word begins with its space
+        mistakes={
+            "The merges are done in their order: ab comes before bc.": [97, 257, 257, 32, 256, 120],
+            "A merge's result can be merged again: ab + c is symbol 258.": [256, 99, 257, 32, 256, 120],
+        },
+    )
+    expect_close(encode(b"a b", [(97, 32), (32, 98)]), [97, 257], hint="no merge crosses a word: a and the space")
+    expect_close(encode(b"", merges), [])
+    expect_close(decode([258, 257, 32, 256, 120], merges), b"abcbc abx")
+    expect_close(decode([99, 256], merges), b"cab")
+    everything = bytes(range(256)) + "  zwei  Wörter\n".encode() + b"\xff \xc3"
+    expect_close(decode(encode(everything, merges), merges), everything, hint="the round trip must keep each byte")
+    for bad in (-1, 259):
+        with expect_raises(ValueError, hint="symbols run from 0 to 255 + len(merges)"):
+            decode([bad], merges)
+
+# %% [markdown]
+# How many merges are enough? Here the text of Python's own help is encoded with more and more of your merges. The left
+# picture counts the tokens for each byte. The right one counts the numbers in the embedding table, $V w$ with $w = 64$:
+# short texts are paid for with a long list. The printed line shows what some words look like in the end.
+
+# %% tags=["demo"]
+help_text = datasets.python_help().text.encode()
+help_text = help_text[: demo_size(full=300_000, small=20_000)]
+help_merges = train_bpe(Counter(words_of(help_text)), merges=demo_size(full=800, small=100))
+sample, shares = help_text[:20_000], []
+stages = [k for k in (0, 25, 50, 100, 200, 400, 800) if k <= len(help_merges)]
+for stage in stages:
+    shares.append(len(encode(sample, help_merges[:stage])) / len(sample))
+figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2))
+plotting.curves(
+    {"": (stages, shares)}, xlabel="merges", ylabel="tokens for each byte", title="Texts become shorter", ax=left
+)
+left.set_ylim(bottom=0)
+plotting.curves(
+    {"": (stages, [(256 + k) * 64 for k in stages])},
+    xlabel="merges",
+    ylabel="numbers in the embedding",
+    title="The list becomes longer",
+    ax=right,
+)
+right.set_ylim(bottom=0)
+plt.show()
+for text in (b" function", b" returns", b" unforgettable", " naïve".encode()):
+    print(text.decode(), "→", [decode([i], help_merges) for i in encode(text, help_merges)])
+
+# %% [markdown]
+# ### 13.3 `mask_tokens` · essential · level 2 of 4 · 15 min
+#
+# Now the texts are numbers. Labels are expensive, and texts without labels are not. Can a network learn from these?
+#
+# In **masked language modelling** we hide some of the tokens, and the network must say from the others what stood
+# there. To guess "the lid is [hidden], but the motor is ugly", it must know which words are adjectives, and which are
+# kind. This is what labels would have to teach it otherwise.
+#
+# The recipe is BERT's (Devlin et al., 2019): choose 15% of the tokens. Of these,
+#
+# - 80% are replaced by a special token, the mask;
+# - 10% are replaced by a random token: so no token that the network sees is safe, and it must check each;
+# - 10% stay: so the network learns good states for tokens that are not hidden, too. The later task has no masks at all.
+#
+# The loss is the cross-entropy at the chosen places, *all* of them. The others have the target −100, which torch's
+# `cross_entropy` leaves out.
+
+
+# %% exercise="mask_tokens" points=2 minutes=15
+def mask_tokens(
+    ids: np.ndarray, allowed: np.ndarray, mask_id: int, vocab: int, seed: int, rate: float = 0.15
+) -> tuple[np.ndarray, np.ndarray]:
+    """Choose and hide tokens for masked language modelling.
+
+    ids, allowed: (B, T) with B, T >= 1, integers of any kind from 0 to 10^9, and bools, true at the
+      places that may be chosen; both are left as they are.
+    mask_id: an integer >= 0. vocab: an integer >= 1. seed: an integer from 0 to 2^63 - 1.
+    rate: from 0 to 1.
+
+    Each allowed place is chosen with probability `rate`, independently of the others. A chosen
+    place gets mask_id with probability 0.8, or an id drawn from 0, ..., vocab - 1, all equally
+    likely (the old one, too), with probability 0.1, or keeps its id with probability 0.1.
+    Returns (inputs, targets), two new arrays (B, T), int64. inputs: the ids after the replacements.
+    targets: the old id at each chosen place, kept ones included, and -100 elsewhere.
+    The same arguments give the same arrays, other seeds give unrelated ones. The global random
+    state is neither used nor changed.
+    """
+    ### BEGIN SOLUTION
+    rng, ids = np.random.default_rng(seed), ids.astype(np.int64)
+    chosen = allowed & (rng.binomial(1, rate, ids.shape) == 1)
+    drawn = rng.integers(vocab, size=ids.shape)
+    replaced = np.choose(rng.choice(3, ids.shape, p=(0.8, 0.1, 0.1)), (mask_id, drawn, ids))
+    return np.where(chosen, replaced, ids), np.where(chosen, ids, -100)
+    ### END SOLUTION
+
+
+# %% [markdown] hints="mask_tokens"
+# <details><summary>Hint 1: which are chosen</summary>
+#
+# `rng = np.random.default_rng(seed)`, and `chosen = allowed & (rng.random(ids.shape) < rate)`.
+# </details>
+# <details><summary>Hint 2: three fates</summary>
+#
+# Draw a second uniform number for each place. Below 0.8: the mask. From 0.8 to 0.9: a random id. Above: nothing
+# changes. `np.where` or indexing by a boolean array writes into a copy.
+# </details>
+# <details><summary>Hint 3: the targets</summary>
+#
+# `np.where(chosen, ids, -100)`, made int64. If ids are uint8, convert before you write -100 or a large mask_id.
+# </details>
+
+# %% check="mask_tokens"
+with check("mask_tokens"):
+    ids = np.arange(60_000).reshape(200, 300) % 50
+    allowed = ids % 3 > 0  # 40,000 - 800 of the places or so
+    with expect_unchanged(ids=ids, allowed=allowed):
+        inputs, targets = mask_tokens(ids, allowed, 50, 50, 1)
+    expect_shape(inputs, (200, 300))
+    expect_dtype(inputs, np.int64)
+    expect_dtype(targets, np.int64)
+    chosen = targets != -100
+    assert not chosen[~allowed].any(), "a place that is not allowed was chosen"
+    expect_close(targets[chosen], ids[chosen], hint="the target is the id that stood there before")
+    expect_close(inputs[~chosen], ids[~chosen], hint="other places stay as they are")
+    # Each share has a standard error of 0.006 or less; the bounds are more than five of them.
+    share = chosen[allowed].mean()
+    assert abs(share - 0.15) < 0.01, f"{share:.3f} of the allowed places are chosen, where 0.15 is the rate"
+    hidden = (inputs == 50)[chosen].mean()
+    assert abs(hidden - 0.8) < 0.03, f"{hidden:.3f} of the chosen places have the mask; expected 0.8"
+    kept = (inputs == ids)[chosen].mean()
+    # 0.1 stay, and of the 0.1 that are drawn one in 50 is the old id
+    assert abs(kept - 0.102) < 0.025, f"{kept:.3f} of the chosen places keep their id; expected 0.1 and a little"
+    again, _ = mask_tokens(ids, allowed, 50, 50, 1)
+    expect_close(again, inputs, hint="the same seed draws the same places")
+    other, _ = mask_tokens(ids, allowed, 50, 50, 2)
+    assert (other != inputs).any(), "another seed must draw other places"
+    rows = mask_tokens(np.ones((2, 200), int), np.ones((2, 200), bool), 5, 5, 1)[1]
+    assert (rows[0] != rows[1]).any(), "each place is chosen independently, also of the one above it"
+    small = mask_tokens(ids.astype(np.uint8), allowed, 300, 50, 1, rate=1.0)
+    expect_close(small[1], np.where(allowed, ids, -100), hint="rate=1 chooses all that is allowed; uint8 ids are fine")
+    assert (small[0] == 300).any(), "mask_id may be larger than the ids' dtype holds"
+
+# %% [markdown]
+# Your function makes the exercises of a network that has no labels. It reads sentences of the reviews, in tokens of
+# your own merges, and guesses what was hidden; the curve is its loss at the chosen places. The dashed line is what a
+# model can reach that knows how frequent each token is, and nothing of the tokens around.
+
+# %% tags=["demo"]
+WIDTH = 64
+
+
+def sentences(n: int, seed: int) -> tuple[list[list[str]], np.ndarray, np.ndarray]:
+    """The sentences of n reviews, as words; the sentiment of the review of each; and whether the sentence names a place."""
+    reviews, found, labels, places = datasets.reviews(n, seed=seed), [], [], []
+    tags = reviews.tags("entities")
+    for i, tokens in enumerate(reviews.tokens):
+        for ended, group in itertools.groupby(range(len(tokens)), lambda k, tokens=tokens: tokens[k] == "."):
+            if not ended:
+                group = list(group)
+                found.append([tokens[k] for k in group])
+                labels.append(reviews.sentiment[i])
+                places.append(any(tags[i][k] == "B-PLACE" for k in group))
+    return found, np.array(labels), np.array(places).astype(int)
+
+
+texts, sentiment, place_named = sentences(demo_size(full=4000, small=500), seed=1)
+merges = train_bpe(
+    Counter(word for text in texts for word in words_of((" " + " ".join(text)).encode())),
+    merges=demo_size(full=550, small=100),
+)
+MASK, VOCAB = 256 + len(merges), 257 + len(merges)
+pieces = {}
+
+
+def row_of(words: Sequence[str]) -> tuple[list[int], list[int]]:
+    """The tokens of all words, each with a space before it, and the place at which each word begins."""
+    row, starts = [], []
+    for word in words:
+        if word not in pieces:
+            pieces[word] = encode(f" {word}".encode(), merges)
+        starts.append(len(row))
+        row += pieces[word]
+    return row, starts
+
+
+rows = [row_of(text)[0] for text in texts]
+print(" ".join(texts[0]), "→", [decode([i], merges).decode() for i in rows[0]])
+
+
+def pretrained(steps: int, seed: int) -> tuple[nn.Module, list[float]]:
+    """An encoder that has guessed the hidden tokens of `rows`, and its losses."""
+    torch.manual_seed(seed)
+    encoder, guess = Encoder(VOCAB, WIDTH), nn.Linear(WIDTH, VOCAB)
+    guess.weight = encoder.embedding.weight  # one table for reading and for guessing
+    draw = np.random.default_rng(seed)
+
+    def loss_of(step):
+        ids, valid = batch([rows[i] for i in draw.choice(len(rows), 64, replace=False)])
+        inputs, targets = mask_tokens(ids.numpy(), valid.numpy(), MASK, VOCAB, seed=1000 * seed + step)
+        logits = guess(encoder(torch.as_tensor(inputs), valid))
+        return F.cross_entropy(logits.flatten(0, 1), torch.as_tensor(targets).flatten(), ignore_index=-100)
+
+    return encoder, fit(nn.ModuleList([encoder, guess]), loss_of, steps, lr=4e-3)
+
+
+torch.set_num_threads(1)
+encoder, losses = pretrained(demo_size(full=600, small=40), seed=0)
+share = np.bincount([i for row in rows for i in row]) / sum(map(len, rows))
+alone = -float((share[share > 0] * np.log(share[share > 0])).sum())
+smooth = np.convolve(losses, np.ones(20) / 20, "valid")
+plotting.curves(
+    {"the network": smooth, "frequencies only": np.full(len(smooth), alone)},
+    xlabel="step",
+    ylabel="cross-entropy at the chosen places",
+    title="Tokens tell of the tokens beside them",
+)
+plt.ylim(bottom=0)
+plt.show()
+
+# %% [markdown]
+# ### 13.4 `TextClassifier` · important · level 2 of 4 · 15 min
+#
+# One label for a text. The encoder gives each token a state $h_{ij}$, a vector of $w$ numbers; a text needs one vector.
+# The simplest is the mean over its tokens, and only over these: a mean over all $T$ positions would be smaller the more
+# padding there is, so a text's label would depend on its neighbours in the batch.
+#
+# $$u_i = \frac{\sum_j m_{ij}\, h_{ij}}{\sum_j m_{ij}}, \qquad \text{logits}_i = u_i A + b, \qquad m_{ij} = 1 \text{ at tokens, } 0 \text{ at padding.}$$
+#
+# In code, multiplying by 0 is not enough: 0 · nan is nan, and what stands at the padding may be anything.
+# `torch.where(m, h, 0)` takes 0 there, whatever h is, and sends no gradient there.
+
+
+# %% exercise="TextClassifier" points=2 minutes=15
+class TextClassifier(nn.Module):
+    """Logits for each text of a batch: the mean of its tokens' states, then a linear layer.
+
+    TextClassifier(encoder, width, classes): encoder is a module, called as encoder(ids, valid),
+    which gives states (B, T, width). width and classes are at least 1.
+    Its parts, by these names: encoder, and head = nn.Linear(width, classes).
+
+    forward(ids, valid) takes ids (B, T) of int64 and valid (B, T), a boolean mask of 0 or 1, with
+    B, T >= 1. Both are left as they are; views in any order of memory are fine. valid may be false
+    anywhere, not only at the end. Called once, the encoder gets both as they came.
+    Returns logits (B, classes): head of the mean of the states where valid is true; head of zeros
+    for a text where it is true nowhere. States at other places have no influence and get the
+    gradient 0: they may be inf or nan. Computes in the dtype of the states, float32 or float64.
+    """
+
+    ### BEGIN SOLUTION
+    def __init__(self, encoder: nn.Module, width: int, classes: int):
+        super().__init__()
+        self.encoder, self.head = encoder, nn.Linear(width, classes)
+
+    def forward(self, ids: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+        states = torch.where(valid[..., None], self.encoder(ids, valid), 0)
+        count = valid.sum(1, keepdim=True).clamp(min=1).to(states.dtype)
+        return self.head(states.sum(1) / count)
+
+    ### END SOLUTION
+
+
+# %% [markdown] hints="TextClassifier"
+# <details><summary>Hint 1: the frame</summary>
+#
+# `class TextClassifier(nn.Module)` with `__init__(self, encoder, width, classes)`, which calls `super().__init__()`
+# first and keeps the two parts, and `forward(self, ids, valid)`.
+# </details>
+# <details><summary>Hint 2: the mean</summary>
+#
+# `valid[..., None]` has the shape (B, T, 1). Take 0 where it is false with `torch.where`, sum over axis 1, divide by
+# `valid.sum(1, keepdim=True)`.
+# </details>
+# <details><summary>Hint 3: no token at all</summary>
+#
+# 0 / 0 is nan. `.clamp(min=1)` on the count makes it 0 / 1.
+# </details>
+
+
+# %% check="TextClassifier"
+class Counting(nn.Module):
+    """States (B, T, 2): the id and its square, and nan where no token stands."""
+
+    def forward(self, ids, valid, added=None):
+        states = torch.stack([ids, ids**2], 2).float() + (0 if added is None else added)
+        return torch.where(valid[..., None], states, torch.nan)
+
+
+with check("TextClassifier"):
+    net = TextClassifier(Counting(), 2, 3)
+    expect_close(sorted(dict(net.named_parameters())), ["head.bias", "head.weight"], hint="the linear layer is `head`")
+    with torch.no_grad():
+        net.head.weight.copy_(torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]))
+        net.head.bias.copy_(torch.tensor([0.0, 0.0, 10.0]))
+    ids = torch.tensor([[1, 2, 3, 6], [9, 4, 9, 9], [5, 5, 5, 5]])
+    valid = torch.tensor([[True, True, True, True], [False, True, False, False], [False] * 4])
+    expect_close(
+        net(ids, valid),
+        [[3.0, 12.5, 25.5], [4.0, 16.0, 30.0], [0.0, 0.0, 10.0]],  # (1 + 2 + 3 + 6) / 4, (1 + 4 + 9 + 36) / 4
+        mistakes={
+            "Divide by the number of valid tokens, not by T.": [[3.0, 12.5, 25.5], [1.0, 4.0, 15.0], [0.0, 0.0, 10.0]],
+            "This is a sum; divide by the number of valid tokens.": [
+                [12.0, 50.0, 72.0],
+                [4.0, 16.0, 30.0],
+                [0.0, 0.0, 10.0],
+            ],
+        },
+    )
+    expect_dtype(net(ids, valid), torch.float32)
+
+# %% [markdown]
+# Now it is put to the test, on two questions about one sentence of a review:
+#
+# - **a place?** Does "Ana bought the lamp in Oslo in March" say where it happened? The word "in" alone is no answer.
+# - **sentiment**: "although the lid is great, the motor is poor" is a bad review, since its main clause decides. Each
+#   such sentence has one good word and one bad one.
+#
+# Four models: scikit-learn's pipeline, counts of words and logistic regression (a **bag of words**); a small network of
+# convolutions over the tokens (module 09); your classifier; and your classifier on the encoder that has read sentences
+# without labels in 13.3 (those of the test were among them, without their labels). The training sets are small, and
+# each point is the mean over seeds with its standard error.
+#
+# What to expect? For the place, single words are enough: with more labels the bag has met the names of the places, and
+# is right. With few labels it has not, and the encoder helps, which has seen Oslo and Lima in the same company. For the
+# sentiment the bag has no chance, however many labels it gets: the counts of words are the same for both answers.
+
+
+# %% tags=["demo"]
+class ConvNet(nn.Module):
+    """Windows of three words, and the largest answer of each filter."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.filters = nn.Embedding(VOCAB, WIDTH), nn.Conv1d(WIDTH, WIDTH, 3, padding=1)
+        self.head = nn.Linear(WIDTH, 2)
+
+    def forward(self, ids, valid):
+        x = F.relu(self.filters(self.embedding(ids).transpose(1, 2)))
+        return self.head(torch.where(valid[:, None], x, 0.0).amax(2))
+
+
+def learnt(net: nn.Module, chosen: np.ndarray, labels: np.ndarray, test: tuple, seed: int, steps: int) -> float:
+    """Accuracy on the test rows after training on the chosen rows."""
+    draw = np.random.default_rng(seed)
+
+    def loss_of(step):
+        few = draw.choice(chosen, min(20, len(chosen)), replace=False)
+        return F.cross_entropy(net(*batch([rows[i] for i in few])), torch.as_tensor(labels[few]))
+
+    fit(net, loss_of, steps, lr=5e-3)
+    with torch.no_grad():
+        return float((net(*test[0]).argmax(1).numpy() == test[1]).mean())
+
+
+def compared(task: np.ndarray, labels: np.ndarray, sizes: list[int], seeds: int, steps: int) -> dict:
+    """Accuracies (sizes, seeds) of each model; the last rows of the task are the test."""
+    from sklearn.feature_extraction.text import CountVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    held = demo_size(full=300, small=20)
+    train, tested = task[:-held], task[-held:]
+    test = batch([rows[i] for i in tested]), labels[tested]
+    nets = {
+        "convolutions": ConvNet,
+        "TextClassifier": lambda: TextClassifier(Encoder(VOCAB, WIDTH), WIDTH, 2),
+        "pre-trained": lambda: TextClassifier(copy.deepcopy(encoder), WIDTH, 2),
+    }
+    found = {name: np.zeros((len(sizes), seeds)) for name in ("bag of words", *nets)}
+    for i, seed in itertools.product(range(len(sizes)), range(seeds)):
+        chosen = np.random.default_rng([seed, 5]).choice(train, sizes[i], replace=False)
+        bag = make_pipeline(CountVectorizer(token_pattern=r"\S+"), LogisticRegression(max_iter=500))
+        bag.fit([" ".join(texts[k]) for k in chosen], labels[chosen])
+        found["bag of words"][i, seed] = bag.score([" ".join(texts[k]) for k in tested], labels[tested])
+        for name, make in nets.items():
+            torch.manual_seed(seed)
+            found[name][i, seed] = learnt(make(), chosen, labels, test, seed, steps)
+    return found
+
+
+opinions = np.array([i for i, text in enumerate(texts) if "," in text and "is" in text and "not" not in text])
+happenings = np.array([i for i, text in enumerate(texts) if "is" not in text and "recommend" not in text])
+figure, axes = plt.subplots(1, 2, figsize=(11, 4.2), sharey=True)
+for ax, title, task, labels in zip(
+    axes,
+    ("A place? Words are enough", "Sentiment: the order decides"),
+    (happenings, opinions),
+    (place_named, sentiment),
+    strict=True,
+):
+    sizes, steps = ([10, 20, 40], 50) if labels is place_named else ([100, 400], 120)
+    sizes = demo_size(full=sizes, small=[10])
+    found = compared(task, labels, sizes, demo_size(full=3, small=1), steps=demo_size(full=steps, small=5))
+    for k, (name, scores) in enumerate(found.items()):
+        error = scores.std(axis=1, ddof=1) / math.sqrt(scores.shape[1]) if scores.shape[1] > 1 else None
+        ax.errorbar(sizes, scores.mean(axis=1), error, label=name, marker="os^D"[k], capsize=3)
+    ax.set(xlabel="labelled sentences", title=title, xticks=sizes)
+axes[0].set_ylabel("accuracy on other sentences")
+plotting.legend_below(axes[0])
+plt.show()
+
+# %% [markdown]
+# ### 13.5 `TokenTagger` · essential · level 2 of 4 · 15 min
+#
+# One label for each *word*. Two things are new.
+#
+# **A word has several tokens.** A tokeniser cuts rare names into pieces, but "Fontaine" is one word and gets one tag.
+# The usual way: the tag is read from the state of the word's first piece. So the tagger is told where each word begins,
+# $f_{ij}$ for word $j$ of text $i$, and takes the states at these places only: $h_{i, f_{ij}}$.
+#
+# **Some questions have an argument.** "Who did what to whom" is a question about *one verb*. In "Ana bought the lamp,
+# and Boris sent the watch to Rosa" Ana is the agent of *bought*, and plays no part in *sent*. The words are the same in
+# both questions, so the network must be told which verb is meant: a vector that is learnt, the **mark**, is added to
+# the embedding of the predicate.
+
+
+# %% exercise="TokenTagger" points=2 minutes=15
+class TokenTagger(nn.Module):
+    """Logits for each word of each text, from the state of the word's first token.
+
+    TokenTagger(encoder, width, tags): encoder is a module that gives states (B, T, width). width
+    and tags are at least 1. Its parts, by these names: encoder, head = nn.Linear(width, tags), and
+    mark, an nn.Parameter (width,), zeros at first.
+
+    forward(ids, valid, first, marked=None) takes ids (B, T) and first (B, W) of int64, and valid
+    (B, T) and marked (B, T), boolean masks of 0 or 1, or None in place of marked, with B, T, W >= 1.
+    All are left as they are; views in any order of memory are fine.
+    Word j of text i begins at token first[i, j], or is no word where that is -1. The order is any,
+    and a token may be named twice.
+    The encoder is called once: as encoder(ids, valid) where marked is None, else as
+    encoder(ids, valid, added) with added (B, T, width), which is `mark` where marked is true, and 0
+    elsewhere.
+    Returns logits (B, W, tags): head of the state of the word's first token; head of zeros where
+    first is -1. States that no word begins with have no influence and get the gradient 0: they may
+    be inf or nan. Computes in the dtype of the states, float32 or float64.
+    """
+
+    ### BEGIN SOLUTION
+    def __init__(self, encoder: nn.Module, width: int, tags: int):
+        super().__init__()
+        self.encoder, self.head = encoder, nn.Linear(width, tags)
+        self.mark = nn.Parameter(torch.zeros(width))
+
+    def forward(
+        self, ids: torch.Tensor, valid: torch.Tensor, first: torch.Tensor, marked: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        if marked is None:
+            states = self.encoder(ids, valid)
+        else:
+            states = self.encoder(ids, valid, torch.where(marked[..., None], self.mark, 0))
+        picked = states[torch.arange(len(ids))[:, None], first]
+        return self.head(torch.where(first[..., None] >= 0, picked, 0))
+
+    ### END SOLUTION
+
+
+# %% [markdown] hints="TokenTagger"
+# <details><summary>Hint 1: what to add</summary>
+#
+# `torch.where(marked[..., None], self.mark, 0.0)` has the shape (B, T, width).
+# </details>
+# <details><summary>Hint 2: which states</summary>
+#
+# `states[rows, first]` with `rows = torch.arange(B)[:, None]` takes state first[i, j] of text i: (B, W, width). With
+# -1 it takes the last token's; the next step removes it.
+# </details>
+# <details><summary>Hint 3: no word</summary>
+#
+# `torch.where(first[..., None] >= 0, picked, 0.0)` before the head; then the logits are the head's bias.
+# </details>
+
+# %% check="TokenTagger"
+with check("TokenTagger"):
+    net = TokenTagger(Counting(), 2, 2)
+    expect_close(sorted(dict(net.named_parameters())), ["head.bias", "head.weight", "mark"])
+    expect_close(net.mark.detach(), [0.0, 0.0], hint="mark is zeros at first")
+    with torch.no_grad():
+        net.head.weight.copy_(torch.tensor([[1.0, 0.0], [1.0, 1.0]]))
+        net.head.bias.copy_(torch.tensor([0.0, 0.5]))
+        net.mark.copy_(torch.tensor([100.0, 1000.0]))
+    ids, first = torch.tensor([[1, 2, 3, 4], [5, 6, 0, 0]]), torch.tensor([[0, 1, 3], [1, -1, -1]])
+    valid = torch.tensor([[True] * 4, [True, True, False, False]])
+    expect_close(
+        net(ids, valid, first),
+        [[[1, 2.5], [2, 6.5], [4, 20.5]], [[6, 42.5], [0, 0.5], [0, 0.5]]],  # id, id + id² + 0.5
+        mistakes={
+            "Where first is -1, no token is meant: the logits are those of a zero state.": [
+                [[1, 2.5], [2, 6.5], [4, 20.5]],
+                [[6, 42.5], [5, 30.5], [5, 30.5]],
+            ]
+        },
+    )
+    marked = torch.tensor([[False, True, False, False], [False, True, False, False]])
+    expect_close(
+        net(ids, valid, first, marked),
+        [[[1, 2.5], [102, 1106.5], [4, 20.5]], [[106, 1142.5], [0, 0.5], [0, 0.5]]],
+        hint="the mark is added to the marked tokens, and only there",
+    )
+
+# %% [markdown]
+# ### 13.6 `f1_spans` · essential · level 2 of 4 · 20 min
+#
+# How good is a tagger? The share of right tags is not an answer: most words belong to no name, so "O" everywhere is
+# right for most of them, and finds nothing. What we want are **spans**: (start, stop, label), the tokens from start up
+# to and without stop. A span counts if all three are right. A name that is found without its surname is wrong.
+#
+# Words are tagged in **BIO** form: `B-PERSON` begins a span, `I-PERSON` continues it, `O` is outside. The B is needed
+# where two spans are adjacent. A network decides each tag by itself, so it may say `O I-PERSON`, a span without a
+# beginning. `repair_bio` settles what this means: an I that continues nothing begins a span.
+#
+# Then count, over all texts together: $p$ spans were found, $g$ are true, $r$ are both.
+#
+# $$\text{precision} = \frac rp, \qquad \text{recall} = \frac rg, \qquad F_1 = \frac{2r}{p + g}.$$
+#
+# $F_1$ is the harmonic mean of the two: it is high only if both are. Sets do not care whether spans are nested or
+# overlap, so the definition serves nested names, too ("[University of [Oslo]]").
+
+
+# %% exercise="f1_spans" points=2 minutes=20 forbids=["sklearn"]
+def repair_bio(tags: Sequence[str]) -> list[str]:
+    """A new list of tags in which each "I-" continues a span with its label.
+
+    tags: a list or tuple, maybe empty, of "O", "B-" + label and "I-" + label; a label is any
+      string, may be empty or hold "-".
+    An "I-X" whose tag before it, if there is one, is neither "B-X" nor "I-X"
+    becomes "B-X". All other tags stay. (After the repair of ["I-A", "I-A"] the second one continues
+    the first.)
+    """
+    ### BEGIN SOLUTION
+    repaired = []
+    for before, tag in itertools.pairwise(["O", *tags]):
+        alone = tag.startswith("I-") and (before == "O" or before[2:] != tag[2:])
+        repaired.append("B-" + tag[2:] if alone else tag)
+    return repaired
+    ### END SOLUTION
+
+
+def f1_spans(
+    true: Sequence[Sequence[tuple[int, int, str]]], found: Sequence[Sequence[tuple[int, int, str]]]
+) -> tuple[float, float, float]:
+    """Precision, recall and F1 of the spans that were found, over all texts together.
+
+    true, found: a list (or tuple) for each text, of spans (start, stop, label), tuples of two
+      integers and a string. Both have one entry for each text; otherwise ValueError is raised. A
+      text may have no span, and there may be no text. A span that stands in a list twice counts
+      once. Spans may be nested, overlap, or be adjacent: each is compared by itself, and is right
+      if start, stop and label all are.
+
+    Returns (precision, recall, f1), Python floats: with r the spans that are in both, p those found
+    and g the true ones, r / p, r / g and 2 r / (p + g). Where the divisor is 0, the number is 0.0.
+    Not allowed: sklearn.
+    """
+    ### BEGIN SOLUTION
+    right = total_true = total_found = 0
+    for ours, theirs in zip(map(set, true), map(set, found), strict=True):
+        right += len(ours & theirs)
+        total_true += len(ours)
+        total_found += len(theirs)
+    parts = (right, total_found), (right, total_true), (2 * right, total_found + total_true)
+    return tuple(part / (whole or 1) for part, whole in parts)
+    ### END SOLUTION
+
+
+# %% [markdown] hints="f1_spans"
+# <details><summary>Hint 1: repair</summary>
+#
+# Go through the tags with the tag before in hand; before the first one, take "O". An "I-X" is in order if the tag
+# before is "B-X" or "I-X". Whether that one was itself repaired makes no difference.
+# </details>
+# <details><summary>Hint 2: count</summary>
+#
+# For each text make two sets; `len(a & b)` of them are right. Add up three numbers over the texts, and divide at the
+# end.
+# </details>
+# <details><summary>Hint 3: not a mean of means</summary>
+#
+# The mean of the texts' F1 would let a text with one span count as much as a text with ten. And the divisor may be 0,
+# so `r / p if p else 0.0`.
+# </details>
+
+# %% check="f1_spans"
+with check("f1_spans", forbids=["sklearn"]):
+    expect_close(
+        repair_bio(["I-A", "I-A", "I-B", "O", "I-B", "B-B", "I-B"]),
+        ["B-A", "I-A", "B-B", "O", "B-B", "B-B", "I-B"],
+        hint="an I that continues no span with its label begins one",
+    )
+    expect_close(repair_bio([]), [])
+    true = [
+        [(0, 2, "PERSON"), (2, 3, "PERSON"), (4, 5, "PLACE")],
+        [],
+        [(0, 3, "PLACE"), (1, 2, "BRAND"), (5, 6, "PERSON"), (7, 9, "PERSON")],
+    ]
+    guess = [
+        [(0, 2, "PERSON"), (2, 3, "BRAND"), (2, 3, "BRAND"), (4, 6, "PLACE")],
+        [(0, 1, "PLACE")],
+        [(1, 2, "BRAND"), (0, 2, "PLACE")],
+    ]
+    # right: (0, 2, PERSON) and (1, 2, BRAND); found 6 different ones, true 7
+    expect_close(
+        f1_spans(true, guess),
+        (2 / 6, 2 / 7, 4 / 13),
+        mistakes={
+            "Precision divides by the spans that were found, recall by the true ones.": (2 / 7, 2 / 6, 4 / 13),
+            "A span that stands in a list twice counts once.": (2 / 7, 2 / 7, 4 / 14),
+            "The label must be right, too.": (3 / 6, 3 / 7, 6 / 13),
+            "The stop must be right, too.": (4 / 6, 4 / 7, 8 / 13),
+        },
+    )
+    expect_close(f1_spans([[]], [[]]), (0.0, 0.0, 0.0))
+    expect_close(f1_spans([[(0, 1, "A")]], [[]]), (0.0, 0.0, 0.0))
+    with expect_raises(ValueError, hint="both must have one entry for each text"):
+        f1_spans([[]], [])
+
+# %% [markdown]
+# Taggers at work, with tokens from your own `train_bpe` and scores from your `f1_spans`. The names of the reviews are
+# frequent, so most of them are one token by now.
+#
+# Left, **entities**: with few labelled texts most names of the test never stood in the training set. The encoder that
+# has read text without labels has seen them, and knows in which company they come. Right, **roles** in texts with two
+# events: with the mark on the verb, and without. Without it both questions about a text look the same, and at most one
+# answer can be right where they differ.
+
+
+# %% tags=["demo"]
+def tagged_batch(items: Sequence[tuple]) -> tuple:
+    """Items (words, tags, predicate or None) as arguments of a tagger, and the tags as numbers, -1 where no word is."""
+    cut = [row_of(words) for words, _, _ in items]
+    ids, valid = batch([row for row, _ in cut])
+    first, _ = batch([starts for _, starts in cut], -1)
+    tags, _ = batch([[TAGS.index(tag) for tag in tags] for _, tags, _ in items], -1)
+    marked = torch.zeros_like(valid)
+    for i, (_, _, predicate) in enumerate(items):
+        if predicate is not None:
+            marked[i, first[i, predicate]] = True
+    return ids, valid, first, marked, tags
+
+
+def tagger_f1(encoder: nn.Module, train: list, test: list, seed: int, steps: int, mark: bool = False) -> float:
+    """Train a tagger on items, and return the F1 of its spans on the test items."""
+    torch.manual_seed(seed)
+    net, draw = TokenTagger(encoder, WIDTH, len(TAGS)), np.random.default_rng(seed)
+
+    def logits_of(items):
+        ids, valid, first, marked, tags = tagged_batch(items)
+        return net(ids, valid, first, marked if mark else None), tags
+
+    def loss_of(step):
+        logits, tags = logits_of([train[i] for i in draw.choice(len(train), min(32, len(train)), replace=False)])
+        return F.cross_entropy(logits.flatten(0, 1), tags.flatten(), ignore_index=-1)
+
+    fit(net, loss_of, steps, lr=5e-3)
+    with torch.no_grad():
+        logits, tags = logits_of(test)
+    guesses = [
+        [TAGS[k] for k, t in zip(*pair, strict=True) if t >= 0] for pair in zip(logits.argmax(2), tags, strict=True)
+    ]
+    return f1_spans([spans_of(item[1]) for item in test], [spans_of(repair_bio(tags)) for tags in guesses])[2]
+
+
+def spans_of(tags: Sequence[str]) -> list[tuple[int, int, str]]:
+    """The spans of repaired tags."""
+    begins = [i for i, tag in enumerate(tags) if tag.startswith("B-")]
+    stops = [next((k for k in range(i + 1, len(tags)) if not tags[k].startswith("I-")), len(tags)) for i in begins]
+    return [(i, stop, tags[i][2:]) for i, stop in zip(begins, stops, strict=True)]
+
+
+def one_sentence(words: list[str], tags: list[str], at: int) -> tuple[list[str], list[str], int]:
+    """The sentence around word `at`, its tags, and the place of that word in it."""
+    ends = [-1, *[i for i, word in enumerate(words) if word == "."]]
+    begin = max(end for end in ends if end < at) + 1
+    stop = min((end for end in ends if end > at), default=len(words))
+    return words[begin:stop], tags[begin:stop], at - begin
+
+
+def entity_items(n: int, seed: int) -> list[tuple]:
+    """Sentences that tell what happened, with the tags of their names."""
+    data = datasets.reviews(n, seed=seed)
+    verbs = [next(role.start for role in roles if role.label == "ACTION") for roles in data.roles]
+    cut = [one_sentence(*item) for item in zip(data.tokens, data.tags("entities"), verbs, strict=True)]
+    return [(words, tags, None) for words, tags, _ in cut]
+
+
+def role_items(n: int, seed: int) -> list[tuple]:
+    """Sentences with two events, each twice: with the roles of the one, and of the other; and where the verb is."""
+    data = datasets.events(n, seed=seed)
+    return [
+        one_sentence(*item) for item in zip(data.tokens, data.tags(), [p.start for p in data.predicate], strict=True)
+    ]
+
+
+figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2))
+train, test = entity_items(400, seed=5), entity_items(demo_size(full=300, small=20), seed=6)
+TAGS = sorted({tag for _, tags, _ in train + test for tag in tags})
+sizes, seeds = demo_size(full=[10, 20, 40], small=[10]), demo_size(full=3, small=1)
+for name, marker in (("without", "o"), ("pre-trained", "s")):
+    scores = np.zeros((len(sizes), seeds))
+    for i, seed in itertools.product(range(len(sizes)), range(seeds)):
+        chosen = [train[k] for k in np.random.default_rng([seed, 9]).choice(len(train), sizes[i], replace=False)]
+        torch.manual_seed(100 + seed)
+        start = Encoder(VOCAB, WIDTH) if name == "without" else copy.deepcopy(encoder)
+        scores[i, seed] = tagger_f1(start, chosen, test, seed, steps=demo_size(full=60, small=3))
+    error = scores.std(axis=1, ddof=1) / math.sqrt(seeds) if seeds > 1 else None
+    left.errorbar(sizes, scores.mean(axis=1), error, label=name, marker=marker, capsize=3)
+left.set(xlabel="labelled sentences", ylabel="F1 of names", title="Names: text without labels helps", xticks=sizes)
+left.set_ylim(0, 1)
+left.legend()
+train, test = role_items(demo_size(full=300, small=20), seed=5), role_items(demo_size(full=100, small=10), seed=6)
+TAGS = sorted({tag for _, tags, _ in train + test for tag in tags})
+scores = [
+    tagger_f1(copy.deepcopy(encoder), train, test, 0, demo_size(full=120, small=3), mark) for mark in (False, True)
+]
+right.bar(["no mark", "verb marked"], scores, color=plotting.COLOURS[:2])
+right.set(ylabel="F1 of roles", title="Two events: which verb is meant?", ylim=(0, 1))
+plt.show()
+
+# %% [markdown]
+# ### 13.7 `sequence_loss` · essential · level 1 of 4 · 10 min
+#
+# From here on the output is a sequence, too, and each output has its own length. The loss of a batch is the mean
+# cross-entropy over all *tokens* of all outputs. Padding is no token: it must neither be learnt nor be counted.
+#
+# Why does it matter, if the padding's own loss is set to 0? With 10 tokens in 40 positions the loss would be a quarter
+# of what it is, and so would the gradient. Batches with one long output would learn more slowly than others, and a loss
+# of 0.5 would say nothing about how well a token is predicted.
+#
+# **Find the bug.** The code below runs without an error message, and the loss falls.
+
+
+# %% exercise="sequence_loss" points=1 minutes=10 bug=true
+def sequence_loss(logits: torch.Tensor, targets: torch.Tensor, pad: int) -> torch.Tensor:
+    """The mean cross-entropy over the tokens of a batch that are not padding.
+
+    logits (B, T, V) are float32 or float64, finite, up to 1e7 in size. targets (B, T) are int64,
+    0 or 1 or more up to V - 1, and `pad` where there is no token; pad is any integer: -100, or V,
+    or one from 0 to V - 1, which then stands for padding and for no token. B, T, V >= 1. Both are
+    left as they are; views in any order of memory are fine.
+
+    Returns a scalar tensor in the dtype of logits, to be differentiated: the sum over all tokens
+    that are not padding of -log softmax(logits)[token], divided by their number. All texts
+    together: a long one counts more than a short one. Where there is no token at all, it is 0, and
+    so is its gradient.
+    """
+    ### BEGIN SOLUTION
+    kept = targets != pad
+    tokens = torch.where(kept, targets, 0)
+    losses = -torch.log_softmax(logits, dim=-1).gather(-1, tokens[..., None]).squeeze(-1)
+    return torch.where(kept, losses, 0).sum() / kept.sum().clamp(min=1).to(logits.dtype)
+    ### END SOLUTION
+    ### BEGIN BUG
+    # kept = targets != pad
+    # tokens = torch.where(kept, targets, 0)
+    # losses = -torch.log_softmax(logits, dim=-1).gather(-1, tokens[..., None]).squeeze(-1)
+    # return torch.where(kept, losses, 0).mean()
+    ### END BUG
+
+
+# %% [markdown] hints="sequence_loss"
+# <details><summary>Hint 1: a case by hand</summary>
+#
+# Two tokens with equal logits over V = 4 classes cost log 4 each, so the mean is log 4. What does the code give if two
+# positions of padding stand behind them?
+# </details>
+# <details><summary>Hint 2: what a mean divides by</summary>
+#
+# `.mean()` divides by all B · T positions. How many of them are tokens?
+# </details>
+# <details><summary>Hint 3: a batch of padding only</summary>
+#
+# 0 / 0 is nan. `kept.sum().clamp(min=1)` makes it 0.
+# </details>
+
+# %% check="sequence_loss"
+with check("sequence_loss"):
+    logits = torch.zeros(2, 4, 4)
+    logits[0, :, 1] = math.log(3.0)  # class 1 has probability 3 / 6, the others 1 / 6
+    targets = torch.tensor([[1, 2, 1, 2], [3, 0, 0, 0]])
+    total = 2 * math.log(2) + 2 * math.log(6) + math.log(4)
+    expect_close(
+        sequence_loss(logits, targets, 0),
+        total / 5,  # five tokens are not padding
+        mistakes={
+            "This divides by all positions; padding is not counted.": total / 8,
+            "This is the mean of the two texts' means; each token counts the same.": (
+                (total - math.log(4)) / 4 + math.log(4)
+            )
+            / 2,
+            "This is the sum; divide by the number of tokens.": total,
+            "The padding is learnt, too.": (total + 3 * math.log(4)) / 8,
+        },
+    )
+    expect_close(sequence_loss(logits, torch.where(targets == 0, -100, targets), -100), total / 5, hint="any pad")
+    expect_close(sequence_loss(logits, torch.zeros_like(targets), 0), 0.0, hint="no token at all")
+    slope = torch.zeros(1, 2, 2, dtype=torch.float64, requires_grad=True)
+    sequence_loss(slope, torch.tensor([[1, -1]]), -1).backward()
+    expect_close(slope.grad, [[[0.5, -0.5], [0.0, 0.0]]], hint="the gradient at padding is 0")
+
+# %% [markdown]
+# ### 13.8 `Seq2Seq` · essential · level 4 of 4 · 35 min
+#
+# A command becomes a logical form, a sentence becomes another language: input and output are sequences of different
+# lengths and in a different order. The first answer was to press the whole input into one vector and to write the
+# output from it (Sutskever et al., 2014). Long inputs do not fit. The second answer was to let the writer look back at
+# the input, at another place for each word: **attention** (Bahdanau et al., 2015).
+#
+# The encoder gives the **memory**, a state $h_j$ for each source token, $(S, w)$ for one text. The decoder has a state
+# $s_t$. At step $t$ it gets the output token $y_t$ that it wrote last (at first the start token) and what it read last:
+#
+# $$s_t = \text{GRU}\big(\underbrace{[e(y_t),\, c_{t-1}]}_{(2w,)},\ \underbrace{s_{t-1}}_{(w,)}\big), \qquad
+# a_{tj} = \frac{\exp(s_t \cdot h_j / \sqrt w)}{\sum_{k \text{ valid}} \exp(s_t \cdot h_k / \sqrt w)}, \qquad
+# c_t = \sum_j a_{tj}\, \underbrace{h_j}_{(w,)},$$
+#
+# and the logits of the next token are a linear function of $[s_t, c_t]$. It starts with $s_0$, the mean of the memory
+# over the source's tokens, and $c_0 = 0$. Padding of the source has weight exactly 0. The GRU cell is the recurrent
+# cell of module 11; here `torch.nn.GRUCell` is given the input and the old state, and returns the new state.
+#
+# In training the right output is known, so $y_t$ is the right token whatever the network would have said (**teacher
+# forcing**). The inputs are the output with the start token in front, the targets the same with the end token behind.
+
+
+# %% exercise="Seq2Seq" points=4 minutes=35
+class Seq2Seq(nn.Module):
+    """An encoder, and a decoder that reads from it by attention.
+
+    Seq2Seq(encoder, width, vocab): encoder is a module, called as encoder(source, valid), which
+    gives the memory (B, S, width). width and vocab (tokens of the output) are at least 1.
+    Its parts, by these names: encoder; embedding = nn.Embedding(vocab, width);
+    cell = nn.GRUCell(2 * width, width); out = nn.Linear(2 * width, vocab).
+
+    forward(source, valid, inputs) takes source (B, S) and inputs (B, T) of int64, and valid (B, S), a
+    boolean mask of 0 or 1 with a 1 or more in each row, anywhere. B, S, T >= 1. All are left as
+    they are; views in any order of memory are fine. inputs are tokens of the output, below vocab.
+    With memory h, called for once, s_0 the mean of h over the valid places, and c_0 = 0, compute
+    for t = 1, ..., T, each text by itself:
+      s_t = cell(input [embedding(inputs_t), c_{t-1}] in this order, state s_{t-1})
+      a_t = softmax over the valid places j of s_t · h_j / sqrt(width); exactly 0 elsewhere
+      c_t = sum over j of a_tj h_j
+      logits_t = out([s_t, c_t])
+    Returns (logits (B, T, vocab), attention (B, T, S)) in the dtype of the memory, float32 or
+    float64. Memory at places that are not valid has no influence and gets the gradient 0: it may be
+    inf or nan.
+    Logits at t depend on inputs up to t only. s_t · h_j / sqrt(width) is up to 1e4 in size.
+    """
+
+    ### BEGIN SOLUTION
+    def __init__(self, encoder: nn.Module, width: int, vocab: int):
+        super().__init__()
+        self.encoder, self.embedding = encoder, nn.Embedding(vocab, width)
+        self.cell, self.out = nn.GRUCell(2 * width, width), nn.Linear(2 * width, vocab)
+
+    def forward(
+        self, source: torch.Tensor, valid: torch.Tensor, inputs: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        memory = torch.where(valid[..., None], self.encoder(source, valid), 0)
+        state = memory.sum(1) / valid.sum(1, keepdim=True).to(memory.dtype)
+        context, logits, weights = torch.zeros_like(state), [], []
+        for token in self.embedding(inputs).unbind(1):
+            state = self.cell(torch.cat([token, context], 1), state)
+            scores = torch.einsum("bsw,bw->bs", memory, state) / math.sqrt(memory.shape[2])
+            weight = scores.masked_fill(~valid, -math.inf).softmax(1)
+            context = torch.einsum("bs,bsw->bw", weight, memory)
+            logits.append(self.out(torch.cat([state, context], 1)))
+            weights.append(weight)
+        return torch.stack(logits, 1), torch.stack(weights, 1)
+
+    ### END SOLUTION
+
+
+# %% [markdown] hints="Seq2Seq"
+# <details><summary>Hint 1: before the loop</summary>
+#
+# Take 0 for the memory where `valid` is false, with `torch.where`, as in 13.4. The first state is its sum over axis 1,
+# divided by the number of valid places. The first context is `torch.zeros_like(state)`.
+# </details>
+# <details><summary>Hint 2: one step</summary>
+#
+# `state = self.cell(torch.cat([token, context], 1), state)`. The scores are one dot product for each source place:
+# `(memory * state[:, None]).sum(2) / math.sqrt(width)`, shape (B, S).
+# </details>
+# <details><summary>Hint 3: mask, then softmax</summary>
+#
+# `scores.masked_fill(~valid, -math.inf).softmax(1)` gives the places that are not valid exactly 0. Then the context:
+# `(weight[..., None] * memory).sum(1)`. Collect logits and weights in lists and `torch.stack(..., 1)` them.
+# </details>
+
+# %% check="Seq2Seq"
+with check("Seq2Seq"):
+    torch.manual_seed(3)
+    net = Seq2Seq(Counting(), 2, 3)
+    expect_close(
+        {name: tuple(p.shape) for name, p in net.named_parameters()},
+        {
+            "embedding.weight": (3, 2),
+            "cell.weight_ih": (6, 4),
+            "cell.weight_hh": (6, 2),
+            "cell.bias_ih": (6,),
+            "cell.bias_hh": (6,),
+            "out.weight": (3, 4),
+            "out.bias": (3,),
+        },
+        hint="names and sizes of the parts are in the docstring",
+    )
+    source, valid = torch.tensor([[1, 2, 0], [2, 7, 3]]), torch.tensor([[True, True, False], [True, False, True]])
+    inputs = torch.tensor([[0, 2, 1], [1, 1, 2]])
+    logits, attention = net(source, valid, inputs)
+    expect_shape(logits, (2, 3, 3))
+    expect_shape(attention, (2, 3, 3))
+    expect_close(attention[:, :, 1][1], [0.0, 0.0, 0.0], atol=0, hint="no weight where the source is not valid")
+    # The same by hand for the second text: its memory is (2, 4) and (3, 9), the mean (2.5, 6.5).
+    h, state, context = torch.tensor([[2.0, 4.0], [3.0, 9.0]]), torch.tensor([2.5, 6.5]), torch.zeros(2)
+    for t, token in enumerate(inputs[1]):
+        state = net.cell(torch.cat([net.embedding.weight[token], context])[None], state[None])[0]
+        weight = torch.softmax(h @ state / math.sqrt(2), 0)
+        context = weight @ h
+        expect_close(attention[1, t, [0, 2]].detach(), weight.detach(), rtol=1e-4, hint=f"attention at step {t + 1}")
+        expected = net.out(torch.cat([state, context])).detach()
+        expect_close(logits[1, t].detach(), expected, rtol=1e-4, atol=1e-5, hint=f"logits at step {t + 1}")
+    alone, _ = net(source[:1, :2], valid[:1, :2], inputs[:1])
+    expect_close(logits[:1].detach(), alone.detach(), rtol=1e-4, atol=1e-5, hint="padding must not change the logits")
+    logits.sum().backward()
+
+# %% [markdown]
+# Two tasks with the same network and the same commands. In **parsing**, "lift the cup after open the red box" becomes
+# `open ( box ( red ) ) ; lift ( cup )`: what stands last is done first. In **translation** it becomes a made-up
+# language with the verb last and the colour behind its noun. Words move, so attention has something to find.
+#
+# The hard test: a fifth of all pairs of verb and noun never occurred in training. Whoever remembers whole commands
+# fails on these; whoever has learnt that a verb is a verb does not. The picture shows where the decoder looks as it
+# writes, for one sentence of the test.
+
+# %% tags=["demo"]
+EXAMPLES = {
+    "train": datasets.instructions(demo_size(full=1500, small=100), seed=1),
+    "test": datasets.instructions(200, seed=2),
+    "unseen pairs": datasets.instructions(200, seed=3, unseen=True),
+}
+PAD, START, END = 0, 1, 2
+
+
+def numbered(sentences: Iterable[Sequence[str]]) -> dict[str, int]:
+    """A number for each word, from 3 on."""
+    return {word: 3 + i for i, word in enumerate(sorted({word for words in sentences for word in words}))}
+
+
+SOURCE = numbered(words for part in EXAMPLES.values() for words in part.commands)
+TARGET = {
+    kind: numbered(words for part in EXAMPLES.values() for words in getattr(part, kind))
+    for kind in ("forms", "translations")
+}
+
+
+def as_ids(part: str, kind: str) -> tuple[list[list[int]], list[list[int]]]:
+    """Commands and outputs of a part as numbers, the outputs with start and end."""
+    data = EXAMPLES[part]
+    outputs = [[START, *(TARGET[kind][word] for word in words), END] for words in getattr(data, kind)]
+    return [[SOURCE[word] for word in words] for words in data.commands], outputs
+
+
+def trained(kind: str, steps: int) -> Seq2Seq:
+    torch.manual_seed(0)
+    net = Seq2Seq(Encoder(3 + len(SOURCE), 64), 64, 3 + len(TARGET[kind]))
+    sources, outputs = as_ids("train", kind)
+    draw = np.random.default_rng(0)
+
+    def loss_of(step):
+        chosen = draw.choice(len(sources), 32, replace=False)
+        source, valid = batch([sources[i] for i in chosen])
+        target, _ = batch([outputs[i] for i in chosen], PAD)
+        logits, _ = net(source, valid, target[:, :-1])
+        return sequence_loss(logits, target[:, 1:], PAD)
+
+    fit(net, loss_of, steps, lr=5e-3)
+    return net
+
+
+def greedy(net: Seq2Seq, sources: list[list[int]], most: int = 34) -> list[list[int]]:
+    """The outputs, one best token after the other, for all sources together."""
+    source, valid = batch(sources)
+    written = torch.full((len(sources), 1), START)
+    with torch.no_grad():
+        for _ in range(most):
+            logits, _ = net(source, valid, written)
+            written = torch.cat([written, logits[:, -1:].argmax(2)], 1)
+    rows = written[:, 1:].tolist()
+    return [row[: row.index(END) + 1] if END in row else row for row in rows]
+
+
+nets, steps = {}, demo_size(full=450, small=5)
+for kind in ("forms", "translations"):
+    nets[kind] = trained(kind, steps)
+    for part in ("test", "unseen pairs"):
+        sources, outputs = as_ids(part, kind)
+        right = [got == want[1:] for got, want in zip(greedy(nets[kind], sources), outputs, strict=True)]
+        print(f"{kind:<14}{part:<14}{np.mean(right):6.1%} exactly right")
+
+# %% tags=["demo"]
+which = next(i for i, words in enumerate(EXAMPLES["test"].commands) if "after" in words and 11 < len(words) < 15)
+words = EXAMPLES["test"].commands[which]
+figure, axes = plt.subplots(1, 2, figsize=(11, 4.8))
+for ax, kind in zip(axes, ("forms", "translations"), strict=True):
+    sources, outputs = as_ids("test", kind)
+    with torch.no_grad():
+        _, attention = nets[kind](*batch([sources[which]]), torch.tensor([outputs[which][:-1]]))
+    ax.imshow(attention[0], vmin=0, vmax=1, aspect="auto")
+    ax.set_xticks(range(len(words)), words, rotation=60, ha="right")
+    written = [*getattr(EXAMPLES["test"], kind)[which], "end"]
+    ax.set_yticks(range(len(written)), written)
+    ax.grid(False)
+    ax.set_title({"forms": "Parsing", "translations": "Translation"}[kind] + ": where the decoder looks")
+plt.show()
+
+# %% [markdown]
+# ### 13.9 `beam_search` · important · level 3 of 4 · 20 min
+#
+# The network gives the probability of the next token, for any beginning. What we want is the *sequence* with the
+# highest probability. To take the best token at each step (**greedy**) is not the same: a token that is likely now may
+# lead where everything is unlikely. To try all sequences costs $V^T$.
+#
+# **Beam search** lies between. It keeps not one but the `width` best beginnings, extends each by every token, and keeps
+# the best `width` of the results. With width 1 it is greedy; with a width of all sequences it is exact.
+#
+# One trap is built in. A sequence's log-probability is a sum of negative numbers, so *longer is always worse*. A wide
+# beam finds the short sequences which greedy never saw, down to the empty one, and translations get worse where search
+# gets better. A common remedy divides by a power of the length when finished sequences are compared:
+#
+# $$\text{score} = \frac{\sum_t \log P(y_t \mid y_1, \dots, y_{t-1})}{\ell^{\alpha}}, \qquad \ell = \text{number of tokens, the end token included}.$$
+#
+# With $\alpha = 0$ it is the log-probability itself, with $\alpha = 1$ the mean for each token. Look which one a
+# library means: it is rarely said.
+
+
+# %% exercise="beam_search" points=3 minutes=20
+def beam_search(
+    log_probs: Callable[[list[list[int]]], np.ndarray], start: int, end: int, width: int, most: int, alpha: float = 0.0
+) -> tuple[list[int], float]:
+    """The best sequence that a beam of `width` beginnings finds, and its score.
+
+    log_probs(prefixes): takes n >= 1 prefixes, a list of lists of ints, all different and equally
+      long, each beginning with `start`; returns an (n, V) float64 array, the log-probabilities of
+      the next token 0, ..., V - 1, for each prefix, finite or -inf. It may keep what it gets, and
+      what it returns stays as it is.
+    start: an integer, maybe no token. end: the token that ends a sequence.
+    width, most: integers >= 1. alpha: a float from 0 to 20.
+
+    The live prefixes are at first [start] alone. In each round log_probs is called once, with all
+    live prefixes, in any order. All their extensions by one token are candidates, except those with
+    -inf; a candidate's sum is that of its prefix plus the token's log-probability. The `width`
+    candidates with the largest sums are kept (all, where there are fewer). Of these, those whose
+    last token is `end` are finished; the others are the live prefixes of the next round. The search
+    ends after `most` rounds, when the live prefixes count as finished, too, or when no prefix is
+    live.
+
+    Returns (tokens, score) of the finished sequence with the largest score: its tokens without
+    start, with end where it has one, a list of Python ints; and score = sum / len(tokens) ** alpha,
+    a Python float. Among equal sums or scores, the smaller list of tokens is taken, as Python
+    compares lists. Where nothing is finished, it returns ([], -inf).
+    """
+    ### BEGIN SOLUTION
+    live, finished = [(0.0, [])], []
+    for _ in range(most):
+        table = log_probs([[start, *tokens] for _, tokens in live])
+        candidates = [
+            (total + float(value), [*tokens, token])
+            for (total, tokens), row in zip(live, table)  # noqa: B905
+            for token, value in enumerate(row)
+            if value > -math.inf
+        ]
+        candidates.sort(key=lambda candidate: (-candidate[0], candidate[1]))
+        kept = candidates[:width]
+        finished += [(total, tokens) for total, tokens in kept if tokens[-1] == end]
+        live = [(total, tokens) for total, tokens in kept if tokens[-1] != end]
+        if not live:
+            break
+    scored = [(-total / len(tokens) ** alpha, tokens) for total, tokens in finished + live]
+    if not scored:
+        return [], -math.inf
+    score, tokens = min(scored)
+    return tokens, -score
+    ### END SOLUTION
+
+
+# %% [markdown] hints="beam_search"
+# <details><summary>Hint 1: what is live</summary>
+#
+# A list of pairs (sum, tokens), at first `[(0.0, [])]`. A round makes all candidates, sorts them, keeps `width`, and
+# deals these out to two lists: finished and live.
+# </details>
+# <details><summary>Hint 2: sorting with ties</summary>
+#
+# `candidates.sort(key=lambda c: (-c[0], c[1]))`: the largest sum first, and among equal sums the smaller list.
+# </details>
+# <details><summary>Hint 3: the end</summary>
+#
+# A finished candidate takes one of the `width` places in its round and is never extended. After the last round take
+# `finished + live`, and of these the one with the largest sum / len(tokens) ** alpha.
+# </details>
+
+
+# %% check="beam_search"
+# A model with the tokens 0 (the end), 1 and 2. Numbers are probabilities of (0, 1, 2) after what was written.
+NEXT = {
+    (): (0.0, 0.6, 0.4),
+    (1,): (0.4, 0.3, 0.3),
+    (2,): (0.9, 0.1, 0.0),
+    (1, 1): (1, 0, 0),
+    (1, 2): (1, 0, 0),
+    (2, 1): (1, 0, 0),
+}
+
+
+def from_table(prefixes):
+    with np.errstate(divide="ignore"):
+        return np.log(np.array([NEXT[tuple(prefix[1:])] for prefix in prefixes], dtype=float))
+
+
+with check("beam_search"):
+    tokens, score = beam_search(from_table, 7, 0, 1, 5)
+    expect_close(tokens, [1, 0], hint="width 1 is greedy: 1 has 0.6, then 0 has 0.4")
+    expect_close(score, math.log(0.6 * 0.4))
+    tokens, score = beam_search(from_table, 7, 0, 2, 5)
+    expect_close(tokens, [2, 0], hint="0.4 · 0.9 = 0.36 beats 0.6 · 0.4 = 0.24")
+    expect_close(
+        score,
+        math.log(0.36),
+        mistakes={
+            "alpha is 0: do not divide by the length.": math.log(0.36) / 2,
+        },
+    )
+    if not isinstance(score, float):
+        raise AssertionError("the score is a Python float")
+    # Kept with width 3: 2-0 (0.36), 1-0 (0.24), 1-1 (0.18, as 1-2, and the smaller list). Then 1-1-0 has 0.18, too.
+    tokens, score = beam_search(from_table, 7, 0, 3, 5, 2.0)
+    expect_close(tokens, [1, 1, 0], hint="log 0.18 / 9 = -0.191 is above log 0.36 / 4 = -0.255")
+    expect_close(score, math.log(0.18) / 9)
+    expect_close(
+        beam_search(from_table, 7, 0, 2, 1), ([1], math.log(0.6)), hint="after `most` rounds, live prefixes count, too"
+    )
+    expect_close(beam_search(from_table, 7, 0, 3, 2)[0], [2, 0], hint="finished sequences stay in the race to the end")
+    nothing = beam_search(lambda prefixes: np.full((len(prefixes), 3), -np.inf), 7, 0, 2, 4)
+    expect_close(nothing[0], [])
+    assert nothing[1] == -math.inf, "where nothing is finished, the score is -inf"
+
+# %% [markdown]
+# The tree of this small model, and then a real one. On the left, each node is a beginning with its probability; greedy
+# goes up at the first fork, and the best sequence lies below. On the right, your beam searches through a translator as
+# in 13.8, but after half of the training: it is often unsure, and then greedy misses more. The sequences that wider
+# beams find are more probable in the mean. (For a single sentence a wider beam may lose: what it keeps early can push
+# out what would have been best.) The share that is *right* is another question, which the lines below answer, and they
+# show the trap: compare the lengths with those of the references. A well-trained translator leaves the beam little to
+# do; look at your `nets["translations"]` in the same way.
+
+# %% tags=["demo"]
+figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4))
+places = {(): (0, 0), (1,): (1, 0.9), (2,): (1, -0.9), (1, 0): (2, 1.5), (1, 1): (2, 0.9), (1, 2): (2, 0.3)}
+places |= {(2, 0): (2, -0.6), (2, 1): (2, -1.2)}
+best, _ = beam_search(from_table, 7, 0, 2, 5)
+first, _ = beam_search(from_table, 7, 0, 1, 5)
+for prefix, (x, y) in places.items():
+    if prefix:
+        value = math.prod(NEXT[prefix[:i]][token] for i, token in enumerate(prefix))
+        on = [k for k, path in enumerate((first, best)) if list(prefix) == path[: len(prefix)]]
+        colour = plotting.COLOURS[on[0]] if on else plotting.MUTED
+        left.plot([places[prefix[:-1]][0], x], [places[prefix[:-1]][1], y], color=colour, linestyle="-", marker="")
+        left.text(x, y + 0.08, f"{'end' if prefix[-1] == 0 else prefix[-1]}: {value:.2f}", color=colour)
+left.set(xlim=(-0.1, 2.6), ylim=(-1.6, 1.9), title="Greedy goes up, the best sequence lies below")
+left.axis("off")
+sources, outputs = as_ids("unseen pairs", "translations")
+few = demo_size(full=40, small=3)
+sources, outputs = sources[:few], outputs[:few]
+early = trained("translations", demo_size(full=220, small=5))
+
+
+def searched(net: Seq2Seq, source: list[int], width: int, alpha: float = 0.0) -> tuple[list[int], float]:
+    """What your beam search finds for one source."""
+
+    def log_probs(prefixes):
+        ids, valid = batch([source] * len(prefixes))
+        with torch.no_grad():
+            logits, _ = net(ids, valid, torch.tensor(prefixes))
+        return torch.log_softmax(logits[:, -1].double(), 1).numpy()
+
+    return beam_search(log_probs, START, END, width, 24, alpha)
+
+
+widths, found = demo_size(full=[1, 2, 4, 8], small=[1, 2]), {}
+for width in widths:
+    found[width] = [searched(early, source, width) for source in sources]
+right.plot(widths, [np.mean([score for _, score in rows_]) for rows_ in found.values()], marker="o")
+right.set(
+    xlabel="width of the beam", ylabel="mean log-probability found", title="Wider beams find more probable sequences"
+)
+right.set_xticks(widths)
+plt.show()
+for width, guesses in found.items():
+    right_ones = np.mean([tokens == want[1:] for (tokens, _), want in zip(guesses, outputs, strict=True)])
+    print(
+        f"width {width}: {right_ones:4.0%} exactly right, {np.mean([len(tokens) for tokens, _ in guesses]):.1f} tokens long"
+    )
+print(f"the references are {np.mean([len(want) - 1 for want in outputs]):.1f} tokens long")
+
+# %% [markdown]
+# ### 13.10 `bleu` · optional · level 2 of 4 · 20 min
+#
+# This exercise is extra: it gives no points. "Exactly right" is a hard measure: one wrong word, and a long translation
+# is worth nothing. **BLEU** (Papineni et al., 2002) counts the right pieces. For $k = 1, \dots, n$, take all runs of
+# $k$ words (**$k$-grams**) of the outputs, and count how many of them stand in the reference of their text, each at
+# most as often as there (**clipped**):
+#
+# $$p_k = \frac{\text{clipped matches of all texts}}{k\text{-grams of all outputs}}, \qquad
+# \text{BLEU} = \min\!\big(1, e^{1 - r/c}\big) \Big(\prod_{k=1}^n p_k\Big)^{1/n},$$
+#
+# with $c$ words in all outputs and $r$ in all references. The first factor, the **brevity penalty**, is there because
+# $p_k$ alone is highest for a short output with nothing wrong in it. Counts are added up over all texts first: BLEU of
+# a corpus is no mean of the BLEU of its sentences.
+
+
+# %% exercise="bleu" points=2 minutes=20 extra=true forbids=["nltk", "sacrebleu"]
+def bleu(found: Sequence[Sequence[str]], true: Sequence[Sequence[str]], n: int = 4) -> float:
+    """The corpus BLEU of outputs, with one reference each, without smoothing.
+
+    found, true: equally many lists (one text or more) of words, maybe empty. n: an integer >= 1.
+    For k = 1, ..., n: p_k = (over all texts, the sum over the different k-grams g of found[i] of
+    min(times of g in found[i], times of g in true[i])) / (number of k-grams of all found[i]).
+    With c words in found and r in true, in all:
+    BLEU = (p_1 · ... · p_n)^(1/n), times exp(1 - r / c) if c < r.
+    Returns a Python float from 0 to 1; 0.0 where a p_k is 0 or there are no k-grams for some k.
+    Not allowed: nltk, sacrebleu.
+    """
+    ### BEGIN SOLUTION
+    log_precision = 0.0
+    for k in range(1, n + 1):
+        matches = total = 0
+        for ours, theirs in zip(found, true):  # noqa: B905
+            have, want = (Counter(tuple(t[i : i + k]) for i in range(len(t) - k + 1)) for t in (ours, theirs))
+            matches += (have & want).total()
+            total += have.total()
+        if matches == 0:
+            return 0.0
+        log_precision += math.log(matches / total) / n
+    c, r = sum(map(len, found)), sum(map(len, true))
+    return math.exp(log_precision + (1 - r / c if c < r else 0.0))
+    ### END SOLUTION
+
+
+# %% [markdown] hints="bleu"
+# <details><summary>Hint 1: k-grams</summary>
+#
+# `Counter(tuple(text[i : i + k]) for i in range(len(text) - k + 1))` counts them; a text shorter than k has none.
+# </details>
+# <details><summary>Hint 2: clipping</summary>
+#
+# `a & b` of two Counters takes the smaller count of each entry, and `.total()` adds them up.
+# </details>
+
+# %% check="bleu"
+with check("bleu", forbids=["nltk", "sacrebleu"]):
+    found, true = [["a", "a", "b"], ["c", "d"]], [["a", "b", "b"], ["c", "d", "e"]]
+    # 1-grams: a once, b once, c, d: 4 of 5. 2-grams: a-b and c-d: 2 of 3. c = 5 < r = 6.
+    expect_close(
+        bleu(found, true, 2),
+        math.sqrt(4 / 5 * 2 / 3) * math.exp(1 - 6 / 5),
+        mistakes={
+            "The brevity penalty is missing.": math.sqrt(4 / 5 * 2 / 3),
+            "A word counts at most as often as in the reference (clipping).": math.sqrt(2 / 3) * math.exp(1 - 6 / 5),
+        },
+    )
+    expect_close(bleu(found, true), 0.0, hint="no 4-gram matches, and n is 4 by default")
+    expect_close(bleu([["a", "b"]], [["a"]], 1), 0.5, hint="no penalty for long outputs")
+    expect_close(bleu([[]], [["a"]], 1), 0.0)
+
+# %% [markdown]
+# Both measures for the translators of 13.8. Where a translation is wrong in one word, BLEU still counts the others.
+
+# %% tags=["demo"]
+for part in ("test", "unseen pairs"):
+    sources, outputs = as_ids(part, "translations")
+    written = [[str(token) for token in row if token != END] for row in greedy(nets["translations"], sources)]
+    wanted = [[str(token) for token in row[1:-1]] for row in outputs]
+    exact = np.mean([a == b for a, b in zip(written, wanted, strict=True)])
+    print(f"{part:<14} exactly right {exact:6.1%}   BLEU {bleu(written, wanted):.3f}")
+
+# %% [markdown]
+# ## Scale it
+#
+# ### What one merge costs
+#
+# Here is your `train_bpe` beside the slow one of the first picture, on more and more different words of Python's help.
+# Both need one pass over all symbols at the start. After that, the slow one makes such a pass for each merge: its time
+# is (merges) × (symbols). Yours touches the words with the pair, and looks once at each different pair's count. So both
+# grow with the number of words and with the number of merges; the gap is what a merge does *not* touch. It grows with
+# the number of words, as the pairs merged later stand in an ever smaller share of them. The ratio at the largest number
+# of merges is printed. (What is left in yours is mostly the search for the highest count. A heap makes this cheap,
+# too.)
+
+# %% tags=["demo"]
+vocabulary = Counter(words_of(datasets.python_help().text.encode())).most_common()
+speed = scaling.measure(
+    {"train_bpe": train_bpe, "all counted again": slow_bpe},
+    sizes=demo_size(full=[500, 1000, 2000, 4000, 8000], small=[100, 200]),
+    setup=lambda n: (dict(vocabulary[-n:]), demo_size(full=100, small=10)),
+    budget=demo_size(full=8.0, small=1.0),
+    label="different words",
+    memory=None,
+)
+merge_counts, by_merges = (
+    demo_size(full=[12, 25, 50, 100, 200, 400], small=[5, 10]),
+    {"train_bpe": [], "all counted again": []},
+)
+table = dict(vocabulary[:1000])
+for name, learn in (("train_bpe", train_bpe), ("all counted again", slow_bpe)):
+    for count in merge_counts:
+        if by_merges[name] and by_merges[name][-1] > 3:  # seconds: a slow answer need not go on
+            break
+        begun = time.perf_counter()
+        learn(table, count)
+        by_merges[name].append(time.perf_counter() - begun)
+figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.6))
+speed.plot(peer="all counted again", ax=left)
+left.set_title("Time against words, 100 merges")
+plotting.curves(
+    {name: (merge_counts[: len(took)], took) for name, took in by_merges.items()},
+    xlabel="merges",
+    ylabel="seconds",
+    title="Time against merges, 1,000 words",
+    logx=True,
+    logy=True,
+    ax=right,
+)
+right.set_xticks(merge_counts, [str(count) for count in merge_counts])
+right.set_xticks([], minor=True)
+plt.show()
+both = min(map(len, by_merges.values())) - 1
+print(
+    f"{merge_counts[both]} merges: the slow way takes {by_merges['all counted again'][both] / by_merges['train_bpe'][both]:.1f} times as long"
+)
+
+# %% [markdown]
+# ### What adds up
+#
+# A corpus may have any size, for BPE sees it only as a table of counts, and tables add up. Below the corpus is read in
+# chunks, each of which a machine of its own could count. The sum is the table of the whole, exactly, so the merges are
+# the same. What crosses the wire is a table for each chunk. How large is it? The number of different words grows with a
+# power of the text's length, **Heaps' law**, and the power is below 1: the fitted slope stands in the legend. So the
+# table becomes ever smaller beside the text. (In the generated reviews it stops growing: their grammar has few words.)
+
+# %% tags=["demo"]
+text = datasets.python_help().text.encode()[: demo_size(full=400_000, small=40_000)]
+all_words = words_of(text)
+parts = [all_words[i : i + 5000] for i in range(0, len(all_words), 5000)]
+table, lengths, kinds = Counter(), [], []
+for part in parts:
+    table.update(Counter(part))  # one machine's table is added
+    lengths.append((lengths[-1] if lengths else 0) + len(part))
+    kinds.append(len(table))
+assert table == Counter(all_words)
+review_table, review_lengths, review_kinds = Counter(), [], []
+for chunk in datasets.reviews_chunks(demo_size(full=4096, small=1024), seed=1):
+    for one in chunk.texts:
+        review_table.update(words_of(one.encode()))
+    review_lengths.append(review_table.total())
+    review_kinds.append(len(review_table))
+slope, begin = np.polyfit(np.log(lengths), np.log(kinds), 1)
+plotting.curves(
+    {
+        f"Python's help: slope {slope:.2f}": (lengths, kinds),
+        "generated reviews": (review_lengths, review_kinds),
+        "every word different": ([lengths[0], lengths[-1]], [lengths[0], lengths[-1]]),
+    },
+    xlabel="words read",
+    ylabel="different words",
+    title="The table grows more slowly than the text",
+    logx=True,
+    logy=True,
+)
+plt.show()
+wire = sum(len(word) + 8 for word in table)
+print(f"{len(text):,} bytes of text, {len(all_words):,} words; the table: {len(table):,} words, {wire:,} bytes")
+
+# %% [markdown]
+# ### Beside scikit-learn and torch
+#
+# What does order cost? Four models read the same sentences on one core: scikit-learn's pipeline with hashed words (it
+# keeps no list of words, so it works on any stream); torch's `EmbeddingBag` with a linear layer, which is a bag of
+# words, too; the convolutions of 13.4; and your `TextClassifier` on the pre-trained encoder. The nets see the same
+# batches. The rate is that of prediction, in sentences a second.
+#
+# **Who wins?** On the place, all are right after some hundred sentences, since single words decide. So the bags win:
+# they are the simplest, and `EmbeddingBag` is the fastest by far, with one addition for each token. (scikit-learn's
+# rate includes cutting the strings into words.) On the sentiment the bags cannot win, at any size of the training set:
+# each word stands in good reviews and in bad ones equally often, and only the order tells. There the convolutions win:
+# windows of three tokens see enough of the order, and all places are computed at once. The recurrent net goes along the
+# sentence step by step, so it is the slowest; it pays where what matters is further away than a window. So: try the bag
+# first. It tells you in a second whether order matters.
+
+
+# %% tags=["demo"]
+def hashed_words():
+    """scikit-learn's pipeline: words to one of 65,536 places, and a linear model."""
+    from sklearn.feature_extraction.text import HashingVectorizer
+    from sklearn.linear_model import SGDClassifier
+    from sklearn.pipeline import make_pipeline
+
+    return make_pipeline(HashingVectorizer(n_features=2**16, norm=None), SGDClassifier(loss="log_loss", random_state=0))
+
+
+class Bag(nn.Module):
+    """The mean of the embeddings, in one call of torch's."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.head = nn.EmbeddingBag(VOCAB, WIDTH, mode="mean", padding_idx=0), nn.Linear(WIDTH, 2)
+
+    def forward(self, ids, valid):
+        return self.head(self.embedding(ids))
+
+
+torch.set_num_threads(1)
+amount = demo_size(full=1200, small=30)
+print(f"{'':<24}{'a place?':>10}{'sentiment':>11}{'sentences a second':>20}")
+nets_ = {
+    "EmbeddingBag": Bag,
+    "convolutions": ConvNet,
+    "TextClassifier": lambda: TextClassifier(copy.deepcopy(encoder), WIDTH, 2),
+}
+table = {name: [] for name in ("scikit-learn's pipeline", *nets_)}
+with threadpool_limits(limits=1):
+    for task, labels in ((happenings, place_named), (opinions, sentiment)):
+        held = demo_size(full=400, small=20)
+        train, tested = task[:-held][:amount], task[-held:]
+        strings = [" ".join(texts[i]) for i in tested]
+        pipeline = hashed_words()
+        pipeline.fit([" ".join(texts[i]) for i in train], labels[train])
+        begun = time.perf_counter()
+        accuracy = pipeline.score(strings, labels[tested])
+        table["scikit-learn's pipeline"].append((accuracy, len(tested) / (time.perf_counter() - begun)))
+        ids, valid = batch([rows[i] for i in tested])
+        for name, make in nets_.items():
+            torch.manual_seed(0)
+            net = make()
+            accuracy = learnt(net, train, labels, ((ids, valid), labels[tested]), 0, demo_size(full=200, small=3))
+            begun = time.perf_counter()
+            with torch.no_grad():
+                net(ids, valid)
+            table[name].append((accuracy, len(tested) / (time.perf_counter() - begun)))
+for name, ((first, rate), (second, _)) in table.items():
+    print(f"{name:<24}{first:>10.1%}{second:>11.1%}{rate:>20,.0f}")
+
+# %% [markdown]
+# ### Where it breaks
+#
+# The decoder's attention keeps $B \cdot T \cdot S$ weights for the backward pass, and a long document has $T = S =
+# 10^5$: 40 GB for one text in float32. Module 12 computes attention block by block for this reason. The last layer has
+# $V w$ weights, and each output token pays for all of them: with a list of $10^5$ tokens and $w = 10^3$, that is $10^8$
+# multiplications a token. This is why $V$ is not simply made larger until each word is one token. `words_of` cuts at
+# spaces, and Chinese or Thai have none between words: libraries there let BPE run over whole sentences, so their tables
+# no longer have few entries. And beam search calls the network once for each token, one after the other: serving many
+# users means to put their beams into one batch (module 24).
+
+# %% [markdown] written="names_in_letters" points=2
+# **Written question (2 points, 20 min).** A hospital wants to find the names of medicines in ten million letters. 400
+# letters are labelled, all from one ward. A colleague has trained a tagger with whole words as tokens on a random 90%
+# of the labelled *sentences*, and reports: "97% of all tags are right on the other 10%. A list of the 2,000 known names
+# finds only 71% of the spans, so we take the network." What is wrong with this comparison (three things at least)? How
+# would you measure instead? What would you change in the tokens and in the training, given the ten million letters?
+# When would you take the list all the same?
+#
+# ### BEGIN SOLUTION
+# Wrong: (1) two metrics: the share of right tags counts the many O; 71% is a recall of spans. Compare F1 of spans for
+# both, with start, stop and label exact. (2) Sentences of one letter stand on both sides of the split, so the same
+# names do, too: split by letter, better by patient or ward and by time. (3) All letters are from one ward; ten million
+# are not. Label some test letters from other wards. (4) 10% of 400 letters is a small test: give an interval, over
+# seeds and by resampling letters; count how many test names never stood in training, and report F1 on these by itself.
+# (5) The list's errors are of another kind: precision is missing on both sides. Tokens: byte-level BPE trained on the
+# letters themselves (counts of words add up over all of them), since new and misspelt names fall into known pieces,
+# where whole words are "unknown". Training: masked-token pre-training on the unlabelled letters (no test letters
+# needed, but allowed), then fine-tuning on 400; check against no pre-training, over seeds. Keep the list as a feature
+# or mark, added to the embedding. The list is right where names are closed and spelt as in the list, where every hit
+# must be explained, or where its precision is near 1 and recall may be low (a first filter); also as the baseline in
+# every report. One point for two real faults of the comparison and a metric that mends them; one for tokens,
+# pre-training and a condition for the list.
+# ### END SOLUTION
+
+# %% [markdown]
+# ## Further
+#
+# Open questions:
+#
+# 1. BPE is greedy: does it give the shortest encoding that a list of $V$ symbols allows? Find a corpus of three words
+#    where it does not. (A unigram model, Kudo 2018, starts from a large list and removes symbols.)
+# 2. Which share of tokens should be hidden? Plot the accuracy of 13.4 against `rate` from 0.05 to 0.6, with the same
+#    steps. Why is there an optimum?
+# 3. Beam search with $\alpha = 0$ and a growing width, on a network that was trained for a short time: at which width
+#    do sequences get shorter? What does the most probable sequence of all look like? (Stahlberg and Byrne.)
+# 4. The parser meets pairs that it never saw. Does it also meet a *longer* command than any it saw, with two "after"?
+#    Make such data and look at the attention where it fails. (Lake and Baroni.)
+# 5. Two systems have BLEU 0.31 and 0.33 on 500 sentences. Resample the sentences 1,000 times: how sure is the order?
+#
+# References:
+#
+# - R. Sennrich, B. Haddow and A. Birch, "Neural machine translation of rare words with subword units", *ACL*, 2016. BPE
+#   for text, with ten lines of code.
+# - J. Devlin, M.-W. Chang, K. Lee and K. Toutanova, "BERT: pre-training of deep bidirectional transformers for language
+#   understanding", *NAACL*, 2019. The recipe 80/10/10, and what each part is for.
+# - I. Sutskever, O. Vinyals and Q. V. Le, "Sequence to sequence learning with neural networks", *NIPS*, 2014. One
+#   vector between two networks.
+# - D. Bahdanau, K. Cho and Y. Bengio, "Neural machine translation by jointly learning to align and translate", *ICLR*,
+#   2015. The first attention; look at its pictures.
+# - K. Papineni, S. Roukos, T. Ward and W.-J. Zhu, "BLEU: a method for automatic evaluation of machine translation",
+#   *ACL*, 2002. Where clipping and the penalty come from.
+# - B. Lake and M. Baroni, "Generalization without systematicity", *ICML*, 2018. Commands whose parts were seen and
+#   whose combinations were not.
+# - F. Stahlberg and B. Byrne, "On NMT search errors and model errors: cat got your tongue?", *EMNLP*, 2019. Exact
+#   search finds the empty translation.
+# - T. Kudo, "Subword regularization", *ACL*, 2018. Another way to the list of tokens.
+#
+# At work: the `tokenizers` and `transformers` libraries for tokens and pre-trained networks, `sacrebleu` for a BLEU
+# that others can repeat, `seqeval` for spans, scikit-learn for the bag of words that you try first.
