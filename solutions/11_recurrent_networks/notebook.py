@@ -1722,7 +1722,7 @@ def sample(
         order = np.argsort(-z, axis=1, kind="stable")
         np.put_along_axis(z, order[:, top_k:], -np.inf, axis=1)
     p = np.exp((z - z.max(axis=1, keepdims=True)) / temperature)
-    sums = np.cumsum(p, axis=1)
+    sums = np.add.accumulate(p, axis=1)
     return (sums <= rng.random((len(z), 1)) * sums[:, -1:]).sum(axis=1)
     ### END SOLUTION
 
