@@ -102,6 +102,12 @@ equivalent(
 )
 equivalent(
     "sample",
+    diff="""- p = np.exp((z - z.max(axis=1, keepdims=True)) / temperature)
++ p = np.exp(np.clip((z - z.max(axis=1, keepdims=True)) / temperature, -20, 20))""",
+    reason="a word that should not come is drawn once in 500 million times, which no test can wait for",
+)
+equivalent(
+    "sample",
     diff="~ sample: temperature becomes float(np.float32(x))",
     reason="the law moves by 6e-8 of an exponent, which no number of draws shows",
 )
