@@ -563,8 +563,8 @@ def test_svrg_asks_for_what_it_needs(submission, rng, size):
 def test_svrg_by_default(submission):
     """By default there is one epoch with batches of 32 rows and seed 0. No gradient ends it, of whatever size."""
     grad = Asked(lambda theta, rows: np.full(2, math.nan))
-    submission.svrg(grad, np.ones(2), 4, 0.3, 2, 3)
-    assert len(grad.calls) == 3 * (1 + 2 * 2)
+    submission.svrg(grad, np.ones(2), 4, 0.3, 2, 250)
+    assert len(grad.calls) == 250 * (1 + 2 * 2)
     for size in (0.0, math.inf):
         grad = Asked(lambda theta, rows, size=size: np.full(2, size))
         submission.svrg(grad, np.ones(2), 70, 0.3)

@@ -337,12 +337,12 @@ def test_split_keeps_its_digits_far_from_zero(submission, rng):
 @pytest.mark.exercise("best_split", weight=8, hint=3, memory_mb=26, seconds=4)
 def test_split_of_a_large_node(submission):
     """A node of two million values takes one sort a column, and no memory for a second table of its size."""
-    m, d = 20_000, 100  # X takes 16 MB. A search that adds up each side anew needs m^2 d = 4e10 additions.
+    m, d = 8_000, 250  # X takes 16 MB. A search that adds up each side anew needs m^2 d = 2e10 additions.
     X = np.random.default_rng(11).standard_normal((m, d))
-    Y = (X[:, 17] > 0.3).astype(float)[:, None]
-    ones, edge = float(Y.sum()), float(X[Y[:, 0] > 0, 17].min() + X[Y[:, 0] == 0, 17].max()) / 2
+    Y = (X[:, 217] > 0.3).astype(float)[:, None]
+    ones, edge = float(Y.sum()), float(X[Y[:, 0] > 0, 217].min() + X[Y[:, 0] == 0, 217].max()) / 2
     got = submission.run(on_large, "best_split", 11, [(m, d)], (Y,))
-    assert close(got, (17, edge, ones < m / 2, ones * (m - ones) / m), rtol=1e-9)
+    assert close(got, (217, edge, ones < m / 2, ones * (m - ones) / m), rtol=1e-9)
 
 
 @pytest.mark.exercise("best_split")
@@ -708,6 +708,12 @@ def test_constant_columns_do_not_stop_a_tree(submission, rng):
             assert fits(tree, X[rows], Y[rows])
             assert close(predicted(tree, X[rows]), Y[rows], atol=1e-12)
             assert set(tree["feature"][tree["children_left"] >= 0].tolist()) == {4}
+    X = np.full((9, 250), 2.0)
+    X[:, 77] = np.arange(9)
+    trees, *sums = submission.random_forest(X, Y[:9], range(3), 1, 1)
+    assert close([int(tree["feature"][0]) for tree in trees], [77] * 3)
+    trees, *sums = submission.random_forest(X[:, 77:78], Y[:9], range(250), 1, 1, 1)
+    assert close(tuple(sums), votes_of(submission, trees, X[:, 77:78], Y[:9], range(250), 1), atol=1e-12)
 
 
 FOREST = Contract(
@@ -1041,7 +1047,7 @@ def assert_right(submission, *args):
 def test_boosting_takes_any_setting(submission, rng):
     """Many rounds, deep trees, large leaves, a tiny penalty: all settings are used as they are."""
     X, y = rng.standard_normal((5, 1)), rng.standard_normal(5)
-    assert close(len(submission.gradient_boosting(X, y, squared, 120, 0.1, 0)), 120)
+    assert close(len(submission.gradient_boosting(X, y, squared, 250, 0.1, 0)), 250)
     X, y = np.arange(130.0)[:, None], 4.0 ** np.arange(130)  # the largest is cut off, again and again
     (tree,) = submission.gradient_boosting(X, y, squared, 1, 1.0, 200, 255, 0.0, 1, 0.0)
     assert close(predicted(tree, X)[:, 0], y, rtol=1e-9)
@@ -1228,7 +1234,7 @@ def in_one_place(parts):
 @pytest.mark.exercise("merge_histograms", weight=3, core=True, hint=3, depends=("histogram_split",))
 def test_merged_histogram_is_that_of_the_whole(submission, rng):
     """The merged counts are those of all rows, bit for bit; the sums agree to rounding, and the split is the same."""
-    for sizes, bins, size in [([40, 3, 0, 60], 8, 20), ([200], 16, 300), ([1, 1, 1], 2, 1), ([90, 1100], 256, 4000)]:
+    for sizes, bins, size in [([40, 3, 0, 60], 8, 20), ([200], 16, 300), ([1] * 250, 2, 1), ([90, 1100], 256, 4000)]:
         parts = parts_of(rng, sizes)
         edges, hist = submission.merge_histograms(Asked(lambda parts=parts: parts), bins, size)
         X, g, h = in_one_place(parts)
