@@ -396,11 +396,12 @@ def nodes(tree, X):
     while waiting:
         node, depth, rows = waiting.pop()
         yield node, depth, rows
-        if tree["children_left"][node] >= 0 and len(rows):
+        children = int(tree["children_left"][node]), int(tree["children_right"][node])
+        if min(children) > node and len(rows):  # a child that is its own ancestor would never end
             x = X[rows, tree["feature"][node]]
             left = goes_left(x, tree["threshold"][node], tree["missing_go_to_left"][node])
-            waiting.append((int(tree["children_left"][node]), depth + 1, rows[left]))
-            waiting.append((int(tree["children_right"][node]), depth + 1, rows[~left]))
+            waiting.append((children[0], depth + 1, rows[left]))
+            waiting.append((children[1], depth + 1, rows[~left]))
 
 
 def leaf_of(tree, X):
