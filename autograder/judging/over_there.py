@@ -31,7 +31,7 @@ def on_large(name, seed, shapes, rest=(), transposed=False):
 @student_side
 def trace(name, names, first, second, refused, fresh):
     """What calls leave behind, in words, "" where nothing: see `Contract.leaves_no_trace`."""
-    call, given = getattr(student, name), []
+    call, given, wrapped = getattr(student, name), [], {}
 
     def arrays(value):
         if isinstance(value, np.ndarray):
@@ -102,7 +102,7 @@ def trace(name, names, first, second, refused, fresh):
 
     def ask(arguments):
         given.clear()
-        result = call(*[watched(a) if callable(a) else a for a in arguments])
+        result = call(*[wrapped.setdefault(id(a), watched(a)) if callable(a) else a for a in arguments])
         return list(result) if hasattr(result, "__next__") else result
 
     kept = copied(first)
@@ -116,15 +116,20 @@ def trace(name, names, first, second, refused, fresh):
         return "what is returned shares memory with an argument"
     if fresh and entwined(result):
         return "two of the arrays that are returned share memory"
-    before = copied(result)
+    before, asked = copied(result), len(given)
     other = ask(second)
     if shared(result, other) or not same(before, result):
         return "a later call changes what an earlier one returned"
     third = ask(first)
     if not same(before, third, rough=True):
         return "the same call returns something else after another call"
+    if len(given) != asked:  # an answer that was kept from the first call
+        return "the same call, made again, asks the functions that it was given another number of times"
     if fresh and shared([result, other], third):  # in one of two buffers by turns
         return "a later call changes what an earlier one returned"
+    again = copied(first)
+    if not fresh and shared(third, first) and not shared(ask(again), again):
+        return "a view of an earlier call's argument is returned"
     mine, theirs = arrays(first), arrays(second)
     alike = len(mine) == len(theirs) and all(a.shape == b.shape and a.flags.writeable for a, b in zip(mine, theirs))
     if mine and alike:

@@ -240,6 +240,7 @@ def chunks(rows):
         "tiny": like(lambda array: 1e-9 * array),
         "huge": like(lambda array: 1e90 * array),
         "many columns": lambda rng: plain(rng, 1100),
+        "one column": lambda rng: plain(rng, 1),
     }
     return Argument(plain, forms, frozenset())
 

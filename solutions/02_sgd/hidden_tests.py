@@ -994,6 +994,9 @@ def test_clip_leaves_short_gradients(submission):
         assert close(submission.clip_by_norm(gradients, limit), (gradients, 5.0), typed=True)
     shorter = [part * (1 - 1e-9) for part in gradients]
     assert close(submission.clip_by_norm(gradients, 5.0 * (1 - 1e-9)), (shorter, 5.0), rtol=1e-14)
+    for unit in (1e-20, 1e20):
+        got = submission.clip_by_norm([unit * part for part in gradients], unit)
+        assert close(got, ([unit * part / 5 for part in gradients], 5 * unit), rtol=1e-14)
 
 
 @pytest.mark.exercise("clip_by_norm", weight=2, hint=2)

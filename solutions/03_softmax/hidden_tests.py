@@ -173,6 +173,8 @@ def kinds_agree(submission, rng, name, allowed):
         assert close(submission[name](*case), expected, atol=allowed(Z, axis, case.eps), typed=True)
     Z = rng.standard_normal((3, 4, 2))  # the last axis is the default
     assert close(submission[name](Z), oracle(Z, axis=-1), atol=1e-14)
+    Z = rng.integers(-(2**40), 2**40, (3, 5))  # int32 does not hold them
+    assert close(submission[name](Z), oracle(Z.astype(float), axis=-1), atol=allowed(Z, -1, EPS))
     for dtype, becomes in ((np.float16, np.float64), (np.float32, np.float32)):
         one = rng.standard_normal((5, 1)).astype(dtype)
         assert close(submission[name](one), oracle(one.astype(becomes), axis=-1), atol=1e-6, typed=True)
@@ -490,10 +492,10 @@ def test_gradient_of_huge_logits(submission, rng):
         assert close(got, np.array([[-0.5, 0.5], [0.5, -0.5], [1, -1], [0, 0]]) / 4, atol=1e-6)
 
 
-@pytest.mark.exercise("cross_entropy_gradient", weight=4, hint=1, memory_mb=32, depends=("softmax",))
+@pytest.mark.exercise("cross_entropy_gradient", weight=4, hint=1, memory_mb=70, depends=("softmax",))
 def test_gradient_needs_no_jacobian(submission, rng):
     """With thousands of classes, or of rows, the gradient takes no more memory than ten arrays of the size of Z."""
-    for m, C in ((4, 20_000), (20_000, 4)):  # Z takes 0.6 MB; (C, C) for a row, or (m, m), 3,200 MB
+    for m, C in ((4, 200_000), (20_000, 40)):  # Z takes 6.4 MB; (C, C) for a row, or (m, m), 3,200 MB and more
         y, seed = rng.integers(0, C, m), int(rng.integers(2**31))
         got = submission.run(on_large, "cross_entropy_gradient", seed, [(m, C)], [y])
         Z = np.random.default_rng(seed).standard_normal((m, C))
@@ -920,6 +922,16 @@ def test_blockwise_never_holds_all_logits(submission, rng):
     got = submission.run(on_large, "blockwise_cross_entropy", seed, [(m, d), (d, V)], [y, 16])
     draw = np.random.default_rng(seed)
     X, W = draw.standard_normal((m, d)), draw.standard_normal((d, V))
+    assert close(got, all_at_once(X, W, y), atol=1e-9)
+
+
+@pytest.mark.exercise("blockwise_cross_entropy", hint=1, memory_mb=70, depends=("online_logsumexp",))
+def test_blockwise_needs_few_arrays_of_the_size_of_X(submission, rng):
+    """Where X is much larger than a block, at most ten arrays of its size are in use."""
+    y, seed = rng.integers(0, 6, 2000), int(rng.integers(2**31))  # X takes 6.4 MB
+    got = submission.run(on_large, "blockwise_cross_entropy", seed, [(2000, 400), (400, 6)], [y, 2])
+    draw = np.random.default_rng(seed)
+    X, W = draw.standard_normal((2000, 400)), draw.standard_normal((400, 6))
     assert close(got, all_at_once(X, W, y), atol=1e-9)
 
 

@@ -1005,6 +1005,10 @@ def test_auc_knows_only_the_order(submission, rng):
     neighbours = (1 + np.arange(-10, 11) * EPS)[score.astype(int) + 10]
     for moved in (score * 1e300, score * 1e-300, neighbours, 1e15 + score, np.sinh(score * 5), score * 5e-324):
         assert close(submission.roc_auc(moved, y), expected, atol=1e-12)
+    score, y = rng.permutation(2000) - 1000.0, rng.permutation(np.arange(2000) % 2)
+    for middle in (score[3:-3], -score[3:-3]):  # both are printed alike
+        moved = np.concatenate([score[:3], middle, score[-3:]])
+        assert close(submission.roc_auc(moved, y), pairs_won(moved, y), atol=1e-12)
 
 
 @pytest.mark.exercise("roc_auc")

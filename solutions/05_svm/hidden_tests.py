@@ -281,6 +281,8 @@ def test_pegasos_leaves_no_trace(submission, rng):
     """The arguments are the same after the call, and what it returns is new and its own."""
     then = [{}, {"order": np.array([], np.int64)}, {"order": np.array([3])}]
     assert PEGASOS.leaves_no_trace(submission, rng, then=then, penalty=[-1.0], y=BAD_LABELS[:1])
+    square = Contract("pegasos", X=sparse_rows(6, 6), y=plus_minus(6), penalty=0.3, order=visits(9, 6))
+    assert square.leaves_no_trace(submission, rng)  # what is returned has the shape of y
     _, y, penalty, order = PEGASOS.plain(rng)
     X = scipy.sparse.csr_array((np.arange(24.0), np.tile([5, 3], 12), np.arange(0, 25, 2)), shape=(12, 6))
     assert submission.run(order_is_left, X, y, penalty, order) is True, "X's columns stay in the order that they had"
@@ -310,7 +312,7 @@ def test_pegasos_of_eight_million_columns(submission, rng):
     assert nonzero <= used, "theta is 0 in a column that no row uses"
 
 
-@pytest.mark.exercise("pegasos", weight=1, hint=1, seconds=3)
+@pytest.mark.exercise("pegasos", weight=1, hint=1, memory_mb=150, seconds=3)
 def test_pegasos_of_four_million_rows(submission, rng):
     """A step looks at its own row alone: thousands of steps with four million rows take no time to speak of."""
     # One that copies the labels, in float64, moves 34 MB, so 3,000 move 100 GB. Most rows are empty here.
@@ -694,6 +696,8 @@ def test_dual_of_every_kind(submission, rng):
         certified(submission.svm_dual(*case), K, y, C, tol)
     K, y, *_ = DUAL.plain(rng)
     certified(submission.svm_dual(K, y, 1.0), K, y, 1.0, 1e-3)
+    line, signs = np.array([0.0, 3.0, 2.0]), np.array([-1.0, 1.0, -1.0])  # a step ends at C = 1.7 up to rounding
+    certified(submission.svm_dual(np.outer(line, line), signs, 1.7, 1e-6), np.outer(line, line), signs, 1.7, 1e-6)
     for matrix in (K, K.astype(np.float32)):
         certified(submission.svm_dual(matrix, y, 0.1, 1e-10), matrix, y, 0.1, 1e-10)
 
@@ -969,7 +973,8 @@ def test_predictions_are_int64(submission, rng):
 @pytest.mark.exercise("rbf_predict", depends=PARTS, weight=0.5, forgeable=True)
 def test_predicting_leaves_no_trace(submission, rng):
     """The arguments are the same after the call, and what it returns is new and its own."""
-    assert LABELS.leaves_no_trace(submission, rng, then=[{}, {"b": 0.25}])
+    alike = {"X": rng.standard_normal((12, 3))}  # what is returned has the shape of y
+    assert LABELS.leaves_no_trace(submission, rng, then=[{}, {"b": 0.25}, alike])
 
 
 # ---------------------------------------------------------------------------------------- random_fourier_features
@@ -1067,6 +1072,8 @@ def test_features_of_many_rows(submission, rng):
     X = np.random.default_rng(seed).standard_normal(shape)[[0, -1]]
     assert is_array(Z, (4000, 256), np.float64), "4,000 rows of 256 features in float64"
     assert close(Z[[0, -1]], submission.random_fourier_features(X, 256, 0.5, 1), atol=1e-12)
+    Z = submission.run(on_large, "random_fourier_features", seed, [(2000, 400)], [10, 0.5, 1])  # X takes 6.4 MB
+    assert is_array(Z, (2000, 10), np.float64), "2,000 rows of 10 features in float64"
 
 
 @student_side

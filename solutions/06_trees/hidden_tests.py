@@ -59,7 +59,7 @@ def neighbours(rng, count, dtype=np.float32):
 IMPURITY = Contract(
     "impurity",
     counts=numbers(8, 3, draw=lambda rng: rng.integers(1, 80, (8, 3)) / 8, whole=(0, 10**12), scales=(1e-9, 1e14)),
-    criterion=one_of("gini", "entropy"),
+    criterion=one_of("gini", "entropy", default="gini"),
 )
 
 

@@ -993,6 +993,10 @@ def test_labels_stop_spreading_when_little_changes(submission, rng):
     ends[[0, -1]] = 0, 1
     F = propagated(path.toarray(), ends, 1000, 1e-6)  # not done after 1,000 steps
     assert is_propagated(submission.label_propagation(path, ends), F)
+    path = scipy.sparse.csr_array(np.eye(45, k=1) + np.eye(45, k=-1))
+    ends = np.where(np.arange(45) == 0, 0, -1)  # what arrives at the other end is tiny, and not 0
+    predicted, F = submission.label_propagation(path, ends, 45, 0.0)
+    assert close((predicted, F), (np.zeros(45), propagated(path.toarray(), ends, 45, 0.0)), rtol=1e-9)
 
 
 @pytest.mark.exercise("label_propagation", weight=1, hint=3)

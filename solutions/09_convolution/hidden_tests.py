@@ -637,6 +637,9 @@ def test_ties_go_to_the_first(submission, rng):
         assert close(submission.pool2d_backward(*problem), pool_gradient(*problem), atol=pool_slack(*problem))
     flat = rng.standard_normal((1, 2, 3, 3)), np.zeros((1, 2, 4, 4)), 2, 1
     assert close(submission.pool2d_backward(*flat), pool_gradient(*flat), atol=pool_slack(*flat))
+    one = np.zeros((1, 1, 330, 330))  # a window of many pixels
+    one[0, 0, -1, 5] = 1.0
+    assert close(submission.pool2d_backward(np.ones((1, 1, 1, 1)), one, 330, 1), one)
     signed = flat[0], np.where(rng.random((1, 2, 4, 4)) < 0.5, -0.0, 0.0), 2, 1
     assert close(submission.pool2d_backward(*signed), pool_gradient(*signed), atol=pool_slack(*signed))
 
@@ -917,4 +920,5 @@ def test_blocks_refuse_a_kernel_that_does_not_fit(submission, rng):
 @pytest.mark.exercise("conv2d_blocked", weight=0.5, forgeable=True, depends=("im2col", "conv2d"))
 def test_blocks_leave_no_trace(submission, rng):
     """No argument changes, and the result shares memory with nothing."""
-    assert BLOCKED.leaves_no_trace(submission, rng, then=[{}, {"padding": 2}], w=TOO_LARGE)
+    alike = {"w": rng.standard_normal((3, 3, 3, 3)), "b": np.ones(3), "padding": 1}  # the result has the shape of x
+    assert BLOCKED.leaves_no_trace(submission, rng, then=[{}, {"padding": 2}, alike], w=TOO_LARGE)

@@ -162,6 +162,31 @@ def test_two_results_in_one_array_are_found(rng):
         assert pair.leaves_no_trace(submission, rng)
 
 
+@student_side
+def halved(x):
+    return x / 2
+
+
+def test_a_callback_that_is_not_asked_again_is_found(rng):
+    """What was kept for the same numbers is right, but whoever counts the calls counts too few."""
+    asking = Contract("f", x=floats(3), half=halved)
+    kept = "kept = {}\n\ndef f(x, half):\n    key = x.tobytes()\n    if key not in kept:\n"
+    with of(kept + "        kept[key] = half(x) + 1\n    return kept[key].copy()\n") as submission:
+        assert "another number of times" in asking.leaves_no_trace(submission, rng).why
+    with of("def f(x, half):\n    return half(x) + 1\n") as submission:
+        assert asking.leaves_no_trace(submission, rng)
+
+
+def test_a_view_of_an_earlier_argument_is_found(rng):
+    """Where a view is due, it is one of this call's array."""
+    view = Contract("f", x=floats(6))
+    kept = "kept = {}\n\ndef f(x):\n    return kept.setdefault(x.tobytes(), x)[::2]\n"
+    with of(kept) as submission:
+        assert "a view of an earlier" in view.leaves_no_trace(submission, rng, fresh=False).why
+    with of("def f(x):\n    return x[::2]\n") as submission:
+        assert view.leaves_no_trace(submission, rng, fresh=False)
+
+
 def test_a_result_kept_for_a_tuple_is_found(rng):
     parts = Contract("f", pair=Argument(lambda rng: (rng.standard_normal(3), rng.standard_normal(3)), {}, frozenset()))
     kept = "kept = {}\n\ndef f(pair):\n    return kept.setdefault(id(pair), (pair, pair[0] * pair[1]))[1].copy()\n"
