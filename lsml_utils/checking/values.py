@@ -163,6 +163,8 @@ def _pattern(got, expected, rtol, atol, sizes=()) -> str | None:
     def same(other):
         return bool(_agrees(other, theirs, rtol, atol).all())
 
+    if same(ours):
+        return None  # off by less than what these relations are looked up with
     if same(-ours):
         return "Every entry has the wrong sign."
     if not ours.any():

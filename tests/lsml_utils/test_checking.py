@@ -190,6 +190,11 @@ class TestClose:
         assert "1.25 times" in card_of(lambda: expect_close(scale(data, 2.0)[0] * m / (m - 1), 2.0))
         assert "Likely cause" not in card_of(lambda: expect_close(scale(3.0, 2.0) / 5, 6.0))
 
+    def test_a_tiny_difference_has_no_pattern(self):
+        """A number is its own reverse: what is off by a few roundings is not in reversed order."""
+        assert "Likely cause" not in card_of(lambda: expect_close(1 - 7e-10, 1.0, rtol=1e-14, atol=0))
+        assert "Likely cause" not in card_of(lambda: expect_close(X * (1 + 1e-12), X, rtol=1e-14, atol=0))
+
     def test_lost_decimals_are_told(self):
         assert "The decimals are lost" in card_of(lambda: expect_close(np.array([1, 2]), [1.5, 2.5]))
 
