@@ -1365,6 +1365,7 @@ for kind, line in ((PlainBlock, "-"), (ResidualBlock, "--")):
 left.set(xlabel="step", ylabel=f"loss, mean of {width} steps", title="26 layers")
 left.legend()
 right.set(xlabel="layers", ylabel="accuracy on unseen images", title=f"After {steps} steps", ylim=(0, 1))
+right.set_xticks([8, 26])
 right.legend()
 plt.show()
 
@@ -1641,7 +1642,7 @@ print(
 print(f"{claimed} stay. {matched} of {wanted} objects are found with the right class and an IoU of at least 0.5:")
 print(f"recall {matched / wanted:.0%}, precision {matched / max(claimed, 1):.0%}")
 plotting.image_grid(
-    pictures.images[:6], columns=6, boxes=raw[:6], titles=[f"{len(boxes)} windows" for boxes in raw[:6]], size=1.8
+    pictures.images[:6], columns=6, boxes=raw[:6], titles=[f"windows: {len(boxes)}" for boxes in raw[:6]], size=1.8
 )
 names = [", ".join(NAMES[label + 1][:2] for label in labels) for _, labels in found[:6]]
 plotting.image_grid(pictures.images[:6], columns=6, boxes=[boxes for boxes, _ in found[:6]], titles=names, size=1.8)
