@@ -19,7 +19,7 @@ import ast
 import hashlib
 import keyword
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -33,6 +33,9 @@ MARKER = re.compile(r"\s*### (?P<edge>BEGIN|END) (?P<kind>SOLUTION|BUG)\s*")
 CELL_MARKER = re.compile(r"# ?%%(\s|$)")
 # What a submission, a hidden test's helper or a notebook already calls something else.
 RESERVED = {"call", "calls", "cell_errors", "close", "load", "names", "run"} | {"student", "np", "torch"}
+
+HELPS = re.compile(r"\bhelps?\b")
+NUMBERS = re.compile(r"\bmodules? ((?:\d\d(?:, | and |, and )?)+)", re.IGNORECASE)
 
 # For each role: the marker keys that it must have and those that it may have.
 ROLES = {
@@ -55,6 +58,11 @@ KINDS = {
         'a list of names, such as ["torch.nn.functional"]',
     ),
 }
+
+
+def _numbers(sentences: Iterable[str]) -> tuple[str, ...]:
+    found = [number for s in sentences for group in NUMBERS.findall(s) for number in re.findall(r"\d\d", group)]
+    return tuple(dict.fromkeys(found))
 
 
 @dataclass(frozen=True)
@@ -135,6 +143,28 @@ class Module:
         )
 
     @cached_property
+    def needs(self) -> tuple[str, ...]:
+        """The numbers ("01") of the modules that its opening says one needs; not those that it says help."""
+        return _numbers(sentence for sentence in self._opening("You need") if not HELPS.search(sentence))
+
+    @cached_property
+    def helped_by(self) -> tuple[str, ...]:
+        """The numbers of the modules that its opening says help."""
+        return _numbers(sentence for sentence in self._opening("You need") if HELPS.search(sentence))
+
+    @cached_property
+    def skills(self) -> tuple[str, ...]:
+        """What its opening says it trains."""
+        first = next(iter(self._opening("Skills(?: it trains)?")), "").rstrip(".")
+        return tuple(skill.strip().removeprefix("and ") for skill in first.split(",") if skill.strip())
+
+    def _opening(self, title: str) -> list[str]:
+        """The sentences of the first paragraph that begins with this title, in bold."""
+        prose = "\n\n".join(cell.source for cell in self.cells if cell.role == "prose")
+        found = re.search(rf"\*\*{title}\*\*:?(?P<text>.*?)(?:\*\*|\n\n|\Z)", prose, re.DOTALL)
+        return re.split(r"(?<=\.)\s+", " ".join(found["text"].split())) if found else []
+
+    @cached_property
     def _by_name(self) -> dict[str, Exercise]:
         return {exercise.name: exercise for exercise in self.exercises}
 
@@ -160,6 +190,16 @@ def resolve(wanted: str | Path, root: Path = ROOT) -> str:
     if len(found) != 1:
         raise UserError(f"no module {str(wanted)!r}; there are: {', '.join(known) or 'none yet'}")
     return found[0]
+
+
+def find(module: str, exercise: str, root: Path = ROOT) -> tuple[Module, Exercise]:
+    """The exercise that a person means by "01" and "mse_gradient", and its module. UserError where there is none."""
+    found = load(resolve(module, root), root)
+    named = next((one for one in found.exercises if one.name == exercise), None)
+    if named is None:
+        names = ", ".join(one.name for one in found.exercises)
+        raise UserError(f"{found.name} has no exercise {exercise!r}; it has {names}")
+    return found, named
 
 
 def load(name: str, root: Path = ROOT) -> Module:

@@ -64,6 +64,7 @@ def run_grade(arguments: argparse.Namespace) -> int:
 
 def _reports(paths: list[str], refusals: dict[str, str], arguments: argparse.Namespace) -> Iterator["Report"]:
     """A Report for each path, in order. The sandbox is started before the first that can be graded."""
+    from autograder.grading import kept
     from autograder.grading.live import Live
     from autograder.grading.report import Report
 
@@ -78,7 +79,10 @@ def _reports(paths: list[str], refusals: dict[str, str], arguments: argparse.Nam
                     live.begin("starting the sandbox")
                     grader = stack.enter_context(_grader(arguments.sandbox))
                 grader.begun = live.begin
+                content = kept.own(path)
                 report = grader.grade(path, show=arguments.show)
+                if content is not None and content == kept.own(path):
+                    kept.put(report, content, grader.limits)
             yield report
 
 

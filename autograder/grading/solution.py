@@ -44,12 +44,7 @@ def find(module: str, exercise: str, root: Path = curriculum.ROOT) -> tuple[Modu
     """The exercise that is meant. UserError where there is none, or where the class keeps solutions closed."""
     if not are_open(root):
         raise UserError("your class keeps the solutions closed")
-    found = curriculum.load(curriculum.resolve(module, root), root)
-    named = next((one for one in found.exercises if one.name == exercise), None)
-    if named is None:
-        names = ", ".join(one.name for one in found.exercises)
-        raise UserError(f"{found.name} has no exercise {exercise!r}; it has {names}")
-    return found, named
+    return curriculum.find(module, exercise, root)
 
 
 def show(console: Console, module: Module, exercise: Exercise, root: Path = curriculum.ROOT) -> None:

@@ -1,0 +1,1 @@
+"""The student's desk: what one person has done so far, and what helps them on."""
