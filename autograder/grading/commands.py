@@ -5,6 +5,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from autograder import interrupts
@@ -23,6 +24,9 @@ def add_commands(subparsers) -> None:
         nargs="*",
         metavar="NOTEBOOK",
         help="a notebook, or a module such as 01 for its notebook in work/; without any, the notebook of this folder",
+    )
+    grade.add_argument(
+        "--exercise", action="append", metavar="NAME", help="this exercise alone; may be given several times"
     )
     grade.add_argument("--show", action="store_true", help="add input, result and expected value to each failed test")
     grade.add_argument("--json", action="store_true", help="print one JSON object a notebook, a line each")
@@ -58,7 +62,7 @@ def run_grade(arguments: argparse.Namespace) -> int:
     failed = False
     for report in _reports(paths, refusals, arguments):
         failed |= report.status == "grader_fault"
-        _print(report, arguments.json, several=len(paths) > 1)
+        _print(report, arguments.json, several=len(paths) > 1, whole=not arguments.exercise)
     return int(failed)
 
 
@@ -80,10 +84,32 @@ def _reports(paths: list[str], refusals: dict[str, str], arguments: argparse.Nam
                     grader = stack.enter_context(_grader(arguments.sandbox))
                 grader.begun = live.begin
                 content = kept.own(path)
-                report = grader.grade(path, show=arguments.show)
-                if content is not None and content == kept.own(path):
+                report = _graded(grader, path, arguments)
+                if content is not None and content == kept.own(path) and not arguments.exercise:
                     kept.put(report, content, grader.limits)
             yield report
+
+
+def _graded(grader: "Grader", path: str, arguments: argparse.Namespace) -> "Report":
+    """The Report of a notebook, or of those of its exercises that were asked for, and nothing else run."""
+    from autograder import curriculum
+    from autograder.grading import rebuild, verdicts
+    from autograder.grading.reading import Unreadable
+
+    if not arguments.exercise:
+        return grader.grade(path, show=arguments.show)
+    try:
+        name, _ = rebuild.read(path, grader.root)
+    except Unreadable:
+        return grader.grade(path)
+    wanted = [curriculum.find(name, exercise, grader.root)[1] for exercise in arguments.exercise]
+    module = curriculum.load(name, grader.root)
+    others = [verdicts.exercise_result(e, "unanswered", 0.0) for e in module.exercises if e not in wanted]
+    report = grader.grade(path, show=arguments.show, done=others)
+    asked = tuple(result for result in report.exercises if result.id in arguments.exercise)
+    most = float(sum(exercise.points for exercise in module.exercises if exercise in wanted and not exercise.extra))
+    score = None if report.score is None else round(sum(result.score for result in asked if not result.extra), 4)
+    return replace(report, exercises=asked, score=score, max_score=most)
 
 
 @contextlib.contextmanager
@@ -102,7 +128,7 @@ def _grader(sandbox: str) -> Iterator["Grader"]:
         yield grader
 
 
-def _print(report: "Report", as_json: bool, several: bool) -> None:
+def _print(report: "Report", as_json: bool, several: bool, whole: bool) -> None:
     if as_json:
         print(json.dumps(report.to_dict(), allow_nan=False), flush=True)
         return
@@ -114,7 +140,7 @@ def _print(report: "Report", as_json: bool, several: bool) -> None:
 
     # What is piped is searched, or read in a window of another width: no line of it is broken.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 10_000)
-    known = report.score is not None and report.module in curriculum.names()
+    known = whole and report.score is not None and report.module in curriculum.names()
     written = curriculum.load(report.module).written_points if known else 0
     print_report(console, report, several, written)
     if line := solution.invitation(report):

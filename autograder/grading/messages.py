@@ -33,14 +33,20 @@ def safe(text: str, longest: int = LONGEST) -> str:
     return text if len(text) <= longest else text[:longest] + " ..."
 
 
-def what_happened(error: BaseException, rebuilt: Rebuilt, comparison: Comparison | None = None) -> str:
-    """What the student's code did, with their own lines. "" where it just gave another answer."""
+def what_happened(
+    error: BaseException, rebuilt: Rebuilt, comparison: Comparison | None = None, memory_mb: int | None = None
+) -> str:
+    """What the student's code did, with their own lines. "" where it just gave another answer.
+
+    `memory_mb`: how much a test allows, where it says so itself.
+    """
     if isinstance(error, StudentError):
         return _exception(error, rebuilt)
     if isinstance(error, StudentMemory):
         figures = _figures(error.usage)
         did = "needed" if error.usage.memory_mb is None or "MB" in figures else "asked at once for"
-        lines = [f"It {did} more memory than it may use and was stopped{figures}."]
+        allowed = "it may use" if memory_mb is None else f"the {memory_mb} MB that it may use"
+        lines = [f"It {did} more memory than {allowed} and was stopped{figures}."]
         if error.error is not None:
             lines.append(_exception(error.error, rebuilt))
         return "\n".join(lines)

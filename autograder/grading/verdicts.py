@@ -144,7 +144,7 @@ def _failed(
     elif is_list:
         lines.append(LIST_CAME)
     elif outcome.error is not None:
-        lines += filter(None, [what_happened(outcome.error, rebuilt, outcome.comparison)])
+        lines += filter(None, [what_happened(outcome.error, rebuilt, outcome.comparison, outcome.spec.memory_mb)])
     return TestResult(
         spec.name, False, "\n".join(lines), misconception, _hint(spec, misconception), shown(outcome) if show else None
     )

@@ -71,6 +71,19 @@ def test_show(lsml, module, write):
     assert "input: mean_square(" in out and "returned: 100.0" in out and "expected: 10000.0" in out
 
 
+def test_one_exercise_alone(lsml, module, write):
+    path = write(released(module, HALF | {"Counter": module.exercise("Counter").solution}))
+    status, out, _ = lsml("grade", "--exercise", "Counter", path)
+    points = module.exercise("Counter").points
+    assert status == 0 and f"{points} of {points} points" in out and "mean_square" not in out
+    status, out, _ = lsml("grade", "--json", "--exercise", "last", "--exercise", "Counter", path)
+    report = json.loads(out)
+    assert [exercise["id"] for exercise in report["exercises"]] == ["last", "Counter"]
+    assert report["score"] == points and report["max_score"] == points + module.exercise("last").points
+    status, out, err = lsml("grade", "--exercise", "lost", path)
+    assert (status, out) == (2, "") and "has no exercise 'lost'; it has mean_square" in err
+
+
 def test_json_has_a_line_for_every_file(lsml, module, write, tmp_path):
     (tmp_path / "empty.ipynb").write_bytes(b"")
     (tmp_path / "text.ipynb").write_text("hello")

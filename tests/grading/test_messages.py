@@ -52,7 +52,7 @@ def test_the_last_hint_is_not_the_first(module, core, hint, misconception, says)
     [
         (True, "failed", verdicts.NOT_JUDGED),  # its memory is as it should be: the sentence alone would mislead
         (False, "failed", "it has other values"),
-        (True, "memory", "It needed more memory than it may use and was stopped after 2.0 s."),
+        (True, "memory", "It needed more memory than the 64 MB that it may use and was stopped after 2.0 s."),
     ],
 )
 def test_a_test_of_cost_is_not_judged_by_wrong_values(module, wrong, cause, says):
