@@ -42,6 +42,9 @@ def add_commands(subparsers) -> None:
     status = _command(subparsers, "status", _status, "students by modules")
     status.add_argument("modules", nargs="*", metavar="MODULE")
 
+    report = _command(subparsers, "report", _report, "write the class report: a page and its tables as CSV")
+    report.add_argument("modules", nargs="*", metavar="MODULE")
+
     extend = _command(subparsers, "extend", _extend, "give a student more time")
     extend.add_argument("module", metavar="MODULE")
     extend.add_argument("student", metavar="STUDENT")
@@ -389,6 +392,15 @@ def _status(arguments) -> int:
     if not found.modules:
         raise UserError(f"no module is released in {folder.path}; run `lsml release MODULE`")
     progress.stdout().print(status.table(found, f"{folder.course}: {folder.path}"))
+    return 0
+
+
+def _report(arguments) -> int:
+    from autograder.classroom import overview
+
+    folder = _open(arguments)
+    page, *tables = overview.write(folder, _modules(arguments.modules) or None)
+    print(f"{page}\n{len(tables)} tables as CSV beside it")
     return 0
 
 
