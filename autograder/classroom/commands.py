@@ -45,6 +45,9 @@ def add_commands(subparsers) -> None:
     report = _command(subparsers, "report", _report, "write the class report: a page and its tables as CSV")
     report.add_argument("modules", nargs="*", metavar="MODULE")
 
+    similar = _command(subparsers, "similar", _similar, "pairs of submissions that share more code than is usual")
+    similar.add_argument("module", metavar="MODULE")
+
     extend = _command(subparsers, "extend", _extend, "give a student more time")
     extend.add_argument("module", metavar="MODULE")
     extend.add_argument("student", metavar="STUDENT")
@@ -401,6 +404,19 @@ def _report(arguments) -> int:
     folder = _open(arguments)
     page, *tables = overview.write(folder, _modules(arguments.modules) or None)
     print(f"{page}\n{len(tables)} tables as CSV beside it")
+    return 0
+
+
+def _similar(arguments) -> int:
+    from autograder.classroom import progress, similar
+    from autograder.files import write_atomically
+
+    folder, name = _open(arguments), curriculum.resolve(arguments.module)
+    found = similar.find(folder, name)
+    page = folder.path / "similar" / f"{name}.html"
+    write_atomically(page, similar.render(found, curriculum.load(name)), mode=0o600)  # it names students
+    progress.stdout().print(similar.table(found) if found else "No two submissions share more than is usual.")
+    print(f"side by side: {page}")
     return 0
 
 
