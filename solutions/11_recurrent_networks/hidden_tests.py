@@ -394,7 +394,7 @@ def test_clipping_by_the_common_norm(submission, rng):
 
 @pytest.mark.exercise("rnn_backward", weight=2, hint=3)
 def test_clipping_of_every_kind(submission, rng):
-    """Tiny, huge and zero gradients of any dtype and layout, one array and many: the norm does not overflow or vanish."""
+    """Tiny, huge and zero gradients of any dtype and layout, one and many: the norm does not overflow or vanish."""
     for dtype, digits in ((np.float64, 1e-10), (np.float32, 1e-5)):
         for size, limit in itertools.product((1e-30, 1e-9, 1.0, 1e9, 1e29), (1e-12, 1.0, 1e12)):
             parts = [np.asarray(size * rng.uniform(1, 9, shape), dtype) for shape in ((3, 4), (1,), (2, 1, 3))]

@@ -654,10 +654,10 @@ def repeats_the_first(limit: float, steps: int, T: int = 20, n: int = 32, lr: fl
     return found
 
 
-steps, lines = demo_size(full=300, small=20), {}
+steps, lines = demo_size(full=300, small=60), {}
 for limit, says in ((1e12, "not clipped"), (1.0, "clipped to norm 1")):
     lines[says] = np.convolve(repeats_the_first(limit, steps), np.ones(10) / 10, "valid")
-plotting.curves(lines, xlabel="step", ylabel="loss (mean of 10)", title="Clipping keeps what was learnt", ax=right)
+plotting.curves(lines, xlabel="step", ylabel="loss (mean of 10)", title="Does clipping keep what was learnt?", ax=right)
 right.axhline(1 / 3, color=plotting.MUTED, linewidth=0.8)
 plt.show()
 switch = [np.full((1, 1), 4.0), np.full((1, 1), 3.0)]
@@ -1276,7 +1276,7 @@ ax = plotting.curves(
     | {f"{name}: {share:.0%}": ([1, max(epochs, 2)], [share, share]) for name, share in scores.items()},
     xlabel="passes over the reviews",
     ylabel="accuracy on new reviews",
-    title="The order of the words decides",
+    title="Does the order of the words matter?",
 )
 ax.set_ylim(0.45, 1.02)
 plt.show()
@@ -1320,7 +1320,7 @@ for place, share in enumerate(good):
 ax.set_yticks(range(8), sentences)
 ax.invert_yaxis()
 ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2))
-ax.set(xlim=(-0.04, 1.04), xlabel="probability of “good”", title="It follows the data, not the grammar of English")
+ax.set(xlim=(-0.04, 1.04), xlabel="probability of “good”", title="Does it follow English, or its data?")
 plt.show()
 
 # %% [markdown]
@@ -1549,7 +1549,7 @@ plotting.curves(
     },
     xlabel="step",
     ylabel="nats a character",
-    title="It learns more than pairs of characters",
+    title="Does it learn more than pairs of characters?",
 )
 plt.show()
 with torch.no_grad():
