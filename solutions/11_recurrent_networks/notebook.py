@@ -930,7 +930,7 @@ plt.show()
 
 # %% [markdown]
 # A word of caution: the gradient of the memory is no longer multiplied by a matrix, but gates below 1 still make it
-# shrink, and the path through $h$ may still explode. So LSTMs are clipped, too.
+# shrink, and the path through $h$ may still explode, as the curve with bias 5 begins to do. So LSTMs are clipped, too.
 #
 # ### 11.5 `masked_batch` · essential · level 2 of 4 · 12 min
 #
@@ -1489,7 +1489,7 @@ with check("truncated_step"):
 # Now the English text of Python's own help (its length is printed). It is cut into 32 long rows, which are read side
 # by side. In each step `truncated_step` gets the next 32 positions of each row, one window, and the state from the
 # step before; then Adam moves the parameters. So the state goes over the whole row, and the gradient over one window.
-# (The state was made by slightly older parameters. Everybody lives with that.) The rate falls from 0.02 to 0 in a
+# (The state was made by slightly older parameters. In practice one accepts this.) The rate falls from 0.02 to 0 in a
 # straight line. At the end of the rows the reading begins again, with a new state. What is read is always the true
 # text, also where the network would have guessed another character: this is called **teacher forcing**.
 #
@@ -1873,9 +1873,9 @@ print(f"--- characters by their frequency: {share_of_words(''.join(drawn))}")
 # %% [markdown]
 # At temperature 0 it repeats itself. At 0.5 most words are words of the help, with spaces, capitals and full stops
 # between them, and nobody has told it what a word is. At 1 it invents words. (Repetition makes the share of words
-# larger, too.) Many brackets stay open: what was opened ten characters before is mostly lost, and the text as a whole
-# has no meaning. Its gradient sees 32 positions, and its state has 192 numbers. Larger networks of this kind write
-# paragraphs that hold together for some sentences. Module 12 takes the other way: it looks at all positions at once.
+# larger, too.) Some brackets and quotation marks stay open, and the text as a whole has no meaning. Its gradient sees
+# 32 positions, and its state has 192 numbers. Larger networks of this kind write paragraphs that hold together for
+# some sentences. Module 12 takes the other way: it looks at all positions at once.
 #
 # ### 11.10 `skip_gram` · optional · level 3 of 4 · 25 min
 #
