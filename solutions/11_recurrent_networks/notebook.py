@@ -2007,7 +2007,7 @@ for word in ("great", "battery", "rosa", "lisbon"):
 # together (right), yours in NumPy and torch.nn.RNN, which is the peer: it has the same weights, the same batch,
 # float32 and one thread. Two effects to look for:
 #
-# - **All slopes are about 1**, and none is smaller: the steps wait for each other. More processors help within a step
+# - **All slopes are about 1**: the steps wait for each other, however long the text. More processors help within a step
 #   only.
 # - **Nobody wins by much.** Both do the same products, one step after the other. The peer takes $X W^\top$ for all
 #   positions in one product, and its loop does not run in Python: this pays where $n$ is large. NumPy's calls are
