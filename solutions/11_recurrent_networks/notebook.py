@@ -607,14 +607,16 @@ with check("rnn_backward", forbids=["torch"]):
 # %% [markdown]
 # Your function shows what the derivation predicts. Random networks of 64 units read random input, and the loss looks
 # at the last state only. The curves are the lengths of the gradient for the input at each position, against the
-# distance from the end. $U$ is scaled so that its largest eigenvalue has the size given. On the log axis the curves
-# are straight on the whole (complex eigenvalues make them wiggle): the gradient shrinks or grows like a power.
+# distance from the end. $U$ is scaled so that its largest eigenvalue has the size $\rho$ in the legend. On the log axis
+# the curves are straight on the whole (complex eigenvalues make them wiggle): the gradient shrinks or grows like a
+# power.
 #
 # The right-hand picture trains a network of 32 units whose $U$ has an eigenvalue of size 1.5 at the start. It is to
-# say at the end the first of 20 numbers, each uniform from -1 to 1, so the best constant has the loss 1/3. The same
-# start, the same data, the same rate, with clipping and without it: a few exploded gradients throw away what was
-# learnt. The line below the picture is the trap: the switch still holds the pulse at the end, and no gradient arrives
-# there.
+# say at the end the first of 20 numbers, each uniform from -1 to 1, so the best constant has the loss 1/3 (grey). The
+# start, the data and the rate are the same with clipping and without it: a few exploded gradients are enough to throw
+# away what was learnt.
+#
+# The line below the pictures is the trap: the switch still holds the pulse at the end, and no gradient arrives there.
 
 # %% tags=["demo"]
 draw = np.random.default_rng(0)
@@ -631,7 +633,7 @@ for radius in (0.6, 0.9, 1.0, 1.1):
     found = rnn_backward(X, h0, W, U, rnn_forward(X, h0, W, U, b), slopes)
     size = np.linalg.norm(found[0][0], axis=1)[::-1]
     rate = np.exp(np.polyfit(np.arange(10, T), np.log(size[10:]), 1)[0])
-    lines[f"eigenvalue {radius:g}: {rate:.2f} each step"] = size
+    lines[f"$\\rho = {radius:g}$: {rate:.2f} a step"] = size
 plotting.curves(
     lines, xlabel="steps back in time", ylabel="length of the gradient", title="Like a power", logy=True, ax=left
 )
@@ -655,10 +657,11 @@ def repeats_the_first(limit: float, steps: int, T: int = 20, n: int = 32, lr: fl
 
 
 steps, lines = demo_size(full=300, small=60), {}
-for limit, says in ((1e12, "not clipped"), (1.0, "clipped to norm 1")):
+for limit, says in ((1e12, "not clipped"), (0.5, "clipped to norm 0.5")):
     lines[says] = np.convolve(repeats_the_first(limit, steps), np.ones(10) / 10, "valid")
 plotting.curves(lines, xlabel="step", ylabel="loss (mean of 10)", title="Does clipping keep what was learnt?", ax=right)
 right.axhline(1 / 3, color=plotting.MUTED, linewidth=0.8)
+plotting.legend_below(right)
 plt.show()
 switch = [np.full((1, 1), 4.0), np.full((1, 1), 3.0)]
 kept = rnn_forward(pulse[:, :20], np.zeros((1, 1)), *switch, np.zeros(1))
