@@ -279,7 +279,7 @@ wrong(
 
 wrong(
     "rnn_backward",
-    "forgets the way over the next state",
+    "forgets what comes back through the next state",
     fails=["test_gradients_of_all_arguments"],
     edit={"(slopes[:, t] + later)": "slopes[:, t]"},
 )
@@ -348,6 +348,16 @@ equivalent(
     diff="""- factor = limit / norm if norm > limit else 1.0
 + factor = limit / norm if norm >= limit else 1.0""",
     reason="where norm == limit, limit / norm is 1.0 exactly",
+)
+
+
+wrong(
+    "rnn_backward",
+    "makes a matrix for each row",
+    fails=["test_gradients_without_jacobians"],
+    edit={
+        "grad_U += delta.T @ (H[:, t - 1] if t > 0 else h0)": "grad_U += np.einsum('bi,bj->bij', delta, H[:, t - 1] if t > 0 else h0).sum(axis=0)"
+    },
 )
 
 
@@ -805,6 +815,12 @@ wrong(
     "returns a state that still has its graph",
     fails=["test_truncated_state_goes_on"],
     edit={"return total, detached(state)": "return total, state"},
+)
+wrong(
+    "truncated_step",
+    "detaches the given state in place",
+    fails=["test_truncated_state_goes_on"],
+    edit={"else part.detach()": "else part.detach_()"},
 )
 
 
