@@ -446,7 +446,7 @@ def test_gradients_without_jacobians(submission):
 
 @pytest.mark.exercise("rnn_backward", weight=4, hint=1, seconds=2)
 def test_gradients_in_linear_time(submission):
-    """Time grows linearly with the length: the way back is gone once, not once for each position."""
+    """Time grows linearly with the length: one loop goes back, not one for each position."""
     # 1,500 steps take less than 0.1 s; all 1.1 million pairs of positions would take half a minute.
     got = submission.run(backward_large, 1, 1500, 3, 2)
     assert near(got, list(expected_large(1, 1500, 3, 2)), slack=1e5)
@@ -651,7 +651,7 @@ def test_cell_leaves_no_trace(submission):
 
 def padded(sequences, length=None):
     """By definition."""
-    length = length or max(1, *map(len, sequences)) if len(sequences) > 1 else length or max(1, len(sequences[0]))
+    length = length or max(1, max(map(len, sequences)))
     ids, mask = np.zeros((len(sequences), length), np.int64), np.zeros((len(sequences), length), bool)
     for i, sequence in enumerate(sequences):
         for t, number in enumerate(sequence):
