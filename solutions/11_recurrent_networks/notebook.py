@@ -51,6 +51,8 @@
 # | $\sigma$, $\odot$ | | | the sigmoid $1/(1 + e^{-a})$; multiplication entry by entry |
 # | $K$ | `window` | | positions of a window of truncated backpropagation |
 # | $\tau$, $k$ | `temperature`, `top_k` | | temperature of sampling; how many words may be drawn |
+#
+# Other letters, such as $p$, $u$ and $r$, mean something in one section only, and it says what.
 
 # %% tags=["setup"]
 import sys
@@ -134,8 +136,9 @@ def same_weights(mine: nn.Module, torchs: nn.Module, layer: str = "l0") -> None:
 # whatever $T$ is. A step costs $B n (d + n)$ multiplications, so a sequence costs $T$ times that: linear in its
 # length. But the steps cannot run at the same time, since each needs the state before it. The picture draws the
 # network **unrolled**: one copy for each position. Read it as a deep network with $T$ layers which share their
-# weights, and with an input and an output at each layer. A task may use all outputs (the writer of 11.7 predicts at
-# each position) or only the last one (the reader of 11.6 judges a whole review).
+# weights, and with an input and an output at each layer. (The dashed arrows are explained in 11.3.) A task may use
+# all outputs (the writer of 11.7 predicts at each position) or only the last one (the reader of 11.6 judges a whole
+# review).
 
 # %% tags=["demo"]
 figure, ax = plt.subplots(figsize=(11, 3.9))
@@ -167,7 +170,7 @@ plt.show()
 
 # %% [markdown]
 # The plan follows the picture. How does a word become numbers (11.1)? How does the state run forward (11.2), and the
-# gradient backward (11.3)? That gradient is a product of $T$ matrices. So it shrinks or grows like a power, and the
+# gradient backward (11.3)? That gradient is a product of $T$ matrices. So it shrinks or grows exponentially, and the
 # cell of 11.4 is built against this. Then: how to read many sentences of different lengths together (11.5), in
 # several layers and in both directions (11.6)? How to train on one endless text (11.7), and what goes wrong there
 # (11.8)? Finally, how does a network that predicts the next character write (11.9)?
@@ -235,8 +238,9 @@ def embedding_gradient(ids: np.ndarray, slopes: np.ndarray) -> tuple[np.ndarray,
     Returns (rows, sums): rows (r,), int64, the r different ids in ascending order; sums (r, e), a
     new array in the dtype of slopes: sums[j] adds up the slopes of all places that have rows[j].
     Leaves its arguments as they are.
-    Besides slopes it takes the memory of a few arrays of that size: there is no room for a row for
-    each id up to the largest, nor for a table of all places against all rows.
+    Besides slopes it takes the memory of a few arrays of that size, or of lists and dictionaries of
+    its rows: there is no room for a row for each id up to the largest, nor for a table of all
+    places against all rows.
     Not allowed, for both functions: torch.
     """
     ### BEGIN SOLUTION
@@ -256,7 +260,8 @@ def embedding_gradient(ids: np.ndarray, slopes: np.ndarray) -> tuple[np.ndarray,
 # <details><summary>Hint 2: which rows, and where</summary>
 #
 # `np.unique(ids, return_inverse=True)` gives the different ids, sorted, and for each place the number of its id among
-# them. (`.ravel()` makes that one-dimensional.)
+# them. (`.ravel()` makes that one-dimensional.) The ids keep their dtype there: `.astype(np.int64)` makes the rows of
+# them.
 # </details>
 # <details><summary>Hint 3: adding up, repeated words included</summary>
 #
@@ -291,6 +296,7 @@ with check("embedding", forbids=["torch"]):
         },
     )
     expect_dtype(embedding_gradient(ids, slopes.astype(np.float32))[1], np.float32)
+    expect_dtype(embedding_gradient(ids[:, 0].astype(np.uint8), slopes[:, 0])[0], np.int64)
 
 # %% [markdown]
 # How sparse is it? Words are used very unevenly: the $r$-th commonest word of a text comes about $1/r$ as often as
@@ -331,8 +337,8 @@ print(f"{len(help_words):,} words, {len(counted):,} different ones; the commones
 # trained on many machines, these are the bytes that are sent (module 17). For recommendation (module 19) the "words"
 # are millions of users and items, and a dense gradient would not fit into memory.
 #
-# A word that no training text holds has no vector. So in practice the rarest words of the training text are read as
-# `<unk>`, too: then its vector is learnt.
+# A word that does not occur in the training text has no vector. So in practice the rarest words of the training text
+# are read as `<unk>`, too: then its vector is learnt.
 #
 # ### 11.2 `rnn_forward` · essential · level 2 of 4 · 10 min
 #
@@ -457,7 +463,8 @@ plt.show()
 # slopes of at most 1, once for each step. So in each step its length is multiplied by at most $\|U\|$, the largest
 # singular value. This bounds each single step. Over many steps, as long as the slopes are near 1, the largest
 # eigenvalue of $U$ (in size), $\rho$, decides, since $\|U^r\|^{1/r} \to \rho$ for many steps $r$. If $\rho < 1$, the
-# gradient **vanishes** like a power. If $\rho > 1$, it **explodes**: one step of training may throw the weights away.
+# gradient **vanishes** exponentially, like $\rho^r$. If $\rho > 1$, it **explodes**: one step of training may throw
+# the weights away.
 #
 # There is a trap in it. The switch of 11.2 had $U = 3$, so one expects explosion. But it remembers because it is
 # saturated: at $h = 0.995$ the slope is $1 - h^2 \approx 0.01$, and the factor of a step is $3 \cdot 0.01 = 0.03$.
@@ -600,6 +607,12 @@ with check("rnn_backward", forbids=["torch"]):
         mistakes={"Clip all arrays together, by one factor.": [np.array([[1.0, 0.0]]), np.array([1.0])]},
     )
     expect_close(clip_by_norm(parts, 10.0)[0], parts, hint="what is short enough stays as it is")
+    expect_close(
+        clip_by_norm([np.array([3e-6, 4e-6])], 1e-6)[0][0],
+        [6e-7, 8e-7],
+        atol=0.0,
+        mistakes={"Divide by the norm alone; torch adds 1e-6 to it.": [5e-7, 4e-6 / 6]},
+    )
     large = clip_by_norm([np.array([3e25, 4e25], dtype=np.float32)], 5.0)
     expect_close(large[0][0], [3.0, 4.0], hint="its squares overflow in float32: take the norm in float64")
     expect_dtype(large[0][0], np.float32)
@@ -608,11 +621,12 @@ with check("rnn_backward", forbids=["torch"]):
 # Your function shows what the derivation predicts. Random networks of 64 units read random input, and the loss looks
 # at the last state only. The curves are the lengths of the gradient for the input at each position, against the
 # distance from the end. $U$ is scaled so that its largest eigenvalue has the size $\rho$ in the legend. On the log axis
-# the curves are straight on the whole (complex eigenvalues make them wiggle): the gradient shrinks or grows like a
-# power.
+# the curves are straight on the whole (complex eigenvalues make them wiggle): the gradient shrinks or grows
+# exponentially.
 #
-# The right-hand picture trains a network of 32 units whose $U$ has an eigenvalue of size 1.5 at the start. It is to
-# say at the end the first of 20 numbers, each uniform from -1 to 1, so the best constant has the loss 1/3 (grey). The
+# The right-hand picture trains a network of 32 units whose $U$ has an eigenvalue of size 1.5 at the start. At
+# the end it must output the first of 20 numbers, each uniform from -1 to 1, so the best constant has the loss 1/3
+# (grey). The
 # start, the data and the rate are the same with clipping and without it: a few exploded gradients are enough to throw
 # away what was learnt.
 #
@@ -635,7 +649,12 @@ for radius in (0.6, 0.9, 1.0, 1.1):
     rate = np.exp(np.polyfit(np.arange(10, T), np.log(size[10:]), 1)[0])
     lines[f"$\\rho = {radius:g}$: {rate:.2f} a step"] = size
 plotting.curves(
-    lines, xlabel="steps back in time", ylabel="length of the gradient", title="Like a power", logy=True, ax=left
+    lines,
+    xlabel="steps back in time",
+    ylabel="length of the gradient",
+    title="Exponentially: straight lines",
+    logy=True,
+    ax=left,
 )
 
 
@@ -672,7 +691,7 @@ print(f"the switch of 11.2: state {kept[0, -1, 0]:.3f} after the pulse; gradient
 
 # %% [markdown]
 # Clipping cannot repair the other side. The gradient of a weight adds up all positions. What comes from far back is a
-# tiny part of the sum, and a longer sum has it as tiny. What could keep it alive over 60 steps, other than an
+# tiny part of the sum, and no factor changes its share. What could keep it alive over 60 steps, other than an
 # eigenvalue of exactly 1?
 #
 # ### 11.4 `LSTMCell` · essential · level 3 of 4 · 25 min
@@ -723,8 +742,9 @@ class LSTMCell(nn.Module):
       a = x weight_ih^T + bias_ih + h weight_hh^T + bias_hh, cut into a_i, a_f, a_g, a_o of (B, n);
       c = sigmoid(a_f) * (c of before) + sigmoid(a_i) * tanh(a_g);
       h = sigmoid(a_o) * tanh(c).
-    All are float32, or float64 after `.double()`; no product overflows. h and c are right for
-    entries of a up to 1e4 in size. Gradients flow to x, to the state and to the parameters.
+    x, the state and the parameters are float32, or float64 after `.double()`; no product overflows.
+    Gradients flow to x, to the state and to the parameters. h, c and the gradients are right, and
+    finite, for entries of a up to 1e4 in size.
     Leaves x and state as they are.
     Not allowed: torch.nn.LSTM, torch.nn.LSTMCell, torch.nn.RNN, torch.nn.RNNCell, torch.nn.RNNBase,
     torch.nn.RNNCellBase, torch.nn.GRU, torch.nn.GRUCell, torch.nn.modules.rnn, torch.lstm,
@@ -764,7 +784,7 @@ class LSTMCell(nn.Module):
 # <details><summary>Hint 2: one product, four parts</summary>
 #
 # Compute a of shape (B, 4 n), then `i, f, g, o = a.chunk(4, dim=1)`. Three of them get `torch.sigmoid`, g gets
-# `torch.tanh`.
+# `torch.tanh`. (`1 / (1 + torch.exp(-a))` overflows, and then its gradient is nan.)
 # </details>
 # <details><summary>Hint 3: the new state</summary>
 #
@@ -848,6 +868,10 @@ with check(
     for mine, theirs in zip(*grads, strict=True):
         assert mine is not None, "gradients flow to x, to h and to c: detach nothing"
         expect_close(mine, theirs, rtol=1e-3, atol=1e-5, hint="the gradients for x, h and c")
+    cell.bias_hh.data -= 1e3  # all gates shut
+    cell.zero_grad()
+    cell(x)[0].sum().backward()
+    expect_close(cell.bias_hh.grad, np.zeros(16), atol=1e-30, hint="a shut gate has gradient 0, not nan")
 
 # %% [markdown]
 # Does the memory keep the gradient alive? The picture repeats the one of 11.3 with new cells of 32 units that read
@@ -985,8 +1009,9 @@ def masked_batch(
 def masked_loss(logits: torch.Tensor, targets: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """The mean cross-entropy over the real positions, in nats.
 
-    logits: (B, T, C), float64 or float32. mask: (B, T), Booleans, with one True or more.
+    logits: (B, T, C), float64 or float32, up to 1e10 in size where mask is True.
     targets: (B, T), int64, from 0 to C - 1 where mask is True.
+    mask: (B, T), Booleans, with one True or more; a row may have none.
     Returns a 0-d tensor in the dtype of logits, from which gradients flow to logits. Each real
     position counts the same. What stands elsewhere has no influence on value and gradient, even
     where it is inf or nan or a target of -7, and the gradient there is 0. Leaves its arguments as
@@ -1006,7 +1031,8 @@ def masked_loss(logits: torch.Tensor, targets: torch.Tensor, mask: torch.Tensor)
 # </details>
 # <details><summary>Hint 2: select</summary>
 #
-# `logits[mask]` has shape (number of real positions, C). What was not selected gets gradient 0.
+# `logits[mask]` has shape (number of real positions, C). What was not selected gets gradient 0. On what is selected,
+# `F.cross_entropy` gives the mean, also where logits are large.
 # </details>
 
 # %% check="masked_batch"
@@ -1036,6 +1062,8 @@ with check("masked_batch"):
     loss.backward()
     expect_close(logits.grad[1, 1], [0.0, 0.0], hint="no gradient at padding")
     expect_close(logits.grad[0, 0], [-1 / 6, 1 / 6], rtol=1e-5)
+    empty = masked_loss(torch.zeros(2, 1, 2), torch.zeros(2, 1, dtype=torch.int64), torch.tensor([[True], [False]]))
+    expect_close(empty.item(), half, rtol=1e-5, hint="a row without a real position adds nothing")
     wild = logits.detach().clone()
     wild[1, 1] = torch.tensor([math.inf, math.nan])
     wild.requires_grad_()
@@ -1097,10 +1125,10 @@ def stacked_lstm(
       state, a tuple (h, c) of (B, n) each. state is None the first time (the cell then takes
       zeros), a tuple later.
       The first cell of a layer reads the positions from the first to the last, the second one from
-      the last to the first. Each is called exactly T times.
+      the last to the first. Each is called exactly T times, whatever the mask is.
     mask: (B, T), Booleans, or None where all is real. Where it is False, the row keeps the h and c
       that it had before (zeros, if nothing has been real yet). What stands there in x, any finite
-      number, has no influence on outputs of other positions, and no gradient.
+      number, has no influence on any output, and gets gradient 0.
     A layer's output at position t is the first cell's h after it has read position t, (B, n); with
     two cells, the second cell's h after it has read position t stands behind it, (B, 2 n).
     dropout: a probability p, 0 <= p < 1. Each entry that goes from one layer to the next is made 0
@@ -1221,7 +1249,7 @@ with check(
 # clauses. A **bag of words** sees how often each word comes, but not where. "Great, not poor" and "poor, not great"
 # are exactly the same to it.
 #
-# Here your four functions work together: `masked_batch` and `stacked_lstm` with two `LSTMCell`s, on an embedding. The
+# Here `masked_batch`, `stacked_lstm` and your `LSTMCell`, one for each direction, work together on an embedding. The
 # peer is scikit-learn's logistic regression on counts of words; a second one gets counts of pairs and triples of
 # neighbours, too.
 
@@ -1319,6 +1347,7 @@ for place, share in enumerate(good):
         f"{share:.2f}",
         va="center",
         ha="left" if share < 0.5 else "right",
+        color=plotting.COLOURS[1] if place > 5 and share < 0.5 else "black",
     )
 ax.set_yticks(range(8), sentences)
 ax.invert_yaxis()
@@ -1347,7 +1376,7 @@ plt.show()
 # \underbrace{\frac{\partial J_w}{\partial h_{(w)}} \frac{\mathrm{d} h_{(w)}}{\mathrm{d} \theta}}_{\text{left out}} \Big).$$
 #
 # While the parameters stand still the loss itself is exact, whatever $K$ is: only its gradient is an approximation.
-# What is left out are the paths that cross a border. So a link over more than $K$ positions is never learnt directly,
+# What is left out are the paths that cross a border. So a link over $K$ positions or more is never learnt directly,
 # and of the shorter links those that cross a border are not: a position reaches $(K - 1)/2$ earlier ones on average.
 # With $K \ge T$ nothing is left out. The memory is that of one window, and the sum over windows adds up in `.grad`,
 # one window at a time.
@@ -1498,7 +1527,8 @@ with check("truncated_step"):
 #
 # The loss is in nats for each character, and $e^{\text{loss}}$ is the **perplexity**: the network is as uncertain as
 # if it had to guess among so many characters. Two lines to compare with: the entropy of single characters, which is
-# what a model gets that knows their frequencies only, and that of pairs, for a model that knows the character before.
+# what a model gets that knows their frequencies only, and that of pairs minus that of single ones, for a model that
+# knows the character before.
 # The last 5% of each row are not trained on: the loss there is printed.
 
 # %% tags=["demo"]
@@ -1617,7 +1647,8 @@ def train_step(net: nn.Module, x: torch.Tensor, y: torch.Tensor, update: Callabl
 # </details>
 # <details><summary>Hint 2: three places</summary>
 #
-# The state in `record`, the losses in `record`, and what is returned. Without them nobody needs `retain_graph=True`.
+# The state in `record`, the losses in `record`, and what is returned (`loss.item()` makes a number of a tensor). Without
+# them nobody needs `retain_graph=True`.
 # </details>
 
 # %% check="train_step"
@@ -1637,6 +1668,7 @@ with check("train_step"):
             return torch.stack([s, torch.zeros_like(s)], dim=1), self.w * x[:, -1]
 
     net, record, grads = Last(), {}, []
+    net.w.grad = torch.tensor(1000.0)  # from something else: it does not count
 
     def update():
         grads.append(net.w.grad.item())
@@ -1652,7 +1684,14 @@ with check("train_step"):
         rtol=1e-5,
         mistakes={"This is the loss after the update.": (math.log(2) + math.log1p(math.exp(-2 * w))) / 2},
     )
-    expect_close(grads, [-1 / (1 + math.exp(2))], rtol=1e-5)
+    expect_close(
+        grads,
+        [-1 / (1 + math.exp(2))],
+        rtol=1e-5,
+        mistakes={
+            "What stood in .grad before does not count: clear it before backward.": [1000 - 1 / (1 + math.exp(2))]
+        },
+    )
     second = train_step(net, x, y, update, record)
     expect_close(
         second,
@@ -1661,6 +1700,7 @@ with check("train_step"):
         hint="these sequences have nothing to do with those of the first step: start from no state",
     )
     expect_close(grads[1], -1 / (1 + math.exp(2 * w)), rtol=1e-5, hint="the gradient of this batch only")
+    assert len(net.states) == 2, f"net is called once in a step; in two steps you called it {len(net.states)} times"
     assert net.states == [None, None], "net is called with None for the state"
     assert list(record) == ["losses"], f"the record holds {list(record)}; it should hold the losses and nothing else"
     assert all(type(loss) is float for loss in (first, second, *record["losses"])), "a loss is kept as a Python float"
@@ -1889,8 +1929,8 @@ print(f"--- characters by their frequency: {share_of_words(''.join(drawn))}")
 #
 # $$J = \frac1m \sum_{\text{pairs}} \Big( -\log \sigma(p^\top q) - \sum_{j=1}^k \log \sigma(-p^\top q_j^-) \Big) .$$
 #
-# A softmax over $N$ words would cost $N e$ for each pair; this costs $(k + 1) e$. The derivative of $-\log \sigma(s)$
-# is $\sigma(s) - 1$, and that of $-\log \sigma(-s)$ is $\sigma(s)$. A pair touches one row of $P$ and $k + 1$ rows of
+# A softmax over $N$ words would cost $N e$ for each pair; this costs $(k + 1) e$. The derivative of $-\log \sigma(a)$
+# is $\sigma(a) - 1$, and that of $-\log \sigma(-a)$ is $\sigma(a)$. A pair touches one row of $P$ and $k + 1$ rows of
 # $Q$: your sparse gradient of 11.1 is made for it.
 
 
@@ -1910,7 +1950,8 @@ def skip_gram(
     Returns (J, (rows, sums) for P, (rows, sums) for Q): J a Python float; rows int64, the different
     rows that were read, ascending; sums float64, the derivative of J with respect to
     each of these rows.
-    No overflow and full accuracy for products up to 1e4 in size. Leaves its arguments as they are.
+    Products are up to 1e4 in size. J is off by at most 1e-11 max(1, J), and each sum by at most
+    1e-11 of the largest entry of its array. Leaves its arguments as they are.
     Takes no array of the size of P or Q. Not allowed: torch.
     """
     ### BEGIN SOLUTION
@@ -2008,7 +2049,8 @@ for word in ("great", "battery", "rosa", "lisbon"):
 #
 # A recurrent network takes time linear in $T$. The picture measures the forward pass (left), and forward and backward
 # together (right), yours in NumPy and torch.nn.RNN, which is the peer: it has the same weights, the same batch,
-# float32 and one thread. Two effects to look for:
+# float32 and one thread. Two effects to look for (on a
+# busy machine, run the cell again):
 #
 # - **All slopes are about 1**: the steps wait for each other, however long the text. More processors help within a step
 #   only.
@@ -2066,11 +2108,11 @@ plt.show()
 # %% [markdown]
 # ### Many sequences at a time
 #
-# What can be done at the same time is the batch. The cell measures characters read a second against the number of
+# What can be done at the same time is the batch. The cell measures positions read a second against the number of
 # sequences $B$, forward and backward, for your cell and for torch.nn.LSTM with the same weights. While $B$ is small
 # each step is mostly overhead, so twice as many sequences cost nearly nothing. Then the arithmetic takes over, and
-# the curves become flat. Here the peer's advantage is largest where $B$ is small, because it saves calls and not
-# multiplications.
+# the curves flatten; they may fall where a batch no longer fits into the processor's cache. Here the peer's advantage
+# is largest where $B$ is small, because it saves calls and not multiplications.
 
 # %% tags=["demo"]
 n, T = 64, 20
