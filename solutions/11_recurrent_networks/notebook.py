@@ -260,8 +260,8 @@ def embedding_gradient(ids: np.ndarray, slopes: np.ndarray) -> tuple[np.ndarray,
 # <details><summary>Hint 2: which rows, and where</summary>
 #
 # `np.unique(ids, return_inverse=True)` gives the different ids, sorted, and for each place the number of its id among
-# them. (`.ravel()` makes that one-dimensional.) The ids keep their dtype there: `.astype(np.int64)` makes the rows of
-# them.
+# them. (`.ravel()` makes that one-dimensional.) The ids keep their dtype there, so return
+# `rows.astype(np.int64)`.
 # </details>
 # <details><summary>Hint 3: adding up, repeated words included</summary>
 #
@@ -624,9 +624,8 @@ with check("rnn_backward", forbids=["torch"]):
 # the curves are straight on the whole (complex eigenvalues make them wiggle): the gradient shrinks or grows
 # exponentially.
 #
-# The right-hand picture trains a network of 32 units whose $U$ has an eigenvalue of size 1.5 at the start. At
-# the end it must output the first of 20 numbers, each uniform from -1 to 1, so the best constant has the loss 1/3
-# (grey). The
+# The right-hand picture trains a network of 32 units whose $U$ has an eigenvalue of size 1.5 at the start. At the end
+# it must output the first of 20 numbers, each uniform from -1 to 1, so the best constant has the loss 1/3 (grey). The
 # start, the data and the rate are the same with clipping and without it: a few exploded gradients are enough to throw
 # away what was learnt.
 #
@@ -2049,8 +2048,7 @@ for word in ("great", "battery", "rosa", "lisbon"):
 #
 # A recurrent network takes time linear in $T$. The picture measures the forward pass (left), and forward and backward
 # together (right), yours in NumPy and torch.nn.RNN, which is the peer: it has the same weights, the same batch,
-# float32 and one thread. Two effects to look for (on a
-# busy machine, run the cell again):
+# float32 and one thread. On a busy machine run the cell again. Two effects to look for:
 #
 # - **All slopes are about 1**: the steps wait for each other, however long the text. More processors help within a step
 #   only.
