@@ -749,7 +749,7 @@ def test_loss_of_every_kind(submission, rng):
     for sizes in [(1, 1, 3), (1, 5, 1), (2, 3, 2), (1100, 2, 2), (2, 1200, 2), (2, 3, 150)]:
         case = loss_case(rng, *sizes)
         assert close(submission.run(loss_run, *case), loss_expected(*case), rtol=1e-9, atol=1e-13, typed=True)
-    for scale in (1e-7, 1e8):
+    for scale in (1e-7, 1e8, 3e9):
         case = loss_case(rng, 3, 4, 5, scale=scale)
         assert close(submission.run(loss_run, *case), loss_expected(*case), rtol=1e-12, atol=1e-14, typed=True)
     case = loss_case(rng, 3, 4, 5, torch.float32)  # a sum of 5 exponentials, then of up to 12 losses: 20 eps

@@ -1009,7 +1009,7 @@ def masked_loss(logits: torch.Tensor, targets: torch.Tensor, mask: torch.Tensor)
     """The mean cross-entropy over the real positions, in nats.
 
     logits: (B, T, C), float64 or float32, up to 1e10 in size where mask is True.
-    targets: (B, T), int64, from 0 to C - 1 where mask is True.
+    targets: int64, (B, T), from 0 to C - 1 where mask is True.
     mask: (B, T), Booleans, with one True or more; a row may have none.
     Returns a 0-d tensor in the dtype of logits, from which gradients flow to logits. Each real
     position counts the same. What stands elsewhere has no influence on value and gradient, even
