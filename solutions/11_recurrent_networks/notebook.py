@@ -51,6 +51,8 @@
 # | $\sigma$, $\odot$ | | | the sigmoid $1/(1 + e^{-a})$; multiplication entry by entry |
 # | $K$ | `window` | | positions of a window of truncated backpropagation |
 # | $\tau$, $k$ | `temperature`, `top_k` | | temperature of sampling; how many words may be drawn |
+#
+# Other letters, such as $p$, $u$ and $r$, mean something in one section only, and it says what.
 
 # %% tags=["setup"]
 import sys
@@ -134,8 +136,9 @@ def same_weights(mine: nn.Module, torchs: nn.Module, layer: str = "l0") -> None:
 # whatever $T$ is. A step costs $B n (d + n)$ multiplications, so a sequence costs $T$ times that: linear in its
 # length. But the steps cannot run at the same time, since each needs the state before it. The picture draws the
 # network **unrolled**: one copy for each position. Read it as a deep network with $T$ layers which share their
-# weights, and with an input and an output at each layer. A task may use all outputs (the writer of 11.7 predicts at
-# each position) or only the last one (the reader of 11.6 judges a whole review).
+# weights, and with an input and an output at each layer. (The dashed arrows are explained in 11.3.) A task may use
+# all outputs (the writer of 11.7 predicts at each position) or only the last one (the reader of 11.6 judges a whole
+# review).
 
 # %% tags=["demo"]
 figure, ax = plt.subplots(figsize=(11, 3.9))
@@ -167,7 +170,7 @@ plt.show()
 
 # %% [markdown]
 # The plan follows the picture. How does a word become numbers (11.1)? How does the state run forward (11.2), and the
-# gradient backward (11.3)? That gradient is a product of $T$ matrices. So it shrinks or grows like a power, and the
+# gradient backward (11.3)? That gradient is a product of $T$ matrices. So it shrinks or grows exponentially, and the
 # cell of 11.4 is built against this. Then: how to read many sentences of different lengths together (11.5), in
 # several layers and in both directions (11.6)? How to train on one endless text (11.7), and what goes wrong there
 # (11.8)? Finally, how does a network that predicts the next character write (11.9)?
@@ -197,7 +200,7 @@ plt.show()
 # **embedding**, and $E$ is learnt like every other weight.
 #
 # Its gradient follows from the same picture. With word $j_p$ at place $p$ of the batch, and $s_p$ the derivative of
-# $J$ for the vector that was read there,
+# $J$ with respect to the vector that was read there,
 #
 # $$\frac{\partial J}{\partial E_{j,:}} = \sum_{p \,:\, j_p = j} s_p .$$
 #
@@ -229,14 +232,15 @@ def embedding_gradient(ids: np.ndarray, slopes: np.ndarray) -> tuple[np.ndarray,
     """The gradient for the table, without the rows that no word has read.
 
     ids: any shape, with one entry or more: integers of any kind, from 0 to 1e12.
-    slopes: the shape of ids and one axis more, (..., e), float64 or float32: the derivative of J for
-      the vector that was read at each place.
+    slopes: the shape of ids and one axis more, (..., e), float64 or float32: the derivative of J
+      with respect to the vector that was read at each place.
 
-    Returns (rows, sums): rows (k,), int64, the different ids in ascending order; sums (k, e), a new
-    array in the dtype of slopes, where sums[j] adds up the slopes of all places that have rows[j].
+    Returns (rows, sums): rows (r,), int64, the r different ids in ascending order; sums (r, e), a
+    new array in the dtype of slopes: sums[j] adds up the slopes of all places that have rows[j].
     Leaves its arguments as they are.
-    Besides slopes it takes the memory of a few arrays of that size: there is no room for a row for
-    each id up to the largest, nor for a table of all places against all rows.
+    Besides slopes it takes the memory of a few arrays of that size, or of lists and dictionaries of
+    its rows: there is no room for a row for each id up to the largest, nor for a table of all
+    places against all rows.
     Not allowed, for both functions: torch.
     """
     ### BEGIN SOLUTION
@@ -256,7 +260,8 @@ def embedding_gradient(ids: np.ndarray, slopes: np.ndarray) -> tuple[np.ndarray,
 # <details><summary>Hint 2: which rows, and where</summary>
 #
 # `np.unique(ids, return_inverse=True)` gives the different ids, sorted, and for each place the number of its id among
-# them. (`.ravel()` makes that one-dimensional.)
+# them. (`.ravel()` makes that one-dimensional.) The ids keep their dtype there, so return
+# `rows.astype(np.int64)`.
 # </details>
 # <details><summary>Hint 3: adding up, repeated words included</summary>
 #
@@ -291,6 +296,7 @@ with check("embedding", forbids=["torch"]):
         },
     )
     expect_dtype(embedding_gradient(ids, slopes.astype(np.float32))[1], np.float32)
+    expect_dtype(embedding_gradient(ids[:, 0].astype(np.uint8), slopes[:, 0])[0], np.int64)
 
 # %% [markdown]
 # How sparse is it? Words are used very unevenly: the $r$-th commonest word of a text comes about $1/r$ as often as
@@ -331,8 +337,8 @@ print(f"{len(help_words):,} words, {len(counted):,} different ones; the commones
 # trained on many machines, these are the bytes that are sent (module 17). For recommendation (module 19) the "words"
 # are millions of users and items, and a dense gradient would not fit into memory.
 #
-# A word that no training text holds has no vector. So in practice the rarest words of the training text are read as
-# `<unk>`, too: then its vector is learnt.
+# A word that does not occur in the training text has no vector. So in practice the rarest words of the training text
+# are read as `<unk>`, too: then its vector is learnt.
 #
 # ### 11.2 `rnn_forward` · essential · level 2 of 4 · 10 min
 #
@@ -344,8 +350,8 @@ print(f"{len(help_words):,} words, {len(counted):,} different ones; the commones
 def rnn_step(x: np.ndarray, h: np.ndarray, W: np.ndarray, U: np.ndarray, b: np.ndarray) -> np.ndarray:
     """One step of a recurrent network: tanh(x W^T + h U^T + b).
 
-    x: (B, d), B >= 1 and d >= 1. h: (B, n), the state before. W: (n, d). U: (n, n). b: (n,). All are
-    float64, or all are float32; no product overflows.
+    x: (B, d), B >= 1 and d >= 1. h: (B, n), the state before. W: (n, d). U: (n, n). b: (n,). All
+    are float64, or all are float32; no product overflows.
     Returns the new state, a new array (B, n) in the dtype of x. Leaves its arguments as they are.
     """
     ### BEGIN SOLUTION
@@ -455,9 +461,10 @@ plt.show()
 #
 # **What the product of Jacobians does.** From one position to an earlier one the gradient is multiplied by $U$ and by
 # slopes of at most 1, once for each step. So in each step its length is multiplied by at most $\|U\|$, the largest
-# singular value. Over many steps the largest eigenvalue of $U$ (in size), $\rho$, decides, since $\|U^r\|^{1/r} \to
-# \rho$ for many steps $r$. If $\rho < 1$, the gradient **vanishes** like a power. If $\rho > 1$, and the units are
-# not saturated, it **explodes**: one step of training may throw the weights away.
+# singular value. This bounds each single step. Over many steps, as long as the slopes are near 1, the largest
+# eigenvalue of $U$ (in size), $\rho$, decides, since $\|U^r\|^{1/r} \to \rho$ for many steps $r$. If $\rho < 1$, the
+# gradient **vanishes** exponentially, like $\rho^r$. If $\rho > 1$, it **explodes**: one step of training may throw
+# the weights away.
 #
 # There is a trap in it. The switch of 11.2 had $U = 3$, so one expects explosion. But it remembers because it is
 # saturated: at $h = 0.995$ the slope is $1 - h^2 \approx 0.01$, and the factor of a step is $3 \cdot 0.01 = 0.03$.
@@ -481,14 +488,16 @@ def rnn_backward(
     """The gradients of a loss J that depends on the states of `rnn_forward`.
 
     X: (B, T, d), each >= 1. h0: (B, n). W: (n, d). U: (n, n), as in the forward pass.
-    H: (B, T, n), the states that it returned. slopes: (B, T, n), the derivative of J with respect to
-    each state alone, the later states held fixed. All are float64, or all are float32; no product overflows.
+    H: (B, T, n), the states that it returned. slopes: (B, T, n), the derivative of J with respect
+    to each state alone, the later states held fixed. All are float64, or all are float32; no
+    product overflows.
 
-    Returns the derivatives of J for X, h0, W, U and b, in this order: five new arrays in the shapes
-    of these and in the dtype of X. They are sums over rows and positions, divided by nothing.
+    Returns the derivatives of J with respect to X, h0, W, U and b, in this order: five new arrays
+    in the shapes of these and in the dtype of X. They are sums over rows and positions, divided by
+    nothing.
     Leaves its arguments as they are. Not allowed: torch.
-    Time grows linearly with T. Besides arguments and results, it takes the memory of a few arrays of
-    the size of H: there is no room for a matrix (n, n) for each row or position.
+    Time grows linearly with T. Besides arguments and results, it takes the memory of a few arrays
+    of the size of H: there is no room for a matrix (n, n) for each row or position.
     """
     ### BEGIN SOLUTION
     grad_X, grad_W, grad_U = np.empty_like(X), np.zeros_like(W), np.zeros_like(U)
@@ -509,11 +518,11 @@ def clip_by_norm(gradients: Sequence[np.ndarray], limit: float) -> tuple[list[np
 
     gradients: one array or more, with one axis or more each, in any layout, float64 or float32,
       entries 0 or from 1e-30 to 1e30 in size. limit: a float, from 1e-12 to 1e12.
-    Returns (clipped, norm): norm is the root of the sum of the squares of all entries of all arrays,
-    before clipping, a Python float. clipped is a list of new arrays of the same shapes and dtypes:
-    each times limit / norm where norm > limit, the same numbers otherwise.
-    The relative error of each number is at most 1e-10 in float64, and 1e-5 in float32 (where the result
-    is not below 1e-38). Leaves its arguments as they are. Not allowed: torch.
+    Returns (clipped, norm): norm is the root of the sum of the squares of all entries of all
+    arrays, before clipping, a Python float. clipped is a list of new arrays of the same shapes and
+    dtypes: each times limit / norm where norm > limit, the same numbers otherwise.
+    The relative error of each number is at most 1e-10 in float64, and 1e-5 in float32 (where the
+    result is not below 1e-38). Leaves its arguments as they are. Not allowed: torch.
     """
     ### BEGIN SOLUTION
     wide = [np.array(g, dtype=np.float64) for g in gradients]
@@ -527,7 +536,7 @@ def clip_by_norm(gradients: Sequence[np.ndarray], limit: float) -> tuple[list[np
 # <details><summary>Hint 1: what the loop carries</summary>
 #
 # Go through the positions from the last to the first. Carry one array (B, n): what comes back through the next state,
-# `delta @ U`. Behind the last position it is zero.
+# `delta @ U`. Before the loop it is zero.
 # </details>
 # <details><summary>Hint 2: one position</summary>
 #
@@ -556,7 +565,7 @@ with check("rnn_backward", forbids=["torch"]):
         [[6.0]],  # 0.75 · 2 + 1.5 · 3
         hint="for W",
         mistakes={
-            "The way over the next state is missing.": [[0.25 * 0.75 * 2 + 1.5 * 3]],
+            "What comes back through the next state is missing.": [[0.25 * 0.75 * 2 + 1.5 * 3]],
             "The slope of tanh, 1 - h^2, is missing.": [[1.25 * 2 + 2 * 3]],
             "Add up over the positions: this is what the first one gives.": [[1.5]],
         },
@@ -598,6 +607,12 @@ with check("rnn_backward", forbids=["torch"]):
         mistakes={"Clip all arrays together, by one factor.": [np.array([[1.0, 0.0]]), np.array([1.0])]},
     )
     expect_close(clip_by_norm(parts, 10.0)[0], parts, hint="what is short enough stays as it is")
+    expect_close(
+        clip_by_norm([np.array([3e-6, 4e-6])], 1e-6)[0][0],
+        [6e-7, 8e-7],
+        atol=0.0,
+        mistakes={"Divide by the norm alone; torch adds 1e-6 to it.": [5e-7, 4e-6 / 6]},
+    )
     large = clip_by_norm([np.array([3e25, 4e25], dtype=np.float32)], 5.0)
     expect_close(large[0][0], [3.0, 4.0], hint="its squares overflow in float32: take the norm in float64")
     expect_dtype(large[0][0], np.float32)
@@ -605,10 +620,16 @@ with check("rnn_backward", forbids=["torch"]):
 # %% [markdown]
 # Your function shows what the derivation predicts. Random networks of 64 units read random input, and the loss looks
 # at the last state only. The curves are the lengths of the gradient for the input at each position, against the
-# distance from the end. $U$ is scaled so that its largest eigenvalue has the size given. On the log axis the curves
-# are straight on the whole (complex eigenvalues make them wiggle): the gradient shrinks or grows like a power. The
-# right-hand picture clips: the length that remains against the length before. The line below is the trap: the switch
-# still holds the pulse at the end, and no gradient arrives there.
+# distance from the end. $U$ is scaled so that its largest eigenvalue has the size $\rho$ in the legend. On the log axis
+# the curves are straight on the whole (complex eigenvalues make them wiggle): the gradient shrinks or grows
+# exponentially.
+#
+# The right-hand picture trains a network of 32 units whose $U$ has an eigenvalue of size 1.5 at the start. At the end
+# it must output the first of 20 numbers, each uniform from -1 to 1, so the best constant has the loss 1/3 (grey). The
+# start, the data and the rate are the same with clipping and without it: a few exploded gradients are enough to throw
+# away what was learnt.
+#
+# The line below the pictures is the trap: the switch still holds the pulse at the end, and no gradient arrives there.
 
 # %% tags=["demo"]
 draw = np.random.default_rng(0)
@@ -619,22 +640,46 @@ W, b = draw.standard_normal((n, d)) / 20, np.zeros(n)
 X, h0, slopes = draw.standard_normal((1, T, d)) / 20, np.zeros((1, n)), np.zeros((1, T, n))
 slopes[0, -1] = draw.standard_normal(n)
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4))
-lines, lengths = {}, []
+lines = {}
 for radius in (0.6, 0.9, 1.0, 1.1):
     U = radius * random_U
     found = rnn_backward(X, h0, W, U, rnn_forward(X, h0, W, U, b), slopes)
     size = np.linalg.norm(found[0][0], axis=1)[::-1]
     rate = np.exp(np.polyfit(np.arange(10, T), np.log(size[10:]), 1)[0])
-    lines[f"eigenvalue {radius:g}: {rate:.2f} each step"] = size
+    lines[f"$\\rho = {radius:g}$: {rate:.2f} a step"] = size
 plotting.curves(
-    lines, xlabel="steps back in time", ylabel="length of the gradient", title="Like a power", logy=True, ax=left
+    lines,
+    xlabel="steps back in time",
+    ylabel="length of the gradient",
+    title="Exponentially: straight lines",
+    logy=True,
+    ax=left,
 )
-before = np.logspace(-2, 3, 30)
-after = [np.linalg.norm(clip_by_norm([np.full(4, length / 2)], 1.0)[0][0]) for length in before]
-right.loglog(before, after, marker="o", label="clipped by norm, limit 1")
-right.loglog(before, before, "--", label="as it was")
-right.set(xlabel="norm before", ylabel="norm after", title="A length above the limit becomes the limit")
-right.legend()
+
+
+def repeats_the_first(limit: float, steps: int, T: int = 20, n: int = 32, lr: float = 0.3) -> list[float]:
+    """The losses of a network whose first unit is to end at the first number; gradients are clipped to `limit`."""
+    draw = np.random.default_rng(0)
+    U = draw.standard_normal((n, n))
+    U *= 1.5 / np.abs(np.linalg.eigvals(U)).max()
+    W, b, h0, found = draw.standard_normal((n, 1)), np.zeros(n), np.zeros((32, n)), []
+    for _ in range(steps):
+        X = draw.uniform(-1, 1, (32, T, 1))
+        H = rnn_forward(X, h0, W, U, b)
+        miss, slopes = H[:, -1, 0] - X[:, 0, 0], np.zeros_like(H)
+        slopes[:, -1, 0] = 2 * miss / 32
+        clipped, _ = clip_by_norm(rnn_backward(X, h0, W, U, H, slopes)[2:], limit)
+        W, U, b = (part - lr * gradient for part, gradient in zip((W, U, b), clipped, strict=True))
+        found.append(float(np.mean(miss**2)))
+    return found
+
+
+steps, lines = demo_size(full=300, small=60), {}
+for limit, says in ((1e12, "not clipped"), (0.5, "clipped to norm 0.5")):
+    lines[says] = np.convolve(repeats_the_first(limit, steps), np.ones(10) / 10, "valid")
+plotting.curves(lines, xlabel="step", ylabel="loss (mean of 10)", title="Does clipping keep what was learnt?", ax=right)
+right.axhline(1 / 3, color=plotting.MUTED, linewidth=0.8)
+plotting.legend_below(right)
 plt.show()
 switch = [np.full((1, 1), 4.0), np.full((1, 1), 3.0)]
 kept = rnn_forward(pulse[:, :20], np.zeros((1, 1)), *switch, np.zeros(1))
@@ -645,7 +690,7 @@ print(f"the switch of 11.2: state {kept[0, -1, 0]:.3f} after the pulse; gradient
 
 # %% [markdown]
 # Clipping cannot repair the other side. The gradient of a weight adds up all positions. What comes from far back is a
-# tiny part of the sum, and a longer sum has it as tiny. What could keep it alive over 60 steps, other than an
+# tiny part of the sum, and no factor changes its share. What could keep it alive over 60 steps, other than an
 # eigenvalue of exactly 1?
 #
 # ### 11.4 `LSTMCell` · essential · level 3 of 4 · 25 min
@@ -673,26 +718,32 @@ print(f"the switch of 11.2: state {kept[0, -1, 0]:.3f} after the pulse; gradient
 # start for the part of the bias that belongs to $f$ is 1, with $\sigma(1) \approx 0.73$; all other biases start at 0.
 # The pictures below show whether that is enough.
 #
-# **A smaller cousin.** The gated recurrent unit (GRU) has one state and two gates, $h_t = (1 - u_t) \odot \tilde h_t + u_t \odot h_{t-1}$ with
-# $u_t = \sigma(\dots)$ and a candidate $\tilde h_t = \tanh(W x_t + r_t \odot (U h_{t-1}) + \dots)$, $r_t = \sigma(\dots)$. Again something is kept and something added,
-# with three quarters of the weights. It often does as well.
+# **A smaller cousin.** The gated recurrent unit (GRU) has one state and two gates, $u_t$ and $r_t$, each a sigmoid of
+# $x_t$ and $h_{t-1}$ as above:
+#
+# $$h_t = (1 - u_t) \odot \tilde h_t + u_t \odot h_{t-1}, \qquad
+# \tilde h_t = \tanh\big(W x_t + r_t \odot (U h_{t-1}) + b\big) .$$
+#
+# Again something is kept and something added, with three quarters of the weights.
 
 
 # %% exercise="LSTMCell" points=3 minutes=25 forbids=["torch.nn.LSTM", "torch.nn.LSTMCell", "torch.nn.RNN", "torch.nn.RNNCell", "torch.nn.RNNBase", "torch.nn.RNNCellBase", "torch.nn.GRU", "torch.nn.GRUCell", "torch.nn.modules.rnn", "torch.lstm", "torch.lstm_cell", "torch.ops"]
 class LSTMCell(nn.Module):
     """One step of a long short-term memory.
 
-    LSTMCell(d, n), with d >= 1 and n >= 1. Its parameters, float32, and no other entry of the state:
+    LSTMCell(d, n), with d >= 1 and n >= 1. Its state_dict holds four parameters, float32:
       weight_ih (4 n, d) and weight_hh (4 n, n), drawn by torch uniformly from -1 / sqrt(n) to
       1 / sqrt(n); bias_ih (4 n,), zeros, but ones in rows n to 2 n; bias_hh (4 n,), zeros.
     The rows are those of i, f, g, o, n each, in this order.
 
-    Calling it with x, (B, d), B >= 1, and state, a tuple (h, c) of (B, n) each, or None (zeros), returns
-    a tuple (h, c) of new tensors (B, n) in the dtype of x:
-      a = x weight_ih^T + bias_ih + h weight_hh^T + bias_hh, cut into a_i, a_f, a_g, a_o, (B, n) each;
-      c = sigmoid(a_f) * (c of before) + sigmoid(a_i) * tanh(a_g);  h = sigmoid(a_o) * tanh(c).
-    All are float32, or float64 after `.double()`; no product overflows. h and c are right for entries
-    of a up to 1e4 in size. Gradients flow to x, to the state and to the parameters.
+    Calling it with x, (B, d), B >= 1, and state, a tuple (h, c) of (B, n) each, or None (zeros),
+    returns a tuple (h, c) of new tensors (B, n) in the dtype of x:
+      a = x weight_ih^T + bias_ih + h weight_hh^T + bias_hh, cut into a_i, a_f, a_g, a_o of (B, n);
+      c = sigmoid(a_f) * (c of before) + sigmoid(a_i) * tanh(a_g);
+      h = sigmoid(a_o) * tanh(c).
+    x, the state and the parameters are float32, or float64 after `.double()`; no product overflows.
+    Gradients flow to x, to the state and to the parameters. h, c and the gradients are right, and
+    finite, for entries of a up to 1e4 in size.
     Leaves x and state as they are.
     Not allowed: torch.nn.LSTM, torch.nn.LSTMCell, torch.nn.RNN, torch.nn.RNNCell, torch.nn.RNNBase,
     torch.nn.RNNCellBase, torch.nn.GRU, torch.nn.GRUCell, torch.nn.modules.rnn, torch.lstm,
@@ -732,7 +783,7 @@ class LSTMCell(nn.Module):
 # <details><summary>Hint 2: one product, four parts</summary>
 #
 # Compute a of shape (B, 4 n), then `i, f, g, o = a.chunk(4, dim=1)`. Three of them get `torch.sigmoid`, g gets
-# `torch.tanh`.
+# `torch.tanh`. (`1 / (1 + torch.exp(-a))` overflows, and then its gradient is nan.)
 # </details>
 # <details><summary>Hint 3: the new state</summary>
 #
@@ -816,6 +867,10 @@ with check(
     for mine, theirs in zip(*grads, strict=True):
         assert mine is not None, "gradients flow to x, to h and to c: detach nothing"
         expect_close(mine, theirs, rtol=1e-3, atol=1e-5, hint="the gradients for x, h and c")
+    cell.bias_hh.data -= 1e3  # all gates shut
+    cell.zero_grad()
+    cell(x)[0].sum().backward()
+    expect_close(cell.bias_hh.grad, np.zeros(16), atol=1e-30, hint="a shut gate has gradient 0, not nan")
 
 # %% [markdown]
 # Does the memory keep the gradient alive? The picture repeats the one of 11.3 with new cells of 32 units that read
@@ -901,7 +956,7 @@ plt.show()
 
 # %% [markdown]
 # A word of caution: the gradient of the memory is no longer multiplied by a matrix, but gates below 1 still make it
-# shrink, and the path through $h$ may still explode. So LSTMs are clipped, too.
+# shrink, and the path through $h$ may still explode, as the curve with bias 5 begins to do. So LSTMs are clipped, too.
 #
 # ### 11.5 `masked_batch` · essential · level 2 of 4 · 12 min
 #
@@ -928,10 +983,11 @@ def masked_batch(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Sequences of different lengths in one tensor, and a mask that says what is real.
 
-    sequences: B >= 1 of them, each a 1-D array of integers of any kind (also unsigned), or a list of
-      ints, from 0 to 2^40; some may be empty. length: T >= 1, or None for the length of the longest one (at least 1).
-    Returns (ids, mask), two new tensors: ids (B, T), int64, has sequences[i] at the start of row i and
-    0 after it; mask (B, T), Booleans, is True where a number of the sequence stands.
+    sequences: B >= 1 of them, each a 1-D array of integers of any kind (also unsigned), or a list
+      of ints, from 0 to 2^40; some may be empty. length: T >= 1, or None for the length of the
+      longest one (at least 1).
+    Returns (ids, mask), two new tensors: ids (B, T), int64, has sequences[i] at the start of row i
+    and 0 after it; mask (B, T), Booleans, is True where a number of the sequence stands.
     Raises ValueError where a sequence is longer than `length`. Leaves its arguments as they are.
     """
     ### BEGIN SOLUTION
@@ -952,11 +1008,13 @@ def masked_batch(
 def masked_loss(logits: torch.Tensor, targets: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """The mean cross-entropy over the real positions, in nats.
 
-    logits: (B, T, C), float64 or float32. targets: int64, (B, T), from 0 to C - 1 where mask is True.
-    mask: (B, T), Booleans, with one True or more.
-    Returns a 0-d tensor in the dtype of logits, from which gradients flow to logits. Each real position
-    counts the same. What stands elsewhere has no influence on value and gradient, even where it is inf
-    or nan or a target of -7, and the gradient there is 0. Leaves its arguments as they are.
+    logits: (B, T, C), float64 or float32, up to 1e10 in size where mask is True.
+    targets: int64, (B, T), from 0 to C - 1 where mask is True.
+    mask: (B, T), Booleans, with one True or more; a row may have none.
+    Returns a 0-d tensor in the dtype of logits, from which gradients flow to logits. Each real
+    position counts the same. What stands elsewhere has no influence on value and gradient, even
+    where it is inf or nan or a target of -7, and the gradient there is 0. Leaves its arguments as
+    they are.
     torch.nn.functional is allowed.
     """
     ### BEGIN SOLUTION
@@ -972,7 +1030,8 @@ def masked_loss(logits: torch.Tensor, targets: torch.Tensor, mask: torch.Tensor)
 # </details>
 # <details><summary>Hint 2: select</summary>
 #
-# `logits[mask]` has shape (number of real positions, C). What was not selected gets gradient 0.
+# `logits[mask]` has shape (number of real positions, C). What was not selected gets gradient 0. On what is selected,
+# `F.cross_entropy` gives the mean, also where logits are large.
 # </details>
 
 # %% check="masked_batch"
@@ -1002,6 +1061,8 @@ with check("masked_batch"):
     loss.backward()
     expect_close(logits.grad[1, 1], [0.0, 0.0], hint="no gradient at padding")
     expect_close(logits.grad[0, 0], [-1 / 6, 1 / 6], rtol=1e-5)
+    empty = masked_loss(torch.zeros(2, 1, 2), torch.zeros(2, 1, dtype=torch.int64), torch.tensor([[True], [False]]))
+    expect_close(empty.item(), half, rtol=1e-5, hint="a row without a real position adds nothing")
     wild = logits.detach().clone()
     wild[1, 1] = torch.tensor([math.inf, math.nan])
     wild.requires_grad_()
@@ -1032,11 +1093,11 @@ for name, some in ordered.items():
 # Three ways to make a recurrent network stronger:
 #
 # - **Layers.** A second cell reads the outputs $h_1, \dots, h_T$ of the first as its inputs, and so on.
-# - **Both directions.** "Not" stands before the word that it concerns, "even if" after the clause that counts. A second cell reads the
-#   sequence from the end to the start, and both states at a position are put side by side: $(B, 2n)$. Such a network
-#   needs the whole sequence. It cannot predict the next word, because it has read it.
-# - **Dropout** (module 08) between the layers: with probability $p$ an entry that goes from one layer to the next is set to
-#   0, and the others are divided by $1 - p$. It is left out at test time.
+# - **Both directions.** "Not" stands before the word that it concerns, "even if" after the clause that counts. A
+#   second cell reads the sequence from the end to the start, and both states at a position are put side by side:
+#   $(B, 2n)$. Such a network needs the whole sequence. It cannot predict the next word, because it has read it.
+# - **Dropout** (module 08) between the layers: with probability $p$ an entry that goes from one layer to the next is
+#   set to 0, and the others are divided by $1 - p$. It is left out at test time.
 #
 # **Padding and the state.** At padding a row's state must stay as it is: $h_t = h_{t-1}$ and $c_t = c_{t-1}$. Then
 # the state after position $T$ is the state after the row's last real word. In the other direction the cell meets the
@@ -1058,25 +1119,26 @@ def stacked_lstm(
 ) -> torch.Tensor:
     """Layers of cells, each of which reads what the layer before it puts out.
 
-    x: (B, T, d), each >= 1, float64 or float32. cells: L >= 1 layers, each a sequence of one cell or of
-      two. A cell is called as cell(x_t, state) with x_t (B, size), and returns the new state, a tuple
-      (h, c) of (B, n) each. state is None the first time (the cell then takes zeros), a tuple later.
+    x: (B, T, d), each >= 1, float64 or float32. cells: L >= 1 layers, each a sequence of one cell
+      or of two. A cell is called as cell(x_t, state) with x_t (B, size), and returns the new
+      state, a tuple (h, c) of (B, n) each. state is None the first time (the cell then takes
+      zeros), a tuple later.
       The first cell of a layer reads the positions from the first to the last, the second one from
-      the last to the first. Each is called exactly T times.
-    mask: (B, T), Booleans, or None where all is real. Where it is False, the row keeps the h and c that it
-      had before (zeros, if nothing has been real yet). What stands there in x, any finite number, has
-      no influence on outputs of other positions, and no gradient.
-    A layer's output at position t is the first cell's h after it has read position t, (B, n); with two
-    cells, the second cell's h after it has read position t stands behind it, (B, 2 n).
-    dropout: a probability p, 0 <= p < 1. Each entry that goes from one layer to the next is made 0 with
-      probability p, independently of all others, and divided by 1 - p otherwise; nothing before the
-      first layer, nothing after the last one. torch draws; with p = 0 nothing is drawn.
+      the last to the first. Each is called exactly T times, whatever the mask is.
+    mask: (B, T), Booleans, or None where all is real. Where it is False, the row keeps the h and c
+      that it had before (zeros, if nothing has been real yet). What stands there in x, any finite
+      number, has no influence on any output, and gets gradient 0.
+    A layer's output at position t is the first cell's h after it has read position t, (B, n); with
+    two cells, the second cell's h after it has read position t stands behind it, (B, 2 n).
+    dropout: a probability p, 0 <= p < 1. Each entry that goes from one layer to the next is made 0
+      with probability p, independently of all others, and divided by 1 - p otherwise; nothing
+      before the first layer, nothing after the last one. torch draws; with p = 0 nothing is drawn.
 
-    Returns a new tensor in the dtype of x. With return_sequences the last layer's outputs, (B, T, n) or
-    (B, T, 2 n). Otherwise, (B, n) or (B, 2 n): for each cell of the last layer its h after its last
-    call, side by side.
-    Gradients flow to x and to the cells. Leaves its arguments as they are. Not allowed: torch.nn.LSTM,
-    torch.nn.RNNBase, torch.nn.modules.rnn, torch.lstm, torch.ops.
+    Returns a new tensor in the dtype of x. With return_sequences the last layer's outputs,
+    (B, T, n) or (B, T, 2 n). Otherwise, (B, n) or (B, 2 n): for each cell of the last layer its h
+    after its last call, side by side.
+    Gradients flow to x and to the cells. Leaves its arguments as they are. Not allowed:
+    torch.nn.LSTM, torch.nn.RNNBase, torch.nn.modules.rnn, torch.lstm, torch.ops.
     """
     ### BEGIN SOLUTION
     for layer, pair in enumerate(cells):
@@ -1112,8 +1174,8 @@ def stacked_lstm(
 # </details>
 # <details><summary>Hint 3: mask and dropout</summary>
 #
-# `torch.where(mask[:, t, None], new_h, old_h)`, and the same for c; old is zeros at the first call. Before each layer but
-# the first: `x * (torch.rand_like(x) >= p) / (1 - p)`.
+# `torch.where(mask[:, t, None], new_h, old_h)`, and the same for c; old is zeros at the first call. Before each layer
+# but the first: `x * (torch.rand_like(x) >= p) / (1 - p)`.
 # </details>
 
 # %% check="stacked_lstm"
@@ -1186,7 +1248,7 @@ with check(
 # clauses. A **bag of words** sees how often each word comes, but not where. "Great, not poor" and "poor, not great"
 # are exactly the same to it.
 #
-# Here your four functions work together: `masked_batch` and `stacked_lstm` with two `LSTMCell`s, on an embedding. The
+# Here `masked_batch`, `stacked_lstm` and your `LSTMCell`, one for each direction, work together on an embedding. The
 # peer is scikit-learn's logistic regression on counts of words; a second one gets counts of pairs and triples of
 # neighbours, too.
 
@@ -1244,7 +1306,7 @@ ax = plotting.curves(
     | {f"{name}: {share:.0%}": ([1, max(epochs, 2)], [share, share]) for name, share in scores.items()},
     xlabel="passes over the reviews",
     ylabel="accuracy on new reviews",
-    title="The order of the words decides",
+    title="Does the order of the words matter?",
 )
 ax.set_ylim(0.45, 1.02)
 plt.show()
@@ -1256,29 +1318,40 @@ print(f"your bidirectional LSTM, at the end: {accuracy[-1]:.1%} of {len(y_test)}
 # right.
 #
 # **What has it learnt?** Nobody told it about negation and clauses. The cell asks it for the probability that a
-# sentence is good. The first six are of the kind that it was trained on. In the last two the clauses stand in the
-# other order, which the grammar of the reviews never does with "although".
+# sentence is good, and marks what a reader of English says. The first six are of the kind that it was trained on. In
+# the last two (other colour) the clauses stand in the other order, which the grammar of the reviews never does with
+# "although".
 
 # %% tags=["demo"]
-sentences = [
-    "the lid is great .",
-    "the lid is not great .",
-    "the lid is not poor .",
-    "although the lid is great , the battery is poor .",
-    "although the lid is poor , the battery is great .",
-    "the lid is great , even if the battery is poor .",
-    "the lid is great , although the battery is poor .",
-    "the lid is poor , although the battery is great .",
-]
+sentences = {  # and whether they are good
+    "the lid is great .": 1,
+    "the lid is not great .": 0,
+    "the lid is not poor .": 1,
+    "although the lid is great , the battery is poor .": 0,
+    "although the lid is poor , the battery is great .": 1,
+    "the lid is great , even if the battery is poor .": 1,
+    "the lid is great , although the battery is poor .": 1,
+    "the lid is poor , although the battery is great .": 0,
+}
 asked = [[vocabulary.get(word, 0) for word in sentence.split()] for sentence in sentences]
 with torch.no_grad():
     good = torch.softmax(reader(*masked_batch(asked)), dim=1)[:, 1].numpy()
 figure, ax = plt.subplots(figsize=(8, 3.6))
-colours = [plotting.COLOURS[0]] * 6 + [plotting.COLOURS[1]] * 2
-ax.barh(range(len(sentences)), good, color=colours)
-ax.set_yticks(range(len(sentences)), sentences)
+ax.barh(range(8), good, color=[plotting.COLOURS[0]] * 6 + [plotting.COLOURS[1]] * 2)
+ax.plot(list(sentences.values()), range(8), "D", color=plotting.MUTED, label="a reader of English")
+for place, share in enumerate(good):
+    ax.text(
+        share + 0.03 if share < 0.5 else share - 0.03,
+        place,
+        f"{share:.2f}",
+        va="center",
+        ha="left" if share < 0.5 else "right",
+        color=plotting.COLOURS[1] if place > 5 and share < 0.5 else "black",
+    )
+ax.set_yticks(range(8), sentences)
 ax.invert_yaxis()
-ax.set(xlim=(0, 1), xlabel="probability of “good”", title="It follows the data, not the grammar of English")
+ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2))
+ax.set(xlim=(-0.04, 1.04), xlabel="probability of “good”", title="Does it follow English, or its data?")
 plt.show()
 
 # %% [markdown]
@@ -1302,7 +1375,7 @@ plt.show()
 # \underbrace{\frac{\partial J_w}{\partial h_{(w)}} \frac{\mathrm{d} h_{(w)}}{\mathrm{d} \theta}}_{\text{left out}} \Big).$$
 #
 # While the parameters stand still the loss itself is exact, whatever $K$ is: only its gradient is an approximation.
-# What is left out are the paths that cross a border. So a link over more than $K$ positions is never learnt directly,
+# What is left out are the paths that cross a border. So a link over $K$ positions or more is never learnt directly,
 # and of the shorter links those that cross a border are not: a position reaches $(K - 1)/2$ earlier ones on average.
 # With $K \ge T$ nothing is left out. The memory is that of one window, and the sum over windows adds up in `.grad`,
 # one window at a time.
@@ -1318,22 +1391,24 @@ def truncated_step(
 ) -> tuple[float, object]:
     """The loss of a network on long sequences, and its gradient by truncated backpropagation.
 
-    net: an nn.Module, called as net(x_w, state) with x_w (B, K), int64. Returns (logits, new state),
-      logits (B, K, C). A state is None, a tensor, or a tuple of states (so tuples may stand in
-      tuples). None is the start.
+    net: an nn.Module, called as net(x_w, state) with x_w (B, K), int64. Returns (logits, new
+      state), logits (B, K, C). A state is None, a tensor, or a tuple of states (so tuples may
+      stand in tuples). None is the start.
     x and y: (B, T), int64, T >= 1: what is read and the class at each position, 0 or 1 or more.
     window: >= 1.
-    The T positions are cut into windows of `window` each; the last one may be shorter. net is called
-    exactly once for each of them, in order: the first time with `state`, later with the state that the
-    call before returned, and each time with all its tensors detached: the same numbers, no graph.
+    The T positions are cut into windows of `window` each; the last one may be shorter. net is
+    called exactly once for each of them, in order: the first time with `state`, later with the
+    state that the call before returned, and each time with all its tensors detached: the same
+    numbers, no graph.
 
-    J is the mean cross-entropy of all B T positions; it depends on each parameter. Afterwards `.grad` of each parameter of net is
-    the sum over the windows of the gradient of their part of J, in which the incoming state is a
-    constant; what stood in `.grad` before does not count. No parameter is changed.
-    Returns (J, state): J a Python float; the last state, detached. Leaves x, y and `state` as they are,
-    and net in its mode (train or eval).
-    Memory for a few windows' graphs and logits: those of all positions do not fit, so what a window's
-    graph has saved is freed before the next window is read.
+    J is the mean cross-entropy of all B T positions; it depends on each parameter. Afterwards
+    `.grad` of each parameter of net is the sum over the windows of the gradient of their part of
+    J, in which the incoming state is a constant; what stood in `.grad` before does not count. No
+    parameter is changed.
+    Returns (J, state): J a Python float; the last state, detached. Leaves x, y and `state` as they
+    are, and net in its mode (train or eval).
+    Memory for a few windows' graphs and logits: those of all positions do not fit, so what a
+    window's graph has saved is freed before the next window is read.
     """
 
     ### BEGIN SOLUTION
@@ -1362,8 +1437,9 @@ def truncated_step(
 # </details>
 # <details><summary>Hint 2: the factor</summary>
 #
-# `F.cross_entropy(..., reduction="sum") / y.numel()`: then the parts add up to the mean, also where the last window is short.
-# `logits.flatten(0, 1)` has shape (B K, C). Add up `loss.item()`, a number, and not the tensor, which holds its graph.
+# `F.cross_entropy(..., reduction="sum") / y.numel()`: then the parts add up to the mean, also where the last window
+# is short. `logits.flatten(0, 1)` has shape (B K, C). Add up `loss.item()`, a number, and not the tensor, which holds
+# its graph.
 # </details>
 # <details><summary>Hint 3: any state</summary>
 #
@@ -1431,23 +1507,27 @@ with check("truncated_step"):
     truncated_step(net, x, y, 5)
     expect_close(net.w.grad.item(), (slopes * np.cumsum(x.numpy(), axis=1)).sum(), hint="one window: the full gradient")
     net.seen.clear()
-    truncated_step(net, x[:, :2], y[:, :2], 2, state)
-    expect_close(net.seen[0][1][0], sums[:, -1] / 2, hint="the first call gets `state`")
+    half = state[0].clone().requires_grad_()
+    truncated_step(net, x[:, :2], y[:, :2], 2, (half, (half, None)))
+    first = net.seen[0][1]
+    expect_close(first[0].detach(), sums[:, -1] / 2, hint="the first call gets `state`")
+    assert not first[0].requires_grad and not first[1][0].requires_grad, "detach the `state` that you are given, too"
+    assert half.requires_grad, "leave `state` itself as it is: `.detach()`, not `.detach_()`"
 
 # %% [markdown]
 # ### A model of characters
 #
 # Now the English text of Python's own help (its length is printed). It is cut into 32 long rows, which are read side
-# by side. In each step
-# `truncated_step` gets the next 32 positions of each row, one window, and the state from the step before; then Adam moves the
-# parameters. So the state goes over the whole row, and the gradient over one window. (The state was made by slightly
-# older parameters. Everybody lives with that.) At the end of the rows the reading begins again, with a new state.
-# What is read is always the true text, also where the network would have guessed another character: this is called
-# **teacher forcing**.
+# by side. In each step `truncated_step` gets the next 32 positions of each row, one window, and the state from the
+# step before; then Adam moves the parameters. So the state goes over the whole row, and the gradient over one window.
+# (The state was made by slightly older parameters. In practice one accepts this.) The rate falls from 0.02 to 0 in a
+# straight line. At the end of the rows the reading begins again, with a new state. What is read is always the true
+# text, also where the network would have guessed another character: this is called **teacher forcing**.
 #
 # The loss is in nats for each character, and $e^{\text{loss}}$ is the **perplexity**: the network is as uncertain as
 # if it had to guess among so many characters. Two lines to compare with: the entropy of single characters, which is
-# what a model gets that knows their frequencies only, and that of pairs, for a model that knows the character before.
+# what a model gets that knows their frequencies only, and that of pairs minus that of single ones, for a model that
+# knows the character before.
 # The last 5% of each row are not trained on: the loss there is printed.
 
 # %% tags=["demo"]
@@ -1466,9 +1546,9 @@ class Writer(nn.Module):
         self.cell, self.last = LSTMCell(e, n), nn.Linear(n, N)
 
     def forward(self, x: torch.Tensor, state: tuple | None = None) -> tuple[torch.Tensor, tuple]:
-        outputs = []
+        vectors, outputs = self.table[x], []
         for t in range(x.shape[1]):
-            state = self.cell(self.table[x[:, t]], state)
+            state = self.cell(vectors[:, t], state)
             outputs.append(state[0])
         return self.last(torch.stack(outputs, dim=1)), state
 
@@ -1485,11 +1565,12 @@ streams = coded_text[: len(coded_text) // 32 * 32].view(32, -1)
 streams, unseen = streams.split([streams.shape[1] - streams.shape[1] // 20, streams.shape[1] // 20], dim=1)
 torch.manual_seed(0)
 writer, state, writer_losses = Writer(len(characters)), None, []
-update = Adam(writer.parameters(), lr=0.01)
-for step in range(demo_size(full=700, small=5)):
+update, steps = Adam(writer.parameters()), demo_size(full=700, small=5)
+for step in range(steps):
     start = 32 * (step % ((streams.shape[1] - 1) // 32))
     part, state = streams[:, start : start + 33], state if start else None
     loss, state = truncated_step(writer, part[:, :-1], part[:, 1:], 32, state)
+    update.lr = 0.02 * (1 - step / steps)
     update.step()
     writer_losses.append(loss)
 plotting.curves(
@@ -1500,7 +1581,7 @@ plotting.curves(
     },
     xlabel="step",
     ylabel="nats a character",
-    title="It learns more than pairs of characters",
+    title="Does it learn more than pairs of characters?",
 )
 plt.show()
 with torch.no_grad():
@@ -1527,12 +1608,13 @@ def train_step(net: nn.Module, x: torch.Tensor, y: torch.Tensor, update: Callabl
 
     net: an nn.Module, called once, as net(x, None): None stands for the state at the start. Returns
       (logits, state), logits (B, C).
-    x: B sequences of T numbers, int64, and y: their B classes, int64, each 0 or 1 or more. They stay as
-      they are.
-    update: is called once, without arguments, when `.grad` of each parameter is the gradient of the mean
-      cross-entropy of this batch, and of nothing else. It moves the parameters.
-    record: a dict; record["losses"] is a list of Python floats, one for each step, to which this step's
-      loss (before the update) is appended. An empty dict gets that list. record gets no other key.
+    x: B sequences of T numbers, int64, and y: their B classes, int64, each 0 or 1 or more. They
+      stay as they are.
+    update: is called once, without arguments, when `.grad` of each parameter is the gradient of
+      the mean cross-entropy of this batch, and of nothing else. It moves the parameters.
+    record: a dict; record["losses"] is a list of Python floats, one for each step, to which this
+      step's loss (before the update) is appended. An empty dict gets that list. record gets no
+      other key.
 
     Returns the loss, a Python float. When the function has returned, nothing of the graph is alive.
     """
@@ -1564,7 +1646,8 @@ def train_step(net: nn.Module, x: torch.Tensor, y: torch.Tensor, update: Callabl
 # </details>
 # <details><summary>Hint 2: three places</summary>
 #
-# The state in `record`, the losses in `record`, and what is returned. Without them nobody needs `retain_graph=True`.
+# The state in `record`, the losses in `record`, and what is returned (`loss.item()` makes a number of a tensor). Without
+# them nobody needs `retain_graph=True`.
 # </details>
 
 # %% check="train_step"
@@ -1584,6 +1667,7 @@ with check("train_step"):
             return torch.stack([s, torch.zeros_like(s)], dim=1), self.w * x[:, -1]
 
     net, record, grads = Last(), {}, []
+    net.w.grad = torch.tensor(1000.0)  # from something else: it does not count
 
     def update():
         grads.append(net.w.grad.item())
@@ -1599,7 +1683,14 @@ with check("train_step"):
         rtol=1e-5,
         mistakes={"This is the loss after the update.": (math.log(2) + math.log1p(math.exp(-2 * w))) / 2},
     )
-    expect_close(grads, [-1 / (1 + math.exp(2))], rtol=1e-5)
+    expect_close(
+        grads,
+        [-1 / (1 + math.exp(2))],
+        rtol=1e-5,
+        mistakes={
+            "What stood in .grad before does not count: clear it before backward.": [1000 - 1 / (1 + math.exp(2))]
+        },
+    )
     second = train_step(net, x, y, update, record)
     expect_close(
         second,
@@ -1608,6 +1699,7 @@ with check("train_step"):
         hint="these sequences have nothing to do with those of the first step: start from no state",
     )
     expect_close(grads[1], -1 / (1 + math.exp(2 * w)), rtol=1e-5, hint="the gradient of this batch only")
+    assert len(net.states) == 2, f"net is called once in a step; in two steps you called it {len(net.states)} times"
     assert net.states == [None, None], "net is called with None for the state"
     assert list(record) == ["losses"], f"the record holds {list(record)}; it should hold the losses and nothing else"
     assert all(type(loss) is float for loss in (first, second, *record["losses"])), "a loss is kept as a Python float"
@@ -1615,8 +1707,9 @@ with check("train_step"):
 
 # %% [markdown]
 # How would you notice such a bug in your own program? Count what stays. The cell runs your function on 40 batches,
-# and the code that you were given, and counts after each batch the bytes that autograd still holds. A line that is
-# not flat is the sign.
+# and the code that you were given, and counts after each batch the bytes that autograd still holds (left). A line
+# that is not flat is the sign. The task is to name the first of ten numbers, 0 to 3, so guessing has the loss $\log 4$.
+# With states that come from other sequences nothing tells the network what is wrong: it only learns worse (right).
 
 # %% tags=["demo"]
 
@@ -1678,11 +1771,12 @@ for name, function in (("your train_step", train_step), ("as it was given", as_g
         for _ in range(demo_size(full=40, small=10)):
             x = torch.randint(0, 4, (32, 10), generator=draw)
             function(net, x, x[:, 0], update.step, record)
-            held[name].append(Held.now)
+            held[name].append(Held.now / 1e6)
     losses[name] = [torch.as_tensor(loss).item() for loss in record["losses"]]
     record.clear()
-plotting.curves(held, xlabel="step", ylabel="bytes held after the step", title="What stays", ax=left)
+plotting.curves(held, xlabel="step", ylabel="MB held after the step", title="What stays", ax=left)
 plotting.curves(losses, xlabel="step", ylabel="loss", title="What it learns", ax=right)
+right.axhline(math.log(4), color=plotting.MUTED, linewidth=0.8)
 plt.show()
 
 # %% [markdown]
@@ -1692,10 +1786,12 @@ plt.show()
 # Which one to draw?
 #
 # - The likeliest one, always (**greedy**): the text soon repeats itself.
-# - From $\operatorname{softmax}(z)$: this is what the model believes. But now and then an unlikely character is drawn, and from then on
-#   the network reads text of a kind that it never saw in training, where it always read the true one.
-# - In between: divide by a **temperature** $\tau$ first, $p_j \propto e^{z_j / \tau}$. For $\tau \to 0$ this is greedy, $\tau = 1$
-#   is the model, for $\tau \to \infty$ all are alike. Or keep only the $k$ largest logits (**top-k**) and draw among them.
+# - From $\operatorname{softmax}(z)$: this is what the model believes. But now and then an unlikely character is
+#   drawn, and from then on the network reads text of a kind that it never saw in training, where it always read the
+#   true one.
+# - In between: divide by a **temperature** $\tau$ first, $p_j \propto e^{z_j / \tau}$. For $\tau \to 0$ this is
+#   greedy, $\tau = 1$ is the model, for $\tau \to \infty$ all are alike. Or keep only the $k$ largest logits
+#   (**top-k**) and draw among them.
 #
 # To draw $j$ with probability $p_j$ from a uniform number $u$ in $[0, 1)$: take the first $j$ whose cumulated sum
 # $p_1 + \dots + p_j$ is larger than $u$.
@@ -1707,12 +1803,14 @@ def sample(
 ) -> np.ndarray:
     """One word for each row of logits, drawn with probabilities proportional to exp(logits / temperature).
 
-    logits: (m, N), m >= 1 and N >= 1, float64 or float32: numbers up to 1e4 in size, or -inf; in each
-      row at least one is finite. A word with logit -inf is never drawn. Leaves logits as they are.
+    logits: (m, N), m >= 1 and N >= 1, float64 or float32: numbers up to 1e4 in size, or -inf; in
+      each row at least one is finite. A word with logit -inf is never drawn. Leaves logits as they
+      are.
     rng: all randomness comes from it. Rows are drawn independently of each other.
-    temperature: 0, or from 1e-9 to 1e6. With 0 each row gives its largest logit, the first of equal ones.
-    top_k: None for all words, or an integer from 1 to N: only the top_k largest logits of a row can be drawn;
-      of equal ones those with the smaller index are taken first.
+    temperature: 0, or from 1e-9 to 1e6. With 0 each row gives its largest logit, the first of
+      equal ones.
+    top_k: None for all words, or an integer from 1 to N: only the top_k largest logits of a row
+      can be drawn; of equal ones those with the smaller index are taken first.
     Returns (m,), int64. Not allowed: torch, scipy.
     """
     ### BEGIN SOLUTION
@@ -1736,13 +1834,13 @@ def sample(
 # </details>
 # <details><summary>Hint 2: the k largest</summary>
 #
-# `np.argsort(-z, axis=1, kind="stable")` puts the largest first and keeps equal ones in order. Set all from place k on to
-# minus infinity: exp makes 0 of it.
+# `np.argsort(-z, axis=1, kind="stable")` puts the largest first and keeps equal ones in order. Set all from place k
+# on to minus infinity: exp makes 0 of it.
 # </details>
 # <details><summary>Hint 3: drawing</summary>
 #
-# `sums = np.cumsum(p, axis=1)`, one uniform number u for each row, and count how many sums are at most u times the last sum:
-# that is the index. (Or `rng.choice(N, p=...)` row by row.)
+# `sums = np.cumsum(p, axis=1)`, one uniform number u for each row, and count how many sums are at most u times the
+# last sum: that is the index. (Or `rng.choice(N, p=...)` row by row.)
 # </details>
 
 # %% check="sample"
@@ -1774,8 +1872,8 @@ with check("sample", forbids=["torch", "scipy"]):
     expect_close(sample(np.array([[1.0, 2, 2]]), rng, 0), [1], hint="temperature 0 takes the first of equal ones")
     equal = sample(np.zeros((300, 3)), rng, 1.0, 2)
     assert set(equal.tolist()) == {0, 1}, "of equal logits those with the smaller index are taken first"
-    large = sample(np.array([[1e4, 1e4 - 1, 0.0]] * 50), rng, 1e-6)
-    expect_close(large, np.zeros(50), hint="subtract the largest logit first: exp(1e10) overflows")
+    large = sample(np.array([[1e4 - 1e-4, 1e4, 0.0]] * 50), rng, 1e-6)  # the first one has probability e^-100
+    expect_close(large, np.ones(50), hint="subtract the largest logit first: exp(1e10) overflows")
     first = sample(logits, np.random.default_rng(5))
     expect_close(sample(logits, np.random.default_rng(5)), first, hint="all randomness comes from rng")
     assert not np.array_equal(sample(logits, rng), sample(logits, rng)), "each call draws anew"
@@ -1817,21 +1915,21 @@ print(f"--- characters by their frequency: {share_of_words(''.join(drawn))}")
 # %% [markdown]
 # At temperature 0 it repeats itself. At 0.5 most words are words of the help, with spaces, capitals and full stops
 # between them, and nobody has told it what a word is. At 1 it invents words. (Repetition makes the share of words
-# larger, too.) Many brackets stay open: what was opened ten characters before is mostly lost, and the text as a whole
-# has no meaning. Its gradient sees 32 positions, and its state has 192 numbers. Larger networks of this kind write
-# paragraphs that hold together for some sentences. Module 12 takes the other way: it looks at all positions at once.
+# larger, too.) Some brackets and quotation marks stay open, and the text as a whole has no meaning. Its gradient sees
+# 32 positions, and its state has 192 numbers. Larger networks of this kind write paragraphs that hold together for
+# some sentences. Module 12 takes the other way: it looks at all positions at once.
 #
 # ### 11.10 `skip_gram` · optional · level 3 of 4 · 25 min
 #
 # An embedding can be learnt on its own, from which words stand near each other. In **skip-gram with negative
 # sampling** each word has two vectors, one as centre ($p$, row of $P$) and one as context ($q$, row of $Q$). For each
-# of $m$ pairs of a centre and a word near it, and $k$ words drawn at random ($q_j^-$), the model tells the true pair
-# from the others:
+# of $m$ pairs of a centre and a word near it, and $k$ words drawn at random ($q_j^-$; here $k$ counts these
+# **negatives**), the model tells the true pair from the others:
 #
 # $$J = \frac1m \sum_{\text{pairs}} \Big( -\log \sigma(p^\top q) - \sum_{j=1}^k \log \sigma(-p^\top q_j^-) \Big) .$$
 #
-# A softmax over $N$ words would cost $N e$ for each pair; this costs $(k + 1) e$. The derivative of $-\log \sigma(s)$
-# is $\sigma(s) - 1$, and that of $-\log \sigma(-s)$ is $\sigma(s)$. A pair touches one row of $P$ and $k + 1$ rows of
+# A softmax over $N$ words would cost $N e$ for each pair; this costs $(k + 1) e$. The derivative of $-\log \sigma(a)$
+# is $\sigma(a) - 1$, and that of $-\log \sigma(-a)$ is $\sigma(a)$. A pair touches one row of $P$ and $k + 1$ rows of
 # $Q$: your sparse gradient of 11.1 is made for it.
 
 
@@ -1845,12 +1943,14 @@ def skip_gram(
       (m,), m >= 1, and negatives: (m, k), k >= 1: rows of P, of Q and of Q, integers of any kind.
     J is the mean over the m pairs of
       -log sigmoid(p . q) - sum over j of log sigmoid(-p . q_j)
-    with p = P[centres[i]], q = Q[contexts[i]], q_j = Q[negatives[i, j]]. P word may come more than
+    with p = P[centres[i]], q = Q[contexts[i]], q_j = Q[negatives[i, j]]. A word may come more than
     once, among the negatives of one pair, too: each time counts.
 
     Returns (J, (rows, sums) for P, (rows, sums) for Q): J a Python float; rows int64, the different
-    rows that were read, ascending; sums float64, the derivative of J for each of these rows.
-    No overflow and full accuracy for products up to 1e4 in size. Leaves its arguments as they are.
+    rows that were read, ascending; sums float64, the derivative of J with respect to
+    each of these rows.
+    Products are up to 1e4 in size. J is off by at most 1e-11 max(1, J), and each sum by at most
+    1e-11 of the largest entry of its array. Leaves its arguments as they are.
     Takes no array of the size of P or Q. Not allowed: torch.
     """
     ### BEGIN SOLUTION
@@ -1948,13 +2048,15 @@ for word in ("great", "battery", "rosa", "lisbon"):
 #
 # A recurrent network takes time linear in $T$. The picture measures the forward pass (left), and forward and backward
 # together (right), yours in NumPy and torch.nn.RNN, which is the peer: it has the same weights, the same batch,
-# float32 and one thread. Two effects to look for:
+# float32 and one thread. On a busy machine run the cell again. Two effects to look for:
 #
-# - **All slopes are about 1**, and none is smaller: the steps wait for each other. More processors help within a step only.
-# - **Nobody wins by much.** Both do the same products, one step after the other. The peer takes $X W^\top$ for all positions in one
-#   product, and its loop does not run in Python: this pays where $n$ is large. NumPy's calls are cheaper than torch's, and in the
-#   backward pass torch keeps a graph besides: where $n$ is small, as here, your loop may be ahead. On a GPU it would be far behind,
-#   because there torch runs the whole loop as one program.
+# - **All slopes are about 1**: the steps wait for each other, however long the text. More processors help within a step
+#   only.
+# - **Nobody wins by much.** Both do the same products, one step after the other. The peer takes $X W^\top$ for all
+#   positions in one product, and its loop does not run in Python: this pays where $n$ is large. NumPy's calls are
+#   cheaper than torch's, and in the backward pass torch keeps a graph besides: where $n$ is small, as here, your loop
+#   may be ahead. On a GPU a loop in Python pays for launching a few programs in each step, and torch hands the whole
+#   loop to one library call.
 
 # %% tags=["demo"]
 d, n, B = 32, 64, 16
@@ -2004,11 +2106,11 @@ plt.show()
 # %% [markdown]
 # ### Many sequences at a time
 #
-# What can be done at the same time is the batch. The cell measures characters read a second against the number of
+# What can be done at the same time is the batch. The cell measures positions read a second against the number of
 # sequences $B$, forward and backward, for your cell and for torch.nn.LSTM with the same weights. While $B$ is small
 # each step is mostly overhead, so twice as many sequences cost nearly nothing. Then the arithmetic takes over, and
-# the curves become flat. Here the peer's advantage is largest where $B$ is small, because it saves calls and not
-# multiplications.
+# the curves flatten; they may fall where a batch no longer fits into the processor's cache. Here the peer's advantage
+# is largest where $B$ is small, because it saves calls and not multiplications.
 
 # %% tags=["demo"]
 n, T = 64, 20
@@ -2135,35 +2237,38 @@ print(f"the loss differs by {max(gaps):.0e} at most")
 #
 # 1. A gate that is a number between 0 and 1 for each unit keeps a memory for $1 / (1 - f)$ steps. How are these times
 #    distributed in the trained character model, and what does a unit with the longest one remember?
-# 2. If the recurrence is linear, $h_t = a_t \odot h_{t-1} + b_t$ with $a_t$ that does not depend on $h$, all states can
-#    be computed in $\log T$ parallel steps (a scan). What is lost when the dependence on $h$ is given up, and what does it gain on a GPU?
-# 3. Truncation gives a biased gradient. If the length of each window is drawn at random, the terms can be weighted so that the
-#    gradient is right on average. What happens to its variance?
-# 4. Dropout between layers draws anew at each position. What changes if one mask is used for all positions of a sequence,
-#    and may it then act on $h_{t-1}$, too?
+# 2. If the recurrence is linear, $h_t = a_t \odot h_{t-1} + b_t$ with $a_t$ that does not depend on $h$, all states
+#    can be computed in $\log T$ parallel steps (a scan). What is lost when the dependence on $h$ is given up, and
+#    what does it gain on a GPU?
+# 3. Truncation gives a biased gradient. If the length of each window is drawn at random, the terms can be weighted so
+#    that the gradient is right on average. What happens to its variance?
+# 4. Dropout between layers draws anew at each position. What changes if one mask is used for all positions of a
+#    sequence, and may it then act on $h_{t-1}$, too?
 #
 # References:
 #
-# - J. L. Elman, "Finding structure in time", *Cognitive Science*, 1990. The plain network of 11.2, on letters and sentences.
+# - J. L. Elman, "Finding structure in time", *Cognitive Science*, 1990. The plain network of 11.2, on letters and
+#   sentences.
 # - P. J. Werbos, "Backpropagation through time: what it does and how to do it", *Proceedings of the IEEE*, 1990. 11.3.
-# - R. J. Williams and J. Peng, "An efficient gradient-based algorithm for on-line training of recurrent network trajectories",
-#   *Neural Computation*, 1990. Truncated backpropagation, with its memory counted.
+# - R. J. Williams and J. Peng, "An efficient gradient-based algorithm for on-line training of recurrent network
+#   trajectories", *Neural Computation*, 1990. Truncated backpropagation, with its memory counted.
 # - Y. Bengio, P. Simard and P. Frasconi, "Learning long-term dependencies with gradient descent is difficult", *IEEE
 #   Transactions on Neural Networks*, 1994. Why gradients vanish where a state is kept safely.
 # - S. Hochreiter and J. Schmidhuber, "Long short-term memory", *Neural Computation*, 1997. The memory that is added to.
-# - F. A. Gers, J. Schmidhuber and F. Cummins, "Learning to forget: continual prediction with LSTM", *Neural Computation*, 2000.
-#   The forget gate.
-# - M. Schuster and K. K. Paliwal, "Bidirectional recurrent neural networks", *IEEE Transactions on Signal Processing*, 1997. 11.6.
-# - K. Cho et al., "Learning phrase representations using RNN encoder-decoder for statistical machine translation", *EMNLP*, 2014. The
-#   GRU, and a network that writes what another has read.
-# - R. Jozefowicz, W. Zaremba and I. Sutskever, "An empirical exploration of recurrent network architectures", *ICML*, 2015. Thousands of
-#   cells tried; the forget bias matters more than most.
-# - R. Pascanu, T. Mikolov and Y. Bengio, "On the difficulty of training recurrent neural networks", *ICML*, 2013. Clipping
-#   by norm, and the geometry of exploding gradients.
-# - T. Mikolov, I. Sutskever, K. Chen, G. Corrado and J. Dean, "Distributed representations of words and phrases and their
-#   compositionality", *NeurIPS*, 2013. Skip-gram with negative sampling.
-# - W. Zaremba, I. Sutskever and O. Vinyals, "Recurrent neural network regularization", arXiv, 2014. Dropout between layers,
-#   not within the recurrence.
+# - F. A. Gers, J. Schmidhuber and F. Cummins, "Learning to forget: continual prediction with LSTM", *Neural
+#   Computation*, 2000. The forget gate.
+# - M. Schuster and K. K. Paliwal, "Bidirectional recurrent neural networks", *IEEE Transactions on Signal
+#   Processing*, 1997. 11.6.
+# - K. Cho et al., "Learning phrase representations using RNN encoder-decoder for statistical machine translation",
+#   *EMNLP*, 2014. The GRU, and a network that writes what another has read.
+# - R. Jozefowicz, W. Zaremba and I. Sutskever, "An empirical exploration of recurrent network architectures",
+#   *ICML*, 2015. Thousands of cells tried; the forget bias matters more than most.
+# - R. Pascanu, T. Mikolov and Y. Bengio, "On the difficulty of training recurrent neural networks", *ICML*, 2013.
+#   Clipping by norm, and the geometry of exploding gradients.
+# - T. Mikolov, I. Sutskever, K. Chen, G. Corrado and J. Dean, "Distributed representations of words and phrases and
+#   their compositionality", *NeurIPS*, 2013. Skip-gram with negative sampling.
+# - W. Zaremba, I. Sutskever and O. Vinyals, "Recurrent neural network regularization", arXiv, 2014. Dropout between
+#   layers, not within the recurrence.
 #
 # In practice: `torch.nn.LSTM` with `torch.nn.utils.rnn.pack_padded_sequence`, which skips padding, and
 # `torch.nn.EmbeddingBag` or `torch.nn.Embedding(sparse=True)` for large vocabularies.
