@@ -5,6 +5,7 @@ layout make no difference, nor does the order of the functions. Of each submissi
 not handed out and that few others have.
 """
 
+import ast
 import io
 import itertools
 import math
@@ -69,8 +70,23 @@ def find(folder: ClassFolder, module: str) -> list[Pair]:
 def own_code(path: Path, module: Module) -> str:
     """The answers of a submission, and the cells that were added to it. Unreadable."""
     _, rebuilt = rebuild.read(path, expected=module.name)
-    answers = [rebuilt.answers[e.name] for e in module.exercises if e.name not in rebuilt.unanswered]
+    answered = [e.name for e in module.exercises if e.name not in rebuilt.unanswered]
+    answers = [without_docstrings(rebuilt.answers[name]) for name in answered]
     return "\n\n\n".join([*answers, *(cell.source for cell in rebuilt.cells if cell.kind == "added")])
+
+
+def without_docstrings(source: str) -> str:
+    """The same without the docstrings of its functions and classes: those were handed out."""
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return source
+    lines = source.split("\n")
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node, clean=False) is not None:
+            first = node.body[0]
+            lines[first.lineno - 1 : first.end_lineno] = [None] * (first.end_lineno - first.lineno + 1)
+    return "\n".join(line for line in lines if line is not None)
 
 
 def pairs(written: Mapping[str, str], module: Module) -> list[Pair]:

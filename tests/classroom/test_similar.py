@@ -46,6 +46,12 @@ def test_copies_are_found_however_they_are_dressed_up():
             assert sum(end - start for start, end in passages) > 0.3 * len(text)
 
 
+def test_docstrings_are_left_out():
+    source = 'def f(x):\n    """One\n    two."""\n    y = """kept"""\n    return x\n\n\nclass A:\n    "Three."\n'
+    assert similar.without_docstrings(source) == 'def f(x):\n    y = """kept"""\n    return x\n\n\nclass A:\n'
+    assert similar.without_docstrings("def f(:") == "def f(:"
+
+
 def test_what_was_handed_out_is_nobodys():
     released = "\n\n".join(exercise.released for exercise in COURSE.exercises)
     assert found(ada=released, ben=released) == {}
