@@ -57,6 +57,7 @@ def add_commands(subparsers) -> None:
     regrade.add_argument("module", nargs="?", metavar="MODULE")
     regrade.add_argument("students", nargs="*", metavar="STUDENT")
     regrade.add_argument("--ask", metavar="WHY", help="put the submission on the list instead")
+    regrade.add_argument("--answer", metavar="TEXT", help="answer the student's requests on the feedback page instead")
     _grading_options(regrade, force=False, student=False)
 
     demo = subparsers.add_parser("demo", help="make a small class, grade it, write its feedback")
@@ -388,14 +389,30 @@ def _export(arguments) -> int:
 
 
 def _status(arguments) -> int:
-    from autograder.classroom import progress, status
+    from autograder.classroom import progress, requests, status
 
     folder = _open(arguments)
     found = status.read(folder, _modules(arguments.modules) or None)
     if not found.modules:
         raise UserError(f"no module is released in {folder.path}; run `lsml release MODULE`")
     progress.stdout().print(status.table(found, f"{folder.course}: {folder.path}"))
+    if asked := [one for one in requests.requests(folder) if one.module in found.modules]:
+        progress.stdout().print(_asked(asked))
     return 0
+
+
+def _asked(asked):
+    """Requests as a table."""
+    from rich.table import Table
+
+    from autograder.classroom.status import shown
+
+    made = Table(title="asked for another look", title_justify="left", header_style="bold")
+    for title in ("student", "module", "exercise", "why", "when"):
+        made.add_column(title, overflow="fold")
+    for one in asked:
+        made.add_row(*map(shown, (one.student, one.module, one.exercise or "all", one.why, one.when)))
+    return made
 
 
 def _report(arguments) -> int:
@@ -431,22 +448,22 @@ def _extend(arguments) -> int:
 def _regrade(arguments) -> int:
     from rich.table import Table
 
-    from autograder.classroom import progress, status
+    from autograder.classroom import progress, requests, status
     from autograder.classroom.status import shown
 
     folder = _open(arguments)
     if arguments.module is None:
         found = status.faults(status.read(folder, reports=True))
-        asked = status.requests(folder)
+        asked = requests.requests(folder)
         if not found and not asked:
             print("nothing waits for another look")
-            return 0
-        table = Table("student", "module", "why", header_style="bold")
-        for request in asked:
-            table.add_row(*map(shown, (request.student, request.module, f"asked {request.when}: {request.why}")))
-        for row in found:
-            table.add_row(*map(shown, row))
-        progress.stdout().print(table)
+        if asked:
+            progress.stdout().print(_asked(asked))
+        if found:
+            table = Table("student", "module", "why", header_style="bold")
+            for row in found:
+                table.add_row(*map(shown, row))
+            progress.stdout().print(table)
         return 0
     module = curriculum.resolve(arguments.module)
     if arguments.ask is not None:
@@ -456,10 +473,17 @@ def _regrade(arguments) -> int:
             if not folder.submission(student, module).parent.is_dir():
                 raise UserError(f"{student!r} has handed in nothing for {module}")
         for student in arguments.students:
-            status.ask(folder, module, student, arguments.ask)
+            requests.ask(folder, module, student, arguments.ask)
+        return 0
+    if arguments.answer is not None:
+        if not arguments.students:
+            raise UserError("whose? write `lsml regrade MODULE STUDENT --answer TEXT`")
+        for student in arguments.students:
+            names = requests.answer(folder, module, student, arguments.answer)
+            print(f"{student}: answered beside {', '.join(names)}; `lsml feedback` writes the page")
         return 0
     result = _run(folder, [module], arguments.students, arguments, force=True)
-    status.settle(folder, module, set(arguments.students or folder.submitted(module)))
+    requests.settle(folder, module, arguments.students or folder.submitted(module))
     return result
 
 

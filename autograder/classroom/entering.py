@@ -6,7 +6,7 @@ from typing import Any
 
 from nbgrader.api import Gradebook
 
-from autograder.classroom import present, record
+from autograder.classroom import present, record, requests
 from autograder.classroom.folder import ClassFolder
 from autograder.classroom.penalties import Penalty
 from autograder.classroom.reports import Version, extensions, note_recorded, record_of
@@ -58,5 +58,6 @@ def enter(
     ids = record.write(book, module, entries, penalty) if entries else {}
     for graded in batch:
         stamp = graded.version.timestamp
+        requests.collect(folder, module, graded.student, graded.version.content)
         note_recorded(folder, module, graded.student, graded.key, ids[graded.student], stamp, graded.current)
     return notebooks

@@ -1,9 +1,7 @@
 """What the gradebook says of a whole class, in a few queries whatever its size."""
 
-import json
 from collections import defaultdict
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 from nbgrader.api import Assignment, Grade, Student, SubmittedAssignment, SubmittedNotebook
 from rich.table import Table
@@ -12,8 +10,6 @@ from rich.text import Text
 from autograder.classroom.export import all_scores
 from autograder.classroom.folder import ClassFolder
 from autograder.classroom.reports import ReportStore, current, recorded, refused
-from autograder.errors import UserError
-from autograder.files import write_atomically
 from autograder.grading.report import VERDICTS, Report
 from autograder.printing import printable
 
@@ -182,46 +178,6 @@ def _verdicts(report: Report | None) -> Text:
         if said:
             text.append(f"\n{result.id} behaves like one that {said}", style="dim")
     return text
-
-
-# Requests for another look, and what the grader itself could not judge
-
-
-@dataclass(frozen=True)
-class Request:
-    """Somebody asks for another look at a submission."""
-
-    module: str
-    student: str
-    why: str
-    when: str
-
-
-def requests(folder: ClassFolder) -> list[Request]:
-    """The requests that nobody has settled yet, oldest first."""
-    path = folder.private / "regrade.json"
-    if not path.exists():
-        return []
-    try:
-        return [Request(**values) for values in json.loads(path.read_bytes())]
-    except (ValueError, TypeError):
-        raise UserError(f"{path} is damaged; mend or delete it") from None
-
-
-def ask(folder: ClassFolder, module: str, student: str, why: str) -> None:
-    """Put a request on the list."""
-    when = datetime.now(UTC).isoformat(" ", "seconds")
-    _keep(folder, [*requests(folder), Request(module, student, why, when)])
-
-
-def settle(folder: ClassFolder, module: str, students: set[str]) -> None:
-    """Take the requests of these students off the list."""
-    _keep(folder, [one for one in requests(folder) if one.module != module or one.student not in students])
-
-
-def _keep(folder: ClassFolder, listed: list[Request]) -> None:
-    values = [vars(request) for request in listed]
-    write_atomically(folder.private / "regrade.json", json.dumps(values, ensure_ascii=False, indent=1) + "\n")
 
 
 def faults(status: ClassStatus) -> list[tuple[str, str, str]]:

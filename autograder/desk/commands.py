@@ -1,4 +1,4 @@
-"""`lsml progress` and `lsml hint`."""
+"""`lsml progress`, `lsml hint` and `lsml request`."""
 
 import argparse
 import sys
@@ -8,7 +8,7 @@ from autograder.errors import UserError
 
 
 def add_commands(subparsers) -> None:
-    """Add `progress` and `hint` to the command line."""
+    """Add `progress`, `hint` and `request` to the command line."""
     progress = subparsers.add_parser("progress", help="all modules with your points, and what to do next")
     progress.set_defaults(run=run_progress)
     hint = subparsers.add_parser("hint", help="the next hint to an exercise")
@@ -16,6 +16,11 @@ def add_commands(subparsers) -> None:
     hint.add_argument("exercise", metavar="EXERCISE", help="such as mse_gradient")
     hint.add_argument("number", nargs="?", type=int, metavar="NUMBER", help="this hint, and not the next")
     hint.set_defaults(run=run_hint)
+    request = subparsers.add_parser("request", help="ask for another look at an exercise, in your notebook")
+    request.add_argument("module", metavar="MODULE", help="such as 01")
+    request.add_argument("exercise", metavar="EXERCISE", help="such as mse_gradient")
+    request.add_argument("why", metavar="WHY", help="what you think was judged wrongly, in quotes")
+    request.set_defaults(run=run_request)
 
 
 def run_progress(arguments: argparse.Namespace) -> int:
@@ -85,4 +90,29 @@ def run_hint(arguments: argparse.Namespace) -> int:
     if number < len(found):
         console.print(f"{len(found) - number} more: the same command again.", style="dim")
     hints.remember(module, exercise, number)
+    return 0
+
+
+def run_request(arguments: argparse.Namespace) -> int:
+    """Write a request for another look into the notebook in work/, as its last cell. UserError."""
+    with interrupts.at_once():
+        import nbformat
+
+        from autograder.files import write_atomically
+        from autograder.grading import kept, reading
+
+    module, exercise = curriculum.find(arguments.module, arguments.exercise)
+    if not arguments.why.strip():
+        raise UserError("say why: what do you think was judged wrongly?")
+    path = kept.notebook(module.name)
+    try:
+        notebook = nbformat.reads(reading.read_bytes(str(path)).decode("utf-8"), as_version=4)
+    except (reading.Unreadable, ValueError) as refusal:
+        raise UserError(f"{path.relative_to(curriculum.ROOT)} {refusal}") from None
+    head = f"**Regrade request: `{exercise.name}`**"
+    notebook.cells = [cell for cell in notebook.cells if not cell.source.startswith(head)]
+    notebook.cells.append(nbformat.v4.new_markdown_cell(f"{head}\n\n{arguments.why.strip()}"))
+    write_atomically(path, nbformat.writes(notebook) + "\n")
+    print(f"written as the last cell of {path.relative_to(curriculum.ROOT)}; hand the notebook in again")
+    print("(if it is open in JupyterLab: File, Reload Notebook from Disk)")
     return 0
