@@ -107,7 +107,7 @@ def pairs(written: Mapping[str, str], module: Module) -> list[Pair]:
 
 
 def _print(code: str) -> CodeFingerprint:
-    return CodeFingerprint("answers.py", LENGTH, WINDOW, fp=io.StringIO(code), language="python")
+    return CodeFingerprint("", LENGTH, WINDOW, fp=io.StringIO(code), language="python")
 
 
 def _passages(of: CodeFingerprint, shared: set[int]) -> Iterator[tuple[int, int]]:
