@@ -750,7 +750,6 @@ wrong(
 
 
 @right("generate", "the inverse of the cumulated probabilities, into a prepared tensor")
-@torch.no_grad()
 def generate_by_inverse(model, prompt, steps, temperature=1.0, seed=0):
     B, P = prompt.shape
     if P < 1 or steps < 0 or temperature < 0:
@@ -761,7 +760,8 @@ def generate_by_inverse(model, prompt, steps, temperature=1.0, seed=0):
     text[:, :P] = prompt
     seen, caches = 0, None
     for end in range(P, P + steps):
-        logits, caches = model(text[:, seen:end], caches)
+        with torch.no_grad():  # not as a decorator: those of an answer are not read
+            logits, caches = model(text[:, seen:end], caches)
         last = logits[:, -1, :].double()
         if temperature == 0:
             text[:, end] = (last == last.amax(dim=-1, keepdim=True)).int().argmax(dim=-1)
