@@ -122,6 +122,20 @@ wrong(
 )
 
 
+wrong(
+    "masked_softmax",
+    "adds 1e-9 to the divisor",
+    fails=["test_softmax_of_every_kind"],
+    edit={
+        "weights = torch.softmax(scores.masked_fill(~allowed, torch.finfo(scores.dtype).min), dim=-1)": (
+            "hidden = scores.masked_fill(~allowed, torch.finfo(scores.dtype).min)\n"
+            "    weights = torch.exp(hidden - hidden.amax(dim=-1, keepdim=True)).masked_fill(~allowed, 0.0)\n"
+            "    weights = weights / (weights.sum(dim=-1, keepdim=True) + 1e-9)"
+        )
+    },
+)
+
+
 @right("masked_softmax", "minus infinity, and zeros put in place of nan")
 def softmax_by_infinity(scores, allowed):
     return torch.nan_to_num(torch.softmax(torch.where(allowed, scores, -torch.inf), dim=-1))
@@ -383,6 +397,18 @@ wrong(
 )
 wrong(
     "MultiHeadAttention",
+    "leaves the causal mask out where there is a cache",
+    fails=["test_heads_with_a_cache"],
+    edit={"if causal:": "if causal and cache is None:"},
+)
+wrong(
+    "MultiHeadAttention",
+    "puts the heads together by a reshape that mixes positions and columns",
+    fails=["test_heads_are_torchs"],
+    edit={"o.transpose(1, 2).flatten(2)": "o.reshape(x.shape)"},
+)
+wrong(
+    "MultiHeadAttention",
     "returns the new keys and values only",
     fails=["test_heads_with_a_cache"],
     edit={"flatten(2)), (k, v)": "flatten(2)), (k[:, :, past:], v[:, :, past:])"},
@@ -546,7 +572,7 @@ class BlockOfTerms(nn.Module):
             nn.Linear(d_model * 4, d_model),
         )
 
-    def forward(self, x, memory=None, causal=False, mask=None, memory_mask=None, cache=None):
+    def forward(self, x, memory=None, mask=None, causal=False, cache=None, memory_mask=None):
         if hasattr(self, "cross") is (memory is None):
             raise ValueError("memory")
         terms = [x]
@@ -569,7 +595,7 @@ class BlockByHand(nn.Module):
         self.norm2 = nn.LayerNorm(d_model)
         self.mlp = nn.Sequential(nn.Linear(d_model, 4 * d_model), nn.GELU(), nn.Linear(4 * d_model, d_model))
 
-    def forward(self, x, memory=None, causal=False, mask=None, memory_mask=None, cache=None):
+    def forward(self, x, memory=None, mask=None, causal=False, cache=None, memory_mask=None):
         if (self.cross is None and memory is not None) or (self.cross is not None and memory is None):
             raise ValueError("memory")
         pair = self.attention(self.norm1(x), causal=causal, mask=mask, cache=cache)
@@ -656,7 +682,7 @@ class GPTByIndex(nn.Module):
         given = iter([None] * len(self.blocks) if caches is None else caches)
         x, new = self.embedding.weight[tokens], [None] * len(self.blocks)
         for i, part in enumerate(self.blocks):
-            x, new[i] = part(x, None, True, None, None, next(given))
+            x, new[i] = part(x, None, None, True, next(given))
         return torch.einsum("btd,vd->btv", self.norm(x), self.embedding.weight), new
 
 
@@ -815,6 +841,12 @@ wrong(
 )
 wrong(
     "blockwise_attention",
+    "begins with a maximum of 0",
+    fails=["test_blockwise_of_large_scores"],
+    edit={"q.new_full((*q.shape[:-1], 1), -math.inf)": "q.new_zeros((*q.shape[:-1], 1))"},
+)
+wrong(
+    "blockwise_attention",
     "leaves a last, shorter block out",
     fails=["test_blockwise_is_dense"],
     edit={
@@ -878,6 +910,21 @@ def blocks_of_queries(q, k, v, causal=False, block=128):
     return torch.cat(outs, dim=-2)
 
 
+@wrong(
+    "blockwise_attention",
+    "goes from query to query, and gives each of them all keys",
+    fails=["test_blockwise_query_by_query"],
+)
+def query_by_query(q, k, v, causal=False, block=128):
+    T, S = q.shape[-2], k.shape[-2]
+    if causal and T > S:
+        raise ValueError("sizes")
+    rows, ends = range(T), [S - T + t + 1 if causal else S for t in range(T)]
+    return torch.cat(
+        [attention(q[..., t : t + 1, :], k[..., :e, :], v[..., :e, :]) for t, e in zip(rows, ends, strict=True)], -2
+    )
+
+
 @right("blockwise_attention", "blocks of queries and of keys")
 def by_tiles(q, k, v, causal=False, block=128):
     T, S = q.shape[-2], k.shape[-2]
@@ -910,14 +957,14 @@ def by_logarithms(q, k, v, causal=False, block=128):
     T, S = q.size(-2), k.size(-2)
     if causal and T > S:
         raise ValueError("sizes")
-    scale, out, log_total = math.sqrt(q.size(-1)), None, None
+    scale, out, log_total, first = math.sqrt(q.size(-1)), None, None, 0
     positions = torch.arange(S - T, S)
-    for keys, values, s in zip(
-        k.split(block, dim=-2), v.split(block, dim=-2), torch.arange(S).split(block), strict=True
-    ):
+    for keys, values in zip(k.split(block, dim=-2), v.split(block, dim=-2), strict=True):
         a = q @ keys.transpose(-1, -2) / scale
         if causal:
+            s = torch.arange(first, first + keys.size(-2))
             a = a.masked_fill(s[None] > positions[:, None], torch.finfo(q.dtype).min)
+        first += keys.size(-2)
         log_sum = torch.logsumexp(a, dim=-1, keepdim=True)
         mean = torch.exp(a - log_sum) @ values
         if out is None:
