@@ -1054,6 +1054,60 @@ figure.colorbar(picture, ax=axes, label="log10 of the norm")
 plt.show()
 
 # %% [markdown]
+# The third kind of network asks a memory. It is the dictionary of the beginning, learnt. The memory holds eight pairs,
+# each a letter and a digit, drawn anew for each example and in random order. The block is given the eight letters in
+# another order, and has to answer with their digits. No weight can store which digit belongs to a letter, since this
+# changes from example to example: what is learnt is how to look it up. The left panel shows the loss. The right panel
+# shows the weights of `cross` for one new example, with a circle at the right pair: in the full run, each letter finds
+# it. (Positions do not help here, and with a memory nothing is turned.)
+
+# %% tags=["demo"]
+
+
+class Lookup(nn.Module):
+    """A block that is asked for letters, with pairs of a letter and a digit as its memory."""
+
+    def __init__(self):
+        super().__init__()
+        self.letters, self.digits = nn.Embedding(26, 32), nn.Embedding(10, 32)
+        self.block = Block(32, 1, cross=True, attention=lambda *sizes: MultiHeadAttention(*sizes, watched))
+        self.last = nn.Linear(32, 10)
+
+    def forward(self, asked: torch.Tensor, letters: torch.Tensor, digits: torch.Tensor) -> torch.Tensor:
+        return self.last(self.block(self.letters(asked), self.letters(letters) + self.digits(digits))[0])
+
+
+def dictionaries(B: int) -> tuple[torch.Tensor, ...]:
+    """Letters that are asked for, the pairs (letters, digits), and which pair is the right one: (B, 8) each."""
+    letters, order = torch.rand(B, 26).argsort(dim=1)[:, :8], torch.rand(B, 8).argsort(dim=1)
+    return letters.gather(1, order), letters, torch.randint(10, (B, 8)), order
+
+
+torch.manual_seed(7)
+net, lost = Lookup(), []
+optimizer = torch.optim.Adam(net.parameters(), lr=3e-3)
+for _ in range(demo_size(full=100, small=5)):
+    asked, letters, digits, order = dictionaries(64)
+    loss = F.cross_entropy(net(asked, letters, digits).flatten(0, 1), digits.gather(1, order).flatten())
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    lost.append(loss.item())
+asked, letters, digits, order = dictionaries(1)
+net(asked, letters, digits)
+figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4))
+plotting.curves({"lookup": (range(len(lost)), lost)}, xlabel="step", ylabel="loss", title="A lookup is learnt", ax=left)
+left.axhline(math.log(10), color=plotting.MUTED, linestyle=":", label="chance, ln 10")
+left.legend()
+right.imshow(looked[0], cmap="Blues", vmin=0, vmax=1)
+right.plot(order[0], range(8), "o", mfc="none", ms=16, color="C1")
+right.set_xticks(range(8), [f"{chr(97 + a)}: {b}" for a, b in zip(letters[0], digits[0], strict=True)])
+right.set_yticks(range(8), [chr(97 + a) for a in asked[0]])
+right.set(xlabel="pairs in the memory", ylabel="asked for", title="Weights of cross: each letter finds its pair")
+right.grid(False)
+plt.show()
+
+# %% [markdown]
 # ### 12.7 `GPT` · essential · level 3 of 4 · 20 min
 #
 # `Config`, defined in the first cell of code, holds the sizes. A model needs three things around its blocks: a vector
