@@ -1103,7 +1103,7 @@ right.imshow(looked[0], cmap="Blues", vmin=0, vmax=1)
 right.plot(order[0], range(8), "o", mfc="none", ms=16, color="C1")
 right.set_xticks(range(8), [f"{chr(97 + a)}: {b}" for a, b in zip(letters[0], digits[0], strict=True)])
 right.set_yticks(range(8), [chr(97 + a) for a in asked[0]])
-right.set(xlabel="pairs in the memory", ylabel="asked for", title="Weights of cross: each letter finds its pair")
+right.set(xlabel="pairs in the memory", ylabel="asked for", title="Weights of cross for a new example")
 right.grid(False)
 plt.show()
 
@@ -1548,7 +1548,7 @@ speed.plot(peer="recompute", ax=right)
 right.set_title("Measured")
 for ax in (left, right):
     ax.set_xticks(lengths, lengths)
-    ax.minorticks_off()
+    ax.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
 plt.show()
 
 # %% [markdown]
@@ -1827,7 +1827,7 @@ plotting.curves(
 )
 for ax in (left, right):
     ax.set_xticks(lengths, lengths)
-    ax.minorticks_off()
+    ax.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
 plt.show()
 print(
     f"bytes of one matrix of scores at T = S = 100,000: {4 * 100_000**2:,}; of a block of 128 keys: {4 * 100_000 * 128:,}"
@@ -1894,7 +1894,7 @@ ax = plotting.curves(
     logy=True,
 )
 ax.set_xticks(speed.sizes, speed.sizes)
-ax.minorticks_off()
+ax.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
 ax.axvline(6 * D, color=plotting.MUTED, linestyle=":")
 plt.show()
 if not torch.cuda.is_available():
@@ -1954,7 +1954,7 @@ ax = plotting.curves(
     logy=True,
 )
 ax.set_xticks(machines, machines)
-ax.minorticks_off()
+ax.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
 plt.show()
 print(
     f"a machine gets {8 * T * e:,} bytes and sends {8 * T * (e + 2):,}; its keys and values, with 2 machines, take {8 * 2 * S // 2 * e:,}"
