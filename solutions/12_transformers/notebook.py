@@ -41,7 +41,7 @@
 # | $A$, $M$ | `scores`, `mask` | $(\dots, T, S)$ | scores; mask: True where the query may see the key |
 # | $\alpha$ | `weights` | $(\dots, T, S)$ | attention weights: each row is at least 0 and sums to 1 |
 # | $W_q^{(j)}$, $W_k^{(j)}$, $W_v^{(j)}$; $W_o$ | `query`, `key`, `value`; `out` | $(D, d)$ each; $(D, D)$ | learnt matrices, three for each head $j$ |
-# | $x$ | `x` | $(B, T, D)$ | what flows from block to block |
+# | $x$ | `x` | $(B, T, D)$ | a vector for each position: the input of a block, and its output |
 # | $p$ | `positions` | $(T,)$ | the place of each query in its sequence, from 0 |
 # | $P$ | | | positions that a cache holds (12.5) |
 # | $V$, $L$ | `vocab`, `layers` | | tokens in the vocabulary, blocks in the model |
@@ -118,8 +118,8 @@ def parameter_count(net: nn.Module) -> int:
 #
 # This is **attention**: a weighted mean of the values, and the weights say how much each value counts. With scores
 # times $\beta$, a large $\beta$ gives the dictionary back (its nearest key answers), and $\beta = 0$ the plain mean.
-# The figure shows it for six keys on a circle. On the left, the weights that one query gives; on the right, the
-# output as the query goes around.
+# The figure shows it for six keys on a circle. The left panel shows the weights that one query gives, the right panel
+# the output as the query goes around.
 
 # %% tags=["demo"]
 angles = 2 * np.pi * np.arange(6) / 6
