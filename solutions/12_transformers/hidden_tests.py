@@ -422,7 +422,7 @@ def rotary_gradient(x, positions, slope):
     return x.grad
 
 
-@pytest.mark.exercise("rotary", hint=2)
+@pytest.mark.exercise("rotary")
 def test_rotary_gradient(submission, rng):
     """Gradients flow to x: they are turned back."""
     for dtype in DTYPES:
@@ -574,7 +574,7 @@ def test_heads_with_masks(submission, rng):
     assert near(torch.cat(list(outs), dim=1), heads(state, 3, x, mask=drawn, causal=True)[0])
 
 
-@pytest.mark.exercise("MultiHeadAttention", weight=2, hint=1)
+@pytest.mark.exercise("MultiHeadAttention", weight=2)
 def test_heads_gradients(submission, rng):
     """Gradients to x and to all four matrices are right, in float64 and float32."""
     for dtype, turning in itertools.product(DTYPES, (True, False)):
@@ -615,7 +615,7 @@ def module_state(name, arguments):
     return [{key: value.clone() for key, value in net.state_dict().items()} for net in nets], sorted(learnt)
 
 
-@pytest.mark.exercise("MultiHeadAttention", hint=1)
+@pytest.mark.exercise("MultiHeadAttention")
 def test_heads_state(submission):
     """The state is four matrices, drawn as nn.Linear draws them; what does not fit raises ValueError."""
     for D, count in ((6, 2), (1, 1), (70, 7), (12, 12)):
@@ -797,7 +797,7 @@ def test_block_of_every_size(submission, rng):
         assert same_block(submission, rng, D, count, cross, dtype, T, T + 1)[0]
 
 
-@pytest.mark.exercise("Block", weight=1, hint=1)
+@pytest.mark.exercise("Block", weight=1)
 def test_block_state(submission, rng):
     """The state has the names and shapes of the docstring, drawn as torch draws them."""
     for D, cross in ((4, False), (6, True), (110, False)):
@@ -907,7 +907,7 @@ def test_gpt_with_caches(submission, rng):
         assert close(calls, [(i, True, part == 0, True) for part in range(len(cuts)) for i in range(3)])
 
 
-@pytest.mark.exercise("GPT", weight=2, hint=1)
+@pytest.mark.exercise("GPT", weight=2, hint=2)
 def test_gpt_of_every_size(submission, rng):
     """One token, one layer, one row, and larger ones."""
     for config, shape in (

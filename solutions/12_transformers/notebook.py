@@ -286,7 +286,7 @@ def masked_softmax(scores: torch.Tensor, allowed: torch.Tensor) -> torch.Tensor:
 # <details><summary>Hint 2: before the softmax</summary>
 #
 # Which score makes $e^a$ equal to 0? `scores.masked_fill(~allowed, ...)` puts it there. Keep the last line: it makes
-# rows without any allowed entry zero.
+# rows without any allowed entry zero. With it, no small number is needed in a divisor.
 # </details>
 
 # %% check="masked_softmax"
