@@ -591,6 +591,17 @@ def test_heads_gradients(submission, rng):
         assert near(grads, expected, dtype, scale=4)
 
 
+@pytest.mark.exercise("MultiHeadAttention")
+def test_heads_of_every_size(submission, rng):
+    """Sizes of 1, a thousand rows, long sequences, one column a head; with a memory and without."""
+    for (B, T, S, D), count in (((1, 1, 1, 1), 1), ((1100, 1, 2, 2), 1), ((2, 300, 7, 4), 4), ((1, 2, 1100, 2), 2)):
+        state, x, memory = heads_state(rng, D), normal(rng, B, T, D), normal(rng, B, S, D)
+        calls = [{"x": x}, {"x": x, "causal": True}, {"x": x, "memory": memory}]
+        outs, *_ = submission.run(heads_run, (D, count), state, calls)
+        expected = [heads(state, count, x), heads(state, count, x, causal=True), heads(state, count, x, memory)]
+        assert near(outs, [part[0] for part in expected], scale=4)
+
+
 @pytest.mark.exercise("MultiHeadAttention", hint=3)
 def test_heads_ask_once(submission, rng):
     """attend is called once, with all heads, and a bool mask that broadcasts, or None where nothing is hidden."""
@@ -737,18 +748,18 @@ def torch_block(rng, D, count, cross):
     return layer, state
 
 
-def same_block(submission, rng, D, count, cross, dtype=torch.float64, T=4, S=3, **how):
+def same_block(submission, rng, D, count, cross, dtype=torch.float64, T=4, S=3, B=2, **how):
     """Whether output and gradients are those of torch's layer; then the cache and what the attention was asked."""
     layer, state = torch_block(rng, D, count, cross)
     state = {key: part.to(dtype) for key, part in state.items()}
-    x, slope = normal(rng, 2, T, D).to(dtype), normal(rng, 2, T, D)
+    x, slope = normal(rng, B, T, D).to(dtype), normal(rng, B, T, D)
     call, peer = {"x": x, **how}, {}
     if how.get("causal"):
         peer["tgt_mask" if cross else "src_mask"] = torch.ones(T, T, dtype=torch.bool).triu(1)
     if how.get("mask") is not None:
         peer["tgt_key_padding_mask" if cross else "src_key_padding_mask"] = ~how["mask"]
     if cross:
-        call["memory"] = normal(rng, 2, S, D).to(dtype)
+        call["memory"] = normal(rng, B, S, D).to(dtype)
         peer["memory"] = call["memory"].double()
         if how.get("memory_mask") is not None:
             peer["memory_key_padding_mask"] = ~how["memory_mask"]
@@ -793,6 +804,8 @@ def test_block_passes_on(submission, rng):
 @pytest.mark.exercise("Block", weight=2, hint=1)
 def test_block_of_every_size(submission, rng):
     """Sizes of 1 and larger ones, in float64 and float32: output and gradients are torch's."""
+    for cross in (False, True):
+        assert same_block(submission, rng, 2, 1, cross, T=1, S=1, B=1100)[0]
     for (D, count, T), cross, dtype in itertools.product(((2, 1, 1), (12, 4, 5), (3, 3, 130)), (False, True), DTYPES):
         assert same_block(submission, rng, D, count, cross, dtype, T, T + 1)[0]
 
@@ -913,6 +926,7 @@ def test_gpt_of_every_size(submission, rng):
     for config, shape in (
         ((1, 2, 1, 1), (1, 1)),
         ((1200, 3, 1, 1), (3, 5)),
+        ((5, 2, 1, 1), (1100, 1)),
         ((4, 2, 2, 12), (1, 3)),
         ((3, 9, 1, 2), (2, 140)),
     ):
