@@ -1653,7 +1653,7 @@ def blockwise_attention(
     Returns a new tensor (..., T, e) of the dtype of q: the same as
       attention(q, k, v, causal_mask(T, S) if causal else None).
     Its error is at most 1e-5 (float32) or 1e-12 (float64) times max(1, the largest |score|) times
-      the largest |v|.
+      max(1, the largest |v|).
     Memory: for each entry of the leading axes, besides the arguments, at most ten arrays of
       (T, block) numbers and ten of (T, d), (T, e), (block, d) or (block, e). So no array of S
       numbers: no scores of all keys, not even for one query at a time, and no torch.arange(S).
