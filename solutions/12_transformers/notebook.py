@@ -1329,7 +1329,7 @@ ax.plot(*zip(*held_out, strict=True), "o--", label="held out")
 counted = counting_losses()
 for n, loss in enumerate(counted, 1):
     ax.axhline(loss, color=plotting.MUTED, linestyle=":")
-    ax.text(0.99 * steps, loss + 0.03, f"counting, order {n}", ha="right", va="bottom", fontsize=8)
+    ax.text(1.01, loss, f"counting, order {n}", transform=ax.get_yaxis_transform(), va="center", fontsize=8)
 print("held out, bits a character: " + f"{held_out[-1][1] / math.log(2):.2f}; models that count:", end=" ")
 print(", ".join(f"{loss / math.log(2):.2f}" for loss in counted), f"; knowing nothing: {math.log2(vocab):.2f}")
 passed = sum(held_out[-1][1] < loss for loss in counted)
@@ -1760,9 +1760,10 @@ with check(
 #
 # Three programs, the same numbers, on one core: your `attention`, your `blockwise_attention`, and the peer, torch's
 # `scaled_dot_product_attention`. Float32, one head with $d = 32$, and $T = S$ grows. The left panel shows seconds: all
-# three make $2 T^2 d$ multiplications, so on an idle machine the slopes tend to 2. The right panel shows the bytes of
-# the largest tensor that each of them makes, counted: slope 2 for the matrix of scores, slope 1 for blocks. (What the
-# fused kernel uses inside is not seen. It is a few small blocks; the largest tensor is its result.)
+# three make $2 T^2 d$ multiplications, so on an idle machine the slopes tend to 2. The dense one may be steeper for a
+# while, where its matrix no longer fits into the fast memory near the processor. The right panel shows the bytes of the
+# largest tensor that each of them makes, counted: slope 2 for the matrix of scores, slope 1 for blocks. (What the fused
+# kernel uses inside is not seen. It is a few small blocks; the largest tensor is its result.)
 
 # %% tags=["demo"]
 
