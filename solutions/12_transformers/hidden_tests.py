@@ -8,7 +8,7 @@ by 1e-2 and more.
 """
 
 # Helpers run where `student` is defined, maybe under another Python.
-# ruff: noqa: F821, B905
+# ruff: noqa: F821, B905, SIM105
 
 import itertools
 import math
@@ -594,12 +594,25 @@ def test_heads_gradients(submission, rng):
 @pytest.mark.exercise("MultiHeadAttention")
 def test_heads_of_every_size(submission, rng):
     """Sizes of 1, a thousand rows, long sequences, one column a head; with a memory and without."""
-    for (B, T, S, D), count in (((1, 1, 1, 1), 1), ((1100, 1, 2, 2), 1), ((2, 300, 7, 4), 4), ((1, 2, 1100, 2), 2)):
+    for (B, T, S, D), count in (
+        ((1, 1, 1, 1), 1),
+        ((1100, 1, 2, 2), 1),
+        ((2, 300, 7, 4), 4),
+        ((1, 2, 1100, 2), 2),
+        ((1, 2, 3, 110), 110),
+    ):
         state, x, memory = heads_state(rng, D), normal(rng, B, T, D), normal(rng, B, S, D)
         calls = [{"x": x}, {"x": x, "causal": True}, {"x": x, "memory": memory}]
         outs, *_ = submission.run(heads_run, (D, count), state, calls)
         expected = [heads(state, count, x), heads(state, count, x, causal=True), heads(state, count, x, memory)]
         assert near(outs, [part[0] for part in expected], scale=4)
+    for size in (1e8, 1e-8):  # scores stay near 1, so that no key takes all
+        state, x, memory = heads_state(rng, 4), size * normal(rng, 2, 3, 4), size * normal(rng, 2, 5, 4)
+        for name in ("query.weight", "key.weight"):
+            state[name] = state[name] / size
+        outs, *_ = submission.run(heads_run, (4, 2), state, [{"x": x}, {"x": x, "memory": memory}])
+        for out, part in zip(outs, (heads(state, 2, x), heads(state, 2, x, memory)), strict=True):
+            assert near(out / size, part[0] / size, scale=4)
 
 
 @pytest.mark.exercise("MultiHeadAttention", hint=3)
@@ -674,8 +687,17 @@ def heads_trace(first, second):
         one, ones = net(first[:, 2:], None, mask, True, cache)
         two, twos = net(second[:, 2:], None, mask, True, cache)
         three, _ = net(second, memory=first)
+        said = [part.clone() for part in (one, *ones)]
+        for more in (mask, None):
+            net(second[:, 2:], None, more, True, cache)
+        try:
+            net(second, first, None, False, cache)
+        except ValueError:
+            pass
     if not all(torch.equal(a, b) for a, b in zip(given, kept)):
         return "a call changes its arguments"
+    if not all(torch.equal(a, b) for a, b in zip(said, (one, *ones))):
+        return "a later call changes what an earlier one returned"
     groups = [(first, second, *cache), (one, *ones), (two, *twos), (three,)]
     places = [{part.untyped_storage().data_ptr() for part in group} for group in groups]
     if len(set().union(*places)) < sum(map(len, places)):
@@ -748,18 +770,18 @@ def torch_block(rng, D, count, cross):
     return layer, state
 
 
-def same_block(submission, rng, D, count, cross, dtype=torch.float64, T=4, S=3, B=2, **how):
+def same_block(submission, rng, D, count, cross, dtype=torch.float64, T=4, S=3, B=2, size=1.0, **how):
     """Whether output and gradients are those of torch's layer; then the cache and what the attention was asked."""
     layer, state = torch_block(rng, D, count, cross)
     state = {key: part.to(dtype) for key, part in state.items()}
-    x, slope = normal(rng, B, T, D).to(dtype), normal(rng, B, T, D)
+    x, slope = (size * normal(rng, B, T, D)).to(dtype), normal(rng, B, T, D)
     call, peer = {"x": x, **how}, {}
     if how.get("causal"):
         peer["tgt_mask" if cross else "src_mask"] = torch.ones(T, T, dtype=torch.bool).triu(1)
     if how.get("mask") is not None:
         peer["tgt_key_padding_mask" if cross else "src_key_padding_mask"] = ~how["mask"]
     if cross:
-        call["memory"] = normal(rng, B, S, D).to(dtype)
+        call["memory"] = (size * normal(rng, B, S, D)).to(dtype)
         peer["memory"] = call["memory"].double()
         if how.get("memory_mask") is not None:
             peer["memory_key_padding_mask"] = ~how["memory_mask"]
@@ -806,6 +828,8 @@ def test_block_of_every_size(submission, rng):
     """Sizes of 1 and larger ones, in float64 and float32: output and gradients are torch's."""
     for cross in (False, True):
         assert same_block(submission, rng, 2, 1, cross, T=1, S=1, B=1100)[0]
+        assert same_block(submission, rng, 110, 110, cross, T=1, S=2)[0]
+        assert same_block(submission, rng, 3, 1, False, size=1e8 if cross else 1e-8)[0]
     for (D, count, T), cross, dtype in itertools.product(((2, 1, 1), (12, 4, 5), (3, 3, 130)), (False, True), DTYPES):
         assert same_block(submission, rng, D, count, cross, dtype, T, T + 1)[0]
 
@@ -828,10 +852,63 @@ def test_block_state(submission, rng):
 @pytest.mark.exercise("Block")
 def test_block_refuses(submission):
     """A memory without cross=True, and cross=True without a memory, raise ValueError."""
-    x = torch.ones(1, 2, 4)
+    x, mask = torch.ones(1, 2, 4), torch.ones(2, dtype=torch.bool)
     for cross, memory in ((False, x), (True, None)):
-        with raises_student(ValueError):
-            submission.Block(4, 2, cross)(x, memory)
+        for more in ([], [mask, True, (torch.ones(1, 2, 0, 2), torch.ones(1, 2, 0, 2)), mask]):
+            with raises_student(ValueError):
+                submission.Block(4, 2, cross)(x, memory, *more)
+
+
+@student_side
+def module_trace(name, first, second):
+    """In words, what calls of a Block or a GPT leave behind. Its parts add a projection."""
+
+    class Part(torch.nn.Module):
+        def __init__(self, d_model, heads):
+            super().__init__()
+            self.net = torch.nn.Linear(d_model, d_model)
+
+        def forward(self, x, memory=None, mask=None, causal=False, cache=None, memory_mask=None):
+            return x + self.net(x), x.sum()
+
+    class Config:
+        vocab, d_model, heads, layers = 7, 4, 2, 2
+
+    net = student.Block(4, 2, attention=Part) if name == "Block" else student.GPT(Config(), block=Part)
+    kept = first.clone(), second.clone()
+    out = net(first)[0]
+    out.square().sum().backward()
+    if any(part.grad is None for part in net.parameters()):
+        return "gradients do not reach all parameters"
+    said = [(out, out.detach().clone())]
+    with torch.no_grad():
+        for given in (second, first, second):
+            out = net(given)[0]
+            said.append((out, out.clone()))
+        if name == "Block":
+            try:
+                net(first, second)
+            except ValueError:
+                pass
+        if not (torch.equal(first, kept[0]) and torch.equal(second, kept[1])):
+            return "a call changes its arguments"
+        if not all(torch.equal(*pair) for pair in said):
+            return "a later call changes what an earlier one returned"
+        if len({part.untyped_storage().data_ptr() for part in (first, second, *(out for out, _ in said))}) < 6:
+            return "what is returned shares memory with an argument or with another result"
+        if not torch.allclose(said[0][1], said[2][1]):
+            return "the same call returns something else after another call"
+        first.copy_(second)
+        if not torch.allclose(net(first)[0], said[1][1]):
+            return "the call does not see that a tensor has changed since the last one"
+    return ""
+
+
+@pytest.mark.exercise("Block", forgeable=True)
+def test_block_leaves_no_trace(submission, rng):
+    """x and the memory are left as they are, what is returned is new, and gradients reach all parameters."""
+    first, second = (normal(rng, 2, 3, 4).float() for _ in range(2))
+    assert close(submission.run(module_trace, "Block", first, second), "")
 
 
 # ------------------------------------------------------------------------------------------------------------ GPT
@@ -934,6 +1011,13 @@ def test_gpt_of_every_size(submission, rng):
         tokens[0, -1] = config[0] - 1
         new, *_ = submission.run(gpt_run, config, state, [tokens], "float64")
         assert near(new[0], gpt_logits(state, config, tokens), scale=8)
+
+
+@pytest.mark.exercise("GPT", forgeable=True)
+def test_gpt_leaves_no_trace(submission):
+    """The tokens are left as they are, what is returned is new, and gradients reach all parameters."""
+    first, second = torch.tensor([[0, 1, 2], [3, 4, 5]]), torch.tensor([[6, 5, 1], [2, 2, 0]])
+    assert close(submission.run(module_trace, "GPT", first, second), "")
 
 
 @student_side
@@ -1112,15 +1196,26 @@ def generate_watched(prompt, temperature):
 
 
 @student_side
-def generate_twice(prompt):
+def generate_often(first, second):
     """In words, what calls leave behind."""
 
     def model(tokens, caches):
-        return torch.eye(5, dtype=torch.float64)[tokens], None
+        return torch.eye(5, dtype=torch.float64)[(tokens + 1) % 5], None
 
-    out = [student.generate(model, prompt, steps, 0) for steps in (0, 2, 0, 2)]
-    places = {part.untyped_storage().data_ptr() for part in (prompt, *out)}
-    return "" if len(places) == 5 and torch.equal(out[1], out[3]) else "what is returned shares memory"
+    kept, said = (first.clone(), second.clone()), []
+    for given, steps in ((first, 2), (second, 2), (first, 0), (second, 2), (first, 2)):
+        out = student.generate(model, given, steps, 0)
+        said.append((out, out.clone()))
+    try:
+        student.generate(model, first, -1, 0)
+    except ValueError:
+        pass
+    if not (torch.equal(first, kept[0]) and torch.equal(second, kept[1])):
+        return "a call changes its prompt"
+    if not all(torch.equal(*pair) for pair in said):
+        return "a later call changes what an earlier one returned"
+    places = {part.untyped_storage().data_ptr() for part in (first, second, *(out for out, _ in said))}
+    return "" if len(places) == 7 else "what is returned shares memory"
 
 
 @pytest.mark.exercise("generate", weight=1, hint=3, forgeable=True)
@@ -1129,7 +1224,7 @@ def test_generate_leaves_no_trace(submission):
     prompt = torch.tensor([[0, 1], [2, 1]])
     for temperature in (0, 1.0):
         assert close(submission.run(generate_watched, prompt, temperature), [False] * 5)
-    assert close(submission.run(generate_twice, prompt), "")
+    assert close(submission.run(generate_often, prompt, prompt + 1), "")
 
 
 @pytest.mark.exercise("generate", weight=2, hint=2)
@@ -1149,9 +1244,11 @@ def test_generate_of_every_size(submission, rng):
     ties = torch.tensor([[0.0, 2, 2, 1, 2]]).double()
     prompt = torch.zeros(2, 1, dtype=torch.int64)
     assert close(submission.generate(Believer(ties), prompt, 3, 0), [[0, 1, 1, 1]] * 2)
-    flat = submission.generate(Believer(torch.arange(5.0)[None]), torch.zeros(2000, 1, dtype=torch.int64), 1, 1e3)
+    flat = submission.generate(Believer(10 * torch.arange(5.0)[None]), torch.zeros(2000, 1, dtype=torch.int64), 1, 1e3)
     shares = np.bincount(flat[:, 1], minlength=5) / 2000
-    assert close(shares, np.full(5, 0.2), atol=0.05)  # 5 standard errors of a share are 0.045, and e^0.004 changes none
+    assert close(
+        shares, np.full(5, 0.2), atol=0.05
+    )  # 5 standard errors of a share are 0.045, and e^0.04 changes them by 0.004
     wide = torch.zeros(1, 1200)
     wide[0, -1] = 30.0
     assert close(submission.generate(Believer(wide), prompt, 1)[:, 1], [1199, 1199])
@@ -1336,3 +1433,5 @@ def test_blockwise_query_by_query(submission):
 def test_blockwise_leaves_no_trace(submission, rng):
     """Arguments are left as they are, and what is returned is new."""
     assert BLOCKS.leaves_no_trace(submission, rng, then=[{}, {"causal": True}, {"block": 100}])
+    causal = Contract("blockwise_attention", **BLOCKS.arguments | {"causal": True})
+    assert causal.leaves_no_trace(submission, rng, q=[normal(rng, 2, 3, 8, 4)])

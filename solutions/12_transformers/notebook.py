@@ -1142,7 +1142,7 @@ class GPT(nn.Module):
       blocks: nn.ModuleList of `layers` blocks, each block(d_model, heads), made in order.
       norm: nn.LayerNorm(d_model). No other parameters or buffers.
 
-    Calling it: (tokens, caches=None). tokens: (B, T) int64, from 0 to vocab - 1; not modified.
+    Calling it: (tokens, caches=None). tokens: (B, T) integers, int64, 0 to vocab - 1; not modified.
       caches: None, or the list that an earlier call returned; not modified.
       Each block is called once, in order, with what the one before returned, causal=True, and
       cache=caches[i] (None where caches is None); it returns a pair (x, its cache).
@@ -1369,7 +1369,7 @@ def generate(
       are the tokens chosen last, and caches are those of the call before. There are exactly `steps`
       calls. So the tokens of the last step are never given to the model, and each other token once.
       No call records gradients.
-    prompt: (B, T) int64, B >= 1, T >= 1; not modified. steps >= 0.
+    prompt: (B, T) integers, int64, B >= 1, T >= 1; not modified. steps >= 0.
     The next token of a row comes from its logits at the last position. temperature 0: the token
       with the largest logit, the first one where several are equal. temperature > 0: a draw
       from softmax(logits / temperature), independent for each row and step. Logits are up to 1e4 in
@@ -1669,18 +1669,16 @@ def blockwise_attention(
     top = q.new_full((*q.shape[:-1], 1), -math.inf)
     total, out = torch.zeros_like(top), q.new_zeros((*q.shape[:-1], v.shape[-1]))
     for start in range(0, S, block):
-        stop = min(start + block, S)
-        first = max(0, start - (S - T)) if causal else 0  # queries before it see none of these keys
-        rows = (..., slice(first, T), slice(None))
-        scores = q[rows] @ k[..., start:stop, :].mT / math.sqrt(q.shape[-1])
+        keys, values = k[..., start : start + block, :], v[..., start : start + block, :]
+        scores = q @ keys.mT / math.sqrt(q.shape[-1])
         if causal:
-            position = torch.arange(S - T + first, S, device=q.device)[:, None]
-            scores = scores.masked_fill(torch.arange(start, stop, device=q.device) > position, -math.inf)
-        new = torch.maximum(top[rows], scores.amax(dim=-1, keepdim=True))
-        weights, shrink = torch.exp(scores - new), torch.exp(top[rows] - new)
-        total[rows] = shrink * total[rows] + weights.sum(dim=-1, keepdim=True)
-        out[rows] = shrink * out[rows] + weights @ v[..., start:stop, :]
-        top[rows] = new
+            ahead = torch.arange(keys.shape[-2]) + start > torch.arange(S - T, S)[:, None]
+            scores = scores.masked_fill(ahead.to(q.device), -math.inf)
+        new = scores.amax(dim=-1, keepdim=True).maximum(top)
+        weights, shrink = torch.exp(scores - new), torch.exp(top - new)
+        total = shrink * total + weights.sum(dim=-1, keepdim=True)
+        out = shrink * out + weights @ values
+        top = new
     return out / total
     ### END SOLUTION
 
