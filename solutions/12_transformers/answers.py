@@ -340,6 +340,12 @@ wrong(
 )
 wrong(
     "attention",
+    "hides with a score of -1e9",
+    fails=["test_attention_of_what_is_far"],
+    edit={"masked_softmax(scores, mask) @ v": "(scores.masked_fill(~mask, -1e9).softmax(dim=-1) * mask) @ v"},
+)
+wrong(
+    "attention",
     "takes a mask of numbers",
     fails=["test_attention_refuses"],
     edit={
@@ -663,6 +669,18 @@ wrong(
 )
 wrong(
     "Block",
+    "hides the memory with the mask of the sequence where it has none of its own",
+    fails=["test_block_passes_on"],
+    edit={"mask=memory_mask": "mask=mask if memory_mask is None else memory_mask"},
+)
+wrong(
+    "Block",
+    "computes the GELU by its tanh formula",
+    fails=["test_block_is_torchs"],
+    edit={"nn.GELU()": 'nn.GELU(approximate="tanh")'},
+)
+wrong(
+    "Block",
     "forgets the cache",
     fails=["test_block_passes_on"],
     edit={"causal=causal, cache=cache": "causal=causal"},
@@ -884,6 +902,23 @@ wrong(
     "draws from torch's global generator",
     fails=["test_generate_leaves_no_trace"],
     edit={"generator = torch.Generator().manual_seed(seed)": "generator = torch.manual_seed(seed)"},
+)
+wrong(
+    "generate",
+    "draws from torch's global generator, and puts it back",
+    fails=["test_generate_leaves_no_trace"],
+    edit={
+        "generator = torch.Generator().manual_seed(seed)": (
+            "state, generator = torch.get_rng_state(), torch.manual_seed(seed)"
+        ),
+        "return torch.cat(chosen, dim=1)": "torch.set_rng_state(state)\n    return torch.cat(chosen, dim=1)",
+    },
+)
+wrong(
+    "generate",
+    "makes a generator for each step, with the next seed",
+    fails=["test_generate_with_seeds"],
+    edit={"1, generator=generator)": "1, generator=generator.manual_seed(seed + len(chosen) - 1))"},
 )
 wrong(
     "generate",

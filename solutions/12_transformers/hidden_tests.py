@@ -19,8 +19,9 @@ import scipy.stats
 import torch
 import torch.nn.functional as F
 
-from autograder.judging import SEEDS, Contract, close, one_of, raises_student, student_side
+from autograder.judging import SEEDS, Comparison, Contract, close, one_of, raises_student, student_side
 from autograder.judging.arguments import Argument
+from autograder.judging.closeness import noted
 
 DTYPES = (torch.float64, torch.float32)
 
@@ -40,6 +41,12 @@ def near(got, expected, dtype=torch.float64, typed=False, scale=1.0):
 
 def normal(rng, *shape):
     return torch.from_numpy(rng.standard_normal(shape))
+
+
+def told(why):
+    """Whether a helper found nothing; what it found, in its words, for the student."""
+    why = why if isinstance(why, str) else "it could not be looked at"
+    return close(why, "") if not why else noted(Comparison(False, why, "", why, f"{why[:1].upper()}{why[1:]}."))
 
 
 def strided(x):
@@ -328,6 +335,9 @@ def test_attention_of_what_is_far(submission, rng):
         moved = [torch.where(hidden[:, None], part, 9000 * torch.sign(part)) for part in (k, v)]
         assert near(submission.attention(q, *moved, hidden), torch_attention(q, k, v, hidden), dtype)
         assert near(submission.attention(q, k, 9000 * v, mask), 9000 * torch_attention(q, k, v, mask), dtype)
+        low = torch.full((2, 200), -1e4, dtype=dtype) * torch.tensor([[1], [0]])  # scores of -1e8 · 200 / sqrt(200), 0
+        got = submission.attention(-low[:1], low, v[0, 0, :2], torch.tensor([True, False]))
+        assert near(got, v[0, 0, :1], dtype)
 
 
 @pytest.mark.exercise("attention")
@@ -716,7 +726,7 @@ def heads_trace(first, second):
 def test_heads_leave_no_trace(submission, rng):
     """x, the mask and the cache are left as they are, and what is returned is new."""
     first, second = (normal(rng, 2, 3, 4).float() for _ in range(2))
-    assert close(submission.run(heads_trace, first, second), "")
+    assert told(submission.run(heads_trace, first, second))
 
 
 # ---------------------------------------------------------------------------------------------------------- Block
@@ -821,6 +831,9 @@ def test_block_passes_on(submission, rng):
         same, cache, asked, kept = same_block(submission, rng, 6, 2, False, causal=causal, mask=mask, cache="two")
         assert same and close(cache, "cache of 0") and close(kept, True)
         assert close(asked, [[(6, 2), (True, causal, "two")]])
+    for more, first, second in (({"mask": mask}, True, False), ({"memory_mask": memory_mask}, False, True)):
+        same, _, asked, _ = same_block(submission, rng, 4, 2, True, **more)
+        assert same and close(asked, [[(4, 2), (first, False, None)], [(4, 2), (second, False, None)]])
 
 
 @pytest.mark.exercise("Block", weight=2, hint=1)
@@ -908,7 +921,7 @@ def module_trace(name, first, second):
 def test_block_leaves_no_trace(submission, rng):
     """x and the memory are left as they are, what is returned is new, and gradients reach all parameters."""
     first, second = (normal(rng, 2, 3, 4).float() for _ in range(2))
-    assert close(submission.run(module_trace, "Block", first, second), "")
+    assert told(submission.run(module_trace, "Block", first, second))
 
 
 # ------------------------------------------------------------------------------------------------------------ GPT
@@ -989,7 +1002,7 @@ def test_gpt_with_caches(submission, rng):
         tokens = torch.from_numpy(rng.integers(0, 7, (2, 6)))
         name = str(dtype).removeprefix("torch.")
         got = submission.run(gpt_run, config, state, list(tokens.split(cuts, dim=1)), name)
-        assert close(isinstance(got, str), False)
+        assert told(got if isinstance(got, str) else "")
         new, kind, counts, calls, made = got
         expected = gpt_logits(state, config, tokens).split(cuts, dim=1)
         assert near(new, list(expected), dtype, typed=True)
@@ -1017,7 +1030,7 @@ def test_gpt_of_every_size(submission, rng):
 def test_gpt_leaves_no_trace(submission):
     """The tokens are left as they are, what is returned is new, and gradients reach all parameters."""
     first, second = torch.tensor([[0, 1, 2], [3, 4, 5]]), torch.tensor([[6, 5, 1], [2, 2, 0]])
-    assert close(submission.run(module_trace, "GPT", first, second), "")
+    assert told(submission.run(module_trace, "GPT", first, second))
 
 
 @student_side
@@ -1038,7 +1051,7 @@ def gpt_start(config):
 
 @pytest.mark.exercise("GPT", weight=2, hint=1, depends=("Block", "MultiHeadAttention", "attention", "rotary"))
 def test_gpt_at_the_start(submission, rng):
-    """The table has standard deviation 0.02, so the first loss is near ln V; there are no other parameters."""
+    """The table is normal with standard deviation 0.02, so the first loss is near ln V; there is nothing else."""
     vocab, D, layers = 400, 32, 2
     state, logits, count, same, learnt = submission.run(gpt_start, (vocab, D, 4, layers))
     table = state["embedding.weight"]
@@ -1174,16 +1187,21 @@ def test_generate_with_seeds(submission, rng):
     for one, two in itertools.combinations(seeds, 2):
         assert close(torch.equal(drawn[one], drawn[two]), False)
     assert close(submission.generate(Believer(table), prompt, 2), drawn[0])
+    flat = lambda tokens, caches: (torch.zeros(*tokens.shape, 50), None)  # noqa: E731
+    columns = [column for seed in (5, 6) for column in submission.generate(flat, prompt, 3, 1.0, seed)[:, 1:].T]
+    for one, two in itertools.combinations(columns, 2):  # no step of a seed repeats one of another seed
+        assert close(torch.equal(one, two), False)
     with submission.elsewhere() as other:
         assert close(other.generate(Believer(table), prompt, 2, 1.0, 1001), drawn[1001])
 
 
 @student_side
 def generate_watched(prompt, temperature):
-    """Whether gradients were on, torch's generator moved, the prompt changed, or the result has a graph."""
-    weight, seen, kept = torch.ones(3, 4, requires_grad=True), [], prompt.clone()
+    """In words, what a call touches that it must leave alone."""
+    weight, seen, moved, kept = torch.ones(3, 4, requires_grad=True), [], [], prompt.clone()
 
     def model(tokens, caches):
+        moved.append(not torch.equal(state, torch.get_rng_state()))
         logits = weight[tokens % 3] * torch.randn(1)[0].abs()  # a model may use torch's own generator
         seen.append(logits.requires_grad)
         torch.set_rng_state(state)
@@ -1191,8 +1209,14 @@ def generate_watched(prompt, temperature):
 
     state = torch.get_rng_state()
     out = student.generate(model, prompt, 3, temperature)
-    moved = not torch.equal(state, torch.get_rng_state())
-    return [any(seen), moved, not torch.equal(prompt, kept), not torch.is_grad_enabled(), out.requires_grad]
+    moved.append(not torch.equal(state, torch.get_rng_state()))
+    if any(seen) or out.requires_grad:
+        return "calls of the model record gradients"
+    if any(moved):
+        return "torch's global generator is used or changed"
+    if not torch.is_grad_enabled():
+        return "gradients are switched off for what comes afterwards"
+    return "" if torch.equal(prompt, kept) else "the prompt is changed"
 
 
 @student_side
@@ -1215,16 +1239,21 @@ def generate_often(first, second):
     if not all(torch.equal(*pair) for pair in said):
         return "a later call changes what an earlier one returned"
     places = {part.untyped_storage().data_ptr() for part in (first, second, *(out for out, _ in said))}
-    return "" if len(places) == 7 else "what is returned shares memory"
+    return "" if len(places) == 7 else "what is returned shares memory with a prompt or with another result"
 
 
 @pytest.mark.exercise("generate", weight=1, hint=3, forgeable=True)
 def test_generate_leaves_no_trace(submission):
-    """No call records gradients; torch's generator and the prompt stay as they are; what is returned is new."""
+    """No call records gradients; torch's global generator and the prompt stay as they are."""
     prompt = torch.tensor([[0, 1], [2, 1]])
     for temperature in (0, 1.0):
-        assert close(submission.run(generate_watched, prompt, temperature), [False] * 5)
-    assert close(submission.run(generate_often, prompt, prompt + 1), "")
+        assert told(submission.run(generate_watched, prompt, temperature))
+
+
+@pytest.mark.exercise("generate", weight=1, forgeable=True)
+def test_generate_returns_anew(submission):
+    """What is returned is a new tensor, also for steps = 0, and no later call changes it."""
+    assert told(submission.run(generate_often, torch.tensor([[0, 1], [2, 1]]), torch.tensor([[1, 2], [3, 2]])))
 
 
 @pytest.mark.exercise("generate", weight=2, hint=2)

@@ -36,7 +36,7 @@
 # | $B$ | `B` | | sequences in the batch |
 # | $T$, $S$ | `T`, `S` | | queries (positions that ask) and keys (positions that are asked) |
 # | $D$, $h$, $d$ | `d_model`, `heads`, `d` | | width of the model, number of heads, width of a head: $d = D / h$ |
-# | $e$ | | | width of a value, mostly $d$ |
+# | $e$ | | | width of a value, mostly $d$ (Euler's power is written exp) |
 # | $q$, $k$, $v$ | `q`, `k`, `v` | $(\dots, T, d)$, $(\dots, S, d)$, $(\dots, S, e)$ | queries, keys, values |
 # | $A$, $M$ | `scores`, `mask` | $(\dots, T, S)$ | scores; mask: True where the query may see the key |
 # | $\alpha$ | `weights` | $(\dots, T, S)$ | attention weights: each row is at least 0 and sums to 1 |
@@ -112,12 +112,13 @@ def parameter_count(net: nn.Module) -> int:
 #
 # - *Equal* becomes *similar*: of keys of equal length, the score $a_s = q \cdot k_s$ is largest for the one that
 #   points in the query's direction.
-# - *One-hot* becomes *softmax*: $\alpha_s = e^{a_s} / \sum_r e^{a_r}$, which is positive, sums to 1, and is smooth.
+# - *One-hot* becomes *softmax*: $\alpha_s = \exp(a_s) / \sum_r \exp(a_r)$, which is positive, sums to 1, and is smooth.
 #
 # $$o = \sum_{s} \alpha_s\, v_s, \qquad \alpha = \operatorname{softmax}(q \cdot k_1, \dots, q \cdot k_S) .$$
 #
 # This is **attention**: a weighted mean of the values, and the weights say how much each value counts. With scores
-# times $\beta$, a large $\beta$ gives the dictionary back (its nearest key answers), and $\beta = 0$ the plain mean.
+# times $\beta$, a large $\beta$ gives the dictionary back (its nearest key answers), and $\beta = 0$ the plain mean. (In
+# 12.8, $1 / \beta$ is called the temperature $\tau$.)
 # The figure shows it for six keys on a circle. The left panel shows the weights that one query gives, the right panel
 # the output as the query goes around.
 
@@ -227,7 +228,7 @@ with check("causal_mask"):
 # %% [markdown]
 # The figure shows $T = 3$ queries and $S = 8$ keys; blue means that the query sees the key. The left panel shows your
 # mask. The right panel shows what torch makes of `is_causal=True`: its first query stands at the first key. For a
-# model that writes, this is wrong, and nothing tells: no shape is wrong.
+# model that writes, this is wrong, and nothing warns you: all shapes are right.
 
 # %% tags=["demo"]
 zeros, eye = torch.zeros(3, 1), torch.eye(8)
@@ -245,7 +246,7 @@ plt.show()
 # How does a mask enter? The sum in the softmax must run over the allowed keys only, and this means *before* the
 # exponentials are divided:
 #
-# $$\alpha_{ts} = \frac{M_{ts}\, e^{A_{ts}}}{\sum_r M_{tr}\, e^{A_{tr}}} .$$
+# $$\alpha_{ts} = \frac{M_{ts} \exp(A_{ts})}{\sum_r M_{tr} \exp(A_{tr})} .$$
 #
 # If no key is allowed, this is 0/0. Such rows exist: a sequence of length 0 in a batch, or, under a causal mask, the
 # first rows of a text that is padded on the left. We define them as zeros. Then the output is 0, and no gradient flows. (A nan would spread to all
@@ -285,7 +286,7 @@ def masked_softmax(scores: torch.Tensor, allowed: torch.Tensor) -> torch.Tensor:
 # </details>
 # <details><summary>Hint 2: before the softmax</summary>
 #
-# Which score makes $e^a$ equal to 0? `scores.masked_fill(~allowed, ...)` puts it there. Keep the last line: it makes
+# Which score $a$ makes $\exp(a)$ equal to 0? `scores.masked_fill(~allowed, ...)` puts it there. Keep the last line: it makes
 # rows without any allowed entry zero. With it, no small number is needed in a divisor.
 # </details>
 
@@ -303,7 +304,7 @@ with check("masked_softmax"):
             "A score of 0 is not hidden: e^0 is 1.": [1 / 4, 2 / 4, 0],
         },
     )
-    expect_close(got.sum().item(), 1, rtol=1e-14, atol=0, hint="exactly 1: no small number is added to the divisor")
+    assert abs(got.sum().item() - 1) < 1e-14, f"1 - {1 - got.sum().item():.0e}: nothing is added to the divisor"
     got[0].backward()
     expect_close(scores.grad, [1 / 3 * 2 / 3, -1 / 3 * 2 / 3, 0], hint="w_0 (1 - w_0), -w_0 w_1, and nothing")
     far = torch.tensor([[0.0, 0.0, 1e9], [-1e30, -1e30, 0.0]])
@@ -435,8 +436,9 @@ with check(
 # %% [markdown]
 # A trick for looking inside: with the identity as values, the output *is* the weights. The figure draws random
 # queries and keys, 32 of them, with $d$ from 2 to 1024. The left panel shows the largest weight of a row. The right
-# panel shows the size of the derivative, the root of $\sum_{s,r} (\partial \alpha_s / \partial a_r)^2$. With the scale
-# both stay where they are. Without it, the largest weight goes to 1; the derivative first rises a little, and falls
+# panel shows the size of the derivative, the root of $\sum_{s,r} (\partial \alpha_s / \partial a_r)^2$, in the middle
+# one of all rows: a few rows in which two keys are equally good keep a large one. With the scale both stay where they
+# are. Without it, the largest weight goes to 1; the derivative first rises a little, and falls
 # fast once one key takes nearly all. (Without: the queries are multiplied by $\sqrt d$ first, so the scale is
 # undone.)
 
@@ -581,7 +583,7 @@ with check("rotary"):
 # One query and one key, moved together through a long text. The left panel shows your rotary embedding: the score
 # against their distance, with the key at position 0, 1,000 and 50,000. The three curves coincide. The right panel
 # shows the older **sinusoidal** embedding, which *adds* $(\sin p\theta_i, \cos p\theta_i)$ to query and key: the score depends on
-# where the pair stands, because $(q + s_p) \cdot (k + s_r)$, with the added vectors $s_p$ and $s_r$, has the terms $q
+# where the two stand, because $(q + s_p) \cdot (k + s_r)$, with the added vectors $s_p$ and $s_r$, has the terms $q
 # \cdot s_r$ and $s_p \cdot k$. A model has to learn to ignore them.
 
 # %% tags=["demo"]
@@ -609,7 +611,7 @@ axes[0].set_ylabel("score")
 plt.show()
 
 # %% [markdown]
-# ### 12.5 `MultiHeadAttention` · essential · level 4 of 4 · 40 min
+# ### 12.5 `MultiHeadAttention` · essential · level 4 of 4 · 50 min
 #
 # Where do queries, keys and values come from? From the same $x$, by three learnt matrices: each position says what it
 # looks for, what it offers, and what it answers. This is **self-attention**. If keys and values come from another
@@ -635,7 +637,7 @@ plt.show()
 # Do it in this order, and run the check in between: heads and back; then the masks; then `rotate`; then the cache.
 
 
-# %% exercise="MultiHeadAttention" points=4 minutes=40 forbids=["torch.nn.functional.scaled_dot_product_attention", "torch.nn.MultiheadAttention", "torch.nn.functional.multi_head_attention_forward"]
+# %% exercise="MultiHeadAttention" points=4 minutes=50 forbids=["torch.nn.functional.scaled_dot_product_attention", "torch.nn.MultiheadAttention", "torch.nn.functional.multi_head_attention_forward"]
 class MultiHeadAttention(nn.Module):
     """Attention with several heads, for sequences that ask themselves or a memory.
 
@@ -655,8 +657,8 @@ class MultiHeadAttention(nn.Module):
          rotate is called just these two times. With a memory nothing is turned.
       3. cache: None, or the pair (k, v) that an earlier call returned, (B, heads, P, d) each; only
          in self-attention. Its rows come before the new ones, so S = P + T. Not modified.
-      4. mask: None, or bool of a shape that broadcasts to (B, heads, T, S). causal (always False
-         with a memory): the query at position P + t sees the keys at positions 0 to P + t.
+      4. mask: None, or bool of a shape that broadcasts to (B, heads, T, S). causal (never True with
+         a memory: no need to check): the query at position P + t sees the keys at positions 0 to P + t.
          With both, a key must be allowed by both.
       5. o = attend(q, k, v, allowed) is called once, with four arguments by position; `allowed` is
          a bool tensor of a shape that broadcasts to (B, heads, T, S), or None if mask is None and
@@ -858,19 +860,19 @@ plt.show()
 # **Layer normalisation** takes mean and variance over the $D$ entries of one position. It needs neither a batch nor
 # running statistics, so a model may be fed one word at a time:
 #
-# $$x \leftarrow x + \operatorname{heads}(\operatorname{norm}_1(x)), \qquad
+# $$x \leftarrow x + \operatorname{attention}(\operatorname{norm}_1(x)), \qquad
 #   x \leftarrow x + \operatorname{mlp}(\operatorname{norm}_2(x)) .$$
 #
 # With $\mu$ and $\sigma^2$ the mean and the (biased) variance of one position's $D$ entries, $\Phi$ the distribution
-# function of the normal distribution, and learnt $\gamma$, $\beta$, $b_1$, $b_2$, $W_1$ of shape $(4D, D)$ and $W_2$
+# function of the normal distribution, and learnt $\gamma$, $b$, $b_1$, $b_2$, $W_1$ of shape $(4D, D)$ and $W_2$
 # of shape $(D, 4D)$:
 #
-# $$\operatorname{norm}(x) = \gamma \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}} + \beta, \qquad
+# $$\operatorname{norm}(x) = \gamma \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}} + b, \qquad
 #   \operatorname{mlp}(x) = W_2 \operatorname{gelu}(W_1 x + b_1) + b_2, \qquad
 #   \operatorname{gelu}(z) = z\, \Phi(z) .$$
 #
-# `nn.LayerNorm`, `nn.Linear` and `nn.GELU` compute them; gelu is a smooth $\max(0, z)$. heads is the module of 12.5,
-# which is called `attention` in the code.
+# `nn.LayerNorm`, `nn.Linear` and `nn.GELU` compute them; gelu is a smooth $\max(0, z)$. Here and in the
+# code of `Block`, attention is a module of 12.5, not the function of 12.3.
 #
 # The mask and the memory decide which of three kinds of network it is.
 #
@@ -976,6 +978,11 @@ with check("Block"):
         "Linear",
     ]
     expect_shape(block.mlp[0].weight, (16, 4))
+    expect_close(
+        block.mlp[1](torch.ones(1, dtype=torch.float64)),
+        [0.841344746],  # 1 · Φ(1)
+        mistakes={"This is its tanh formula. nn.GELU() without arguments is z Φ(z).": [0.841191990]},
+    )
     nn.init.zeros_(block.mlp[2].weight)
     nn.init.zeros_(block.mlp[2].bias)
     x = torch.tensor([[[1.0, 1.0, 3.0, 3.0]]])  # normalised: -1, -1, 1, 1
@@ -1145,7 +1152,8 @@ class GPT(nn.Module):
     Calling it: (tokens, caches=None). tokens: (B, T) integers, int64, 0 to vocab - 1; not modified.
       caches: None, or the list that an earlier call returned; not modified.
       Each block is called once, in order, with what the one before returned, causal=True, and
-      cache=caches[i] (None where caches is None); it returns a pair (x, its cache).
+      cache=caches[i] (None where caches is None); it returns a pair (x, its cache). A cache may be
+      anything: it is not looked into.
     Returns (logits, caches): logits (B, T, vocab) = norm(x) times the embedding, transposed,
       without bias; caches is a new list with what the blocks returned, one entry for each.
     """
@@ -1240,7 +1248,7 @@ with check("GPT"):
 # lines. A model that is clearly below a line has most likely found more than these characters. (The held-out tenth is
 # not the same text for all: the GPT is measured on pieces of it, in which the first characters have little before
 # them. The held-out loss may lie below that of training, where this part of the text is the easier one.) The cell
-# takes up to half a minute, and several if your attention has loops.
+# takes up to a minute, and several if your attention has loops.
 #
 # The learning rate warms up, because Adam's estimates rest on few gradients in its first steps, and then falls along
 # a cosine (module 02). With normalisation before each part, the warm-up matters less than in the model of 2017 (Xiong
@@ -1374,9 +1382,9 @@ def generate(
       with the largest logit, the first one where several are equal. temperature > 0: a draw
       from softmax(logits / temperature), independent for each row and step. Logits are up to 1e4 in
       size, temperature is 0 or from 1e-3 to 1e3.
-    Draws come from a generator of its own, torch.Generator, seeded with `seed` (0 to 2**32 - 1):
-      the same call gives the same tokens, another seed others. torch's global generator is not used
-      and stays as it is.
+    All draws come from one generator, a torch.Generator that is seeded once, with `seed` (0 to
+      2**32 - 1): the same call gives the same tokens, another seed others. torch's global generator
+      is not used and stays as it is, also while the model is called.
     Returns a new int64 tensor (B, T + steps): the prompt, and what was chosen.
     Raises ValueError, before any call, if T is 0, if steps < 0 or if temperature < 0.
     """
@@ -1481,8 +1489,8 @@ for temperature in (0.0, 0.7, 1.2):
 # The cache must change nothing but the cost. The cell wraps your model in one without a cache: it keeps the *tokens*
 # and computes everything again at each call. Both write the same text, token for token. The left panel shows the rows
 # of the model that are computed: counted up to 64 tokens, and by the formula beyond that. The legend has the slope, $n$
-# being the tokens written. With the cache it tends to 1, without it to 2; the prompt, computed once in each call, makes
-# both smaller here. The right panel shows seconds, measured on this machine; at its left end you see the overhead of
+# being the tokens written. With the cache it tends to 1, without it to 2; the tokens of the prompt, there at every $n$,
+# make both smaller here. The right panel shows seconds, measured on this machine; at its left end you see the overhead of
 # calls.
 
 # %% tags=["demo"]
@@ -1560,7 +1568,7 @@ plt.show()
 # what comes before a gap, the other one all of it. The task is small: a word of 4 random letters is followed by
 # itself, backwards (`abcddcba`), and one letter of it is hidden. If it stands in the second half, both readers can
 # find it. If it stands in the first half, only the reader of both sides can, and the other one is left with chance,
-# $\ln 26$. After so few steps neither is done, but in the full run the difference is plain.
+# $\ln 26$, or worse (it may guess that a letter is repeated, and be sure of it). After so few steps neither is done, but in the full run the difference is plain.
 
 # %% tags=["demo"]
 
@@ -1622,20 +1630,21 @@ plt.show()
 # 100{,}000$, in float32, one head takes 40 GB, while its queries, keys, values and output ($d = 64$) take 26 MB each.
 # Is the matrix needed at all? The output of a query is a ratio of two sums over the keys,
 #
-# $$o = \frac{\sum_s e^{a_s} v_s}{\sum_s e^{a_s}} ,$$
+# $$o = \frac{\sum_s \exp(a_s)\, v_s}{\sum_s \exp(a_s)} ,$$
 #
 # and sums can be taken in any order, block by block. The one thing that is not a sum is the maximum, which has to be
 # subtracted so that nothing overflows. Module 03 solved this in `online_logsumexp`: subtract the largest score *so
 # far*, and correct when a larger one comes. Keep three things for each query: the maximum $m$, the sum $\ell = \sum
-# e^{a_s - m}$ and the vector $u = \sum e^{a_s - m} v_s$. A block with scores $a_s$ then gives
+# \exp(a_s - m)$ and the vector $u = \sum \exp(a_s - m)\, v_s$. A block with scores $a_s$ then gives
 #
 # $$m' = \max(m, \max_s a_s), \qquad
-#   \ell' = e^{m - m'} \ell + \sum_s e^{a_s - m'}, \qquad
-#   u' = e^{m - m'} u + \sum_s e^{a_s - m'} v_s , $$
+#   \ell' = \exp(m - m')\, \ell + \sum_s \exp(a_s - m'), \qquad
+#   u' = \exp(m - m')\, u + \sum_s \exp(a_s - m')\, v_s , $$
 #
-# and in the end $o = u / \ell$. At the start $m = -\infty$, $\ell = 0$, $u = 0$, and $e^{-\infty} = 0$. The result is
-# that of the dense formula up to rounding: nothing is approximated. The multiplications are the same; the memory is
-# $T \cdot \text{block}$ in place of $T S$.
+# and in the end $o = u / \ell$. At the start $m = -\infty$, $\ell = 0$, $u = 0$, and $\exp(-\infty) = 0$. The result
+# is that of the dense formula up to rounding: nothing is approximated. The multiplications are the same; the memory
+# is $T \cdot \text{block}$ in place of $T S$. (One number can stand for two: $m + \ln \ell$ is the logarithm of the
+# sum of all $\exp(a_s)$. FlashAttention keeps it for its backward pass.)
 
 
 # %% exercise="blockwise_attention" points=4 minutes=35 forbids=["torch.nn.functional.scaled_dot_product_attention", "torch.nn.MultiheadAttention", "torch.nn.functional.multi_head_attention_forward", "torch.nn.attention"]
@@ -1657,7 +1666,7 @@ def blockwise_attention(
     Memory: for each entry of the leading axes, besides the arguments, at most ten arrays of
       (T, block) numbers and ten of (T, d), (T, e), (block, d) or (block, e). So no array of S
       numbers: no scores of all keys, not even for one query at a time, and no torch.arange(S).
-    Work on all queries, or on many, at once: T = S = 4096 with block = 128 is asked for.
+    T = S = 4096 with block = 128 is asked for: a Python loop over single queries is slow there.
     Raises ValueError where causal is True and T > S.
     Not allowed: torch.nn.functional.scaled_dot_product_attention, torch.nn.MultiheadAttention,
     torch.nn.functional.multi_head_attention_forward, torch.nn.attention.
@@ -1745,7 +1754,7 @@ with check(
     got = blockwise_attention(
         torch.full((1, 1), -1000.0), torch.ones(4, 1), torch.tensor([[1.0], [2], [3], [6]]), block=2
     )
-    expect_close(got, [[3.0]], hint="four scores of -1000: the plain mean; the maximum begins at minus infinity")
+    expect_close(got, [[3.0]], rtol=1e-2, hint="four scores of -1000: the plain mean; the maximum begins at -inf")
     with expect_raises(ValueError, hint="three queries cannot be the last of two positions"):
         blockwise_attention(torch.ones(3, 1), torch.ones(2, 1), torch.ones(2, 1), causal=True)
     q, k = torch.zeros(30, 1), torch.zeros(2_000_000, 1)  # scores of all keys would take 240 MB
@@ -1858,7 +1867,8 @@ tokens = demo_size(full=1024, small=128, gpu=32_768)
 
 def training_step(attend: Callable, precision: str) -> Callable:
     torch.manual_seed(0)
-    block = Block(D, 4, attention=lambda width, heads: MultiHeadAttention(width, heads, attend)).to(here)
+    turn = lambda a, positions: rotary(a.float(), positions).to(a.dtype)  # noqa: E731  # yours is not asked for bfloat16
+    block = Block(D, 4, attention=lambda width, heads: MultiHeadAttention(width, heads, attend, turn)).to(here)
 
     def step(x: torch.Tensor) -> None:
         with torch.autocast(torch.device(here).type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
@@ -1964,7 +1974,7 @@ print(
 # runs in bfloat16 (two bytes a number). The GPU has 80 GB of memory and reads $2 \cdot 10^{12}$ bytes a second. Texts
 # are up to 8,192 tokens long. (a) How many bytes does the cache take for each token, and for a whole text? How many
 # texts fit beside the weights? (b) To write one token, all weights and the caches have to be read once. Bound the
-# tokens a second for one text, and for as many texts as fit. What limits each? (c) Name two changes that make the
+# tokens a second for one text, from its first token to its last, and for as many texts of full length as fit. What limits each? (c) Name two changes that make the
 # cache about four times as small, and what they give up. (d) A colleague proposes blockwise attention to make
 # *writing* need less memory. Does it help? Where does it? (e) After they built in the cache, the first token is right
 # and all others are nonsense; nothing has a wrong shape. Name two likely causes, and a test that tells them apart.
@@ -1996,7 +2006,7 @@ print(
 #    which token? What changes if 1 is added to the denominator of the softmax?
 # 3. `blockwise_attention` has no backward pass of its own: autograd would keep each block of weights. Which two
 #    numbers for each query suffice to compute the weights again, block by block?
-# 4. Softmax attention compares with $e^{q \cdot k}$. If it were $\phi(q) \cdot \phi(k)$, with a feature map as in
+# 4. Softmax attention compares with $\exp(q \cdot k)$. If it were $\phi(q) \cdot \phi(k)$, with a feature map as in
 #    module 05, the sums could be reordered, and time would be linear in $T$. What is lost?
 # 5. Dropping the mask turns a writer into a reader. Can a model be both, and what must be predicted then?
 #
