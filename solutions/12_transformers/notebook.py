@@ -436,11 +436,10 @@ with check(
 # %% [markdown]
 # A trick for looking inside: with the identity as values, the output *is* the weights. The figure draws random
 # queries and keys, 32 of them, with $d$ from 2 to 1024. The left panel shows the largest weight of a row. The right
-# panel shows the size of the derivative, the root of $\sum_{s,r} (\partial \alpha_s / \partial a_r)^2$, in the middle
-# one of all rows: a few rows in which two keys are equally good keep a large one. With the scale both stay where they
-# are. Without it, the largest weight goes to 1; the derivative first rises a little, and falls
-# fast once one key takes nearly all. (Without: the queries are multiplied by $\sqrt d$ first, so the scale is
-# undone.)
+# panel shows the size of the derivative, the root of $\sum_{s,r} (\partial \alpha_s / \partial a_r)^2$, as the median of
+# the rows. (The mean would be that of a few rows in which two keys are nearly equal.) With the scale both stay where
+# they are. Without it, the largest weight goes to 1; the derivative first rises a little, and falls fast once one key
+# takes nearly all. (Without: the queries are multiplied by $\sqrt d$ first, so the scale is undone.)
 
 # %% tags=["demo"]
 torch.manual_seed(0)
@@ -658,8 +657,8 @@ class MultiHeadAttention(nn.Module):
       3. cache: None, or the pair (k, v) that an earlier call returned, (B, heads, P, d) each; only
          in self-attention. Its rows come before the new ones, so S = P + T. Not modified.
       4. mask: None, or bool of a shape that broadcasts to (B, heads, T, S). causal (never True with
-         a memory: no need to check): the query at position P + t sees the keys at positions 0 to P + t.
-         With both, a key must be allowed by both.
+         a memory: no need to check): the query at position P + t sees the keys at positions 0 to
+         P + t. With both, a key must be allowed by both.
       5. o = attend(q, k, v, allowed) is called once, with four arguments by position; `allowed` is
          a bool tensor of a shape that broadcasts to (B, heads, T, S), or None if mask is None and
          causal False.
