@@ -863,8 +863,8 @@ plt.show()
 #   x \leftarrow x + \operatorname{mlp}(\operatorname{norm}_2(x)) .$$
 #
 # With $\mu$ and $\sigma^2$ the mean and the (biased) variance of one position's $D$ entries, $\Phi$ the distribution
-# function of the normal distribution, and learnt $\gamma$, $b$, $b_1$, $b_2$, $W_1$ of shape $(4D, D)$ and $W_2$
-# of shape $(D, 4D)$:
+# function of the normal distribution, and learnt $\gamma$, $b$ and $b_2$ of shape $(D,)$, $b_1$ of shape $(4D,)$, $W_1$
+# of shape $(4D, D)$ and $W_2$ of shape $(D, 4D)$:
 #
 # $$\operatorname{norm}(x) = \gamma \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}} + b, \qquad
 #   \operatorname{mlp}(x) = W_2 \operatorname{gelu}(W_1 x + b_1) + b_2, \qquad
@@ -1384,7 +1384,7 @@ def generate(
     All draws come from one generator, a torch.Generator that is seeded once, with `seed` (0 to
       2**32 - 1): the same call gives the same tokens, another seed others. torch's global generator
       is not used and stays as it is, also while the model is called.
-    Returns a new int64 tensor (B, T + steps): the prompt, and what was chosen.
+    Returns a new tensor, (B, T + steps), int64: the prompt, and what was chosen.
     Raises ValueError, before any call, if T is 0, if steps < 0 or if temperature < 0.
     """
     ### BEGIN SOLUTION
