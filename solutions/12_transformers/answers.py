@@ -56,6 +56,11 @@ equivalent(
 )
 equivalent(
     "Block",
+    diff="~ Block.__init__: RuntimeError is raised in place of ValueError",
+    reason="it raises nothing itself: what does not fit is refused by its parts",
+)
+equivalent(
+    "Block",
     diff="~ Block.forward: a view is refused (hasattr(x, 'flags') and not x.flags.c_contiguous)",
     reason="a tensor has no flags, so nothing is refused",
 )
@@ -73,6 +78,11 @@ equivalent(
     "GPT",
     diff="~ GPT.forward: a read-only array is refused (hasattr(x, 'flags') and not x.flags.writeable)",
     reason="a tensor has no flags, so nothing is refused",
+)
+equivalent(
+    "MultiHeadAttention",
+    diff="~ MultiHeadAttention.forward: bools are refused (x.dtype == bool)",
+    reason="no tensor has this dtype: theirs is torch.bool",
 )
 equivalent(
     "MultiHeadAttention",

@@ -717,7 +717,8 @@ def heads_trace(first, second):
         if not torch.allclose(again, one):
             return "the same call returns something else after another call"
         first.copy_(second)
-        if not torch.allclose(net(first[:, 2:], None, mask, True, cache)[0], two):
+        moved = net(first[:, 2:], None, mask, True, cache)[0], net(second, memory=first)[0]
+        if not all(torch.allclose(*pair) for pair in zip(moved, (two, net(second.clone(), memory=second)[0]))):
             return "the call does not see that a tensor has changed since the last one"
     return ""
 
@@ -899,6 +900,10 @@ def module_trace(name, first, second):
             out = net(given)[0]
             said.append((out, out.clone()))
         if name == "Block":
+            masks = torch.tensor([True, False, True]), torch.tensor([False, True, True])
+            student.Block(4, 2, True, Part)(first, second, masks[0], False, None, masks[1])
+            if masks[0].tolist() != [True, False, True] or masks[1].tolist() != [False, True, True]:
+                return "a call changes a mask"
             try:
                 net(first, second)
             except ValueError:
