@@ -1856,8 +1856,8 @@ print(
 # which takes $2 T D$ multiplications. The two are equal at $T = 6 D$, the dotted line. Far to the left of it the curves
 # would be flat if multiplications were all; where they fall, the attention is what you pay for. bfloat16 is faster only
 # on hardware that multiplies it directly. (The block passes a mask of its own. On a GPU torch then takes another fused
-# kernel than FlashAttention, and that kernel computes the hidden half, too. While the machine does other work, the
-# curves jump.)
+# kernel than FlashAttention, and that kernel computes the hidden half, too.) While the machine does other work, the
+# curves jump.
 
 # %% tags=["demo"]
 fused = lambda q, k, v, allowed: F.scaled_dot_product_attention(q, k, v, allowed)  # noqa: E731
