@@ -114,6 +114,11 @@ equivalent(
 )
 equivalent(
     "blockwise_attention",
+    diff="~ blockwise_attention: block becomes min(x, 100)",
+    reason="the size of a block changes rounding only, and a smaller one takes less memory",
+)
+equivalent(
+    "blockwise_attention",
     diff="~ blockwise_attention: a view is refused (hasattr(x, 'flags') and not x.flags.c_contiguous)",
     reason="a tensor has no flags, so nothing is refused",
 )

@@ -446,6 +446,9 @@ def test_rotary_refuses(submission, rng):
     TURN.refuses(submission, rng, ValueError, x=[normal(rng, 4, 5), normal(rng, 2, 4, 1)])
     bad = [torch.arange(3), torch.arange(5), torch.arange(1), torch.arange(4)[:, None], torch.arange(4)[None]]
     TURN.refuses(submission, rng, ValueError, positions=[*bad, torch.tensor(3)])
+    for d, count in ((5, 4), (6, 3)):  # with the usual base, too
+        with raises_student(ValueError):
+            submission.rotary(normal(rng, 4, d), torch.arange(count))
 
 
 @pytest.mark.exercise("rotary", forgeable=True)
