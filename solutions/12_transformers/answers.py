@@ -229,8 +229,8 @@ wrong(
     fails=["test_softmax_ignores_what_is_hidden"],
     edit={
         "scores.masked_fill(~allowed, torch.finfo(scores.dtype).min)": "scores",
-        "return weights.masked_fill(~allowed, 0.0)": (
-            "weights = weights.masked_fill(~allowed, 0.0)\n"
+        "return weights.masked_fill(~allowed, 0)": (
+            "weights = weights.masked_fill(~allowed, 0)\n"
             "    return weights / weights.sum(dim=-1, keepdim=True).clamp(min=1e-30)"
         ),
     },
@@ -239,13 +239,13 @@ wrong(
     "masked_softmax",
     "gives nan where nobody is allowed",
     fails=["test_softmax_of_nobody"],
-    edit={"torch.finfo(scores.dtype).min": "-math.inf", "return weights.masked_fill(~allowed, 0.0)": "return weights"},
+    edit={"torch.finfo(scores.dtype).min": "-math.inf", "return weights.masked_fill(~allowed, 0)": "return weights"},
 )
 wrong(
     "masked_softmax",
     "gives equal weights where nobody is allowed",
     fails=["test_softmax_of_nobody"],
-    edit={"return weights.masked_fill(~allowed, 0.0)": "return weights"},
+    edit={"return weights.masked_fill(~allowed, 0)": "return weights"},
 )
 wrong(
     "masked_softmax",

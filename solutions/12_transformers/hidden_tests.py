@@ -208,6 +208,8 @@ def test_softmax_of_every_kind(submission, rng):
         scores, allowed = normal(rng, *shape), torch.from_numpy(rng.random(shape) < 0.7)
         allowed[..., -1] = torch.from_numpy(np.asarray(rng.random(shape[:-1]) < 0.8))
         assert near(submission.masked_softmax(scores, allowed), softmax_by_definition(scores, allowed), typed=True)
+    scores, allowed = 1e-7 * normal(rng, 3, 4), torch.tensor([True, True, False, True])
+    assert near(submission.masked_softmax(scores, allowed), softmax_by_definition(scores, allowed))
     column = torch.tensor([[True], [False], [True]])
     assert near(submission.masked_softmax(scores := normal(rng, 3, 4), column), softmax_by_definition(scores, column))
 

@@ -270,11 +270,11 @@ def masked_softmax(scores: torch.Tensor, allowed: torch.Tensor) -> torch.Tensor:
     """
     ### BEGIN SOLUTION
     weights = torch.softmax(scores.masked_fill(~allowed, torch.finfo(scores.dtype).min), dim=-1)
-    return weights.masked_fill(~allowed, 0.0)
+    return weights.masked_fill(~allowed, 0)
     ### END SOLUTION
     ### BEGIN BUG
     # weights = torch.softmax(scores, dim=-1)
-    # return weights.masked_fill(~allowed, 0.0)
+    # return weights.masked_fill(~allowed, 0)
     ### END BUG
 
 
