@@ -18,14 +18,14 @@
 # fast, with a cache that repeats no work. Then compute the same attention over any length without ever holding its
 # matrix, which is the idea behind FlashAttention. At each step you can say what it costs, in operations and in bytes.
 #
-# **You need** softmax, cross-entropy and `online_logsumexp` (module 03), Adam (module 02), the chain rule (module
-# 08), and the basics of `torch.nn.Module`. Autograd computes the gradients here. Module 11 (recurrent networks)
-# helps, and is not needed.
+# **You need** softmax, cross-entropy and `online_logsumexp` (module 03), Adam and learning rate schedules (module 02),
+# the chain rule (module 08), residual connections (module 10) and the basics of `torch.nn.Module`. Autograd computes
+# the gradients here. Module 11 (recurrent networks) helps, and is not needed.
 #
 # **Skills it trains**: masks and shapes, parts that fit together, a cache that gives the same result as computing
 # again, sums that can be merged.
 #
-# **Time**: about four and a half hours, three of them in eight exercises and a bug to find. Take a break after 12.5.
+# **Time**: about five hours, three and a half of them in eight exercises and a bug to find. Take a break after 12.5.
 # Each exercise says how important it is (essential, important, optional), its level, which is also its points, and
 # its minutes.
 #
@@ -36,13 +36,14 @@
 # | $B$ | `B` | | sequences in the batch |
 # | $T$, $S$ | `T`, `S` | | queries (positions that ask) and keys (positions that are asked) |
 # | $D$, $h$, $d$ | `d_model`, `heads`, `d` | | width of the model, number of heads, width of a head: $d = D / h$ |
-# | $e$ | | | width of a value, mostly $d$ |
+# | $e$ | | | width of a value, mostly $d$ (Euler's power is written exp) |
 # | $q$, $k$, $v$ | `q`, `k`, `v` | $(\dots, T, d)$, $(\dots, S, d)$, $(\dots, S, e)$ | queries, keys, values |
 # | $A$, $M$ | `scores`, `mask` | $(\dots, T, S)$ | scores; mask: True where the query may see the key |
 # | $\alpha$ | `weights` | $(\dots, T, S)$ | attention weights: each row is at least 0 and sums to 1 |
 # | $W_q^{(j)}$, $W_k^{(j)}$, $W_v^{(j)}$; $W_o$ | `query`, `key`, `value`; `out` | $(D, d)$ each; $(D, D)$ | learnt matrices, three for each head $j$ |
-# | $x$ | `x` | $(B, T, D)$ | what flows from block to block |
+# | $x$ | `x` | $(B, T, D)$ | a vector for each position: the input of a block, and its output |
 # | $p$ | `positions` | $(T,)$ | the place of each query in its sequence, from 0 |
+# | $P$ | | | positions that a cache holds (12.5) |
 # | $V$, $L$ | `vocab`, `layers` | | tokens in the vocabulary, blocks in the model |
 # | $E$ | `embedding.weight` | $(V, D)$ | the table of the embedding |
 #
@@ -106,18 +107,20 @@ def parameter_count(net: nn.Module) -> int:
 # asks, and the word that fits answers, wherever it stands.
 #
 # A Python dictionary does that. It compares a **query** $q$ with each **key** $k_s$ and returns the **value** $v_s$
-# of the key that is equal. With one-hot weights $w_s = 1$ if $k_s = q$ and else 0, it returns $\sum_s w_s v_s$. But a
-# step from 0 to 1 has no gradient, so nothing could learn which keys to have. Soften it in two steps.
+# of the key that is equal. With one-hot weights $\alpha_s = 1$ if $k_s = q$ and else 0, it returns $\sum_s \alpha_s
+# v_s$. But a step from 0 to 1 has no gradient, so nothing could learn which keys to have. Soften it in two steps.
 #
-# - *Equal* becomes *similar*: the score $a_s = q \cdot k_s$ is large where the key points in the query's direction (for keys of equal length).
-# - *One-hot* becomes *softmax*: $w_s = e^{a_s} / \sum_r e^{a_r}$, which is positive, sums to 1, and is smooth.
+# - *Equal* becomes *similar*: of keys of equal length, the score $a_s = q \cdot k_s$ is largest for the one that
+#   points in the query's direction.
+# - *One-hot* becomes *softmax*: $\alpha_s = \exp(a_s) / \sum_r \exp(a_r)$, which is positive, sums to 1, and is smooth.
 #
-# $$o = \sum_{s} w_s\, v_s, \qquad w = \operatorname{softmax}(q \cdot k_1, \dots, q \cdot k_S) .$$
+# $$o = \sum_{s} \alpha_s\, v_s, \qquad \alpha = \operatorname{softmax}(q \cdot k_1, \dots, q \cdot k_S) .$$
 #
 # This is **attention**: a weighted mean of the values, and the weights say how much each value counts. With scores
-# times $\beta$, a large $\beta$ gives the dictionary back (its nearest key answers), and $\beta = 0$ the plain mean.
-# The figure shows it for six keys on a circle. On the left, the weights that one query gives; on the right, the
-# output as the query goes around.
+# times $\beta$, a large $\beta$ gives the dictionary back (its nearest key answers), and $\beta = 0$ the plain mean. (In
+# 12.8, $1 / \beta$ is called the temperature $\tau$.)
+# The figure shows it for six keys on a circle. The left panel shows the weights that one query gives, the right panel
+# the output as the query goes around.
 
 # %% tags=["demo"]
 angles = 2 * np.pi * np.arange(6) / 6
@@ -155,11 +158,12 @@ plt.show()
 # | question | seen elsewhere | here |
 # | --- | --- | --- |
 # | True in a mask | may be seen (torch's `scaled_dot_product_attention`), or is hidden (torch's `nn.MultiheadAttention`) | may be seen |
-# | causal mask with $T < S$ | the first query stands at the first key (torch's `is_causal`), or the last at the last (FlashAttention) | the last query at the last key |
+# | causal mask with $T < S$ | the first query stands at the first key (torch's `is_causal`), or the last at the last (FlashAttention, since its version 2.1) | the last query at the last key |
 # | a query that may see no key | nan, the mean of all values, or zeros | zeros, with gradient 0 |
+# | positions | a vector for each place, added: learnt (GPT-2, BERT) or of sines (the paper of 2017) | rotary: queries and keys turn (12.4) |
 # | pairs in rotary embeddings | $(0, 1), (2, 3), \dots$ (the paper), or $(0, d/2), (1, d/2 + 1), \dots$ (many models) | $(0, 1), (2, 3), \dots$ |
 # | layer normalisation | after the sum (the paper of 2017), or before each part (since GPT-2) | before each part |
-# | output weights | a matrix of their own, or the embedding again | the embedding again |
+# | output weights | a matrix of their own, or the embedding again | the embedding again (12.7) |
 
 # %% [markdown]
 # ## Implement
@@ -222,9 +226,9 @@ with check("causal_mask"):
         causal_mask(3, 2)
 
 # %% [markdown]
-# The same two sizes, $T = 3$ queries and $S = 8$ keys. Left your mask. Right what torch makes of `is_causal=True`:
-# its first query stands at the first key. For a model that writes, the right one is wrong, and it fails silently:
-# nothing has the wrong shape.
+# The figure shows $T = 3$ queries and $S = 8$ keys; blue means that the query sees the key. The left panel shows your
+# mask. The right panel shows what torch makes of `is_causal=True`: its first query stands at the first key. For a
+# model that writes, this is wrong, and nothing warns you: all shapes are right.
 
 # %% tags=["demo"]
 zeros, eye = torch.zeros(3, 1), torch.eye(8)
@@ -242,10 +246,10 @@ plt.show()
 # How does a mask enter? The sum in the softmax must run over the allowed keys only, and this means *before* the
 # exponentials are divided:
 #
-# $$\alpha_{ts} = \frac{M_{ts}\, e^{A_{ts}}}{\sum_r M_{tr}\, e^{A_{tr}}} .$$
+# $$\alpha_{ts} = \frac{M_{ts} \exp(A_{ts})}{\sum_r M_{tr} \exp(A_{tr})} .$$
 #
-# If no key is allowed, this is 0/0. Such rows exist: a sequence of length 0 in a batch, or a document whose first
-# block is padding. We define them as zeros. Then the output is 0, and no gradient flows. (A nan would spread to all
+# If no key is allowed, this is 0/0. Such rows exist: a sequence of length 0 in a batch, or, under a causal mask, the
+# first rows of a text that is padded on the left. We define them as zeros. Then the output is 0, and no gradient flows. (A nan would spread to all
 # weights of the model with the first update.)
 #
 # **Find the bug.** The function below is a tempting way to do it. Its weights are 0 where they should be, its shape
@@ -259,18 +263,18 @@ def masked_softmax(scores: torch.Tensor, allowed: torch.Tensor) -> torch.Tensor:
     scores: (..., S), float32 or float64, finite, up to 1e30 in size; not modified.
     allowed: bool, of a shape that broadcasts to that of scores; True: takes part. Not modified.
     Returns a new tensor of the shape and dtype of scores. Entries that are not allowed are
-      exactly 0. The others are the softmax over the allowed entries of their row and sum to 1. A
-      row without any allowed entry is all zeros.
+      exactly 0. The others are the softmax over the allowed entries of their row and sum to 1, to
+      rounding: nothing is added to the divisor. A row without any allowed entry is all zeros.
     What stands in an entry that is not allowed changes nothing. Gradients flow to scores; they are
       exactly 0 at entries that are not allowed, and everywhere finite.
     """
     ### BEGIN SOLUTION
     weights = torch.softmax(scores.masked_fill(~allowed, torch.finfo(scores.dtype).min), dim=-1)
-    return weights.masked_fill(~allowed, 0.0)
+    return weights.masked_fill(~allowed, 0)
     ### END SOLUTION
     ### BEGIN BUG
     # weights = torch.softmax(scores, dim=-1)
-    # return weights.masked_fill(~allowed, 0.0)
+    # return weights.masked_fill(~allowed, 0)
     ### END BUG
 
 
@@ -282,8 +286,8 @@ def masked_softmax(scores: torch.Tensor, allowed: torch.Tensor) -> torch.Tensor:
 # </details>
 # <details><summary>Hint 2: before the softmax</summary>
 #
-# Which score makes $e^a$ equal to 0? `scores.masked_fill(~allowed, ...)` puts it there. Keep the last line: it makes
-# rows without any allowed entry zero.
+# Which score $a$ makes $\exp(a)$ equal to 0? `scores.masked_fill(~allowed, ...)` puts it there. Keep the last line: it makes
+# rows without any allowed entry zero. With it, no small number is needed in a divisor.
 # </details>
 
 # %% check="masked_softmax"
@@ -300,6 +304,7 @@ with check("masked_softmax"):
             "A score of 0 is not hidden: e^0 is 1.": [1 / 4, 2 / 4, 0],
         },
     )
+    assert abs(got.sum().item() - 1) < 1e-14, f"1 - {1 - got.sum().item():.0e}: nothing is added to the divisor"
     got[0].backward()
     expect_close(scores.grad, [1 / 3 * 2 / 3, -1 / 3 * 2 / 3, 0], hint="w_0 (1 - w_0), -w_0 w_1, and nothing")
     far = torch.tensor([[0.0, 0.0, 1e9], [-1e30, -1e30, 0.0]])
@@ -312,7 +317,7 @@ with check("masked_softmax"):
 
 # %% [markdown]
 # One row with three allowed entries, and a hidden one whose score grows. Masked before the softmax, the allowed
-# weights sum to 1 for ever. Masked after it, they fade: **the future takes part in the sum**. In training the loss
+# weights sum to 1, whatever it is. Masked after it, they fade: **the future takes part in the sum**. In training the loss
 # looks better than it is, because the model can see from a small sum that a later token has a large score. When the
 # model writes, there is no future: each row sums to 1, which almost no row did in training.
 
@@ -343,9 +348,9 @@ plt.show()
 # Why $\sqrt d$? Suppose that the $d$ entries of a query and of a key are independent, with mean 0 and variance 1.
 # Then $q \cdot k$ is a sum of $d$ independent products with mean 0 and variance 1, so its standard deviation is
 # $\sqrt d$. For $d = 64$ two scores typically differ by about 11, and in many rows one weight is nearly 1; the larger
-# $d$ is, the more rows are like that. The derivative of the softmax is $\partial w_s / \partial a_r = w_s
-# (\delta_{sr} - w_r)$, which is then nearly 0: the dictionary is hard again, and hardly learns. Divided by $\sqrt d$,
-# scores have standard deviation 1 for every $d$.
+# $d$ is, the more rows are like that. The derivative of the softmax is $\partial \alpha_s / \partial a_r = \alpha_s
+# (\delta_{sr} - \alpha_r)$, with $\delta_{sr} = 1$ if $s = r$ and else 0. In such a row it is nearly 0: the
+# dictionary is hard again, and hardly learns. Divided by $\sqrt d$, scores have standard deviation 1 for every $d$.
 #
 # The cost: $T S d$ multiplications for the scores and $T S e$ for the output, and **$T S$ numbers in memory** for
 # each head. Remember this number until 12.9.
@@ -413,6 +418,7 @@ with check(
         mistakes={
             "Divide the scores by the root of d.": [[7.2, 0.4], [4.0, 2.0]],
             "Divide by the root of d, not by d.": [[8 * 3**0.5 / (3**0.5 + 1), 4 / (3**0.5 + 1)], [4.0, 2.0]],
+            "d is the width of q and k, not that of v.": [[8 - 8 / (3**2**0.5 + 1), 4 / (3**2**0.5 + 1)], [4.0, 2.0]],
             "The softmax runs over the keys, the last axis.": [[6.0, 2.0], [2.0, 2.0]],
         },
     )
@@ -430,10 +436,10 @@ with check(
 # %% [markdown]
 # A trick for looking inside: with the identity as values, the output *is* the weights. The figure draws random
 # queries and keys, 32 of them, with $d$ from 2 to 1024. The left panel shows the largest weight of a row. The right
-# panel shows the size of the derivative, the root of $\sum_{s,r} (\partial w_s / \partial a_r)^2$. With the scale
-# both stay where they are. Without it, the largest weight goes to 1; the derivative first rises a little, and falls
-# fast once one key takes nearly all. (Without: the queries are multiplied by $\sqrt d$ first, so the scale is
-# undone.)
+# panel shows the size of the derivative, the root of $\sum_{s,r} (\partial \alpha_s / \partial a_r)^2$, as the median of
+# the rows. (The mean would be that of a few rows in which two keys are nearly equal.) With the scale both stay where
+# they are. Without it, the largest weight goes to 1; the derivative first rises a little, and falls fast once one key
+# takes nearly all. (Without: the queries are multiplied by $\sqrt d$ first, so the scale is undone.)
 
 # %% tags=["demo"]
 torch.manual_seed(0)
@@ -463,13 +469,13 @@ plt.show()
 # before" matters, and "the word at position 1,204" does not. So we want scores that depend on positions only through
 # their **difference**.
 #
-# Take two dimensions and turn the query by the angle $m \theta$ and the key by $n \theta$, where $m$ and $n$ are
+# Take two dimensions and turn the query by the angle $p \theta$ and the key by $r \theta$, where $p$ and $r$ are
 # their positions. Let $R_\varphi$ be the rotation by $\varphi$. It keeps lengths, and $R_\varphi^\top R_\psi =
 # R_{\psi - \varphi}$. So
 #
-# $$(R_{m\theta}\, q) \cdot (R_{n\theta}\, k) = q^\top R_{m\theta}^\top R_{n\theta}\, k = q^\top R_{(n - m)\theta}\, k ,$$
+# $$(R_{p\theta}\, q) \cdot (R_{r\theta}\, k) = q^\top R_{p\theta}^\top R_{r\theta}\, k = q^\top R_{(r - p)\theta}\, k ,$$
 #
-# and only $n - m$ is left. That is a **rotary embedding**. One angle repeats itself after $2\pi/\theta$ positions. So
+# and only $r - p$ is left. That is a **rotary embedding**. One angle repeats itself after $2\pi/\theta$ positions. So
 # the $d$ numbers are cut into $d/2$ pairs, and each pair turns at its own speed, from fast, which tells neighbours
 # apart, to slow, which tells pages apart:
 #
@@ -523,8 +529,8 @@ def rotary(x: torch.Tensor, positions: torch.Tensor, base: float = 10000.0) -> t
 # </details>
 # <details><summary>Hint 3: put together</summary>
 #
-# `torch.stack((first, second), dim=-1)` is (..., T, d/2, 2); `.flatten(-2)` makes d neighbours of them again. Cast
-# cosine and sine, not the angles: `angles.cos().to(x)`.
+# `torch.stack((first, second), dim=-1)` is (..., T, d/2, 2); `.flatten(-2)` makes d neighbours of them again. Speeds
+# and angles are float64 throughout; only cosine and sine are cast, `angles.cos().to(x)`.
 # </details>
 
 # %% check="rotary"
@@ -573,11 +579,11 @@ with check("rotary"):
         rotary(torch.ones(2, 4), torch.arange(1))
 
 # %% [markdown]
-# One query and one key, moved together through a long text. Left with your rotary embedding: the score against their
-# distance, with the key at position 0, 1,000 and 50,000. The three curves coincide. Right with the older
-# **sinusoidal** embedding, which *adds* $(\sin p\theta_i, \cos p\theta_i)$ to query and key: the score depends on
-# where the pair stands, because $(q + s_m) \cdot (k + s_n)$ has the terms $q \cdot s_n$ and $s_m \cdot k$. A model
-# has to learn to ignore them.
+# One query and one key, moved together through a long text. The left panel shows your rotary embedding: the score
+# against their distance, with the key at position 0, 1,000 and 50,000. The three curves coincide. The right panel
+# shows the older **sinusoidal** embedding, which *adds* $(\sin p\theta_i, \cos p\theta_i)$ to query and key: the score depends on
+# where the two stand, because $(q + s_p) \cdot (k + s_r)$, with the added vectors $s_p$ and $s_r$, has the terms $q
+# \cdot s_r$ and $s_p \cdot k$. A model has to learn to ignore them.
 
 # %% tags=["demo"]
 torch.manual_seed(3)
@@ -604,7 +610,7 @@ axes[0].set_ylabel("score")
 plt.show()
 
 # %% [markdown]
-# ### 12.5 `MultiHeadAttention` · essential · level 3 of 4 · 20 min
+# ### 12.5 `MultiHeadAttention` · essential · level 4 of 4 · 50 min
 #
 # Where do queries, keys and values come from? From the same $x$, by three learnt matrices: each position says what it
 # looks for, what it offers, and what it answers. This is **self-attention**. If keys and values come from another
@@ -624,10 +630,13 @@ plt.show()
 # **The cache.** A model that writes is called once for each new token (12.8). A position's key and value depend on
 # that position and those before it. (Under a causal mask nothing later reaches them.) So a model that writes need not
 # compute them again. The module returns the keys and values of all positions so far, and takes them back at the next
-# call. The new rows then stand at positions $P, P + 1, \dots$, where $P$ is the number of positions in the cache.
+# call. The new rows then stand at positions $P, P + 1, \dots$, where $P$ is the number of positions in the cache. The
+# new queries ask all $S = P + T$ keys, so the causal mask is the one of 12.1, with $T$ rows and $S$ columns.
+#
+# Do it in this order, and run the check in between: heads and back; then the masks; then `rotate`; then the cache.
 
 
-# %% exercise="MultiHeadAttention" points=3 minutes=20 forbids=["torch.nn.functional.scaled_dot_product_attention", "torch.nn.MultiheadAttention", "torch.nn.functional.multi_head_attention_forward"]
+# %% exercise="MultiHeadAttention" points=4 minutes=50 forbids=["torch.nn.functional.scaled_dot_product_attention", "torch.nn.MultiheadAttention", "torch.nn.functional.multi_head_attention_forward"]
 class MultiHeadAttention(nn.Module):
     """Attention with several heads, for sequences that ask themselves or a memory.
 
@@ -647,9 +656,9 @@ class MultiHeadAttention(nn.Module):
          rotate is called just these two times. With a memory nothing is turned.
       3. cache: None, or the pair (k, v) that an earlier call returned, (B, heads, P, d) each; only
          in self-attention. Its rows come before the new ones, so S = P + T. Not modified.
-      4. mask: None, or bool of a shape that broadcasts to (B, heads, T, S). causal (always False
-         with a memory): the query at position P + t sees the keys at positions 0 to P + t.
-         With both, a key must be allowed by both.
+      4. mask: None, or bool of a shape that broadcasts to (B, heads, T, S). causal (never True with
+         a memory: no need to check): the query at position P + t sees the keys at positions 0 to
+         P + t. With both, a key must be allowed by both.
       5. o = attend(q, k, v, allowed) is called once, with four arguments by position; `allowed` is
          a bool tensor of a shape that broadcasts to (B, heads, T, S), or None if mask is None and
          causal False.
@@ -713,12 +722,13 @@ class MultiHeadAttention(nn.Module):
 # <details><summary>Hint 2: the order of things</summary>
 #
 # Turn the *new* keys only, with their positions, and then put the cache in front (`torch.cat`, along the axis of
-# positions). What is in the cache is turned already.
+# positions). What is in the cache is turned already. If parts with a cache differ from the whole, look at three
+# things: the positions begin at P, old keys are not turned again, and the causal mask is there with a cache, too.
 # </details>
 # <details><summary>Hint 3: the masks</summary>
 #
-# `causal_mask(T, S)` with S = P + T is what `causal` means, and two masks are joined by `&`. Shapes (T, S) and (B, 1,
-# 1, S) broadcast.
+# `causal_mask(T, S)` with S = P + T is what `causal` means, with a cache and without, and two masks are joined by `&`.
+# Shapes (T, S) and (B, 1, 1, S) broadcast. On a GPU the mask has to follow x: `.to(x.device)`.
 # </details>
 
 # %% check="MultiHeadAttention"
@@ -744,6 +754,11 @@ with check(
         peer.in_proj_weight.copy_(torch.cat((net.query.weight, net.key.weight, net.value.weight)))
         peer.out_proj.weight.copy_(net.out.weight)
     x, memory = torch.randn(2, 4, 6), torch.randn(2, 5, 6)
+    copies = MultiHeadAttention(6, 3, lambda q, k, v, allowed: v, None)
+    with torch.no_grad():
+        copies.value.weight.copy_(torch.eye(6))
+        copies.out.weight.copy_(torch.eye(6))
+    expect_close(copies(x)[0], x, hint="cut into heads and put together, nothing moves: transpose back, then flatten")
     real = torch.tensor([[True] * 5, [True] * 3 + [False] * 2])
     out, _ = net(x, memory, real[:, None, None, :])
     theirs, _ = peer(x, memory, memory, key_padding_mask=~real)  # in this module of torch, True is hidden
@@ -790,15 +805,15 @@ with check(
 # them. One head has one mean, $a\, x_{t-1} + b\, x_{t-2}$. From it, the best linear guess of $x_{t-1}$ explains the
 # share $a^2 / (a^2 + b^2)$ of its variance, and that of $x_{t-2}$ the share $b^2 / (a^2 + b^2)$. The shares sum to at
 # most 1 of 2: **one head leaves at least half of the variance**, whatever it does (as long as its weights depend on
-# positions only). Two heads can leave nothing. Left the share that is left while your module learns; right what the
-# two heads look at in the end. They need not take one position each: two different mixtures are enough, because $W_o$
-# can solve for both.
+# positions only). Two heads can leave nothing. The left panel shows the share that is left while your module
+# learns, the right panel what the two heads look at in the end (of the full run). They need not take one position
+# each: two different mixtures are enough, because $W_o$ can solve for both.
 
 # %% tags=["demo"]
 
 
 def last_two(B: int, T: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Random signs with a constant entry in front, and the signs of the last two positions."""
+    """Random signs with two constant entries in front, and the signs of the last two positions."""
     signs = torch.randint(0, 2, (B, T, width)).float() * 2 - 1
     x = torch.cat((torch.ones(B, T, 2), signs, torch.zeros(B, T, 32 - 2 - width)), dim=2)
     return x, torch.cat((signs.roll(1, 1), signs.roll(2, 1)), dim=2)
@@ -844,19 +859,19 @@ plt.show()
 # **Layer normalisation** takes mean and variance over the $D$ entries of one position. It needs neither a batch nor
 # running statistics, so a model may be fed one word at a time:
 #
-# $$x \leftarrow x + \operatorname{heads}(\operatorname{norm}_1(x)), \qquad
+# $$x \leftarrow x + \operatorname{attention}(\operatorname{norm}_1(x)), \qquad
 #   x \leftarrow x + \operatorname{mlp}(\operatorname{norm}_2(x)) .$$
 #
 # With $\mu$ and $\sigma^2$ the mean and the (biased) variance of one position's $D$ entries, $\Phi$ the distribution
-# function of the normal distribution, and learnt $\gamma$, $\beta$, $b_1$, $b_2$, $W_1$ of shape $(4D, D)$ and $W_2$
-# of shape $(D, 4D)$:
+# function of the normal distribution, and learnt $\gamma$, $b$ and $b_2$ of shape $(D,)$, $b_1$ of shape $(4D,)$, $W_1$
+# of shape $(4D, D)$ and $W_2$ of shape $(D, 4D)$:
 #
-# $$\operatorname{norm}(x) = \gamma \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}} + \beta, \qquad
+# $$\operatorname{norm}(x) = \gamma \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}} + b, \qquad
 #   \operatorname{mlp}(x) = W_2 \operatorname{gelu}(W_1 x + b_1) + b_2, \qquad
 #   \operatorname{gelu}(z) = z\, \Phi(z) .$$
 #
-# `nn.LayerNorm`, `nn.Linear` and `nn.GELU` compute them; gelu is a smooth $\max(0, z)$. heads is the module of 12.5,
-# which is called `attention` in the code.
+# `nn.LayerNorm`, `nn.Linear` and `nn.GELU` compute them; gelu is a smooth $\max(0, z)$. Here and in the
+# code of `Block`, attention is a module of 12.5, not the function of 12.3.
 #
 # The mask and the memory decide which of three kinds of network it is.
 #
@@ -884,10 +899,10 @@ class Block(nn.Module):
     The two `attention` parts are called as MultiHeadAttention is, once each, and return a pair as
       it does.
 
-    Calling it: (x, memory=None, causal=False, mask=None, memory_mask=None, cache=None), by name or
-      in this order.
+    Calling it: (x, memory=None, mask=None, causal=False, cache=None, memory_mask=None), by name or
+      in this order: that of MultiHeadAttention, whose masks and cache they are.
       x: (B, T, d_model); not modified. memory: (B, S, d_model) where cross is True, else None.
-        Masks and cache are as in MultiHeadAttention.
+        memory_mask is for cross alone.
       1. x + the output of attention for norm1(x), with this mask, causal and cache.
       2. With cross: plus the output of cross for norm_cross of the result, with the memory and
          memory_mask as its mask, not causal and without cache. The memory is not normalised.
@@ -911,10 +926,10 @@ class Block(nn.Module):
         self,
         x: torch.Tensor,
         memory: torch.Tensor | None = None,
-        causal: bool = False,
         mask: torch.Tensor | None = None,
-        memory_mask: torch.Tensor | None = None,
+        causal: bool = False,
         cache: tuple | None = None,
+        memory_mask: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, tuple]:
         ### BEGIN SOLUTION
         if (memory is not None) != self.has_cross:
@@ -962,6 +977,11 @@ with check("Block"):
         "Linear",
     ]
     expect_shape(block.mlp[0].weight, (16, 4))
+    expect_close(
+        block.mlp[1](torch.ones(1, dtype=torch.float64)),
+        [0.841344746],  # 1 · Φ(1)
+        mistakes={"This is its tanh formula. nn.GELU() without arguments is z Φ(z).": [0.841191990]},
+    )
     nn.init.zeros_(block.mlp[2].weight)
     nn.init.zeros_(block.mlp[2].bias)
     x = torch.tensor([[[1.0, 1.0, 3.0, 3.0]]])  # normalised: -1, -1, 1, 1
@@ -1000,12 +1020,13 @@ with check("Block"):
     nn.init.zeros_(block.mlp[2].weight)
     nn.init.zeros_(block.mlp[2].bias)
     nn.init.constant_(block.norm_cross.weight, 2.0)
-    out, cache = block(x, "the memory", True, "the mask", "its mask", "the cache")
+    memory = torch.tensor([[[5.0, 6.0, 7.0, 9.0]]])
+    out, cache = block(x, memory, "the mask", True, "the cache", "its mask")
     # after the first sum: -9, -9, 13, 13; norm_cross, with weight 2, makes -2, -2, 2, 2 of it
     expect_close(out.detach().flatten(), [-29.0, -29.0, 33.0, 33.0], rtol=1e-3)
-    assert block.cross.asked == [("the memory", "its mask", False, None)], (
-        f"(memory, mask, causal, cache) for cross: {block.cross.asked}"
-    )
+    asked = block.cross.asked
+    assert len(asked) == 1 and asked[0][1:] == ("its mask", False, None), f"(mask, causal, cache) for cross: {asked}"
+    expect_close(asked[0][0], memory, hint="the memory is given to cross as it is, not normalised")
     asked = block.attention.asked
     assert asked == [(None, "the mask", True, "the cache")], f"(memory, mask, causal, cache) for attention: {asked}"
     expect_close(cache, "the new cache", hint="the cache that attention returned")
@@ -1017,9 +1038,9 @@ with check("Block"):
 # %% [markdown]
 # GPT and BERT, side by side: **one** block, the same weights, two ways to call it. The picture shows how much output
 # $i$ moves if input $j$ moves: the norm of $\partial\, \text{out}_i / \partial x_j$, on a logarithmic scale, computed
-# by autograd. White is exactly 0. Left `causal=True`: nothing above the diagonal. Right all see all, in a sequence
-# whose last three positions are padding, hidden by the mask: their columns are white except on the diagonal. The
-# diagonal is strong in both, because $x$ itself is added.
+# by autograd. White is exactly 0. In the left panel, with `causal=True`, there is nothing above the diagonal. In the
+# right panel all see all, in a sequence whose last three positions are padding, hidden by the mask: their columns are
+# white except on the diagonal. The diagonal is strong in both, because $x$ itself is added.
 
 # %% tags=["demo"]
 torch.manual_seed(4)
@@ -1039,6 +1060,60 @@ figure.colorbar(picture, ax=axes, label="log10 of the norm")
 plt.show()
 
 # %% [markdown]
+# The third kind of network asks a memory. It is the dictionary of the beginning, learnt. The memory holds eight pairs,
+# each a letter and a digit, drawn anew for each example and in random order. The block is given the eight letters in
+# another order, and has to answer with their digits. No weight can store which digit belongs to a letter, since this
+# changes from example to example: what is learnt is how to look it up. The left panel shows the loss. The right panel
+# shows the weights of `cross` for one new example, with a circle at the right pair: in the full run, each letter finds
+# it. (Positions do not help here, and with a memory nothing is turned.)
+
+# %% tags=["demo"]
+
+
+class Lookup(nn.Module):
+    """A block that is asked for letters, with pairs of a letter and a digit as its memory."""
+
+    def __init__(self):
+        super().__init__()
+        self.letters, self.digits = nn.Embedding(26, 32), nn.Embedding(10, 32)
+        self.block = Block(32, 1, cross=True, attention=lambda *sizes: MultiHeadAttention(*sizes, watched))
+        self.last = nn.Linear(32, 10)
+
+    def forward(self, asked: torch.Tensor, letters: torch.Tensor, digits: torch.Tensor) -> torch.Tensor:
+        return self.last(self.block(self.letters(asked), self.letters(letters) + self.digits(digits))[0])
+
+
+def dictionaries(B: int) -> tuple[torch.Tensor, ...]:
+    """Letters that are asked for, the pairs (letters, digits), and which pair is the right one: (B, 8) each."""
+    letters, order = torch.rand(B, 26).argsort(dim=1)[:, :8], torch.rand(B, 8).argsort(dim=1)
+    return letters.gather(1, order), letters, torch.randint(10, (B, 8)), order
+
+
+torch.manual_seed(7)
+net, lost = Lookup(), []
+optimizer = torch.optim.Adam(net.parameters(), lr=3e-3)
+for _ in range(demo_size(full=100, small=5)):
+    asked, letters, digits, order = dictionaries(64)
+    loss = F.cross_entropy(net(asked, letters, digits).flatten(0, 1), digits.gather(1, order).flatten())
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    lost.append(loss.item())
+asked, letters, digits, order = dictionaries(1)
+net(asked, letters, digits)
+figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4))
+plotting.curves({"lookup": (range(len(lost)), lost)}, xlabel="step", ylabel="loss", title="A lookup is learnt", ax=left)
+left.axhline(math.log(10), color=plotting.MUTED, linestyle=":", label="chance, ln 10")
+left.legend()
+right.imshow(looked[0], cmap="Blues", vmin=0, vmax=1)
+right.plot(order[0], range(8), "o", mfc="none", ms=16, color="C1")
+right.set_xticks(range(8), [f"{chr(97 + a)}: {b}" for a, b in zip(letters[0], digits[0], strict=True)])
+right.set_yticks(range(8), [chr(97 + a) for a in asked[0]])
+right.set(xlabel="pairs in the memory", ylabel="asked for", title="Weights of cross for a new example")
+right.grid(False)
+plt.show()
+
+# %% [markdown]
 # ### 12.7 `GPT` · essential · level 3 of 4 · 20 min
 #
 # `Config`, defined in the first cell of code, holds the sizes. A model needs three things around its blocks: a vector
@@ -1051,6 +1126,11 @@ plt.show()
 # Position $t$ predicts token $t + 1$. One pass gives $T$ predictions, each from its own past, because of the causal
 # mask. That is why a transformer trains faster than a recurrent network: all positions at once, in matrix products,
 # without a chain of $T$ steps.
+#
+# **What it costs.** $L$ blocks and the table have $12 L D^2 + V D$ weights, and some vectors beside them. A token
+# passes each matrix once: one multiplication and one addition for each weight. The backward pass does it twice, for
+# the gradient of the input and for that of the matrix. So training takes about 6 operations for each weight and
+# token, where attention itself is small ($T$ far below $6 D$, see the end of this module).
 #
 # How large may the table's entries be at the start? norm(x) has length about $\sqrt D$. With entries of variance 1,
 # as `nn.Embedding` draws them, a logit has standard deviation $\sqrt D$, and the first loss is far above $\ln V$, the
@@ -1068,10 +1148,11 @@ class GPT(nn.Module):
       blocks: nn.ModuleList of `layers` blocks, each block(d_model, heads), made in order.
       norm: nn.LayerNorm(d_model). No other parameters or buffers.
 
-    Calling it: (tokens, caches=None). tokens: (B, T) int64, from 0 to vocab - 1; not modified.
+    Calling it: (tokens, caches=None). tokens: (B, T) integers, int64, 0 to vocab - 1; not modified.
       caches: None, or the list that an earlier call returned; not modified.
       Each block is called once, in order, with what the one before returned, causal=True, and
-      cache=caches[i] (None where caches is None); it returns a pair (x, its cache).
+      cache=caches[i] (None where caches is None); it returns a pair (x, its cache). A cache may be
+      anything: it is not looked into.
     Returns (logits, caches): logits (B, T, vocab) = norm(x) times the embedding, transposed,
       without bias; caches is a new list with what the blocks returned, one entry for each.
     """
@@ -1118,7 +1199,7 @@ with check("GPT"):
             self.number, self.asked = len(made), []
             made.append((d_model, heads))
 
-        def forward(self, x, memory=None, causal=False, mask=None, memory_mask=None, cache=None):
+        def forward(self, x, memory=None, mask=None, causal=False, cache=None, memory_mask=None):
             self.asked.append((causal, cache))
             return x + 10**self.number * torch.eye(x.shape[-1])[0], (
                 self.number,
@@ -1144,7 +1225,8 @@ with check("GPT"):
     )
     assert caches == [(0, 0), (1, 0)], f"a list, one cache for each block; it is {caches}"
     again = net(torch.tensor([[0]]), caches)[1]
-    assert again == [(0, 1), (1, 1)] and caches == [(0, 0), (1, 0)], "each block gets its own cache back"
+    assert caches == [(0, 0), (1, 0)], "the list of caches that was given is not changed: make a new one"
+    assert again == [(0, 1), (1, 1)], f"each block gets its own cache back, and what it returns is listed: {again}"
     asked = [block.asked for block in net.blocks]
     assert asked == [[(True, None), (True, (i, 0))] for i in range(2)], f"(causal, cache) for each block: {asked}"
     many = GPT(Config(vocab=2000, d_model=16, heads=2, layers=1), block=Add)
@@ -1165,7 +1247,7 @@ with check("GPT"):
 # lines. A model that is clearly below a line has most likely found more than these characters. (The held-out tenth is
 # not the same text for all: the GPT is measured on pieces of it, in which the first characters have little before
 # them. The held-out loss may lie below that of training, where this part of the text is the easier one.) The cell
-# takes up to half a minute, and several if your attention has loops.
+# takes up to a minute, and several if your attention has loops.
 #
 # The learning rate warms up, because Adam's estimates rest on few gradients in its first steps, and then falls along
 # a cosine (module 02). With normalisation before each part, the warm-up matters less than in the model of 2017 (Xiong
@@ -1254,7 +1336,9 @@ ax.plot(*zip(*held_out, strict=True), "o--", label="held out")
 counted = counting_losses()
 for n, loss in enumerate(counted, 1):
     ax.axhline(loss, color=plotting.MUTED, linestyle=":")
-    ax.text(0.99 * steps, loss + 0.03, f"counting, order {n}", ha="right", va="bottom", fontsize=8)
+    ax.text(1.01, loss, f"counting, order {n}", transform=ax.get_yaxis_transform(), va="center", fontsize=8)
+print("held out, bits a character: " + f"{held_out[-1][1] / math.log(2):.2f}; models that count:", end=" ")
+print(", ".join(f"{loss / math.log(2):.2f}" for loss in counted), f"; knowing nothing: {math.log2(vocab):.2f}")
 passed = sum(held_out[-1][1] < loss for loss in counted)
 title = f"Below {passed} of {len(counted)} models that count"
 ax.set(xlabel="step", ylabel="loss (natural logarithm, a character)", title=title)
@@ -1276,7 +1360,7 @@ plt.show()
 #
 # The logits are turned into a token at a **temperature** $\tau$: draw from $\operatorname{softmax}(\text{logits} /
 # \tau)$. For $\tau = 1$ this is what the model believes; small $\tau$ prefers what is likely; $\tau = 0$ stands for
-# the limit, the most likely token, and needs no random numbers.
+# the limit, the most likely token, and needs no random numbers. (Module 11 also cuts off all but the likeliest tokens.)
 
 
 # %% exercise="generate" points=4 minutes=30
@@ -1285,23 +1369,23 @@ def generate(
 ) -> torch.Tensor:
     """Continue each row of a prompt by `steps` tokens.
 
-    model: called with two arguments by position, model(tokens, caches). tokens is int64, (B, n); it
-      returns (logits, (B, n, V), float32 or float64; new caches). Caches are whatever the model
+    model: called with two arguments by position, model(tokens, caches). tokens is int64, (B, T); it
+      returns (logits, (B, T, V), float32 or float64; new caches). Caches are whatever the model
       returns: they are given back as they are, not looked into.
     The first call is model(prompt, None). Each further one is model(new, caches): `new`, (B, 1),
       are the tokens chosen last, and caches are those of the call before. There are exactly `steps`
-      calls, so the tokens chosen last are never given, and each other one once. No call records
-        gradients.
-    prompt: (B, P) int64, B >= 1, P >= 1; not modified. steps >= 0.
+      calls. So the tokens of the last step are never given to the model, and each other token once.
+      No call records gradients.
+    prompt: (B, T) integers, int64, B >= 1, T >= 1; not modified. steps >= 0.
     The next token of a row comes from its logits at the last position. temperature 0: the token
       with the largest logit, the first one where several are equal. temperature > 0: a draw
       from softmax(logits / temperature), independent for each row and step. Logits are up to 1e4 in
       size, temperature is 0 or from 1e-3 to 1e3.
-    Draws come from a generator of its own, torch.Generator, seeded with `seed` (0 to 2**32 - 1):
-      the same call gives the same tokens, another seed others. torch's global generator is not used
-      and stays as it is.
-    Returns a new int64 tensor (B, P + steps): the prompt, and what was chosen.
-    Raises ValueError, before any call, if P is 0, if steps < 0 or if temperature < 0.
+    All draws come from one generator, a torch.Generator that is seeded once, with `seed` (0 to
+      2**32 - 1): the same call gives the same tokens, another seed others. torch's global generator
+      is not used and stays as it is, also while the model is called.
+    Returns a new tensor, (B, T + steps), int64: the prompt, and what was chosen.
+    Raises ValueError, before any call, if T is 0, if steps < 0 or if temperature < 0.
     """
     ### BEGIN SOLUTION
     if prompt.shape[1] == 0 or steps < 0 or temperature < 0:
@@ -1333,10 +1417,11 @@ def generate(
 # `logits[:, -1]` is (B, V). `argmax(dim=-1, keepdim=True)` and `torch.multinomial(probabilities, 1, generator=...)`
 # both give (B, 1).
 # </details>
-# <details><summary>Hint 3: chance of its own</summary>
+# <details><summary>Hint 3: a generator of its own</summary>
 #
 # `generator = torch.Generator().manual_seed(seed)`, once, before the loop. A generator that is made anew in each step
-# repeats its first draw.
+# repeats its first draw. It lives on the CPU, so on a GPU `.cpu()` brings the logits to it. `with torch.no_grad():`
+# around the loop keeps the calls from recording gradients.
 # </details>
 
 # %% check="generate"
@@ -1344,7 +1429,7 @@ with check("generate"):
     asked = []
 
     def counter(tokens, caches):
-        """Believes in the sum of all tokens so far, modulo 5; the cache is that sum."""
+        """Gives the largest logit to the sum of all tokens so far, modulo 5; the cache is that sum."""
         asked.append((tokens.tolist(), caches))
         total = (0 if caches is None else caches) + tokens.sum(dim=1)
         logits = torch.full((len(tokens), tokens.shape[1], 5), -20.0)
@@ -1402,25 +1487,26 @@ for temperature in (0.0, 0.7, 1.2):
 # %% [markdown]
 # The cache must change nothing but the cost. The cell wraps your model in one without a cache: it keeps the *tokens*
 # and computes everything again at each call. Both write the same text, token for token. The left panel shows the rows
-# of the model that are computed: counted up to 64 tokens, and by the formula beyond that. Recomputing grows as the
-# square, the cache as the number of tokens. The right panel shows seconds, measured on this machine; at its left end
-# you see the overhead of calls.
+# of the model that are computed: counted up to 64 tokens, and by the formula beyond that. The legend has the slope, $n$
+# being the tokens written. With the cache it tends to 1, without it to 2; the tokens of the prompt, there at every $n$,
+# make both smaller here. The right panel shows seconds, measured on this machine; at its left end you see the overhead of
+# calls.
 
 # %% tags=["demo"]
 
 
-class Recompute:
-    """The model without its cache: what it returns as one are the tokens so far. Counts the rows that are computed."""
+class Counting:
+    """Counts the rows that a model computes. Not cached: it keeps the tokens so far, and computes all of them again."""
 
-    def __init__(self, model: Callable, keep: bool = False):
-        self.model, self.keep, self.rows = model, keep, 0
+    def __init__(self, model: Callable, cached: bool):
+        self.model, self.cached, self.rows = model, cached, 0
 
     def __call__(self, tokens: torch.Tensor, caches: object) -> tuple[torch.Tensor, object]:
-        if not self.keep and caches is not None:
+        if not self.cached and caches is not None:
             tokens = torch.cat((caches, tokens), dim=1)
-        logits, new = self.model(tokens, caches if self.keep else None)
+        logits, new = self.model(tokens, caches if self.cached else None)
         self.rows += tokens.shape[1]
-        return logits, new if self.keep else tokens
+        return logits, new if self.cached else tokens
 
 
 torch.manual_seed(5)
@@ -1430,7 +1516,7 @@ lengths, counted, same = demo_size(full=[8, 16, 32, 64, 128, 256], small=[4, 8, 
 for n in lengths:
     texts = {}
     for name in counted:
-        counting = Recompute(writer, keep=name == "cache")
+        counting = Counting(writer, cached=name == "cache")
         if n <= 64:
             texts[name] = generate(counting, start, n, seed=n)
             counted[name].append(counting.rows)
@@ -1442,8 +1528,8 @@ for n in lengths:
 print("the same tokens at each length that was compared:", all(same))
 speed = scaling.measure(
     {
-        "recompute": lambda n: generate(Recompute(writer), start, n),
-        "cache": lambda n: generate(writer, start, n),
+        "recompute": lambda n: generate(Counting(writer, cached=False), start, n),
+        "cache": lambda n: generate(Counting(writer, cached=True), start, n),
     },
     sizes=lengths,
     budget=demo_size(full=8.0, small=1.5),
@@ -1454,7 +1540,10 @@ speed = scaling.measure(
 )
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.6))
 plotting.curves(
-    {name: (lengths, rows) for name, rows in reversed(counted.items())},
+    {
+        f"{name}: $n^{{{scaling.exponent(lengths, rows):.2f}}}$": (lengths, rows)
+        for name, rows in reversed(counted.items())
+    },
     xlabel="tokens written",
     ylabel="rows of the model",
     title="Counted",
@@ -1466,7 +1555,7 @@ speed.plot(peer="recompute", ax=right)
 right.set_title("Measured")
 for ax in (left, right):
     ax.set_xticks(lengths, lengths)
-    ax.minorticks_off()
+    ax.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
 plt.show()
 
 # %% [markdown]
@@ -1478,7 +1567,7 @@ plt.show()
 # what comes before a gap, the other one all of it. The task is small: a word of 4 random letters is followed by
 # itself, backwards (`abcddcba`), and one letter of it is hidden. If it stands in the second half, both readers can
 # find it. If it stands in the first half, only the reader of both sides can, and the other one is left with chance,
-# $\ln 26$. After so few steps neither is done, but in the full run the difference is plain.
+# $\ln 26$, or worse (it may guess that a letter is repeated, and be sure of it). After so few steps neither is done, but in the full run the difference is plain.
 
 # %% tags=["demo"]
 
@@ -1534,29 +1623,30 @@ plt.show()
 # %% [markdown]
 # ## Scale it
 #
-# ### 12.9 `blockwise_attention` · essential · level 4 of 4 · 30 min
+# ### 12.9 `blockwise_attention` · essential · level 4 of 4 · 35 min
 #
 # The wall of the transformer is the matrix of scores: $T S$ numbers for each head of each layer. At $T = S =
 # 100{,}000$, in float32, one head takes 40 GB, while its queries, keys, values and output ($d = 64$) take 26 MB each.
 # Is the matrix needed at all? The output of a query is a ratio of two sums over the keys,
 #
-# $$o = \frac{\sum_s e^{a_s} v_s}{\sum_s e^{a_s}} ,$$
+# $$o = \frac{\sum_s \exp(a_s)\, v_s}{\sum_s \exp(a_s)} ,$$
 #
 # and sums can be taken in any order, block by block. The one thing that is not a sum is the maximum, which has to be
 # subtracted so that nothing overflows. Module 03 solved this in `online_logsumexp`: subtract the largest score *so
 # far*, and correct when a larger one comes. Keep three things for each query: the maximum $m$, the sum $\ell = \sum
-# e^{a_s - m}$ and the vector $u = \sum e^{a_s - m} v_s$. A block with scores $a_s$ then gives
+# \exp(a_s - m)$ and the vector $u = \sum \exp(a_s - m)\, v_s$. A block with scores $a_s$ then gives
 #
 # $$m' = \max(m, \max_s a_s), \qquad
-#   \ell' = e^{m - m'} \ell + \sum_s e^{a_s - m'}, \qquad
-#   u' = e^{m - m'} u + \sum_s e^{a_s - m'} v_s , $$
+#   \ell' = \exp(m - m')\, \ell + \sum_s \exp(a_s - m'), \qquad
+#   u' = \exp(m - m')\, u + \sum_s \exp(a_s - m')\, v_s , $$
 #
-# and in the end $o = u / \ell$. At the start $m = -\infty$, $\ell = 0$, $u = 0$, and $e^{-\infty} = 0$. The result is
-# that of the dense formula up to rounding: nothing is approximated. The multiplications are the same; the memory is
-# $T \cdot \text{block}$ in place of $T S$.
+# and in the end $o = u / \ell$. At the start $m = -\infty$, $\ell = 0$, $u = 0$, and $\exp(-\infty) = 0$. The result
+# is that of the dense formula up to rounding: nothing is approximated. The multiplications are the same; the memory
+# is $T \cdot \text{block}$ in place of $T S$. (One number can stand for two: $m + \ln \ell$ is the logarithm of the
+# sum of all $\exp(a_s)$. FlashAttention keeps it for its backward pass.)
 
 
-# %% exercise="blockwise_attention" points=4 minutes=30 forbids=["torch.nn.functional.scaled_dot_product_attention", "torch.nn.MultiheadAttention", "torch.nn.functional.multi_head_attention_forward", "torch.nn.attention"]
+# %% exercise="blockwise_attention" points=4 minutes=35 forbids=["torch.nn.functional.scaled_dot_product_attention", "torch.nn.MultiheadAttention", "torch.nn.functional.multi_head_attention_forward", "torch.nn.attention"]
 def blockwise_attention(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, causal: bool = False, block: int = 128
 ) -> torch.Tensor:
@@ -1571,11 +1661,11 @@ def blockwise_attention(
     Returns a new tensor (..., T, e) of the dtype of q: the same as
       attention(q, k, v, causal_mask(T, S) if causal else None).
     Its error is at most 1e-5 (float32) or 1e-12 (float64) times max(1, the largest |score|) times
-      the largest |v|.
-    Memory: for each entry of the leading axes, besides the arguments, a few arrays of T rows of d,
-      e or `block` numbers, and a few of `block` rows. So no scores of all S keys, not even for few
-      queries, and no mask of T times S. Work on many queries at once: T = S = 4096 with block = 128
-      must be done in ten seconds.
+      max(1, the largest |v|).
+    Memory: for each entry of the leading axes, besides the arguments, at most ten arrays of
+      (T, block) numbers and ten of (T, d), (T, e), (block, d) or (block, e). So no array of S
+      numbers: no scores of all keys, not even for one query at a time, and no torch.arange(S).
+    T = S = 4096 with block = 128 is asked for: a Python loop over single queries is slow there.
     Raises ValueError where causal is True and T > S.
     Not allowed: torch.nn.functional.scaled_dot_product_attention, torch.nn.MultiheadAttention,
     torch.nn.functional.multi_head_attention_forward, torch.nn.attention.
@@ -1587,18 +1677,16 @@ def blockwise_attention(
     top = q.new_full((*q.shape[:-1], 1), -math.inf)
     total, out = torch.zeros_like(top), q.new_zeros((*q.shape[:-1], v.shape[-1]))
     for start in range(0, S, block):
-        stop = min(start + block, S)
-        first = max(0, start - (S - T)) if causal else 0  # queries before it see none of these keys
-        rows = (..., slice(first, T), slice(None))
-        scores = q[rows] @ k[..., start:stop, :].mT / math.sqrt(q.shape[-1])
+        keys, values = k[..., start : start + block, :], v[..., start : start + block, :]
+        scores = q @ keys.mT / math.sqrt(q.shape[-1])
         if causal:
-            position = torch.arange(S - T + first, S, device=q.device)[:, None]
-            scores = scores.masked_fill(torch.arange(start, stop, device=q.device) > position, -math.inf)
-        new = torch.maximum(top[rows], scores.amax(dim=-1, keepdim=True))
-        weights, shrink = torch.exp(scores - new), torch.exp(top[rows] - new)
-        total[rows] = shrink * total[rows] + weights.sum(dim=-1, keepdim=True)
-        out[rows] = shrink * out[rows] + weights @ v[..., start:stop, :]
-        top[rows] = new
+            ahead = torch.arange(keys.shape[-2]) + start > torch.arange(S - T, S)[:, None]
+            scores = scores.masked_fill(ahead.to(q.device), -math.inf)
+        new = scores.amax(dim=-1, keepdim=True).maximum(top)
+        weights, shrink = torch.exp(scores - new), torch.exp(top - new)
+        total = shrink * total + weights.sum(dim=-1, keepdim=True)
+        out = shrink * out + weights @ values
+        top = new
     return out / total
     ### END SOLUTION
 
@@ -1606,8 +1694,8 @@ def blockwise_attention(
 # %% [markdown] hints="blockwise_attention"
 # <details><summary>Hint 1: what is kept</summary>
 #
-# `top` and `total` of shape (..., T, 1), `out` of shape (..., T, e). Begin with −inf, 0 and 0, and loop over
-# `range(0, S, block)`. First without `causal`.
+# `top` and `total` of shape (..., T, 1), `out` of shape (..., T, e). Begin with −inf, 0 and 0 (all scores may be far
+# below 0), and loop over `range(0, S, block)`, all queries in each turn. First without `causal`.
 # </details>
 # <details><summary>Hint 2: one block</summary>
 #
@@ -1665,7 +1753,7 @@ with check(
     got = blockwise_attention(
         torch.full((1, 1), -1000.0), torch.ones(4, 1), torch.tensor([[1.0], [2], [3], [6]]), block=2
     )
-    expect_close(got, [[3.0]], hint="four scores of -1000: the plain mean; the maximum begins at minus infinity")
+    expect_close(got, [[3.0]], rtol=1e-2, hint="four scores of -1000: the plain mean; the maximum begins at -inf")
     with expect_raises(ValueError, hint="three queries cannot be the last of two positions"):
         blockwise_attention(torch.ones(3, 1), torch.ones(2, 1), torch.ones(2, 1), causal=True)
     q, k = torch.zeros(30, 1), torch.zeros(2_000_000, 1)  # scores of all keys would take 240 MB
@@ -1677,10 +1765,11 @@ with check(
 # ### Dense, blockwise, fused
 #
 # Three programs, the same numbers, on one core: your `attention`, your `blockwise_attention`, and the peer, torch's
-# `scaled_dot_product_attention`. Float32, one head with $d = 32$, and $T = S$ grows. Left seconds: all three multiply
-# $T^2$ times, so on an idle machine the slopes tend to 2. Right the bytes of the largest tensor that each of them
-# makes, counted: slope 2 for the matrix of scores, slope 1 for blocks. (What the fused kernel uses inside is not
-# seen. It is a few small blocks; the largest tensor is its result.)
+# `scaled_dot_product_attention`. Float32, one head with $d = 32$, and $T = S$ grows. The left panel shows seconds: all
+# three make $2 T^2 d$ multiplications, so on an idle machine the slopes tend to 2. The dense one may be steeper for a
+# while, where its matrix no longer fits into the fast memory near the processor. The right panel shows the bytes of the
+# largest tensor that each of them makes, counted: slope 2 for the matrix of scores, slope 1 for blocks. (What the fused
+# kernel uses inside is not seen. It is a few small blocks; the largest tensor is its result.)
 
 # %% tags=["demo"]
 
@@ -1745,7 +1834,7 @@ plotting.curves(
 )
 for ax in (left, right):
     ax.set_xticks(lengths, lengths)
-    ax.minorticks_off()
+    ax.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
 plt.show()
 print(
     f"bytes of one matrix of scores at T = S = 100,000: {4 * 100_000**2:,}; of a block of 128 keys: {4 * 100_000 * 128:,}"
@@ -1761,12 +1850,14 @@ print(
 #
 # ### Tokens a second in training, by precision
 #
-# Forward and backward pass of one `Block`, causal, the same number of tokens in each batch, cut into longer and
-# longer sequences. With your `attention` inside, and with torch's fused one (`attend=` takes both). In float32, and
-# with bfloat16 under `torch.autocast`. A token passes $12 D^2$ weights, and is compared with $T$ keys, which takes $2
-# T D$ multiplications. The two are equal at $T = 6 D$. Far below it the curves would be flat if multiplications were
-# all; where they fall, the attention is what you pay for. bfloat16 is faster only on hardware that multiplies it
-# directly.
+# The cell measures the forward and backward pass of one `Block`, causal, with the same number of tokens in each batch,
+# cut into longer and longer sequences: with your `attention` inside and with torch's fused one (`attend=` takes both),
+# in float32 and with bfloat16 under `torch.autocast`. A token passes $12 D^2$ weights, and is compared with $T$ keys,
+# which takes $2 T D$ multiplications. The two are equal at $T = 6 D$, the dotted line. Far to the left of it the curves
+# would be flat if multiplications were all; where they fall, the attention is what you pay for. bfloat16 is faster only
+# on hardware that multiplies it directly. (The block passes a mask of its own. On a GPU torch then takes another fused
+# kernel than FlashAttention, and that kernel computes the hidden half, too.) While the machine does other work, the
+# curves jump.
 
 # %% tags=["demo"]
 fused = lambda q, k, v, allowed: F.scaled_dot_product_attention(q, k, v, allowed)  # noqa: E731
@@ -1776,7 +1867,8 @@ tokens = demo_size(full=1024, small=128, gpu=32_768)
 
 def training_step(attend: Callable, precision: str) -> Callable:
     torch.manual_seed(0)
-    block = Block(D, 4, attention=lambda width, heads: MultiHeadAttention(width, heads, attend)).to(here)
+    turn = lambda a, positions: rotary(a.float(), positions).to(a.dtype)  # noqa: E731  # yours is not asked for bfloat16
+    block = Block(D, 4, attention=lambda width, heads: MultiHeadAttention(width, heads, attend, turn)).to(here)
 
     def step(x: torch.Tensor) -> None:
         with torch.autocast(torch.device(here).type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
@@ -1811,7 +1903,8 @@ ax = plotting.curves(
     logy=True,
 )
 ax.set_xticks(speed.sizes, speed.sizes)
-ax.minorticks_off()
+ax.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
+ax.axvline(6 * D, color=plotting.MUTED, linestyle=":")
 plt.show()
 if not torch.cuda.is_available():
     print("No GPU here: only the CPU is measured.")
@@ -1821,7 +1914,7 @@ if not torch.cuda.is_available():
 #
 # The summary of a query is its maximum $m$, its sum $\ell$ and its vector $u$: $e + 2$ numbers. Summaries **merge**,
 # like those of modules 00 and 03: two sets of keys give two summaries, and the same formula makes one of them, in any
-# order. So the keys may lie on $P$ machines. Each gets all queries, and computes their summaries over its own keys.
+# order. So the keys may lie on many machines. Each gets all queries, and computes their summaries over its own keys.
 # What crosses the wire is $T d$ numbers to each machine and $T (e + 2)$ back, whatever the number of keys is. The
 # cell splits 4,096 keys over 2 to 64 machines and merges. The mean of the machines' outputs, which ignores that the
 # machines have different sums, is drawn beside it. **Ring attention** turns this around for training: queries stay,
@@ -1830,7 +1923,7 @@ if not torch.cuda.is_available():
 # **Where it breaks.** Memory is linear now, but time is still $T^2$. Twice the text is four times the work, and more
 # machines shorten the wait, not the work. What changes that is another model: windows of fixed length, states as in
 # module 11, or keys that are looked up rather than scored one by one. And in writing, the cache grows with the text:
-# module 24 serves such models.
+# a later module serves such models.
 
 # %% tags=["demo"]
 T, S, e = 64, 4096, 32
@@ -1853,12 +1946,12 @@ def merge(one: tuple, other: tuple) -> tuple:
 
 
 whole, machines, errors = blockwise_attention(q, k, v), [2, 4, 8, 16, 32, 64], {"merged": [], "mean of outputs": []}
-for P in machines:
-    parts = [summary(*part) for part in zip(k.chunk(P), v.chunk(P), strict=True)]
+for count in machines:
+    parts = [summary(*part) for part in zip(k.chunk(count), v.chunk(count), strict=True)]
     together = parts[0]
     for part in parts[1:]:
         together = merge(together, part)
-    mean = sum(u / total for _, total, u in parts) / P
+    mean = sum(u / total for _, total, u in parts) / count
     errors["merged"].append(max(1e-17, (together[2] / together[1] - whole).abs().max().item()))
     errors["mean of outputs"].append((mean - whole).abs().max().item())
 ax = plotting.curves(
@@ -1870,7 +1963,7 @@ ax = plotting.curves(
     logy=True,
 )
 ax.set_xticks(machines, machines)
-ax.minorticks_off()
+ax.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
 plt.show()
 print(
     f"a machine gets {8 * T * e:,} bytes and sends {8 * T * (e + 2):,}; its keys and values, with 2 machines, take {8 * 2 * S // 2 * e:,}"
@@ -1881,8 +1974,8 @@ print(
 # runs in bfloat16 (two bytes a number). The GPU has 80 GB of memory and reads $2 \cdot 10^{12}$ bytes a second. Texts
 # are up to 8,192 tokens long. (a) How many bytes does the cache take for each token, and for a whole text? How many
 # texts fit beside the weights? (b) To write one token, all weights and the caches have to be read once. Bound the
-# tokens a second for one text, and for as many texts as fit. What limits each? (c) Name two changes that make the
-# cache at least four times as small, and what they give up. (d) A colleague proposes blockwise attention to make
+# tokens a second for one text, from its first token to its last, and for as many texts of full length as fit. What limits each? (c) Name two changes that make the
+# cache about four times as small, and what they give up. (d) A colleague proposes blockwise attention to make
 # *writing* need less memory. Does it help? Where does it? (e) After they built in the cache, the first token is right
 # and all others are nonsense; nothing has a wrong shape. Name two likely causes, and a test that tells them apart.
 #
@@ -1913,7 +2006,7 @@ print(
 #    which token? What changes if 1 is added to the denominator of the softmax?
 # 3. `blockwise_attention` has no backward pass of its own: autograd would keep each block of weights. Which two
 #    numbers for each query suffice to compute the weights again, block by block?
-# 4. Softmax attention compares with $e^{q \cdot k}$. If it were $\phi(q) \cdot \phi(k)$, with a feature map as in
+# 4. Softmax attention compares with $\exp(q \cdot k)$. If it were $\phi(q) \cdot \phi(k)$, with a feature map as in
 #    module 05, the sums could be reordered, and time would be linear in $T$. What is lost?
 # 5. Dropping the mask turns a writer into a reader. Can a model be both, and what must be predicted then?
 #
@@ -1927,6 +2020,9 @@ print(
 #   by itself.
 # - R. Xiong et al., "On layer normalization in the transformer architecture", *ICML*, 2020. Before or after the
 #   sum, and what it has to do with warm-up.
+# - A. Radford, K. Narasimhan, T. Salimans and I. Sutskever, "Improving language understanding by generative
+#   pre-training", OpenAI, 2018. GPT: the decoder alone, trained on text.
+# - D. Hendrycks and K. Gimpel, "Gaussian error linear units (GELUs)", arXiv, 2016. The smooth max(0, z) of 12.6.
 # - J. Devlin, M.-W. Chang, K. Lee and K. Toutanova, "BERT: pre-training of deep bidirectional transformers for
 #   language understanding", *NAACL*, 2019. Reading with both sides; module 13 goes on here.
 # - J. Su et al., "RoFormer: enhanced transformer with rotary position embedding", arXiv, 2021. The derivation of
