@@ -281,7 +281,7 @@ def long_text(times):
 
 @pytest.mark.exercise("encode", weight=1, hint=2, seconds=8)
 def test_long_texts(submission):
-    """A text of 150,000 bytes is encoded in time that grows with its length, and comes back."""
+    """A text of 150,000 bytes is encoded in time in proportion to its length, and comes back."""
     once = len(
         encoded(
             b" the cat sat on the mat, and the dog sat on the cat.",
