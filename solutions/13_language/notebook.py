@@ -510,8 +510,8 @@ def mask_tokens(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Choose and hide tokens for masked language modelling.
 
-    ids: (B, T), B, T >= 1, integers of any kind, from 0 to 10^9; not modified.
-    allowed: (B, T), bool, true at the places that may be chosen; not modified.
+    ids (B, T) holds integers of any kind, from 0 to 10^9, and allowed (B, T) holds bools, true at
+      the places that may be chosen; B, T >= 1. They are not modified.
     mask_id: an integer >= 0. vocab: an integer >= 1. seed: an integer from 0 to 2^63 - 1.
     rate: a number from 0 to 1.
 
@@ -703,8 +703,9 @@ class TextClassifier(nn.Module):
       encoder: the module that was passed in; encoder(ids, valid) gives states (B, T, width).
       head: nn.Linear(width, classes).
 
-    forward(ids, valid):
-      ids: (B, T), int64. valid: (B, T), bool, false anywhere, not only at the end. B, T >= 1.
+    forward(ids, valid), with B, T >= 1:
+      ids (B, T) holds integers from 0 on, int64, and valid (B, T) holds bools. valid may be false
+        anywhere, not only at the end of a row.
       Both stay as they are, and may be views in any order of memory.
     It calls the encoder once, with ids and valid as they came, and returns logits (B, classes), in
     the dtype of the states, float32 or float64: head of the mean of the states where valid is true.
@@ -904,10 +905,10 @@ class TokenTagger(nn.Module):
       mark: an nn.Parameter (width,), zeros at first.
 
     forward(ids, valid, first, marked=None), with B, T, W >= 1:
-      ids: (B, T), int64. valid: (B, T), bool.
-      first: (B, W), int64: word j of text i begins at token first[i, j]; -1 says that there is no
-        word j. The words stand in any order, and two may begin at the same token.
-      marked: (B, T), bool, or None.
+      ids (B, T) and first (B, W) hold integers from 0 on, int64 (first may be -1, too), and valid
+        (B, T) and marked (B, T) hold bools. marked may be None.
+      Word j of text i begins at token first[i, j]. Where this is -1, there is no word j. The words
+        stand in any order, and two may begin at the same token.
       All stay as they are, and may be views in any order of memory.
     It calls the encoder once: encoder(ids, valid) if marked is None, else
     encoder(ids, valid, added), with added (B, T, width): mark where marked is true, 0 elsewhere.
@@ -1234,7 +1235,7 @@ def sequence_loss(logits: torch.Tensor, targets: torch.Tensor, pad: int) -> torc
     """The mean cross-entropy over the tokens of a batch that are not padding.
 
     logits: (B, T, V), float32 or float64, finite, up to 1e7 in size. B, T, V >= 1.
-    targets: (B, T), int64, tokens from 0 to V - 1, and `pad` where there is none.
+    targets: (B, T), int64, integers from 0 to V - 1, and `pad` where there is no token.
     pad: any integer. If it is from 0 to V - 1, it stands for padding only, and never for a token.
     Both tensors stay as they are, and may be views in any order of memory.
 
@@ -1340,9 +1341,9 @@ class Seq2Seq(nn.Module):
       out: nn.Linear(2 * width, vocab).
 
     forward(source, valid, inputs), with B, S, T >= 1:
-      source: (B, S), int64.
-      valid: (B, S), bool, true at one place or more of each row, anywhere.
-      inputs: (B, T), int64, tokens of the output, from 0 to vocab - 1.
+      source (B, S) and inputs (B, T) hold integers from 0 on, int64, and valid (B, S) holds bools.
+      inputs are tokens of the output, below vocab. valid is true at one place or more of each row,
+        anywhere.
       All stay as they are, and may be views in any order of memory.
     It calls the encoder once. Its states are the memory h. With s_0 the mean of h over the valid
     places, and c_0 = 0, it computes for t = 1, ..., T, for each text by itself:
