@@ -1195,7 +1195,7 @@ for i in range(len(sizes)):
         new.append(np.mean([name not in known for name in names_in(test)]))
         torch.manual_seed(100 + seed)
         for name, start in (("without pre-training", Encoder(VOCAB, WIDTH)), ("pre-trained", copy.deepcopy(encoder))):
-            scores[name][i, seed] = tagger_f1(start, chosen, test, seed, steps=demo_size(full=40, small=3))
+            scores[name][i, seed] = tagger_f1(start, chosen, test, seed, steps=demo_size(full=40, small=15))
     print(f"{sizes[i]} labelled sentences: {np.mean(new):.0%} of the names of the test are new")
 gain = (scores["pre-trained"] - scores["without pre-training"]).ravel()
 error = gain.std(ddof=1) / math.sqrt(len(gain)) if len(gain) > 1 else math.nan
@@ -1213,7 +1213,7 @@ for marker, (name, values) in zip("os", scores.items(), strict=True):
     error = values.std(axis=1, ddof=1) / math.sqrt(seeds) if seeds > 1 else None
     left.errorbar(sizes, values.mean(axis=1), error, label=name, marker=marker, capsize=3)
 left.set(xlabel="labelled sentences", ylabel="F1 of names", title="Names: text without labels helps", xticks=sizes)
-left.set_ylim(0, 1)
+left.set_ylim(0, 1.05)
 left.legend()
 errors = [np.std(row, ddof=1) / math.sqrt(seeds) if seeds > 1 else 0.0 for row in of_roles]
 right.bar(["no mark", "verb marked"], np.mean(of_roles, axis=1), yerr=errors, capsize=4, color=plotting.COLOURS[:2])
@@ -1830,11 +1830,10 @@ for part in ("test", "unseen pairs"):
 # Both need one pass over all symbols at the start. After that, the slow one makes such a pass for each merge: its time
 # is (merges) × (symbols). Yours touches the words with the pair, and looks once at each different pair's count.
 #
-# Left, both times grow with the number of words, and in about the same way: the share of the symbols that a merge touches
-# is about the same in a small and in a large corpus. Right, the gap grows with the number of *merges*: the pairs that are
-# merged later are rarer, so a merge touches an ever smaller share of the words. The ratio at the largest number of merges
-# that both reach is printed. (What is left in yours is mostly the search for the highest count. A heap makes this cheap,
-# too.)
+# Both times grow with the number of words and with the number of merges. What one merge has to touch is counted in the
+# lines below the picture. This share of the symbols hardly depends on the number of words. It falls with the number of
+# *merges*: the pairs that are merged later are rarer. So the more merges, the larger the gap. (What is left in yours is
+# mostly the search for the highest count. A heap makes this cheap, too.)
 
 # %% tags=["demo"]
 vocabulary = Counter(words_of(datasets.python_help().text.encode())).most_common()
@@ -1875,7 +1874,25 @@ right.legend()
 plt.show()
 both = min(map(len, by_merges.values())) - 1
 ratio = by_merges["all counted again"][both] / by_merges["train_bpe"][both]
-print(f"{merge_counts[both]} merges: the slow way takes {ratio:.1f} times as long")
+print(f"{merge_counts[both]} merges, {len(table):,} words: the slow way takes {ratio:.1f} times as long")
+
+
+def touched(n: int, merges: int) -> list[float]:
+    """For each merge of the n most frequent words: the share of the symbols that stand in words with the pair."""
+    words, shares = [list(word) for word, _ in vocabulary[:n]], []
+    for i, pair in enumerate(train_bpe(dict(vocabulary[:n]), merges)):
+        after = [merge_pair(symbols, pair, 256 + i) for symbols in words]
+        changed = sum(len(old) for old, new in zip(words, after, strict=True) if len(old) > len(new))
+        shares.append(changed / sum(map(len, words)))
+        words = after
+    return shares
+
+
+for n in sizes[1:4]:
+    print(f"{n:,} words: a merge touches {np.mean(touched(n, merges_done)):.1%} of the symbols, mean of {merges_done}")
+shares = touched(sizes[-2], 4 * merges_done)
+for first, last in ((0, merges_done), (merges_done, 2 * merges_done), (2 * merges_done, 4 * merges_done)):
+    print(f"merges {first + 1} to {last}: {np.mean(shares[first:last]):.1%} of the symbols each, {sizes[-2]:,} words")
 
 # %% [markdown]
 # ### What adds up
@@ -1918,6 +1935,8 @@ plotting.curves(
     logx=True,
     logy=True,
 )
+for line in plt.gca().lines:
+    line.set_marker(".")
 plt.show()
 wire = sum(len(word) + 8 for word in table)
 print(f"{len(text):,} bytes of text, {len(all_words):,} words, {len(table):,} of them different")
