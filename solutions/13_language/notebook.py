@@ -225,10 +225,10 @@ plt.show()
 # Two facts make BPE cheap on any amount of text.
 #
 # **The corpus is needed only as a table.** We first cut the text into words, each with the space in front of it
-# (`words_of` in the setup cell), and no merge crosses the border of a word. So it is enough to know each different word,
-# and how often it occurs. A corpus of $n$ words has $N \ll n$ different ones, and the table of one part of the corpus
-# can be *added* to that of another part. One pass, in any number of chunks, on any number of machines, and the corpus is
-# not needed again.
+# (`words_of` in the setup cell), and no merge crosses the border of a word. So it is enough to know each different
+# word, and how often it occurs. A corpus of $n$ words has $N \ll n$ different ones, and the table of one part of the
+# corpus can be *added* to that of another part. One pass, in any number of chunks, on any number of machines, and the
+# corpus is not needed again.
 #
 # **A merge changes few words.** If the pair (`t`, `h`) becomes one symbol, only the words with `th` change, and so do
 # the counts of pairs in these words only. Counting everything again for each merge takes merges × symbols steps. With a
@@ -258,8 +258,8 @@ plt.show()
 # 1. take the pair with the highest count;
 # 2. for each word that holds it: subtract all its pairs from the counts, merge it, add all its new pairs.
 #
-# The set of a pair may hold words that no longer contain the pair. That does no harm: what you subtract for such a word,
-# you add again.
+# The set of a pair may hold words that no longer contain the pair. That does no harm: what you subtract for such a
+# word, you add again.
 
 
 # %% exercise="train_bpe" points=4 minutes=40
@@ -451,9 +451,10 @@ with check("encode"):
 
 # %% [markdown]
 # How many merges are enough? Your merges are learnt from the text of Python's own help. The picture counts the tokens
-# for each byte after more and more merges: in the text that the merges were learnt from, in a part of the help that they
-# have not seen, and in another kind of text. Unseen text becomes shorter, too, as its words have the same parts. There is
-# a price: each merge adds a row to the embedding table and to the last layer. The shorter the texts, the longer the list.
+# for each byte after more and more merges: in the text that the merges were learnt from, in a part of the help that
+# they have not seen, and in another kind of text. Unseen text becomes shorter, too, as its words have the same parts.
+# There is a price: each merge adds a row to the embedding table and to the last layer. The shorter the texts, the
+# longer the list.
 #
 # The lines below the picture show what some words look like in the end. Look at the last one. `words_of` knows the
 # letters from A to Z only, so it cuts *naïve* at the ï, and no merge can ever join the parts. A text in German or in
@@ -499,9 +500,9 @@ for text in (b" function", b" returns", b" unforgettable", " naïve".encode()):
 # `cross_entropy` leaves out.
 #
 # The network that reads is given, the `Encoder` of the setup cell: an embedding and two recurrent layers (GRU, module
-# 11). One layer reads from left to right, the other from right to left. The state of a token is the output of both, side
-# by side, so it knows what stands before the token and behind it. BERT's own encoder is a transformer (module 12); the
-# recipe is the same.
+# 11). One layer reads from left to right, the other from right to left. The state of a token is the output of both,
+# side by side, so it knows what stands before the token and behind it. BERT's own encoder is a transformer (module 12);
+# the recipe is the same.
 
 
 # %% exercise="mask_tokens" points=2 minutes=15
@@ -583,8 +584,8 @@ with check("mask_tokens"):
 # %% [markdown]
 # Your function turns texts without labels into exercises for a network. The network reads sentences of the reviews, in
 # tokens of your own merges, and guesses what was hidden. (All words are in lower case here, so that *The* and *the* are
-# one token.) The curve is its loss at the chosen places. The dashed line is the best loss of a model that knows only how
-# frequent each token is. A tenth of the chosen tokens stays visible, and there the network has an easy guess.
+# one token.) The curve is its loss at the chosen places. The dashed line is the best loss of a model that knows only
+# how frequent each token is. A tenth of the chosen tokens stays visible, and there the network has an easy guess.
 #
 # Below the picture stand the network's guesses for one hidden token, and for some words those whose embeddings are
 # nearest to theirs, by the cosine. Nobody has told it what a place or a person is. It finds that Oslo and Lima stand
@@ -778,7 +779,8 @@ with check("TextClassifier"):
 # Now it is put to the test, with two questions about one sentence of a review:
 #
 # - **a place?** Does "Ana bought the lamp in Oslo in March" say where it happened? Words are enough here. The word *in*
-#   alone is right in nearly all sentences; only "in March" is no place. The cell prints how good this rule of one line is.
+#   alone is right in nearly all sentences; only "in March" is no place. The cell prints how good this rule of one line
+#   is.
 # - **sentiment**: "although the lid is great, the motor is poor" is a bad review, since its main clause decides. Each
 #   such sentence has one good word and one bad one. (Sentences with *not* are left out.)
 #
@@ -792,8 +794,8 @@ with check("TextClassifier"):
 # knows the places is ahead of the same network without pre-training; with more labels the bag is as good or better. For
 # the sentiment the bag has no chance, however many labels it gets: the counts of words are the same for both answers.
 # The convolutions see the answer first: "great , the" and "great , even" are windows of three tokens. The recurrent
-# network must learn to carry what it read at the beginning of a clause. After pre-training some hundred labels are enough
-# for this, and without it they are not.
+# network must learn to carry what it read at the beginning of a clause. After pre-training some hundred labels are
+# enough for this, and without it they are not.
 
 
 # %% tags=["demo"]
@@ -943,8 +945,8 @@ class TokenTagger(nn.Module):
 # </details>
 # <details><summary>Hint 2: which states</summary>
 #
-# `states[rows, first]` with `rows = torch.arange(B)[:, None]` takes state first[i, j] of text i: (B, W, width). An index
-# of -1 takes the state of the last position. The next step replaces it by 0.
+# `states[rows, first]` with `rows = torch.arange(B)[:, None]` takes state first[i, j] of text i: (B, W, width). An
+# index of -1 takes the state of the last position. The next step replaces it by 0.
 # </details>
 # <details><summary>Hint 3: no word</summary>
 #
@@ -983,8 +985,9 @@ with check("TokenTagger"):
 # ### 13.6 `f1_spans` · essential · level 2 of 4 · 15 min
 #
 # How good is a tagger? The share of right tags is not an answer: most words belong to no name, so "O" everywhere is
-# right for most of them, and finds nothing. (The cell below prints this share.) What we want are **spans**: (start, stop, label), the tokens from start up
-# to and without stop. A span counts if all three are right. A name that is found without its surname is wrong.
+# right for most of them, and finds nothing. (The cell below prints this share.) What we want are **spans**: (start,
+# stop, label), the tokens from start up to and without stop. A span counts if all three are right. A name that is found
+# without its surname is wrong.
 #
 # Words are tagged in **BIO** form: `B-PERSON` begins a span, `I-PERSON` continues it, `O` is outside. The B is needed
 # where two spans are adjacent. A network decides each tag by itself, so it may say `O I-PERSON`, a span without a
@@ -995,8 +998,8 @@ with check("TokenTagger"):
 # $$\text{precision} = \frac rp, \qquad \text{recall} = \frac rg, \qquad F_1 = \frac{2r}{p + g}.$$
 #
 # $F_1$ is the harmonic mean of the two: it is high only if both are. For a set it makes no difference whether spans are
-# nested or overlap, so the definition serves nested names, too ("[University of [Oslo]]"). BIO tags do not: they have one
-# tag for each word.
+# nested or overlap, so the definition serves nested names, too ("[University of [Oslo]]"). BIO tags do not: they have
+# one tag for each word.
 
 
 # %% exercise="f1_spans" points=2 minutes=15 forbids=["sklearn"]
@@ -1100,9 +1103,9 @@ with check("f1_spans", forbids=["sklearn"]):
 # frequent, so most of them are one token by now.
 #
 # Left, **entities**. With few labelled sentences many names of the test are new: the cell prints how many. The encoder
-# that has read text without labels has seen these names between the same words as others. Right, **roles** in texts with
-# two events: with the mark on the verb, and without. Without it both questions about a text look the same, and at most
-# one answer can be right where they differ.
+# that has read text without labels has seen these names between the same words as others. Right, **roles** in texts
+# with two events: with the mark on the verb, and without. Without it both questions about a text look the same, and at
+# most one answer can be right where they differ.
 #
 # A network that decides each tag by itself can contradict itself. A conditional random field adds a score for each pair
 # of neighbouring tags and searches for the best sequence (Lafferty et al., 2001).
@@ -1299,8 +1302,8 @@ with check("sequence_loss"):
     expect_close(slope.grad, [[[0.5, -0.5], [0.0, 0.0]]], hint="the gradient at padding is 0")
 
 # %% [markdown]
-# Why does it matter, if the padding's own loss is set to 0? With 10 tokens in 40 positions the loss is a quarter of what
-# it should be, and so is the gradient. Batches with one long output count less than others, and a loss of 0.5 says
+# Why does it matter, if the padding's own loss is set to 0? With 10 tokens in 40 positions the loss is a quarter of
+# what it should be, and so is the gradient. Batches with one long output count less than others, and a loss of 0.5 says
 # nothing about how well a token is predicted. The perplexity is wrong, too.
 
 # %% [markdown]
@@ -1309,12 +1312,13 @@ with check("sequence_loss"):
 # A command becomes a logical form, a sentence becomes another language: input and output are sequences of different
 # lengths and in a different order. The first networks for this wrote the output from one vector (Sutskever et al.,
 # 2014). This vector had to hold the whole input, and that fails for long inputs. The next ones let the writer look back
-# at the input, at another place for each word: **attention** (Bahdanau et al., 2015). The form below, with dot products,
-# is that of Luong et al. (2015); the division by $\sqrt w$ is that of Vaswani et al. (2017), and module 12 explains it.
+# at the input, at another place for each word: **attention** (Bahdanau et al., 2015). The form below, with dot
+# products, is that of Luong et al. (2015); the division by $\sqrt w$ is that of Vaswani et al. (2017), and module 12
+# explains it.
 #
 # The encoder gives the **memory**, a state $h_j$ for each source token, $(S, w)$ for one text. The decoder has a state
-# $s_t$, and writes the output token $y_t$ at step $t$. It gets the token $y_{t-1}$ that it wrote last ($y_0$ is the start
-# token) and $c_{t-1}$, what it read last:
+# $s_t$, and writes the output token $y_t$ at step $t$. It gets the token $y_{t-1}$ that it wrote last ($y_0$ is the
+# start token) and $c_{t-1}$, what it read last:
 #
 # $$s_t = \text{GRU}\big(\underbrace{[e(y_{t-1}),\, c_{t-1}]}_{(2w,)},\ \underbrace{s_{t-1}}_{(w,)}\big), \qquad
 # a_{tj} = \frac{\exp(s_t \cdot h_j / \sqrt w)}{\sum_{k \text{ valid}} \exp(s_t \cdot h_k / \sqrt w)}, \qquad
@@ -1443,8 +1447,8 @@ with check("Seq2Seq"):
 #
 # The grammar is small, so some test commands stand in the training set, too: the cell prints which share. A network can
 # be right on these by memory. The hard test is the second one: a fifth of all pairs of verb and noun never occurred in
-# training, and each of its commands has such a pair. A network that remembers whole commands fails on all of these. What
-# it gets right here shows how far it has learnt to treat verb and noun as parts.
+# training, and each of its commands has such a pair. A network that remembers whole commands fails on all of these.
+# What it gets right here shows how far it has learnt to treat verb and noun as parts.
 #
 # The picture shows where the decoder looks as it writes, for one command of the test. Each row is one step; bright is a
 # large weight. In the parse, the verb behind *after* is read first. In the translation the verb comes last, so the path
@@ -1685,8 +1689,8 @@ with check("beam_search"):
 # out what would have been best.)
 #
 # More probable is not the same as right. The lines below the picture show both values of $\alpha$. With $\alpha = 0$
-# look at the lengths: wider beams find shorter sequences. Division by the length ($\alpha = 1$) takes this advantage away.
-# A well-trained translator leaves the beam little to do; look at your `nets["translations"]` in the same way.
+# look at the lengths: wider beams find shorter sequences. Division by the length ($\alpha = 1$) takes this advantage
+# away. A well-trained translator leaves the beam little to do; look at your `nets["translations"]` in the same way.
 
 # %% tags=["demo"]
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4))
@@ -1749,9 +1753,9 @@ print(f"the references are {np.mean([len(want) - 1 for want in outputs]):.1f} to
 # $$p_k = \frac{\text{clipped matches of all texts}}{k\text{-grams of all outputs}}, \qquad
 # \text{BLEU} = \min\!\big(1, e^{1 - \ell_{\text{true}} / \ell_{\text{found}}}\big) \Big(\prod_{k=1}^n p_k\Big)^{1/n},$$
 #
-# with $\ell_{\text{found}}$ words in all outputs and $\ell_{\text{true}}$ in all references. The first factor, the **brevity penalty**, is there because
-# $p_k$ alone is highest for a short output with nothing wrong in it. Counts are added up over all texts first: BLEU of
-# a corpus is no mean of the BLEU of its sentences.
+# with $\ell_{\text{found}}$ words in all outputs and $\ell_{\text{true}}$ in all references. The first factor, the
+# **brevity penalty**, is there because $p_k$ alone is highest for a short output with nothing wrong in it. Counts are
+# added up over all texts first: BLEU of a corpus is no mean of the BLEU of its sentences.
 
 
 # %% exercise="bleu" points=2 minutes=20 extra=true forbids=["nltk", "sacrebleu"]
@@ -1901,8 +1905,9 @@ for first, last in ((0, merges_done), (merges_done, 2 * merges_done), (2 * merge
 # chunks, each of which a machine of its own could count. The sum is the table of the whole, exactly, so the merges are
 # the same. What crosses the wire is a table for each chunk. How large is it? The number of different words grows with a
 # power of the text's length, **Heaps' law**, and the power is below 1: the fitted slope stands in the legend. So the
-# table becomes ever smaller beside the text, and a chunk should be large: the cell prints the bytes of all the tables of
-# small chunks, and those of one table. (In the generated reviews the table stops growing: their grammar has few words.)
+# table becomes ever smaller beside the text, and a chunk should be large: the cell prints the bytes of all the tables
+# of small chunks, and those of one table. (In the generated reviews the table stops growing: their grammar has few
+# words.)
 
 # %% tags=["demo"]
 text = datasets.python_help().text.encode()[: demo_size(full=400_000, small=40_000)]
@@ -1943,10 +1948,10 @@ print(f"{len(text):,} bytes of text, {len(all_words):,} words, {len(table):,} of
 print(f"the tables of {len(parts)} chunks: {sent:,} bytes; one table of all: {wire:,} bytes")
 
 # %% [markdown]
-# The loss of 13.7 adds up, too, if one sends the right numbers. Let several machines compute the loss of their own texts.
-# The mean of their means is *not* the loss of the whole batch, since they have different numbers of tokens. The sums of
-# the losses and the numbers of tokens do add up. The same holds on one machine where the gradients of several small
-# batches are added before a step.
+# The loss of 13.7 adds up, too, if one sends the right numbers. Let several machines compute the loss of their own
+# texts. The mean of their means is *not* the loss of the whole batch, since they have different numbers of tokens. The
+# sums of the losses and the numbers of tokens do add up. The same holds on one machine where the gradients of several
+# small batches are added before a step.
 
 # %% tags=["demo"]
 draw = torch.Generator().manual_seed(0)
@@ -1966,16 +1971,17 @@ print(f"loss of the whole {whole:.4f}; sums over tokens, added {added:.4f}; mean
 # ### Beside scikit-learn and torch
 #
 # What does it cost to look at the order of the words? Four models read the same sentences on one core: scikit-learn's
-# pipeline with hashed words (it keeps no list of words, so it works on any stream); torch's `EmbeddingBag` with a linear
-# layer, which is a bag of words, too; the convolutions of 13.4; and your `TextClassifier` on the pre-trained encoder. The
-# nets see the same batches. The rate is that of prediction, in sentences a second, best of five. It begins with lists of
-# words for all four: the pipeline hashes them, and the nets look up their tokens and make a batch.
+# pipeline with hashed words (it keeps no list of words, so it works on any stream); torch's `EmbeddingBag` with a
+# linear layer, which is a bag of words, too; the convolutions of 13.4; and your `TextClassifier` on the pre-trained
+# encoder. The nets see the same batches. The rate is that of prediction, in sentences a second, best of five. It begins
+# with lists of words for all four: the pipeline hashes them, and the nets look up their tokens and make a batch.
 #
-# **Who wins?** On the place, single words decide, so the bags win: they are the simplest and the fastest. On the sentiment the bags cannot win, at any size of the training set: each word
-# stands in good reviews and in bad ones equally often, and only the order tells. There the convolutions win: windows of
-# three tokens see enough of the order, and all places are computed at once. The recurrent net goes along the sentence
-# step by step, so it is the slowest. So try the bag first: if the bag is right, you need no order. (If it is not, the
-# order may matter, or the labels may be noise.)
+# **Who wins?** On the place, single words decide, so the bags win: they are the simplest and the fastest. On the
+# sentiment the bags cannot win, at any size of the training set: each word stands in good reviews and in bad ones
+# equally often, and only the order tells. There the convolutions win: windows of three tokens see enough of the order,
+# and all places are computed at once. The recurrent net goes along the sentence step by step, so it is the slowest. So
+# try the bag first: if the bag is right, you need no order. (If it is not, the order may matter, or the labels may be
+# noise.)
 
 
 # %% tags=["demo"]
@@ -2042,10 +2048,10 @@ for name, ((first, rate), (second, _)) in table.items():
 # ### Where it breaks
 #
 # The decoder's attention keeps $B \cdot T \cdot S$ weights for the backward pass, and a long document has $T = S =
-# 10^5$: 40 GB for one text in float32. Module 12 computes attention block by block for this reason. The last layer reads
-# $[s_t, c_t]$ and has $2 V w$ weights, and each output token pays for all of them: with a list of $10^5$ tokens and
-# $w = 10^3$, that is $2 \cdot 10^8$ multiplications a token. This is why $V$ is not made larger until each word is one
-# token.
+# 10^5$: 40 GB for one text in float32. Module 12 computes attention block by block for this reason. The last layer
+# reads $[s_t, c_t]$ and has $2 V w$ weights, and each output token pays for all of them: with a list of $10^5$ tokens
+# and $w = 10^3$, that is $2 \cdot 10^8$ multiplications a token. This is why $V$ is not made larger until each word is
+# one token.
 #
 # `words_of` knows the letters A to Z, and cuts at every accent; and Chinese and Thai have no spaces between words.
 # Libraries there let BPE run over whole sentences, so their tables no longer have few entries.
@@ -2107,11 +2113,11 @@ for name, ((first, rate), (second, _)) in table.items():
 #   vector between two networks.
 # - D. Bahdanau, K. Cho and Y. Bengio, "Neural machine translation by jointly learning to align and translate", *ICLR*,
 #   2015. The first attention, with another score than here; look at its pictures.
-# - M.-T. Luong, H. Pham and C. D. Manning, "Effective approaches to attention-based neural machine translation", *EMNLP*,
-#   2015. Attention by dot products, and what was read goes into the next step.
+# - M.-T. Luong, H. Pham and C. D. Manning, "Effective approaches to attention-based neural machine translation",
+#   *EMNLP*, 2015. Attention by dot products, and what was read goes into the next step.
 # - A. Vaswani et al., "Attention is all you need", *NIPS*, 2017. Why the scores are divided by a root.
-# - J. Lafferty, A. McCallum and F. Pereira, "Conditional random fields: probabilistic models for segmenting and labeling
-#   sequence data", *ICML*, 2001. How to choose all tags together.
+# - J. Lafferty, A. McCallum and F. Pereira, "Conditional random fields: probabilistic models for segmenting and
+#   labeling sequence data", *ICML*, 2001. How to choose all tags together.
 # - Y. Wu et al., "Google's neural machine translation system: bridging the gap between human and machine translation",
 #   arXiv:1609.08144, 2016. A whole system, its tokens and its beam included.
 # - K. Papineni, S. Roukos, T. Ward and W.-J. Zhu, "BLEU: a method for automatic evaluation of machine translation",
