@@ -465,11 +465,10 @@ def ran(name, arguments, state, inputs, slopes, single=False, holes=None, bad=0.
             super().__init__()
             self.table, self.calls = torch.nn.Parameter(table), []
 
-        def forward(self, ids, valid, *added):
-            self.calls.append((ids.clone(), valid.clone(), [a.detach().clone() for a in added]))
-            states = self.table[ids] + 0.1 * torch.arange(ids.shape[1])[:, None]
-            for a in added:
-                states = states + a
+        def forward(self, ids, valid, added=None):
+            more = [] if added is None else [added]
+            self.calls.append((ids.clone(), valid.clone(), [a.detach().clone() for a in more]))
+            states = sum(more, self.table[ids] + 0.1 * torch.arange(ids.shape[1])[:, None])
             return states if holes is None else torch.where(holes[..., None], bad, states).to(states.dtype)
 
     dtype = torch.float32 if single else torch.float64
@@ -527,8 +526,8 @@ def module_trace(name, arguments, inputs, others):
             super().__init__()
             self.table = torch.nn.Parameter(torch.arange(60.0).reshape(20, 3) / 60)
 
-        def forward(self, ids, valid, *added):
-            return self.table[ids] + sum(added)
+        def forward(self, ids, valid, added=None):
+            return self.table[ids] + (0 if added is None else added)
 
     torch.manual_seed(1)
     net = getattr(student, name)(Table(), *arguments)
