@@ -18,16 +18,7 @@ import torch
 import torch.nn.functional as F
 from sklearn.metrics import precision_recall_fscore_support
 
-from autograder.judging import (
-    SEEDS,
-    Asked,
-    Contract,
-    close,
-    integers,
-    one_of,
-    raises_student,
-    student_side,
-)
+from autograder.judging import SEEDS, Asked, Contract, close, integers, one_of, raises_student, student_side
 
 ROUGH = {np.float64: {"rtol": 1e-9, "atol": 1e-9}, np.float32: {"rtol": 1e-4, "atol": 1e-4}}
 DTYPES = [np.float64, np.float32]
@@ -642,10 +633,7 @@ def test_classifier_leaves_no_trace(submission):
     """ids and valid are left as they are, and what is returned is new."""
     a, b = (
         (torch.arange(12).reshape(3, 4), lengths_mask([4, 2, 3], 4)),
-        (
-            torch.arange(3, 15).reshape(3, 4),
-            lengths_mask([1, 4, 2], 4),
-        ),
+        (torch.arange(3, 15).reshape(3, 4), lengths_mask([1, 4, 2], 4)),
     )
     assert close(submission.run(module_trace, "TextClassifier", (3, 2), list(a), list(b)), "")
 
