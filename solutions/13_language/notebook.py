@@ -1566,7 +1566,8 @@ plt.show()
 # $$\text{score} = \frac{\sum_t \log P(y_t \mid y_1, \dots, y_{t-1})}{\ell^{\alpha}}, \qquad \ell = \text{number of tokens, the end token included}.$$
 #
 # With $\alpha = 0$ it is the log-probability itself, with $\alpha = 1$ the mean for each token. Look which one a
-# library means. Google's translator, for one, divides by $((5 + \ell)/6)^\alpha$ (Wu et al., 2016).
+# library means. Google's translator, for one, divides by $((5 + \ell)/6)^\alpha$ (Wu et al., 2016). Where variety counts
+# more than the single best output, one does not search at all, but draws each token at random (modules 11 and 12).
 
 
 # %% exercise="beam_search" points=3 minutes=30
