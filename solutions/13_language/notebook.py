@@ -1249,8 +1249,8 @@ plt.show()
 def sequence_loss(logits: torch.Tensor, targets: torch.Tensor, pad: int) -> torch.Tensor:
     """The mean cross-entropy over the tokens of a batch that are not padding.
 
-    logits: (B, T, V), float32 or float64, finite, up to 1e7 in size. B, T, V >= 1.
-    targets: (B, T), int64, integers from 0 to V - 1, and `pad` where there is no token.
+    logits (B, T, V) holds float32 or float64 numbers, finite, up to 1e7 in size; B, T, V >= 1.
+    targets (B, T) holds int64 numbers: integers from 0 to V - 1, and `pad` where there is no token.
     pad: any integer. If it is from 0 to V - 1, it stands for padding only, and never for a token.
     Both tensors stay as they are, and may be views in any order of memory.
 
