@@ -44,8 +44,18 @@ equivalent(
 )
 equivalent(
     "TextClassifier",
+    diff="~ TextClassifier.forward: integers of 8 bits are refused (str(x.dtype).endswith('int8'))",
+    reason="the tensors of integers are int64",
+)
+equivalent(
+    "TextClassifier",
     diff="~ TextClassifier.forward: a view is refused (hasattr(x, 'flags') and not x.flags.c_contiguous)",
     reason="a tensor has no flags, so nothing is refused",
+)
+equivalent(
+    "TokenTagger",
+    diff="~ TokenTagger.forward: integers of 8 bits are refused (str(x.dtype).endswith('int8'))",
+    reason="the tensors of integers are int64",
 )
 equivalent(
     "TokenTagger",
@@ -54,8 +64,18 @@ equivalent(
 )
 equivalent(
     "sequence_loss",
+    diff="~ sequence_loss: integers of 8 bits are refused (str(x.dtype).endswith('int8'))",
+    reason="the tensors of integers are int64",
+)
+equivalent(
+    "sequence_loss",
     diff="~ sequence_loss: a view is refused (hasattr(x, 'flags') and not x.flags.c_contiguous)",
     reason="a tensor has no flags, so nothing is refused",
+)
+equivalent(
+    "Seq2Seq",
+    diff="~ Seq2Seq.forward: integers of 8 bits are refused (str(x.dtype).endswith('int8'))",
+    reason="the tensors of integers are int64",
 )
 equivalent(
     "Seq2Seq",
@@ -94,6 +114,23 @@ wrong(
     "merges pairs that occur once, too",
     fails=["test_where_the_merges_end"],
     edit={"if pairs[best] < 2:": "if pairs[best] < 1:"},
+)
+
+
+wrong(
+    "train_bpe",
+    "compares the bytes of the symbols among equal counts, not their numbers",
+    fails=["test_ties_go_to_the_smallest_pair"],
+    edit={
+        "    learnt = []\n": (
+            "    learnt = []\n\n"
+            "    def text(s):\n"
+            "        return bytes([s]) if s < 256 else b''.join(map(text, learnt[s - 256]))\n\n"
+        ),
+        "max(pairs, key=lambda pair: (pairs[pair], -pair[0], -pair[1]))": (
+            "min(pairs, key=lambda pair: (-pairs[pair], *map(text, pair)))"
+        ),
+    },
 )
 
 
@@ -300,6 +337,23 @@ wrong(
 )
 wrong(
     "mask_tokens",
+    "draws from vocab + 1 ids",
+    fails=["test_law_of_the_replacements"],
+    edit={"rng.integers(vocab, size": "rng.integers(vocab + 1, size"},
+)
+wrong(
+    "mask_tokens",
+    "chooses an exact share of the places, not each one by itself",
+    fails=["test_law_of_the_masks"],
+    edit={
+        "allowed & (rng.binomial(1, rate, ids.shape) == 1)": (
+            "allowed & (np.where(allowed, rng.random(ids.shape), 2).argsort(None).argsort().reshape(ids.shape)"
+            " < round(rate * allowed.sum()))"
+        )
+    },
+)
+wrong(
+    "mask_tokens",
     "sets the seed of NumPy's global generator",
     fails=["test_masks_leave_the_global_generator"],
     edit={"chosen = allowed": "np.random.seed(seed % 2**32)\n    chosen = allowed"},
@@ -343,6 +397,12 @@ wrong(
     "divides by the length of the batch's longest text",
     fails=["test_mean_over_the_tokens"],
     edit={"states.sum(1) / count": "states.mean(1) + 0 * count"},
+)
+wrong(
+    "TextClassifier",
+    "adds a small number to the divisor",
+    fails=["test_classifier_gradients"],
+    edit={"states.sum(1) / count": "states.sum(1) / (count + 1e-6)"},
 )
 wrong(
     "TextClassifier",
@@ -422,6 +482,15 @@ wrong(
 )
 wrong(
     "TokenTagger",
+    "gives words that are not there the logits of token 0",
+    fails=["test_logits_of_the_first_tokens"],
+    edit={
+        "[:, None], first]": "[:, None], first.clamp(min=0)]",
+        "torch.where(first[..., None] >= 0, picked, 0)": "picked",
+    },
+)
+wrong(
+    "TokenTagger",
     "takes the states in their order, whatever `first` says",
     fails=["test_logits_of_the_first_tokens"],
     edit={"[:, None], first]": "[:, None], torch.arange(first.shape[1]).clamp(max=ids.shape[1] - 1)]"},
@@ -431,6 +500,12 @@ wrong(
     "adds the mark to every token",
     fails=["test_marked_tokens"],
     edit={"torch.where(marked[..., None], self.mark, 0)": "self.mark + 0.0 * marked[..., None]"},
+)
+wrong(
+    "TokenTagger",
+    "leaves marks out where valid is false",
+    fails=["test_tagger_asks_the_encoder_once"],
+    edit={"torch.where(marked[..., None], self.mark, 0)": "torch.where((marked & valid)[..., None], self.mark, 0)"},
 )
 wrong(
     "TokenTagger",
@@ -650,6 +725,22 @@ wrong(
 )
 wrong(
     "Seq2Seq",
+    "takes the softmax over the padding, too, and divides by the sum of what is valid",
+    fails=["test_translator_with_scores_far_below_zero"],
+    edit={
+        "weight = scores.masked_fill(~valid, -math.inf).softmax(1)": (
+            "weight = scores.softmax(1) * valid\n            weight = weight / weight.sum(1, keepdim=True)"
+        )
+    },
+)
+wrong(
+    "Seq2Seq",
+    "gives the padding a score of -10,000",
+    fails=["test_translator_with_scores_far_below_zero"],
+    edit={"masked_fill(~valid, -math.inf)": "masked_fill(~valid, -1e4)"},
+)
+wrong(
+    "Seq2Seq",
     "does not divide the scores by the root of the width",
     fails=["test_logits_and_attention"],
     edit={" / math.sqrt(memory.shape[2])": ""},
@@ -757,6 +848,18 @@ wrong(
     "stops at the first sequence that is finished",
     fails=["test_beam_of_every_width"],
     edit={"if not live:": "if finished or not live:"},
+)
+wrong(
+    "beam_search",
+    "stops when `width` sequences are finished",
+    fails=["test_scores_by_length"],
+    edit={"if not live:": "if len(finished) >= width or not live:"},
+)
+wrong(
+    "beam_search",
+    "keeps fewer candidates, the more sequences are finished",
+    fails=["test_one_call_a_round"],
+    edit={"kept = candidates[:width]": "kept = candidates[: width - len(finished)]"},
 )
 wrong(
     "beam_search",

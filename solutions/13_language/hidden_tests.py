@@ -9,6 +9,7 @@ all values are sums of some ten products of numbers near 1, so float64 agrees to
 
 import itertools
 import math
+import random
 from collections import Counter
 
 import numpy as np
@@ -18,16 +19,7 @@ import torch
 import torch.nn.functional as F
 from sklearn.metrics import precision_recall_fscore_support
 
-from autograder.judging import (
-    SEEDS,
-    Asked,
-    Contract,
-    close,
-    integers,
-    one_of,
-    raises_student,
-    student_side,
-)
+from autograder.judging import SEEDS, Asked, Contract, close, integers, one_of, raises_student, student_side
 
 ROUGH = {np.float64: {"rtol": 1e-9, "atol": 1e-9}, np.float32: {"rtol": 1e-4, "atol": 1e-4}}
 DTYPES = [np.float64, np.float32]
@@ -73,16 +65,20 @@ def corpus(rng, words, letters=b"abcde", most=30):
 def test_most_frequent_pair_first(submission):
     """The pair with the highest count is merged first, each place counted as often as its word occurs."""
     assert close(submission.train_bpe({b"xy": 3, b"xyz": 4, b"yz": 5, b"ab": 6}, 1), [(121, 122)])
-    assert close(submission.train_bpe({b"hello": 9, b"hell": 4, b"lo": 3}, 3), [(101, 108), (104, 256), (257, 108)])
+    # ab 9, bc 6, cd 5; then cd 5, ab-c 4, b-cd 2: no two are equal
+    counts = {b"ab": 5, b"abc": 4, b"bcd": 2, b"cd": 3}
+    assert close(submission.train_bpe(counts, 3), [(97, 98), (99, 100), (256, 99)])
 
 
 @pytest.mark.exercise("train_bpe", weight=3, core=True, hint=2)
 def test_ties_go_to_the_smallest_pair(submission):
-    """Among pairs with equal counts the smallest is merged, in whatever order the words come."""
+    """Among pairs with equal counts the smallest is merged, by the numbers of the symbols, not by their bytes."""
     assert close(submission.train_bpe({b"zy": 2, b"ba": 2, b"ab": 2}, 2), [(97, 98), (98, 97)])
     assert close(submission.train_bpe({b"ab": 2, b"zy": 2, b"ba": 2}, 2), [(97, 98), (98, 97)])
     # (97, 99) has the smaller first symbol, (98, 97) the smaller second one
     assert close(submission.train_bpe({b"ba": 2, b"ac": 2}, 1), [(97, 99)])
+    # h-el and el-l are (104, 256) and (256, 108), although the bytes "el" are smaller than "h"
+    assert close(submission.train_bpe({b"hello": 9, b"hell": 4, b"lo": 3}, 3), [(101, 108), (104, 256), (257, 108)])
 
 
 @pytest.mark.exercise("train_bpe", weight=3, hint=3)
@@ -281,7 +277,7 @@ def long_text(times):
 
 @pytest.mark.exercise("encode", weight=1, hint=2, seconds=8)
 def test_long_texts(submission):
-    """A text of 150,000 bytes is encoded in time that grows with its length, and comes back."""
+    """A text of 150,000 bytes is encoded in time in proportion to its length, and comes back."""
     once = len(
         encoded(
             b" the cat sat on the mat, and the dog sat on the cat.",
@@ -357,15 +353,22 @@ def test_targets_are_the_old_ids(submission, rng):
         assert close(targets, np.where(allowed, ids, -100))
 
 
-@pytest.mark.exercise("mask_tokens", weight=2)
-def test_law_of_the_masks(submission):
-    """Each place is chosen independently and alike, and each replacement is drawn from all ids alike."""
+@pytest.mark.exercise("mask_tokens", weight=1)
+def test_law_of_the_replacements(submission):
+    """An id that is drawn is 0, ..., vocab - 1, all equally likely."""
     ids, allowed = np.full((100, 100), 2), np.ones((100, 100), bool)
     inputs, targets = submission.mask_tokens(ids, allowed, 9, 5, 11, 0.5)
     chosen = targets != -100
     fates = np.array([(inputs[chosen] == k).sum() for k in (0, 1, 2, 3, 4, 9)])
     law = chosen.sum() * np.array([0.02, 0.02, 0.12, 0.02, 0.02, 0.8])
+    assert close(int(fates.sum()), int(chosen.sum()))
     assert close(bool(scipy.stats.chisquare(fates, law).pvalue > 1e-6), True)
+
+
+@pytest.mark.exercise("mask_tokens", weight=1)
+def test_law_of_the_masks(submission):
+    """Each place is chosen independently of the others, so the number of chosen places varies with the seed."""
+    ids, allowed = np.full((100, 100), 2), np.ones((100, 100), bool)
     # How many are chosen in each row and in each column, in draws of many seeds, is binomial.
     counts = np.array(
         [submission.mask_tokens(ids[:8, :8], allowed[:8, :8], 9, 5, 50 + s, 0.3)[1] != -100 for s in range(150)]
@@ -428,17 +431,20 @@ def test_masks_of_every_kind(submission, rng):
 
 @student_side
 def draws_after(name, args):
-    """What NumPy's global generator draws next, after a call."""
-    np.random.seed(5)
+    """What the global generators of NumPy, Python and torch draw next, after a call."""
+    import random
+
+    np.random.seed(5), random.seed(5), torch.manual_seed(5)
     getattr(student, name)(*args)
-    return np.random.random(3)
+    return np.random.random(3), random.random(), torch.rand(3).numpy()
 
 
 @pytest.mark.exercise("mask_tokens", forgeable=True)
 def test_masks_leave_the_global_generator(submission):
-    """The global random state of NumPy is neither used nor changed."""
+    """No global random state is used or changed: not NumPy's, not Python's and not torch's."""
     got = submission.run(draws_after, "mask_tokens", [np.ones((3, 4), int), np.ones((3, 4), bool), 5, 5, 9])
-    assert close(got, np.random.RandomState(5).random_sample(3))
+    third = torch.rand(3, generator=torch.Generator().manual_seed(5)).numpy()
+    assert close(got, (np.random.RandomState(5).random_sample(3), random.Random(5).random(), third))
 
 
 @pytest.mark.exercise("mask_tokens", forgeable=True)
@@ -453,11 +459,11 @@ def test_masks_leave_no_trace(submission, rng):
 
 
 @student_side
-def ran(name, arguments, state, inputs, slopes, single=False, holes=None, bad=0.0, turned=False):
+def ran(name, arguments, state, inputs, slopes, single=False, holes=None, bad=0.0):
     """Outputs of a module with this state, gradients of (outputs times slopes).sum(), and how the encoder was called.
 
     Its encoder looks rows up in a table, adds a tenth of the position, and puts `bad` where `holes` is true.
-    `turned`: the inputs are views, in the other order of memory.
+    `single`: in float32, and the inputs are views, in the other order of memory.
     """
 
     class Table(torch.nn.Module):
@@ -465,19 +471,18 @@ def ran(name, arguments, state, inputs, slopes, single=False, holes=None, bad=0.
             super().__init__()
             self.table, self.calls = torch.nn.Parameter(table), []
 
-        def forward(self, ids, valid, *added):
-            self.calls.append((ids.clone(), valid.clone(), [a.detach().clone() for a in added]))
-            states = self.table[ids] + 0.1 * torch.arange(ids.shape[1])[:, None]
-            for a in added:
-                states = states + a
+        def forward(self, ids, valid, added=None):
+            more = [] if added is None else [added]
+            self.calls.append((ids.clone(), valid.clone(), [a.detach().clone() for a in more]))
+            states = sum(more, self.table[ids] + 0.1 * torch.arange(ids.shape[1])[:, None])
             return states if holes is None else torch.where(holes[..., None], bad, states).to(states.dtype)
 
     dtype = torch.float32 if single else torch.float64
     state = {key: torch.from_numpy(value).to(dtype) for key, value in state.items()}
     net = getattr(student, name)(Table(torch.zeros_like(state["encoder.table"])), *arguments).to(dtype)
     net.load_state_dict(state)
-    if turned:
-        inputs = [x.t().contiguous().t() for x in inputs]
+    if single:
+        inputs = [None if x is None else x.t().contiguous().t() for x in inputs]
     out = net(*inputs)
     parts = list(out) if isinstance(out, tuple) else [out]
     sum((part * torch.from_numpy(slope).to(dtype)).sum() for part, slope in zip(parts, slopes)).backward()
@@ -527,8 +532,8 @@ def module_trace(name, arguments, inputs, others):
             super().__init__()
             self.table = torch.nn.Parameter(torch.arange(60.0).reshape(20, 3) / 60)
 
-        def forward(self, ids, valid, *added):
-            return self.table[ids] + sum(added)
+        def forward(self, ids, valid, added=None):
+            return self.table[ids] + (0 if added is None else added)
 
     torch.manual_seed(1)
     net = getattr(student, name)(Table(), *arguments)
@@ -585,19 +590,15 @@ def test_mean_over_the_tokens(submission, rng):
     for lengths, T, width, classes in [([4, 2, 5], 5, 3, 2), ([3, 3], 3, 2, 4), ([1, 6, 2, 4], 6, 4, 3)]:
         state, ids, valid, slopes = classifier_case(rng, lengths, T, width, classes)
         got = submission.run(ran, "TextClassifier", (width, classes), state, (ids, valid), slopes)
-        assert close(got[0], classified(state, ids, valid, slopes)[0], rtol=1e-7, atol=1e-7)
+        assert close(got[0], classified(state, ids, valid, slopes)[0], rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.exercise("TextClassifier", weight=3, hint=2)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_classifier_gradients(submission, rng, dtype):
-    """Outputs and all gradients agree with automatic differentiation of the definition, in float64 and float32."""
-    for lengths, T, width, classes in [
-        ([4, 2, 5], 5, 3, 2),
-        ([1], 1, 1, 1),
-        ([2, 7], 9, 5, 3),
-        ([1100, 3], 1100, 2, 2),
-    ]:
+    """Outputs and gradients are exact, in float64 and (views) in float32: nothing small is added to the divisor."""
+    shapes = [([4, 2, 5], 5, 3, 2), ([1], 1, 1, 1), ([2, 7], 9, 5, 3), ([1100, 3], 1100, 2, 2)]
+    for lengths, T, width, classes in [*shapes, ([1] * 1003, 1, 2, 2), ([3, 3], 3, 130, 120)]:
         state, ids, valid, slopes = classifier_case(rng, lengths, T, width, classes)
         # float32 sums of 1,100 terms are off by 1100 · 6e-8 of their size at most.
         got = submission.run(ran, "TextClassifier", (width, classes), state, (ids, valid), slopes, dtype == np.float32)
@@ -634,24 +635,6 @@ def test_texts_without_tokens(submission, rng):
 
 
 @pytest.mark.exercise("TextClassifier", weight=1)
-def test_many_texts_wide_states_many_classes(submission, rng):
-    """A thousand texts, wide states and many classes are fine."""
-    for B, T, width, classes in [(1003, 1, 2, 2), (2, 3, 130, 120)]:
-        state, ids, valid, slopes = classifier_case(rng, [T] * B, T, width, classes)
-        got = submission.run(ran, "TextClassifier", (width, classes), state, (ids, valid), slopes)[0][0]
-        expected = classified(state, ids[-2:], valid[-2:], [slopes[0][-2:]])[0][0]
-        assert close(len(got), B) and close(got[-2:], expected, rtol=1e-9, atol=1e-9)
-
-
-@pytest.mark.exercise("TextClassifier", weight=1)
-def test_classifier_of_views(submission, rng):
-    """ids and valid may be views, in any order of memory."""
-    state, ids, valid, slopes = classifier_case(rng, [4, 2, 5], 5, 3, 2)
-    got = submission.run(ran, "TextClassifier", (3, 2), state, (ids, valid), slopes, turned=True)
-    assert agrees(got, classified(state, ids, valid, slopes))
-
-
-@pytest.mark.exercise("TextClassifier", weight=1)
 def test_classifier_asks_the_encoder_once(submission, rng):
     """The encoder is called once, with ids and valid as they came."""
     state, ids, valid, slopes = classifier_case(rng, [4, 2, 5], 5, 3, 2)
@@ -665,10 +648,7 @@ def test_classifier_leaves_no_trace(submission):
     """ids and valid are left as they are, and what is returned is new."""
     a, b = (
         (torch.arange(12).reshape(3, 4), lengths_mask([4, 2, 3], 4)),
-        (
-            torch.arange(3, 15).reshape(3, 4),
-            lengths_mask([1, 4, 2], 4),
-        ),
+        (torch.arange(3, 15).reshape(3, 4), lengths_mask([1, 4, 2], 4)),
     )
     assert close(submission.run(module_trace, "TextClassifier", (3, 2), list(a), list(b)), "")
 
@@ -727,13 +707,15 @@ def test_marked_tokens(submission, rng):
 @pytest.mark.exercise("TokenTagger", weight=3, hint=3)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_tagger_gradients(submission, rng, dtype):
-    """Outputs and all gradients agree with automatic differentiation of the definition, in float64 and float32."""
+    """Outputs and gradients agree with automatic differentiation, in float64 and (views) in float32."""
     shapes = [
         ([4, 2, 5], 5, 3, 3, 2),
         ([1], 1, 1, 1, 1),
         ([2, 7], 9, 4, 5, 3),
         ([1100, 3], 1100, 6, 2, 2),
         ([3], 3, 1200, 2, 2),
+        ([2] * 1003, 2, 1, 2, 2),
+        ([3, 3], 3, 2, 130, 120),
     ]
     for lengths, T, W, width, tags in shapes:
         state, ids, valid, first, marked, slopes = tagger_case(rng, lengths, T, W, width, tags)
@@ -761,28 +743,11 @@ def test_tagger_ignores_other_tokens(submission, rng, bad):
         assert agrees(got, tagged(state, ids, first, given, slopes))
 
 
-@pytest.mark.exercise("TokenTagger", weight=1)
-def test_many_texts_wide_states_many_tags(submission, rng):
-    """A thousand texts, wide states and many tags are fine."""
-    for B, T, width, tags in [(1003, 2, 2, 2), (2, 3, 130, 120)]:
-        state, ids, valid, first, marked, slopes = tagger_case(rng, [T] * B, T, 2, width, tags)
-        got = submission.run(ran, "TokenTagger", (width, tags), state, (ids, valid, first, marked), slopes)[0][0]
-        expected = tagged(state, ids[-2:], first[-2:], marked[-2:], [slopes[0][-2:]])[0][0]
-        assert close(len(got), B) and close(got[-2:], expected, rtol=1e-9, atol=1e-9)
-
-
-@pytest.mark.exercise("TokenTagger", weight=1)
-def test_tagger_of_views(submission, rng):
-    """All arguments may be views, in any order of memory."""
-    state, ids, valid, first, marked, slopes = tagger_case(rng, [4, 2, 5], 5, 3, 3, 2)
-    got = submission.run(ran, "TokenTagger", (3, 2), state, (ids, valid, first, marked), slopes, turned=True)
-    assert agrees(got, tagged(state, ids, first, marked, slopes))
-
-
 @pytest.mark.exercise("TokenTagger", weight=1, hint=1)
 def test_tagger_asks_the_encoder_once(submission, rng):
     """The encoder is called once: with two arguments, or with the marks as a third one."""
     state, ids, valid, first, marked, slopes = tagger_case(rng, [4, 2, 5], 5, 3, 3, 2)
+    marked[1, 3] = True  # where no token is
     for given in (None, marked, torch.zeros_like(marked)):
         inputs = (ids, valid, first, given)
         *_, calls = submission.run(ran, "TokenTagger", (3, 2), state, inputs, slopes)
@@ -948,8 +913,8 @@ def loss_of(logits, targets, pad):
 
 @student_side
 def loss_and_slope(logits, targets, pad):
-    """The loss as an array, and its gradient."""
-    z = logits.clone().requires_grad_()
+    """The loss of views in another order of memory as an array, and its gradient."""
+    z, targets = logits.permute(2, 0, 1).contiguous().permute(1, 2, 0).requires_grad_(), targets.t().contiguous().t()
     loss = student.sequence_loss(z, targets, pad)
     loss.backward()
     return loss.detach().numpy(), z.grad.numpy()
@@ -1003,21 +968,6 @@ def test_padding_has_no_share(submission, rng):
         assert close(got, (np.array(0.0), np.zeros((3, 4, 5))))
     got = submission.run(loss_and_slope, torch.zeros(2, 3, 1), torch.full((2, 3), -1), -1)
     assert close(got, (np.array(0.0), np.zeros((2, 3, 1))))
-
-
-@student_side
-def loss_of_views(logits, targets, pad):
-    """The loss of the same numbers in another order of memory."""
-    logits, targets = logits.permute(2, 0, 1).contiguous().permute(1, 2, 0), targets.t().contiguous().t()
-    return student.sequence_loss(logits, targets, pad).detach().numpy()
-
-
-@pytest.mark.exercise("sequence_loss", weight=1)
-def test_loss_of_views(submission, rng):
-    """logits and targets may be views, in any order of memory."""
-    logits, targets = loss_case(rng, 3, 4, 5, 2)
-    got = submission.run(loss_of_views, torch.from_numpy(logits), torch.from_numpy(targets), 2)
-    assert close(got, loss_of(logits, targets, 2)[0], rtol=1e-9)
 
 
 @pytest.mark.exercise("sequence_loss", weight=1)
@@ -1109,7 +1059,7 @@ def test_logits_and_attention(submission, rng):
 @pytest.mark.exercise("Seq2Seq", weight=4, hint=2)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_translator_gradients(submission, rng, dtype):
-    """Outputs and all gradients agree with automatic differentiation of the definition, in float64 and float32."""
+    """Outputs and gradients agree with automatic differentiation, in float64 and (views) in float32."""
     shapes = [([4, 2, 5], 5, 4, 3, 6), ([1], 1, 1, 1, 1), ([2, 7], 9, 2, 5, 3), ([3, 1, 2], 4, 9, 2, 2)]
     for lengths, S, T, width, vocab in shapes:
         state, source, valid, inputs, slopes = translator_case(rng, lengths, S, T, width, vocab)
@@ -1175,11 +1125,20 @@ def test_many_texts_wide_states_many_words(submission, rng):
 
 
 @pytest.mark.exercise("Seq2Seq", weight=1)
-def test_translator_of_views(submission, rng):
-    """All arguments may be views, in any order of memory."""
-    state, source, valid, inputs, slopes = translator_case(rng, [4, 2, 5], 5, 4, 3, 6)
-    got = submission.run(ran, "Seq2Seq", (3, 6), state, (source, valid, inputs), slopes, turned=True)
-    assert close(got[0], translated(state, source, valid, inputs, slopes)[0], rtol=1e-6, atol=1e-6)
+def test_translator_with_scores_far_below_zero(submission, rng):
+    """Where all scores of a text are some thousands below 0, padding has weight exactly 0 all the same."""
+    for single in (False, True):
+        state, source, valid, inputs, slopes = translator_case(rng, [4, 2, 5], 5, 3, 4, 6)
+        # The gates: the cell forgets, and its new state is tanh(20) = 1 in each of 4 entries. A score is half their sum
+        # with the memory, some -9,995; float32 rounds it by 1e-3, so a weight by 1e-2 at most.
+        state |= {key: 0 * state[key] for key in ("cell.weight_ih", "cell.weight_hh", "cell.bias_hh")}
+        state["cell.bias_ih"] = np.repeat([0.0, -100.0, 20.0], 4)
+        state["encoder.table"] = rng.integers(-8, 0, (20, 4)) / 4 - 4996
+        (_, got), *_ = submission.run(ran, "Seq2Seq", (4, 6), state, (source, valid, inputs), slopes, single)
+        weights = translated(state, source, valid, inputs, slopes)[0][1]
+        assert close(got.sum(axis=2), np.ones((3, 3)), atol=1e-5)
+        assert close(got, weights, atol=1e-2 if single else 1e-9)
+        assert close(bool((got[~np.broadcast_to(valid[:, None].numpy(), got.shape)] == 0).all()), True)
 
 
 @pytest.mark.exercise("Seq2Seq", weight=1)
