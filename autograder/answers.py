@@ -210,7 +210,7 @@ def _read(module: str, file: Path, _mtime: int) -> Gallery:
                 if isinstance(mark, Mark):
                     if mark.edit:
                         raise UserError(f"{_shown(file)}:{node.lineno}: an edit stands alone, above no definition")
-                    source = imports + ("\n\n" if imports else "") + _undecorated(text, node)
+                    source = imports + ("\n\n" if imports else "") + _definition(text, node)
                     answers.append(Answer(name=node.name, source=source, line=node.lineno, **vars(mark)))
         elif isinstance(node, ast.Expr):
             said = _evaluate(node.value, file)
@@ -253,6 +253,11 @@ def _evaluate(node: ast.expr, file: Path) -> Mark | Equivalent | None:
 _SAYINGS = {"wrong": wrong, "right": right, "equivalent": equivalent}
 
 
-def _undecorated(text: str, node: ast.AST) -> str:
-    """The definition's own source, its decorators left out, comments and layout kept."""
-    return "\n".join(text.splitlines()[node.lineno - 1 : node.end_lineno])
+def _definition(text: str, node: ast.AST) -> str:
+    """The definition's own source with its own decorators, without what is said of it; comments and layout kept."""
+    own = [f"@{ast.get_source_segment(text, d)}" for d in node.decorator_list if _called(d) not in _SAYINGS]
+    return "\n".join([*own, *text.splitlines()[node.lineno - 1 : node.end_lineno]])
+
+
+def _called(node: ast.expr) -> str | None:
+    return node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else None

@@ -71,6 +71,12 @@ def test_comments_stay_and_the_graders_own_names_do_not_come_along(tmp_path):
     assert "autograder" not in source
 
 
+def test_the_decorators_of_an_answer_itself_stay(tmp_path):
+    text = FILE.replace("def squares", "@np.vectorize\n@math.keep\ndef squares")
+    source = answers.load(write(tmp_path, text), tmp_path).wrong("double")[0].source
+    assert "@np.vectorize\n@math.keep\ndef squares" in source and "@wrong" not in source
+
+
 def test_a_module_without_a_file_has_an_empty_gallery(tmp_path):
     assert answers.load("99_doubling", tmp_path) == answers.Gallery("99_doubling")
 
