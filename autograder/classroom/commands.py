@@ -17,6 +17,8 @@ def add_commands(subparsers) -> None:
 
     release = _command(subparsers, "release", _release, "release modules to a class, through nbgrader")
     release.add_argument("modules", nargs="+", metavar="MODULE")
+    release.add_argument("--bundle", type=Path, metavar="FILE",
+                         help="make a zip for people without make or git instead; needs no class")  # fmt: skip
     release.add_argument("--due", metavar="TIME", help='such as "2026-12-01 23:59 +0100"; no zone: the class\'s')
 
     collect = _command(subparsers, "collect", _collect, "collect submissions from the exchange or a platform's export")
@@ -234,6 +236,12 @@ def _release(arguments) -> int:
     from autograder.classroom import times
     from autograder.classroom.release import due_date, publish, release
 
+    if arguments.bundle is not None:
+        from autograder.authoring import bundle
+
+        files = bundle.make(arguments.bundle, _modules(arguments.modules))
+        print(f"{arguments.bundle}: {_count(len(files), 'file')}, no solutions and no hidden tests among them")
+        return 0
     folder = _open(arguments)
     modules = _modules(arguments.modules)
     local = folder.zone
