@@ -55,7 +55,7 @@ def test_nor_for_an_instant(kind):
 def test_the_call_itself_has_no_more(grader, module, write, scratch):
     result = graded(grader, module, write, HOARDS, scratch)
     assert (result.verdict, result.score) == ("memory", 0.0)
-    assert "more memory than it may" in result.tests[0].message
+    assert "more memory than the" in result.tests[0].message
 
 
 def test_what_is_held_in_advance_is_counted_beyond_a_bound(grader, module, write):
