@@ -312,7 +312,7 @@ def test_pegasos_of_eight_million_columns(submission, rng):
     assert nonzero <= used, "theta is 0 in a column that no row uses"
 
 
-@pytest.mark.exercise("pegasos", weight=1, hint=1, memory_mb=150, seconds=3)
+@pytest.mark.exercise("pegasos", weight=1, hint=1, seconds=3)
 def test_pegasos_of_four_million_rows(submission, rng):
     """A step looks at its own row alone: thousands of steps with four million rows take no time to speak of."""
     # One that copies the labels, in float64, moves 34 MB, so 3,000 move 100 GB. Most rows are empty here.
