@@ -711,10 +711,10 @@ def test_constant_columns_do_not_stop_a_tree(submission, rng):
             assert set(tree["feature"][tree["children_left"] >= 0].tolist()) == {4}
     X = np.full((9, 250), 2.0)
     X[:, 77] = np.arange(9)
-    trees, *sums = submission.random_forest(X, Y[:9], range(3), 1, 1)
+    trees = submission.random_forest(X, Y[:9], range(3), 1, 1)[0]
     assert close([int(tree["feature"][0]) for tree in trees], [77] * 3)
-    trees, *sums = submission.random_forest(X[:, 77:78], Y[:9], range(250), 1, 1, 1)
-    assert close(tuple(sums), votes_of(submission, trees, X[:, 77:78], Y[:9], range(250), 1), atol=1e-12)
+    trees, _, votes = submission.random_forest(X[:, 77:78], Y[:9], range(250), 1, 1, 1)
+    assert close(len(trees), 250) and close(bool((votes > 50).all()), True)  # 0.35 of 250 trees leave a row out
 
 
 FOREST = Contract(
