@@ -1,6 +1,7 @@
 """What `make test` promises of itself: a hang ends, and only the project's own files are looked at."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -111,3 +112,11 @@ def test_installing_a_system_package_shows_what_is_being_done(tmp_path, status):
     assert "Unpacking bubblewrap" in shown and "Reading package lists..." not in shown
     assert any("could not install bubblewrap; run: " in line for line in shown) == (status != 0)
     assert ("E: at the end" in shown) == (status != 0)
+
+
+def test_a_file_stays_on_one_worker():
+    files = "tests/test_architecture.py", "tests/test_packaging.py"
+    command = [sys.executable, "-m", "pytest", "-n", "2", "--dist", "loadgroup", "-v", *files, "-k", "imports or bound"]
+    done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True)
+    workers = re.findall(r"\[(gw\d)\].* PASSED tests/test_architecture.py", done.stdout)
+    assert len(workers) > 5 and len(set(workers)) == 1, done.stdout

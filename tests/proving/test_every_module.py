@@ -17,7 +17,7 @@ def bench():
 
 @pytest.mark.parametrize(("name", "exercise"), EXERCISES, ids=[f"{name}-{exercise}" for name, exercise in EXERCISES])
 def test_every_bar_is_met(bench, name, exercise):
-    (row,) = calibrate([name], only=[exercise], sample=1, bench=bench)  # three of each took three minutes more
+    (row,) = calibrate([name], only=[exercise], sample=3, bench=bench)
     assert row.problems == ()
 
 
