@@ -6,16 +6,16 @@ not handed out and that few others have.
 """
 
 import ast
-import io
 import itertools
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 
-from copydetect import CodeFingerprint
-from copydetect.utils import get_copied_slices
+import numpy as np
+from copydetect.utils import filter_code, get_copied_slices, winnow
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from rich.table import Table
 from rich.text import Text
@@ -35,12 +35,20 @@ SHARE, LEAST = 0.5, 8  # of the rarer one's fingerprints, and how many at least,
 
 
 @dataclass(frozen=True)
+class Fingerprints:
+    """Of a code: where each stands once names are one letter, and how many characters that took away up to there."""
+
+    places: Mapping[int, Sequence[int]]
+    removed: Sequence[Sequence[int]]
+
+
+@dataclass(frozen=True)
 class Work:
     """What one student wrote themselves: exercises and added cells, one after the other."""
 
     student: str
     code: str
-    print: CodeFingerprint
+    print: Fingerprints
 
 
 @dataclass(frozen=True)
@@ -91,11 +99,11 @@ def without_docstrings(source: str) -> str:
 
 def pairs(written: Mapping[str, str], module: Module) -> list[Pair]:
     """The pairs among these codes that are closer than what was handed out and what many have explains."""
-    given = _print("\n\n\n".join([*module.setup, *(exercise.released for exercise in module.exercises)])).hashes
+    given = _print("\n\n\n".join([*module.setup, *(exercise.released for exercise in module.exercises)])).places
     works = [Work(student, code, _print(code)) for student, code in written.items()]
-    owners = Counter(one for work in works for one in work.print.hashes)
+    owners = Counter(one for work in works for one in work.print.places)
     most = max(FEW, math.floor(MANY * len(works)))
-    own = {w.student: {one for one in w.print.hashes - given if owners[one] <= most} for w in works}
+    own = {w.student: {one for one in w.print.places.keys() - given.keys() if owners[one] <= most} for w in works}
     found = []
     for a, b in itertools.combinations(works, 2):
         shared = own[a.student] & own[b.student]
@@ -106,20 +114,27 @@ def pairs(written: Mapping[str, str], module: Module) -> list[Pair]:
     return sorted(found, key=lambda pair: (-pair.share, -pair.shared, pair.students))
 
 
-def _print(code: str) -> CodeFingerprint:
-    return CodeFingerprint("", LENGTH, WINDOW, fp=io.StringIO(code), language="python")
+def _print(code: str) -> Fingerprints:
+    text, removed = filter_code(code, "", "python")
+    # Python's own hashes of text, which copydetect takes, are others in each process: so would be the pairs.
+    digests = (blake2b(text[i : i + LENGTH].encode(), digest_size=7) for i in range(len(text) - LENGTH + 1))
+    hashes = np.array([int.from_bytes(digest.digest()) for digest in digests], dtype=np.int64)
+    places = defaultdict(list)
+    if len(hashes):
+        for one, place in zip(*winnow(hashes, WINDOW, remove_duplicates=False), strict=True):
+            places[int(one)].append(int(place))
+    return Fingerprints(places, removed.tolist())
 
 
-def _passages(of: CodeFingerprint, shared: set[int]) -> Iterator[tuple[int, int]]:
+def _passages(of: Fingerprints, shared: set[int]) -> Iterator[tuple[int, int]]:
     """Where these fingerprints stand in the code itself."""
-    places = sorted(place for one in shared for place in of.hash_idx[one])
-    removed: Sequence = of.offsets
+    places = sorted(place for one in shared for place in of.places[one])
 
     def original(place: int) -> int:
-        before = [int(count) for at, count in removed if at <= place]
+        before = [count for at, count in of.removed if at <= place]
         return place + (before[-1] if before else 0)
 
-    for start, end in get_copied_slices(places, of.k).T.tolist():
+    for start, end in get_copied_slices(places, LENGTH).T.tolist():
         yield original(int(start)), original(int(end))
 
 

@@ -1,7 +1,10 @@
 """Copies are found, however they were dressed up; answers that were written independently are not."""
 
 import ast
+import os
 import re
+import subprocess
+import sys
 
 from autograder import answers, curriculum
 from autograder.classroom import similar
@@ -44,6 +47,25 @@ def test_copies_are_found_however_they_are_dressed_up():
         assert students == ("ada", "ben") and pair.share > 0.75
         for text, passages in zip(pair.codes, pair.passages, strict=True):
             assert sum(end - start for start, end in passages) > 0.3 * len(text)
+
+
+def test_every_process_finds_the_same():
+    """Python hashes text in another way in each process."""
+    code = "\n\n".join(WORK.values())
+    ask = (
+        "import sys; from autograder import curriculum; from autograder.classroom import similar; "
+        f"print(similar.pairs(dict(a=sys.argv[1], b=sys.argv[2]), curriculum.load({MODULE!r})))"
+    )
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", ask, code, renamed(code)],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            check=True,
+            capture_output=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(said) == 1 and b"share=0." in said.pop()
 
 
 def test_docstrings_are_left_out():
