@@ -1,6 +1,7 @@
 """`lsml progress`, `lsml hint` and `lsml request`."""
 
 import argparse
+import stat
 import sys
 
 from autograder import curriculum, interrupts
@@ -112,7 +113,7 @@ def run_request(arguments: argparse.Namespace) -> int:
     head = f"**Regrade request: `{exercise.name}`**"
     notebook.cells = [cell for cell in notebook.cells if not cell.source.startswith(head)]
     notebook.cells.append(nbformat.v4.new_markdown_cell(f"{head}\n\n{arguments.why.strip()}"))
-    write_atomically(path, nbformat.writes(notebook) + "\n")
+    write_atomically(path, nbformat.writes(notebook) + "\n", mode=stat.S_IMODE(path.stat().st_mode))
     print(f"written as the last cell of {path.relative_to(curriculum.ROOT)}; hand the notebook in again")
     print("(if it is open in JupyterLab: File, Reload Notebook from Disk)")
     return 0

@@ -1,5 +1,6 @@
 """The folded hints of an exercise, one after the other, for people who would rather not see them all."""
 
+import contextlib
 import json
 import re
 from dataclasses import dataclass
@@ -37,7 +38,8 @@ def remember(module: Module, exercise: Exercise, number: int, root: Path = curri
     shown = _shown(root)
     name = f"{module.name} {exercise.name}"
     shown[name] = max(number, shown.get(name, 0))
-    write_atomically(root / FOLDER / "hints.json", json.dumps(shown, indent=1, sort_keys=True))
+    with contextlib.suppress(OSError):  # then the same hint comes again
+        write_atomically(root / FOLDER / "hints.json", json.dumps(shown, indent=1, sort_keys=True))
 
 
 def _shown(root: Path) -> dict[str, int]:

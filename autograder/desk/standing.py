@@ -57,10 +57,7 @@ def what_next(found: Sequence[Standing]) -> str:
             what = f"{counted[0].id} in module" if counted else "module"
             return f"Next: {what} {standing.module.title}."
     done = {standing.module.name[:2] for standing in found if standing.done}
-    for standing in found:
-        if not standing.done and done.issuperset(standing.module.needs):
-            return f"Next: module {standing.module.title}."
-    for standing in found:
-        if not standing.done:
-            return f"Next: module {standing.module.title}."
-    return "Every module is done. Well done."
+    left = [standing for standing in found if not standing.done]
+    ready = [standing for standing in left if done.issuperset(standing.module.needs)]
+    first = next(iter(ready or left), None)
+    return f"Next: module {first.module.title}." if first else "Every module is done. Well done."

@@ -1,5 +1,6 @@
 """The last Report of each module's notebook in work/, kept in work/.lsml/ under the hash of what produced it."""
 
+import contextlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,10 +42,14 @@ def own(path: Path | str, root: Path = curriculum.ROOT) -> bytes | None:
 
 
 def put(report: Report, content: bytes, limits, root: Path = curriculum.ROOT) -> None:
-    """Keep the Report of a notebook in work/. A fault of the grader's says nothing of the notebook: it is not kept."""
+    """Keep the Report of a notebook in work/. A fault of the grader's says nothing of the notebook: it is not kept.
+
+    Nor is anything where it cannot be written: who asked for a report shall read it all the same.
+    """
     if report.status == "graded" and report.module is not None:
         values = {"key": key(content, report.module, limits, root), "report": report.to_dict()}
-        write_atomically(_file(report.module, root), json.dumps(values, ensure_ascii=False))
+        with contextlib.suppress(OSError):
+            write_atomically(_file(report.module, root), json.dumps(values, ensure_ascii=False))
 
 
 def get(module: str, limits, root: Path = curriculum.ROOT) -> Kept | None:

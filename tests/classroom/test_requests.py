@@ -85,10 +85,12 @@ def test_the_students_command(monkeypatch, tmp_path, capsys, released):
     assert main(["request", "01", "mse_gradient", "Because."]) == 2
     assert "work/01_gradient_descent.ipynb" in capsys.readouterr().err
     path.write_text(nbformat.writes(released))
+    path.chmod(0o600)
     assert main(["request", "01", "mse_gradient", " "]) == 2 and "say why" in capsys.readouterr().err
     for why in ("Because.", "Because of the half."):
         assert main(["request", "01", "mse_gradient", why]) == 0
     assert "work/01_gradient_descent.ipynb" in capsys.readouterr().out
+    assert path.stat().st_mode & 0o777 == 0o600, "nobody else may read it now"
     after = nbformat.read(path, 4)
     assert requests.asked_in(MODULE, path.read_bytes()) == [("mse_gradient", "Because of the half.")]
     assert [cell.source for cell in after.cells[:-1]] == [cell.source for cell in released.cells]
