@@ -78,5 +78,8 @@ def _environment(needed: Sequence[str]) -> str:
 
 
 def _files(folder: Path) -> list[Path]:
+    """Every file but what editors and Python leave behind: a checkpoint may hold somebody's answers."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    return [path for path in paths if "__pycache__" not in path.parts and not path.name.startswith(".")]
+    return [
+        p for p in paths if not any(part[0] == "." or part == "__pycache__" for part in p.relative_to(folder).parts)
+    ]

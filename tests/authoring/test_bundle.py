@@ -57,6 +57,15 @@ def test_nothing_of_a_solution_is_in_it(unpacked):
         assert json.dumps(line)[1:-1] not in course and line not in course
 
 
+def test_what_editors_and_python_leave_behind_stays_out(monkeypatch, tmp_path):
+    for name in ("a.py", "__pycache__/a.pyc", ".hidden", ".ipynb_checkpoints/a.ipynb"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("")
+    monkeypatch.setattr(bundle, "TEMPLATES", tmp_path)
+    names = [name for name, _ in bundle.contents([])]
+    assert "a.py" in names and not {"a.pyc", ".hidden", "a.ipynb"} & set(names)
+
+
 def test_the_same_course_makes_the_same_zip(tmp_path):
     one, other = tmp_path / "one.zip", tmp_path / "other.zip"
     assert bundle.make(one, ["00_orientation"]) == bundle.make(other, ["00_orientation"])

@@ -2,6 +2,7 @@
 
 import csv
 import re
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import numpy as np
@@ -68,6 +69,25 @@ def test_the_figures_of_a_class(folder):
     assert talks["s001"] == ("02: 50% after 100% before",)
     assert talks["s003"][0].startswith("01: 8% of the points, 2 partial") and "s040" not in talks
     assert next(iter(talks)) == "s000"
+
+
+def test_an_exercise_is_compared_with_the_others_not_with_itself(folder):
+    status = a_class(41)
+    for i, (student, _) in enumerate(status.students[1:]):
+        report = status.standings[student, SECOND].report
+        loss, gradient = report.exercises
+        exercises = replace(loss, score=5.0 * (i % 2)), gradient
+        status.standings[student, SECOND].report = replace(report, exercises=exercises)
+    loss, _ = analysis.modules(status, folder)[1].exercises
+    assert abs(loss.discrimination) < 0.2
+
+
+def test_what_is_not_graded_yet_is_not_missing(folder):
+    status = a_class(12)
+    for module in status.modules:
+        status.standings["s000", module] = Standing(handed_in=True)
+    figures = analysis.modules(status, folder)
+    assert figures[0].missing == 0 and "s000" not in {talk.student for talk in analysis.talks(status, figures)}
 
 
 @pytest.mark.parametrize("n", [3, 500])
