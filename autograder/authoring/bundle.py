@@ -79,7 +79,5 @@ def _environment(needed: Sequence[str]) -> str:
 
 def _files(folder: Path) -> list[Path]:
     """Every file but what editors and Python leave behind: a checkpoint may hold somebody's answers."""
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    return [
-        p for p in paths if not any(part[0] == "." or part == "__pycache__" for part in p.relative_to(folder).parts)
-    ]
+    inside = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return [folder / p for p in inside if not any(part[0] == "." or part == "__pycache__" for part in p.parts)]
