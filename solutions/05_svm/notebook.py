@@ -420,15 +420,24 @@ with check("pegasos", forbids=["sklearn"]):
     expect_close(pegasos(X, y, 0.5, order[:1]), [2.0, 0.0], rtol=1e-12, hint="the first step always violates")
     expect_close(pegasos(X, y, 0.5, order[:0]), [0.0, 0.0], atol=0, hint="no steps, no change")
     wide = scipy.sparse.random_array((50, 8_000_000), density=1e-6, format="csr", rng=0)
-    weights, start = np.ones(8_000_000), time.process_time()
-    for _ in range(10):
-        weights *= 1.0
-    one_pass, start = (time.process_time() - start) / 10, time.process_time()
-    theta = pegasos(wide, np.where(np.arange(50) % 2, 1, -1), 0.1, np.arange(300) % 50)
-    passes = (time.process_time() - start) / one_pass
-    expect_shape(theta, (8_000_000,))
-    assert passes < 100, (
-        f"300 steps took as long as {passes:.0f} passes over all eight million weights. "
+    weights = np.ones(8_000_000)
+
+    def seconds(work, *arguments):
+        start = time.process_time()
+        returned = work(*arguments)
+        return returned, time.process_time() - start
+
+    def passes(steps):
+        """What the steps cost, in passes over eight million weights."""
+        one = min(seconds(np.multiply, weights, 1.0, weights)[1] for _ in range(5))
+        theta, spent = seconds(pegasos, wide, np.where(np.arange(50) % 2, 1, -1), 0.1, np.arange(steps) % 50)
+        expect_shape(theta, (8_000_000,))
+        return spent / one
+
+    passes(0)  # the first call pays for the memory
+    cost = min(passes(300) for _ in range(3))  # a busy machine makes a call slower, never faster
+    assert cost < 150, (
+        f"300 steps took as long as {cost:.0f} passes over all eight million weights. "
         "A step must touch the columns of its row alone: see Hint 2"
     )
 
