@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "answers": BELOW_ALL | {"curriculum"},
     "authoring": BELOW_ALL | {"curriculum"},
     "grading": BELOW_ALL | {"answers", "curriculum", "judging", "lsml_utils", "sandbox", "submission"},
-    "desk": BELOW_ALL | {"curriculum", "grading", "sandbox"},
+    "desk": BELOW_ALL | {"classroom", "curriculum", "grading", "sandbox"},
     "proving": BELOW_ALL | {"answers", "curriculum", "grading", "sandbox", "submission"},
     "classroom": BELOW_ALL | {"answers", "authoring", "curriculum", "grading", "sandbox"},
     "cli": BELOW_ALL | {"lsml_utils"},

@@ -18,6 +18,11 @@ def add_commands(subparsers) -> None:
     lab = subparsers.add_parser("lab", help="copy missing modules to work/ and open JupyterLab there")
     lab.add_argument("--no-browser", action="store_true", help="print the address and open no browser")
     lab.add_argument("--copy-only", action="store_true", help="copy missing modules, open nothing")
+    grading = lab.add_mutually_exclusive_group()
+    grading.add_argument("--no-grading", action="store_true", help="do not grade notebooks whenever they are saved")
+    grading.add_argument(
+        "--sandbox", choices=("bubblewrap", "none"), default="bubblewrap", help="'none' grades them without protection"
+    )
     lab.set_defaults(run=_lab)
 
 
@@ -56,5 +61,5 @@ def _lab(arguments) -> int:
     for path in copy_missing(root):
         print(f"copied {path.relative_to(root)}")
     if not arguments.copy_only:
-        open_lab(root, browser=not arguments.no_browser)
+        open_lab(root, not arguments.no_browser, "" if arguments.no_grading else arguments.sandbox)
     return 0

@@ -27,8 +27,11 @@ def copy_missing(root: Path = curriculum.ROOT) -> list[Path]:
     return copied
 
 
-def open_lab(root: Path = curriculum.ROOT, browser: bool = True) -> None:
-    """Become JupyterLab in work/, without what nbgrader has for instructors. Does not return."""
+def open_lab(root: Path = curriculum.ROOT, browser: bool = True, sandbox: str = "bubblewrap") -> None:
+    """Become JupyterLab in work/, without what nbgrader has for instructors. Does not return.
+
+    What is saved there is graded in this kind of sandbox; nothing is for "".
+    """
     command = [sys.executable, "-m", "jupyterlab", "--ServerApp.root_dir", str(root / "work")]
     if os.name != "nt":
         # JupyterLab may start its terminals as login shells, whose profile sets PATH anew: `lsml` could not be found.
@@ -37,7 +40,7 @@ def open_lab(root: Path = curriculum.ROOT, browser: bool = True) -> None:
         command.append("--no-browser")
     if hasattr(os, "geteuid") and os.geteuid() == 0:  # a container's only user; Jupyter asks for its token all the same
         command.append("--allow-root")
-    environment = {**os.environ, **_environment()}
+    environment = {**os.environ, **_environment(), "LSML_LAB_SANDBOX": sandbox}
     if os.name == "nt":  # where a command that is replaced gives the terminal back at once
         sys.exit(subprocess.call(command, env=environment))
     os.execve(sys.executable, command, environment)

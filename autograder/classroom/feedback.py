@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import BaseLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from nbconvert.exporters.exporter import Exporter
 from nbgrader.api import (
@@ -47,9 +47,10 @@ HEADLINES = {
     "crashed": "ended its process",
     "unanswered": "not answered",
     "grader_fault": "waits for a person",
+    "running": "is being tested",  # on the page of one's own work only
 }
 EXCHANGED = ("timestamp.txt", "submission_secret.txt")  # what nbgrader's submit leaves beside a notebook
-ICONS = {"passed": "✓", "partial": "◐", "unanswered": "–", "grader_fault": "…"}
+ICONS = {"passed": "✓", "partial": "◐", "unanswered": "–", "grader_fault": "…", "running": "…"}
 
 
 def generate(folder: ClassFolder, module: str, student: str | None = None) -> list[Path]:
@@ -141,6 +142,11 @@ class FeedbackExporter(Exporter):
 
 def page(notebook: Mapping[str, Any], where: Mapping[str, Any]) -> str:
     """The feedback page. `where` is what ReadGrades found, besides nbgrader's names of student and assignment."""
+    return _template().render(**context(notebook, where))
+
+
+def context(notebook: Mapping[str, Any], where: Mapping[str, Any]) -> dict[str, Any]:
+    """What the page's template shows."""
     report = Report.from_dict(notebook["metadata"]["lsml"]["report"])
     cells = notebook["cells"]
     code = _sources(cells)
@@ -155,26 +161,26 @@ def page(notebook: Mapping[str, Any], where: Mapping[str, Any]) -> str:
     ]
     points = sum(cell["metadata"]["nbgrader"].get("points", 0) for cell in cells if _graded(cell))
     score = sum(grade["score"] for grade in grades.values() if grade["score"] is not None) - where["penalty"]
-    return _template().render(
-        title=_title(cells) or where["assignment"],
-        module=where["assignment"],
-        student=where["name"] or where["student"],
-        handed_in=where["timestamp"],
-        late=str(datetime.timedelta(seconds=int(where["seconds_late"]))) if where["seconds_late"] else "",
-        penalty=where["penalty"],
-        score=score,
-        points=points,
-        share=min(100, max(0, round(100 * score / points))) if points else 0,
-        waiting=any(grade["score"] is None or grade["needs"] for grade in grades.values()),
-        passed=sum(exercise["verdict"] == "passed" for exercise in exercises),
-        exercises=exercises,
-        written=written,
+    return {
+        "title": _title(cells) or where["assignment"],
+        "module": where["assignment"],
+        "student": where["name"] or where["student"],
+        "handed_in": where["timestamp"],
+        "late": str(datetime.timedelta(seconds=int(where["seconds_late"]))) if where["seconds_late"] else "",
+        "penalty": where["penalty"],
+        "score": score,
+        "points": points,
+        "share": min(100, max(0, round(100 * score / points))) if points else 0,
+        "waiting": any(grade["score"] is None or grade["needs"] for grade in grades.values()),
+        "passed": sum(exercise["verdict"] == "passed" for exercise in exercises),
+        "exercises": exercises,
+        "written": written,
         # Where the grader failed, its notes are for the person who looks into it.
-        notes=() if report.status == "grader_fault" else report.notes,
-        graded=report.status == "graded",
-        code_style=Markup(highlighting.style()),
-        dark_code_style=Markup(highlighting.style("github-dark")),
-    )
+        "notes": () if report.status == "grader_fault" else report.notes,
+        "graded": report.status == "graded",
+        "code_style": Markup(highlighting.style()),
+        "dark_code_style": Markup(highlighting.style("github-dark")),
+    }
 
 
 def _exercise(result, grade, comment: str, code: Mapping[str, str], hints: Mapping[str, str]) -> dict[str, Any]:
@@ -256,9 +262,11 @@ def _rendered(render: Callable[[str], str], text: str) -> Markup:
 
 @lru_cache(maxsize=1)
 def _template():
-    loader = PackageLoader("autograder.classroom", "templates")
-    environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["points"] = lambda value: f"{round(value, 2):g}"
-    return environment.get_template("feedback.html.j2")
+    return environment(PackageLoader("autograder.classroom")).get_template("feedback.html.j2")
+
+
+def environment(loader: BaseLoader) -> Environment:
+    """What the page's template is rendered in, and templates that extend it."""
+    made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    made.filters["points"] = lambda value: f"{round(value, 2):g}"
+    return made

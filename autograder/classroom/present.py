@@ -6,6 +6,7 @@ Outputs of the student are dropped, their markdown is made harmless: formgrader 
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from autograder import apart, curriculum
@@ -21,18 +22,20 @@ MOST_MARKDOWN = 200_000  # characters of text in one notebook: ten cells of the 
 MARKS = {True: "✓", False: "✗"}
 
 
-def present_content(released: Mapping[str, Any], content: bytes | None, module: str) -> dict[str, Any]:
+def present_content(
+    released: Mapping[str, Any], content: bytes | None, module: str, root: Path = curriculum.ROOT
+) -> dict[str, Any]:
     """`present` of a submission's bytes, read in a process of its own; all released where they cannot be read."""
     if content is None:
         return present(released, None)
     try:
-        return apart.call(_presented, released, content, module)
+        return apart.call(_presented, released, content, module, root)
     except (Unreadable, TooCostly):
         return present(released, None)
 
 
-def _presented(released: Mapping[str, Any], content: bytes, module: str) -> dict[str, Any]:
-    return present(released, rebuild(curriculum.load(module), reading.parse(content)))
+def _presented(released: Mapping[str, Any], content: bytes, module: str, root: Path) -> dict[str, Any]:
+    return present(released, rebuild(curriculum.load(module, root), reading.parse(content)))
 
 
 def present(released: Mapping[str, Any], rebuilt: Rebuilt | None) -> dict[str, Any]:

@@ -1,15 +1,17 @@
-"""`lsml progress`, `lsml hint` and `lsml request`."""
+"""`lsml progress`, `lsml hint`, `lsml request` and `lsml watch`."""
 
 import argparse
+import os
 import stat
 import sys
+from pathlib import Path
 
 from autograder import curriculum, interrupts
 from autograder.errors import UserError
 
 
 def add_commands(subparsers) -> None:
-    """Add `progress`, `hint` and `request` to the command line."""
+    """Add `progress`, `hint`, `request` and `watch` to the command line."""
     progress = subparsers.add_parser("progress", help="all modules with your points, and what to do next")
     progress.set_defaults(run=run_progress)
     hint = subparsers.add_parser("hint", help="the next hint to an exercise")
@@ -22,6 +24,16 @@ def add_commands(subparsers) -> None:
     request.add_argument("exercise", metavar="EXERCISE", help="such as mse_gradient")
     request.add_argument("why", metavar="WHY", help="what you think was judged wrongly, in quotes")
     request.set_defaults(run=run_request)
+    watch = subparsers.add_parser("watch", help="grade notebooks in work/ whenever they are saved, as `lsml lab` does")
+    watch.add_argument("--root", type=Path, default=curriculum.ROOT, help="the checkout whose work/ is watched")
+    watch.add_argument("--until-eof", action="store_true", help="end when standard input ends")
+    watch.add_argument(
+        "--sandbox",
+        choices=("bubblewrap", "none"),
+        default="bubblewrap",
+        help="'none' runs the code without protection: for your own notebooks only",
+    )
+    watch.set_defaults(run=run_watch)
 
 
 def run_progress(arguments: argparse.Namespace) -> int:
@@ -116,4 +128,20 @@ def run_request(arguments: argparse.Namespace) -> int:
     write_atomically(path, nbformat.writes(notebook) + "\n", mode=stat.S_IMODE(path.stat().st_mode))
     print(f"written as the last cell of {path.relative_to(curriculum.ROOT)}; hand the notebook in again")
     print("(if it is open in JupyterLab: File, Reload Notebook from Disk)")
+    return 0
+
+
+def run_watch(arguments: argparse.Namespace) -> int:
+    """Grade notebooks as they are saved, until Ctrl-C."""
+    with interrupts.at_once():
+        from autograder.desk import watching
+
+    def tell(line: str) -> None:
+        print(line, flush=True)
+
+    def drain() -> None:
+        while os.read(0, 4096):  # not sys.stdin: a thread that reads it holds a lock which the interpreter's end needs
+            pass
+
+    watching.watch(arguments.sandbox, tell, drain if arguments.until_eof else None, arguments.root)
     return 0

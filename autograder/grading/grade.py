@@ -4,8 +4,10 @@ import contextlib
 import logging
 import os
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -15,7 +17,7 @@ from autograder.curriculum import Module
 from autograder.errors import UserError
 from autograder.grading import lending, plugin, rebuild, verdicts
 from autograder.grading.ahead import Ahead
-from autograder.grading.budget import Budget, patience
+from autograder.grading.budget import LEAST, Budget, patience
 from autograder.grading.children import Children
 from autograder.grading.explaining import Explainer
 from autograder.grading.lending import Lent
@@ -37,6 +39,18 @@ from autograder.submission import (
 SPARE_SECONDS = 15.0  # for one notebook, to find out why more than that its tests fail
 
 log = logging.getLogger(__name__)
+
+
+# Of each exercise the outcomes of its tests, and the errors of the cells.
+Tested = tuple[dict[str, list[Outcome]], dict[str, CellError]]
+
+
+class Abandoned(BaseException):
+    """The grading at hand was given up. No Exception, so that nobody on the way takes it for a failure to report."""
+
+
+class NotInTime(Exception):
+    """What was asked for is not known within the time that it was given."""
 
 
 class Grader:
@@ -63,6 +77,7 @@ class Grader:
         self._references: dict[str, tuple[tuple, LocalSubmission]] = {}
         self._explainer = Explainer(self)
         self._stretch = 1.0  # of the clocks, for the notebook at hand
+        self._given_up, self._present = threading.Event(), None  # the Submission that a test talks to
         self.trouble: list[str] = []  # what went wrong on our side with the notebook graded last, for a person
 
     def __enter__(self) -> "Grader":
@@ -105,7 +120,8 @@ class Grader:
 
         `done`: results of an earlier Report of this notebook that still hold; those exercises are not run.
         """
-        started, self.trouble, self._stretch = time.perf_counter(), [], patience()
+        started = time.perf_counter()
+        self.begin()
         name, module, exercises, notes = None, None, (), ()
         try:
             name, rebuilt = rebuild.read(path, self.root, expected_module)
@@ -127,6 +143,10 @@ class Grader:
             exercises = tuple(
                 verdicts.exercise_result(e, "grader_fault", None, message=verdicts.OUR_FAULT) for e in all_of
             )
+        return self.report(path, name, module, _since(started), exercises, notes)
+
+    def report(self, path, name: str | None, module: Module | None, seconds: float, exercises, notes) -> Report:
+        """The Report that these results make; where one of them is a fault, with what went wrong."""
         faulty = not exercises or any(exercise.score is None for exercise in exercises)
         score = None if faulty else round(sum(e.score for e in exercises if not e.extra), 4)
         return Report(
@@ -135,10 +155,14 @@ class Grader:
             "grader_fault" if faulty else "graded",
             score,
             module.max_score if module is not None else None,
-            _since(started),
-            exercises,
+            seconds,
+            tuple(exercises),
             (*notes, *dict.fromkeys(self.trouble if faulty else ())),
         )
+
+    def begin(self) -> None:
+        """Of another notebook from now on; `grade` says so itself."""
+        self.trouble, self._stretch = [], patience()
 
     def judge(
         self, module: Module, rebuilt: Rebuilt, show: bool, done: Mapping[str, ExerciseResult]
@@ -147,11 +171,29 @@ class Grader:
 
         BrokenTests, SandboxUnavailable and the like are ours; `grade` turns them into a grader fault.
         """
+        return self.conclude(module, rebuilt, self.test(module, rebuilt, done), show, done)
+
+    def test(self, module: Module, rebuilt: Rebuilt, done: Collection[str], seconds: float | None = None) -> Tested:
+        """Run the hidden tests of the exercises that are not `done`: the first half of `judge`.
+
+        NotInTime where they were given `seconds`, less than a notebook has, and these do not do.
+        """
         self._stretch = max(self._stretch, patience())  # a second look: the first may have met a quiet moment
         settled = {*done, *rebuilt.unanswered, *rebuilt.forbidden}
-        outcomes, errors = self._outcomes(
-            module, rebuilt, [exercise.name for exercise in module.exercises if exercise.name not in settled]
-        )
+        names = [exercise.name for exercise in module.exercises if exercise.name not in settled]
+        return self._outcomes(module, rebuilt, names, seconds)
+
+    def conclude(
+        self,
+        module: Module,
+        rebuilt: Rebuilt,
+        tested: Tested,
+        show: bool,
+        done: Mapping[str, ExerciseResult],
+        explain: bool = True,
+    ) -> tuple[ExerciseResult, ...]:
+        """What follows from the outcomes: the second half of `judge`. To `explain` failures takes the most time."""
+        outcomes, errors = tested
         results: list[ExerciseResult] = []
         spare = time.monotonic() + SPARE_SECONDS * self._stretch
         for exercise in module.exercises:
@@ -165,8 +207,12 @@ class Grader:
             else:
                 own = outcomes[exercise.name]
                 passed = {result.id for result in results if result.verdict == "passed"}
-                misconceptions, lists = self._explainer.diagnose(module, exercise, own, rebuilt, passed, spare)
+                misconceptions, lists = {}, set()
+                if explain:
+                    misconceptions, lists = self._explainer.diagnose(module, exercise, own, rebuilt, passed, spare)
                 results.append(verdicts.judged(exercise, own, errors, rebuilt, misconceptions, lists, show))
+        if not explain:
+            return tuple(results)
         wrong = {result.id for result in results if result.verdict not in ("passed", "grader_fault")}
         to_blame = self._explainer.to_blame(module, rebuilt, outcomes, wrong, spare)
         return verdicts.with_dependencies(results, to_blame)
@@ -189,26 +235,35 @@ class Grader:
         budget = Budget(limits or self.limits, [exercise], max(self._stretch, patience()) if patient else 1.0)
         return self._run(module, cells, [exercise], budget, enough=enough, lent=lent)[0]
 
+    def abandon(self) -> None:
+        """From another thread: have what is being graded raise Abandoned as soon as may be, whatever its code does."""
+        self._given_up.set()
+        if (present := self._present) is not None:
+            present.hang_up()
+
     def load(self, cells: Sequence[SourceCell], limits: Limits | None = None) -> Submission:
         """A fresh child in which these cells were run, for whoever asks something else than hidden tests of it."""
         return Submission.load(self._sandbox, cells, limits or self.limits)
 
     # ------------------------------------------------------------------------------------------------- running
 
-    def _outcomes(self, module: Module, rebuilt: Rebuilt, names: list[str]):
+    def _outcomes(self, module: Module, rebuilt: Rebuilt, names: list[str], seconds: float | None) -> Tested:
         """The outcomes of each exercise's tests, and the errors of the cells. Our own failures are tried once more.
 
         Within one budget: who brings a failure about gains no time by it.
         """
         outcomes: dict[str, list[Outcome]] = {name: [] for name in names}
         errors: dict[str, CellError] = {}
-        budget = Budget(self.limits, names, self._stretch)
+        limits = self.limits if seconds is None else replace(self.limits, notebook_seconds=seconds)
+        budget = Budget(limits, names, self._stretch)
         pending = list(names)
         for last in (False, True):
             if not pending:
                 break
             try:
                 found = self._tested(module, rebuilt.cells, pending, budget, errors)
+                if seconds is not None and any(budget.left(name) < LEAST for name in pending):
+                    raise NotInTime
                 for name in pending:
                     outcomes[name] = found[name]
                     self._blame(module, name, outcomes[name])
@@ -253,10 +308,15 @@ class Grader:
         @contextlib.contextmanager
         def opened(outcome: Outcome, following: Sequence[Spec]) -> Iterator[Submission]:
             self.begun(outcome.spec.exercise)
-            with children.open(outcome, following) as child:
+            with children.open(outcome, following) as self._present:
+                if self._given_up.is_set():
+                    raise Abandoned
                 if lent is not None:
-                    lending.lend(lent.owner, lent.names, to=child)
-                yield child
+                    lending.lend(lent.owner, lent.names, to=self._present)
+                yield self._present
+
+        def ended(outcome: Outcome) -> bool:
+            return self._given_up.is_set() or (enough is not None and enough(outcome))
 
         with contextlib.closing(children):
             outcomes = plugin.run(
@@ -266,8 +326,11 @@ class Grader:
                 secret=self.secret,
                 data_dir=self._data,
                 exercises=names,
-                enough=enough,
+                enough=ended,
             )
+        if self._given_up.is_set():
+            self._given_up.clear()
+            raise Abandoned
         return outcomes, children
 
     def _reference(self, module: Module) -> LocalSubmission:

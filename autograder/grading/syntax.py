@@ -197,14 +197,15 @@ def forbidden(
     for name, forbids in rules.items():
         try:
             # Where it is bound in a way that syntax does not tell, all counts that may have bound it.
-            unknown = [] if name in code.globals.bound else [parsed for parsed in trees if _binds_unseen(parsed)]
+            unknown = [] if name in code.globals.bound else [parsed for parsed in trees if binds_unseen(parsed)]
             found[name] = tuple(names.broken(code.used([name], unknown), forbids, code.meaning))
         except names.TooComplex:
             found[name] = None
     return {name: broken for name, broken in found.items() if broken != ()}
 
 
-def _binds_unseen(parsed: ast.Module) -> bool:
+def binds_unseen(parsed: ast.Module) -> bool:
+    """Whether code may bind or read names in a way that syntax does not tell."""
     used = {getattr(node, "id", getattr(node, "attr", None)) for node in ast.walk(parsed)}
     return not used.isdisjoint(
         {"exec", "eval", "globals", "locals", "vars", "setattr", "modules", "user_ns", "__dict__"}

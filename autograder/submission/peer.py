@@ -1,5 +1,6 @@
 """The trusted side of one conversation: sends requests to an agent, answers its callbacks, reads replies as hostile."""
 
+import contextlib
 import inspect
 import itertools
 import select
@@ -277,6 +278,11 @@ class ChildPeer(Peer):
     def end(self):
         """Kill its process."""
         self.child.end()
+
+    def hang_up(self):
+        """Whoever waits for an answer, in whatever thread, meets the end of the stream."""
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            self.child.sock.shutdown(socket.SHUT_RDWR)
 
 
 class LocalPeer(Peer):

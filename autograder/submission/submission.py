@@ -220,6 +220,10 @@ class Submission(Answers):
         """Whether its process still listens."""
         return self._peer.alive
 
+    def hang_up(self) -> None:
+        """From another thread: what is being asked of the process ends now, as if the process had."""
+        self._peer.hang_up()
+
     @classmethod
     def load(
         cls,

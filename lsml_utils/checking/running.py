@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 
+from lsml_utils import magic
 from lsml_utils.checking import limits, rules, sources
 from lsml_utils.checking.failures import Card, CheckFailed, Unanswered, show
 from lsml_utils.checking.links import show_link
@@ -17,12 +18,15 @@ _passed: set[str] = set()
 def start(module: str, total: int) -> None:
     """Begin counting a module's checks: `total` exercises. Called again for the same module, what passed is kept.
 
+    From then on cells may say `%lsml grade`, `%lsml hint 01 mse_loss` and so on.
+
     >>> start("01_gradient_descent", total=7)
     """
     global _module, _total
     if module != _module:
         _passed.clear()
     _module, _total = module, total
+    magic.register(module)
 
 
 def progress() -> str:

@@ -78,7 +78,8 @@ def lab(tmp_path_factory):
 def students_lab(tmp_path, tmp_path_factory):
     """What `make lab` opens, in a checkout that is elsewhere; its own PATH has no `lsml`."""
     private = tmp_path_factory.mktemp("jupyter")
-    (tmp_path / "course").symlink_to(curriculum.ROOT / "course")
+    for part in ("course", "solutions", "autograder", "lsml_utils"):
+        (tmp_path / part).symlink_to(curriculum.ROOT / part)
     code = "import sys, pathlib; from autograder.authoring.work import copy_missing, open_lab; "
     code += "root = pathlib.Path(sys.argv[1]); copy_missing(root); open_lab(root, browser=False)"
     command = [sys.executable, "-c", code, str(tmp_path)]

@@ -34,6 +34,34 @@ def test_a_students_lab(students_lab, page):
     assert (folder / "status").read_text() == "0\n" and f'"module": "{MODULE}"' in (folder / "said").read_text()
 
 
+def test_the_report_is_new_whenever_the_notebook_is_saved(students_lab, page):
+    first = curriculum.load(MODULE).exercises[0]
+    page.goto(students_lab.address(students_lab.folder / MODULE / f"{MODULE}.ipynb"))
+    page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=2 * MINUTES)
+    idle(page)
+    page.locator("[data-jp-item-name='lsml-report']").locator("button, jp-button").first.click()
+    report = page.frame_locator(".jp-Help iframe")
+    report.locator("h1", has_text="No report yet").wait_for(timeout=MINUTES)
+
+    def answer(source):
+        """Write the first exercise, and save, with JupyterLab's own keys."""
+        page.locator(".lm-DockPanel-tabBar .lm-TabBar-tab", has_text=MODULE[:8]).first.click()
+        cell = page.locator(".jp-CodeCell", has_text=f"def {first.name}(").first
+        cell.locator(".cm-content").first.click()
+        page.keyboard.press("Control+A")
+        page.keyboard.insert_text(source)
+        page.keyboard.press("Control+S")
+        page.locator(".lm-DockPanel-tabBar .lm-TabBar-tab", has_text="Report").click()
+
+    answer(first.solution)
+    report.locator(f"section#{first.name}.passed").wait_for(timeout=2 * MINUTES)
+    assert report.locator(".running").count() == 0
+    answer("def " + first.solution.partition("def ")[2].partition("\n")[0] + "\n    return 'wrong'\n")
+    report.locator(f"section#{first.name}.failed, section#{first.name}.error").wait_for(timeout=2 * MINUTES)
+    keep_picture(page, page.locator(".jp-Help"), "report")
+    assert page.evaluate("fetch('/lsml/report', {credentials: 'omit'}).then(answer => answer.url)").count("/login")
+
+
 def test_run_all_on_an_untouched_notebook_ends_at_the_stop(students_lab, page):
     first = curriculum.load(MODULE).exercises[0].name
     page.goto(students_lab.address(students_lab.folder / MODULE / f"{MODULE}.ipynb"))

@@ -1,0 +1,7 @@
+"""`python -m autograder` is `lsml`."""
+
+import sys
+
+from autograder.cli import main
+
+sys.exit(main())

@@ -1,0 +1,239 @@
+"""Grading while one writes: what is tested again, what a loop keeps waiting, and `lsml watch` itself."""
+
+import contextlib
+import json
+import re
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from autograder import curriculum
+from autograder.authoring.release import released_notebook
+from autograder.cli import main
+from autograder.desk import own_page
+from autograder.desk.regrading import Regrader
+from autograder.desk.watching import Saves
+from autograder.grading import kept
+from autograder.grading.grade import Abandoned, Grader
+from autograder.sandbox import Limits
+
+TOY, REPOSITORY = Path(__file__).parents[1] / "grading" / "toy" / "solutions", Path(__file__).parents[2]
+LOOPS = "def last(x):\n    while True:\n        pass\n"
+
+
+class Desk:
+    """A checkout with the toy module, and a person's notebook of it."""
+
+    def __init__(self, root):
+        self.root = root
+        (root / "solutions").symlink_to(TOY)
+        self.module = curriculum.load("00_toy", root)
+        (root / "course" / "00_toy").mkdir(parents=True)
+        nbformat.write(released_notebook(self.module), root / "course" / "00_toy" / "00_toy.ipynb")
+        self.path = kept.notebook("00_toy", root)
+        self.page = root / own_page.PAGES / "00_toy.html"
+        self.answers = {exercise.name: exercise.solution for exercise in self.module.exercises}
+
+    def save(self, added=(), **answers):
+        """Save the notebook as JupyterLab does: all exercises answered, these otherwise, and added cells at the end."""
+        notebook = nbformat.read(self.root / "course" / "00_toy" / "00_toy.ipynb", as_version=4)
+        for cell in notebook.cells:
+            own = cell.metadata.get("lsml", {})
+            if own.get("role") == "exercise":
+                cell.source = (self.answers | answers)[own["name"]]
+        notebook.cells += [nbformat.v4.new_code_cell(source, id=f"own-{i}") for i, source in enumerate(added)]
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = self.path.with_name(".~00_toy.ipynb")
+        nbformat.write(notebook, scratch)
+        scratch.replace(self.path)
+
+
+@pytest.fixture
+def desk(tmp_path):
+    return Desk(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def own_grader(tmp_path_factory):
+    """One grader, for the course that `grader.root` is set to."""
+    with Grader(limits=Limits(call_seconds=3.0, notebook_seconds=12.0, memory_mb=256)) as grader:
+        yield grader
+
+
+@pytest.fixture
+def regrader(desk, own_grader, monkeypatch):
+    """A Regrader of the desk's course; `tested` are the exercises whose tests have run since it was cleared."""
+    monkeypatch.setattr(own_grader, "root", desk.root)
+    made = Regrader(own_grader)
+    made.tested = []
+    monkeypatch.setattr(own_grader, "begun", made.tested.append)
+    return made
+
+
+def regraded(regrader, desk, **saved):
+    """Which exercises' tests run because of what is saved now."""
+    desk.save(**saved)
+    regrader.tested.clear()
+    report = regrader.regrade(desk.path, "00_toy")
+    assert report.status == "graded", report.notes
+    return set(regrader.tested), {result.id: result.verdict for result in report.exercises}
+
+
+def test_only_what_changed_and_what_needs_it_is_regraded(regrader, desk):
+    everything = {exercise.name for exercise in desk.module.exercises}
+    tested, verdicts = regraded(regrader, desk)
+    assert tested == everything and set(verdicts.values()) == {"passed"}
+    assert regraded(regrader, desk)[0] == set()
+    assert regraded(regrader, desk, solve="def solve(a, b):\n    return (1 / a) * b")[0] == {"solve"}
+    # root_mean_square calls mean_square.
+    tested, verdicts = regraded(regrader, desk, mean_square="def mean_square(x):\n    return 7.0")
+    assert tested >= {"mean_square", "root_mean_square"} and not tested & {"last", "total", "Counter"}
+    assert verdicts["mean_square"] == "failed" and verdicts["root_mean_square"] != "passed"
+    tested, verdicts = regraded(regrader, desk)
+    assert tested >= {"mean_square", "root_mean_square"} and set(verdicts.values()) == {"passed"}
+
+
+def test_a_helper_counts_for_those_who_use_it_and_a_call_for_all(regrader, desk):
+    answer = "def solve(a, b):\n    return quotient(b, a)"
+    regraded(regrader, desk, added=["def quotient(b, a):\n    return b / a"], solve=answer)
+    tested, verdicts = regraded(regrader, desk, added=["def quotient(b, a):\n    return 3"], solve=answer)
+    assert tested == {"solve"} and verdicts["solve"] == "failed"
+    tested, _ = regraded(regrader, desk, added=["np.seterr(all='raise')"])
+    assert tested == {exercise.name for exercise in desk.module.exercises}
+
+
+def test_a_fresh_report_says_the_same(regrader, desk, own_grader):
+    regraded(regrader, desk)
+    answers = {"mean_square": "def mean_square(x):\n    return float(np.mean(x))", "solve": "def solve(a, b):\n    1/0"}
+    desk.save(**answers)
+    mine = regrader.regrade(desk.path, "00_toy").to_dict()
+    fresh = own_grader.grade(desk.path).to_dict()
+    assert {**mine, "seconds": 0, "notebook": ""} == {**fresh, "seconds": 0, "notebook": ""}
+
+
+def test_a_loop_keeps_no_other_exercise_waiting(regrader, desk):
+    seen = []
+    regrader.tell = lambda report, waiting: seen.append((waiting, {e.id: e.verdict for e in report.exercises}))
+    _, verdicts = regraded(regrader, desk, last=LOOPS)
+    assert verdicts.pop("last") == "timeout" and set(verdicts.values()) == {"passed"}
+    assert (["last"], verdicts) in seen, "all others were known while it was still to be tested"
+    regrader.tested.clear()
+    seen.clear()
+    desk.save(last=LOOPS + "#", solve="def solve(a, b):\n    return (1 / a) * b")
+    regrader.regrade(desk.path, "00_toy")
+    assert regrader.tested[0] == "solve", "who was slow before comes last"
+
+
+def test_what_runs_is_given_up_when_it_is_saved_anew(regrader, desk, own_grader):
+    regraded(regrader, desk)
+    desk.save(last=LOOPS)
+    running = threading.Event()
+    own_grader.begun = lambda name: running.set()
+
+    def interrupt():
+        running.wait(60)
+        time.sleep(0.3)
+        own_grader.abandon()
+
+    other = threading.Thread(target=interrupt)
+    other.start()
+    started = time.monotonic()
+    with pytest.raises(Abandoned):
+        regrader.regrade(desk.path, "00_toy")
+    assert time.monotonic() - started < own_grader.limits.call_seconds  # one test of several would take that
+    other.join()
+    assert set(regraded(regrader, desk)[1].values()) == {"passed"}
+
+
+def test_a_damaged_notebook_is_said_to_be_one_and_the_next_is_graded(regrader, desk):
+    desk.save()
+    whole = desk.path.read_bytes()
+    desk.path.write_bytes(whole[:500])
+    report = regrader.regrade(desk.path, "00_toy")
+    assert report.status == "unreadable" and report.notes
+    desk.path.write_bytes(whole)
+    assert regrader.regrade(desk.path, "00_toy").score == desk.module.max_score
+
+
+def test_saves_are_taken_once_and_the_same_one_is_known_to_be_old():
+    saves = Saves()
+    assert [saves.add(name) for name in ("01_a", "02_b", "01_a")] == [False] * 3
+    taken = iter(saves)
+    assert next(taken) == "01_a"
+    assert saves.add("01_a") and not saves.add("03_c")
+    assert [next(taken), next(taken), next(taken)] == ["02_b", "01_a", "03_c"]
+    saves.end()
+    assert next(taken, None) is None
+
+
+@contextlib.contextmanager
+def watching(root):
+    """`lsml watch`, as `lsml lab` starts it; ended when its standard input ends."""
+    command = [sys.executable, "-m", "autograder", "watch", "--until-eof", "--root", str(root)]
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=REPOSITORY
+    )
+    try:
+        yield process
+    finally:
+        process.stdin.close()
+        assert process.wait(120) == 0, process.stdout.read()
+
+
+def test_watch_writes_the_page_and_keeps_the_report(desk):
+    desk.save(solve="def solve(a, b):\n    return '<script>alert(1)</script>'")
+    with watching(desk.root) as process:
+        assert process.stdout.readline().startswith("ready")
+        desk.save(solve="def solve(a, b):\n    return '<script>alert(1)</script>'")
+        assert re.match(r"00_toy: 7 of 9 in [\d.]+ s; solve \(\w+\)\n", process.stdout.readline())
+        page = desk.page.read_text()
+        assert "7</b>" in page and "alert(1)" in page and "<script>alert" not in page
+        assert "is being tested" not in page and 'data-left="0"' in page
+        with watching(desk.root) as second:
+            assert "another" in second.stdout.readline()
+        desk.save()
+        assert process.stdout.readline().startswith("00_toy: 9 of 9")
+        found = kept.get("00_toy", Limits(), desk.root)
+        assert found.current and found.report.score == 9
+        desk.path.unlink()  # and nothing happens
+    assert "live.js" in desk.page.read_text()
+
+
+def test_nothing_to_watch_is_one_line(tmp_path, capsys):
+    assert main(["watch", "--root", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_the_magic_shows_the_page_of_what_is_saved(desk, monkeypatch, capsys):
+    from IPython.display import HTML
+
+    from lsml_utils import magic
+
+    desk.save()
+    monkeypatch.chdir(desk.path.parent)
+    shown = []
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    monkeypatch.setattr(magic, "BEGINS", 0.3)
+    report = Grader(root=desk.root).report("", "00_toy", desk.module, 0.1, [], ())
+    names = [exercise.name for exercise in desk.module.exercises]
+    own_page.put(report, "00_toy", desk.path.read_bytes(), names, desk.root)
+
+    def finish():
+        time.sleep(0.6)
+        own_page.put(report, "00_toy", desk.path.read_bytes(), None, desk.root)
+
+    threading.Thread(target=finish).start()
+    magic.run(["grade"], "00_toy")
+    assert len(shown) == 1 and isinstance(shown[0], HTML)
+    assert "is being tested" not in shown[0].data and "sandbox" in shown[0].data and "Toy" in shown[0].data
+    # Of another state of the notebook there is no page: the command itself is run.
+    desk.path.write_text(json.dumps({"cells": []}))
+    magic.run(["grade"], "00_toy")
+    assert len(shown) == 1 and "00_toy.ipynb" in capsys.readouterr().out
+    magic.run(["hint", "nowhere", "nothing"], "00_toy")
+    assert "nowhere" in capsys.readouterr().out
