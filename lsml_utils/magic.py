@@ -36,10 +36,10 @@ def register(module: str) -> None:
 def run(arguments: list[str], module: str) -> None:
     """Run an `lsml` command and show what it says; `grade` alone shows the page of the notebook as it was saved."""
     if arguments == ["grade"] and (page := _page(Path.cwd() / f"{module}.ipynb")) is not None:
-        from IPython.display import HTML, display
+        from IPython.display import display
 
         frame = f'<iframe sandbox srcdoc="{html.escape(page)}" style="width: 100%; height: 36rem; border: 0"></iframe>'
-        display(HTML(frame))
+        display({"text/html": frame}, raw=True)
         return
     command = shutil.which("lsml", path=Path(sys.executable).parent) or shutil.which("lsml")
     if command is None:

@@ -111,6 +111,7 @@ def _run(tests: Path, judge: "_Judge", options: list[str]) -> None:
         raise BrokenTests(f"there are no hidden tests at {tests.parent.name}/{tests.name}")
     # From the folder above the module's, so that pytest imports them under a name of this module's own.
     arguments = ["-c", os.devnull, f"--rootdir={tests.parents[1]}", "--noconftest", "--import-mode=importlib"]
+    arguments += [f"--confcutdir={tests.parent}"]  # or pytest lists every folder from the root of the disk on
     arguments += ["--capture=no", *(part for name in _OFF.split() for part in ("-p", f"no:{name}"))]
     with _one_at_a_time, own_memory.bounded(), _quiet(), _only_our_pytest(tests):
         status = pytest.main([*arguments, *options, str(tests)], plugins=[judge])
