@@ -183,13 +183,14 @@ def test_rubric_and_model_answer_stand_beside_the_answer_and_marks_become_the_sc
     folder, answer, hand_in, grade, scores, server, page
 ):
     hand_in("ada", answer("passed", written="Nothing changes, for the columns span the *same* space.\n\n" + HOSTILE))
+    hand_in("ben", answer("passed", written="Nothing changes, for I say so."))
     grade()
     question = curriculum.load(MODULE).questions[0]
     url, token = server
     page.goto(f"{url}login?token={token}")
     with folder.gradebook() as book:
-        submission = book.find_submission_notebook(MODULE, MODULE, "ada").id
-    page.goto(f"{url}formgrader/submissions/{submission}/")
+        notebooks = {who: book.find_submission_notebook(MODULE, MODULE, who).id for who in ("ada", "ben")}
+    page.goto(f"{url}formgrader/submissions/{notebooks['ada']}/")
     score = page.locator(f"#{question.name}")
     cell = page.locator(".nbgrader_cell", has=score)
     left = cell.get_by_text("Nothing changes, for")
@@ -223,10 +224,19 @@ def test_rubric_and_model_answer_stand_beside_the_answer_and_marks_become_the_sc
     assert score.input_value() == "0.75" and scores()["ada"][question.name] == (None, 0.75, False)
     keep_picture(page, cell, "rubric-formgrader")
     assert page.evaluate("window.pwned") is None
+    first = min(notebooks.values())  # formgrader's own order
+    page.goto(f"{url}formgrader/submissions/{first}/")
+    cell.get_by_text("Nothing changes, for").wait_for(timeout=60_000)
+    mark("x .25 0 -\n$\\kappa$ grows, too.", "Control+.")  # saves, and opens the next student's page
+    page.wait_for_url(lambda address: first not in address)
+    cell.get_by_text("Nothing changes, for").wait_for(timeout=60_000)
+    mark("x .25 0 -\n$\\kappa$ grows, too.")
+    found = scores()
+    assert [found[who][question.name] for who in ("ada", "ben")] == [(None, 0.75, False)] * 2
 
     from autograder.classroom import feedback
 
-    (written,) = feedback.generate(folder, MODULE)
+    (written,) = feedback.generate(folder, MODULE, "ada")
     page.goto(f"file://{written}")
     rubric = page.locator(f"#{question.name} table.rubric")
     assert [row.split("\t")[-1] for row in rubric.inner_text().splitlines() if " of " in row][-1] == "0.75 of 2"

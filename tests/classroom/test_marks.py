@@ -1,8 +1,12 @@
 """Marks of a rubric: what a person types into the comment box, the score that comes of it, and what students see."""
 
+import copy
 import json
+from html import unescape
 
+import nbformat
 import pytest
+from traitlets.config import Config
 
 from autograder import curriculum
 from autograder.classroom import beside, feedback, marks
@@ -202,3 +206,19 @@ def test_what_stands_beside_an_answer_is_one_line_of_harmless_html():
         assert "\n" not in shown and "<script" not in shown and "<img" not in shown
         assert "<em>paragraph</em>" in shown and shown.count("<div") == shown.count("</div>")
     assert "0.5 of 2" in beside.rubric(question, marks.Marks((0.5,), "", ""))
+
+
+def test_a_module_that_cannot_be_read_costs_the_rubric_and_not_the_page(graded):
+    config = Config()
+    config.CourseDirectory.root = str(graded.path)
+    notebook = nbformat.read(graded.autograded("ada", MODULE), as_version=4)
+    for resources, said in (
+        ({"notebook_id": "99_none", "submission_id": "x"}, "The rubric cannot be read: no module"),
+        ({"notebook_id": MODULE, "submission_id": "x"}, "Model answer"),
+        ({"notebook_id": MODULE}, ""),  # not a page of formgrader's
+    ):
+        shown, _ = beside.ShowRubric(config=config).preprocess(copy.deepcopy(notebook), resources)
+        texts = [cell.source for cell in shown.cells if cell.metadata.lsml.role == "written"]
+        assert len(texts) == 2
+        for text in texts:
+            assert said in unescape(text) and "Because" in text and ("flex" in text) == bool(said)
