@@ -266,7 +266,7 @@ def released_source(source: str, name: str) -> str:
 
 def solved_source(source: str) -> str:
     """An exercise or written cell with its answer, and without markers and rubric."""
-    return "\n".join(line for line, region in _regions(source) if region in ("solution", ""))
+    return "\n".join(line for line, region in _regions(source) if region in ("solution", "")).rstrip("\n")
 
 
 def _regions(source: str) -> Iterator[tuple[str, str]]:
