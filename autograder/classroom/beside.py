@@ -55,6 +55,8 @@ def two_columns(source: str, ours: str) -> str:
 
 def rubric(question: Question, given: Marks | None) -> str:
     """The rubric of a question with the points that its lines have got, how to give them, and the model answer."""
+    if not question.rubric:  # `lsml build` refuses it, but a class may have been released before
+        return sanitize.block(f"**Model answer**\n\n{question.answer}")
     points = given.points if given is not None and given.points is not None else None
     lines = []
     for number, line in enumerate(question.rubric):

@@ -222,3 +222,8 @@ def test_a_module_that_cannot_be_read_costs_the_rubric_and_not_the_page(graded):
         assert len(texts) == 2
         for text in texts:
             assert said in unescape(text) and "Because" in text and ("flex" in text) == bool(said)
+
+
+def test_a_question_without_a_rubric_shows_its_model_answer():
+    shown = beside.rubric(Question("why", 2, "For the *sum*.", ()), None)
+    assert "Model answer" in shown and "<em>sum</em>" in shown and "Rubric" not in shown
