@@ -9,7 +9,8 @@ module itself is a Jupytext percent script, `notebook.py`. The marker of each ce
     # %% [markdown] hints="mse_gradient"             the folded hints of that exercise
     # %% check="mse_gradient"                        its visible check
     # %% tags=["demo"]                               plots and measurements, skipped when grading
-    # %% [markdown] written="why_sgd" points=2       a question answered in words
+    # %% [markdown] written="why_sgd" points=2       a question in words; its model answer, `### RUBRIC` and the
+                                                     rubric between ### BEGIN/END SOLUTION
 
 This file checks what it needs in order to tell cells and exercises apart. What a module owes its readers beyond
 that is checked by `autograder.authoring.rules`.
@@ -30,6 +31,9 @@ ROOT = Path(__file__).parents[1]
 
 MODULE_NAME = re.compile(r"\d\d_[a-z][a-z0-9_]*")
 MARKER = re.compile(r"\s*### (?P<edge>BEGIN|END) (?P<kind>SOLUTION|BUG)\s*")
+# It stands between the SOLUTION markers, so whatever clears the model answer clears the rubric, too.
+RUBRIC = "### RUBRIC"
+RUBRIC_LINE = re.compile(r"- (?P<points>[0-9]+(?:\.[0-9]+)?): (?P<text>\S.*)")
 CELL_MARKER = re.compile(r"# ?%%(\s|$)")
 # What a submission, a hidden test's helper or a notebook already calls something else.
 RESERVED = {"call", "calls", "cell_errors", "close", "load", "names", "run"} | {"student", "np", "torch"}
@@ -96,6 +100,24 @@ class Exercise:
 
 
 @dataclass(frozen=True)
+class RubricLine:
+    """One thing that a reader looks for in an answer, and the points for it."""
+
+    points: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question answered in words, with what its reader needs."""
+
+    name: str
+    points: int
+    answer: str  # the model answer
+    rubric: tuple[RubricLine, ...]
+
+
+@dataclass(frozen=True)
 class Files:
     """What an author writes for one module; any of the three may not be there yet."""
 
@@ -113,10 +135,15 @@ class Module:
     files: Files
     cells: tuple[Cell, ...]
     exercises: tuple[Exercise, ...]
+    questions: tuple[Question, ...] = ()
 
     def exercise(self, name: str) -> Exercise:
         """The exercise of that name; KeyError where the module has none."""
         return self._by_name[name]
+
+    def question(self, name: str) -> Question:
+        """The written question of that name; KeyError where the module has none."""
+        return {question.name: question for question in self.questions}[name]
 
     @property
     def max_score(self) -> int:
@@ -126,7 +153,7 @@ class Module:
     @property
     def written_points(self) -> int:
         """The points of the questions in words, which a person reads."""
-        return sum(cell.metadata["points"] for cell in self.cells if cell.role == "written")
+        return sum(question.points for question in self.questions)
 
     @property
     def setup(self) -> list[str]:
@@ -238,17 +265,20 @@ def released_source(source: str, name: str) -> str:
 
 
 def solved_source(source: str) -> str:
-    """An exercise or written cell with its answer and without any marker."""
-    return "\n".join(line for line, region in _regions(source) if region in ("solution", ""))
+    """An exercise or written cell with its answer, and without markers and rubric."""
+    return "\n".join(line for line, region in _regions(source) if region in ("solution", "")).rstrip("\n")
 
 
 def _regions(source: str) -> Iterator[tuple[str, str]]:
-    """Each line with the region it stands in: "solution", "bug" or "" for neither; a marker's own is its text."""
+    """Each line with its region: "solution", "rubric", "bug" or "" outside; that of a marker is its own text."""
     inside = ""
     for line in source.split("\n"):
         if marker := MARKER.fullmatch(line):
             inside = marker["kind"].lower() if marker["edge"] == "BEGIN" else ""
             yield line, f"{marker['edge']} {marker['kind']}"
+        elif inside == "solution" and line.strip() == RUBRIC:
+            inside = "rubric"
+            yield line, RUBRIC
         else:
             yield line, inside
 
@@ -264,7 +294,9 @@ def _read(name: str, root: Path) -> Module:
     title = next((line[2:].strip() for cell in cells for line in cell.source.split("\n") if line.startswith("# ")), "")
     if cells[0].role != "prose" or not cells[0].source.startswith("# "):
         raise UserError(f"{shown}:{cells[0].line}: the first cell must be markdown that begins with the title, '# ...'")
-    return Module(name, title, own, cells, _exercises(cells, shown))
+    exercises = _exercises(cells, shown)
+    questions = tuple(_question(cell, shown) for cell in cells if cell.role == "written")
+    return Module(name, title, own, cells, exercises, questions)
 
 
 def _cells(text: str, shown: str) -> tuple[Cell, ...]:
@@ -382,8 +414,6 @@ def _exercises(cells: tuple[Cell, ...], shown: str) -> tuple[Exercise, ...]:
 
     exercises = []
     for cell in cells:
-        if cell.role == "written":
-            _check_markers(cell, shown)
         if cell.role != "exercise":
             continue
         if ("check", cell.name) not in found:
@@ -411,12 +441,37 @@ def _exercise(cell: Cell, check: Cell, hints: Cell | None, shown: str) -> Exerci
     )
 
 
+def _question(cell: Cell, shown: str) -> Question:
+    _check_markers(cell, shown)
+    answer: list[str] = []
+    rubric: list[RubricLine] = []
+    for number, (line, region) in enumerate(_regions(cell.source), cell.line + 1):
+        if region == "solution":
+            answer.append(line)
+        elif region == "rubric" and line.strip():
+            if found := RUBRIC_LINE.fullmatch(line.rstrip()):
+                rubric.append(RubricLine(float(found["points"]), found["text"]))
+            elif rubric and line.startswith("  "):
+                rubric[-1] = replace(rubric[-1], text=f"{rubric[-1].text} {line.strip()}")
+            else:
+                raise UserError(
+                    f"{shown}:{number}: a line of a rubric is '- POINTS: what the answer says', as '- 0.5: ...'"
+                )
+    return Question(cell.name, cell.metadata["points"], "\n".join(answer).strip(), tuple(rubric))
+
+
 def _check_markers(cell: Cell, shown: str) -> None:
     """UserError unless the markers balance and are those that the cell must have."""
     inside, opened, seen = "", 0, set()
     for number, line in enumerate(cell.source.split("\n"), cell.line + 1):
         where = f"{shown}:{number}"
         meant = re.search(r"\b(BEGIN|END) (SOLUTION|BUG)\b", line)
+        if re.fullmatch(r"\W*RUBRIC\W*", line, re.IGNORECASE):
+            if line.strip() != RUBRIC:
+                raise UserError(f"{where}: a marker stands alone on its line, as '{RUBRIC}'")
+            if cell.role != "written" or inside != "SOLUTION" or RUBRIC in seen:
+                raise UserError(f"{where}: {RUBRIC} stands once, between the SOLUTION markers of a written question")
+            seen.add(RUBRIC)
         if meant is None:
             if inside == "BUG" and line.strip() and not line.lstrip().startswith("#"):
                 raise UserError(f"{where}: the released bug must be commented out, each line behind '# '")

@@ -2,18 +2,22 @@
 
 import ast
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 from autograder import curriculum
-from autograder.curriculum import Cell, Exercise, Module
+from autograder.curriculum import Cell, Exercise, Module, Question
 
 MAIN_EXERCISES = 8
 HINTS = (2, 3)
+RUBRIC_LINES = (2, 4)
 # nbgrader acts on these wherever they stand; hidden tests have a file of their own.
-DIRECTIVES = re.compile(r"BEGIN SOLUTION|END SOLUTION|BEGIN BUG|END BUG|(BEGIN|END) HIDDEN TESTS|\bAUTOTEST\b")
+DIRECTIVES = re.compile(
+    r"BEGIN SOLUTION|END SOLUTION|BEGIN BUG|END BUG|### RUBRIC|(BEGIN|END) HIDDEN TESTS|\bAUTOTEST\b"
+)
 
 
 def course_problems(root: Path) -> list[str]:
@@ -43,6 +47,8 @@ def problems(module: Module) -> list[str]:
             found += _strangers(cell)
         if cell.role == "check":
             found += _check(cell, module)
+        if cell.role == "written":
+            found += _rubric(cell, module.question(cell.name))
     return [f"{shown}:{line}: {what}" for line, what in sorted(found)]
 
 
@@ -126,10 +132,25 @@ def _heading(cell: Cell, module: Module) -> Iterator[Problem]:
         yield cell.line, f"no heading `### {number} `{exercise.name}` · essential · {rest}` (important, optional)"
 
 
+def _rubric(cell: Cell, question: Question) -> Iterator[Problem]:
+    """A person grades by the rubric, line by line, so its lines are few and worth the question's points together."""
+    if not question.answer:
+        yield cell.line, f"{question.name!r} has no model answer between its SOLUTION markers"
+    if not RUBRIC_LINES[0] <= len(question.rubric) <= RUBRIC_LINES[1]:
+        count = f"{len(question.rubric)} line{'' if len(question.rubric) == 1 else 's'}"
+        yield cell.line, f"the rubric of {question.name!r} has {count}; write two to four below {curriculum.RUBRIC}"
+        return
+    if any(line.points == 0 for line in question.rubric):
+        yield cell.line, f"a line of the rubric of {question.name!r} is worth nothing"
+    total = math.fsum(line.points for line in question.rubric)
+    if not math.isclose(total, question.points):
+        yield cell.line, f"the lines of the rubric of {question.name!r} sum to {total:g}, and points={question.points}"
+
+
 def _strangers(cell: Cell) -> Iterator[Problem]:
     for number, line in enumerate(cell.source.split("\n"), cell.line + 1):
         found = DIRECTIVES.search(line)
-        if found and not (cell.role == "written" and "SOLUTION" in found[0]):
+        if found and not (cell.role == "written" and ("SOLUTION" in found[0] or found[0] == curriculum.RUBRIC)):
             yield number, f"{found[0]} has no place in a cell with the role {cell.role}"
 
 

@@ -353,6 +353,9 @@ def _feedback(arguments) -> int:
         _renew_penalties(folder, [module])
         pages = generate(folder, module, arguments.student)
         print(f"{_count(len(pages), 'page')} in {folder.path / 'feedback'}/STUDENT/{module}/{module}.html")
+        for one in _disagreements(folder, [module]):
+            if arguments.student in (None, one.student):
+                print(f"{one.student}, {one.question}: {one.what}", file=sys.stderr)
         if arguments.release:
             for line in release_feedback(folder, module, arguments.student):
                 print(line, file=sys.stderr)
@@ -406,20 +409,36 @@ def _status(arguments) -> int:
     progress.stdout().print(status.table(found, f"{folder.course}: {folder.path}"))
     if asked := [one for one in requests.requests(folder) if one.module in found.modules]:
         progress.stdout().print(_asked(asked))
+    if differing := _disagreements(folder, found.modules):
+        rows = [(one.student, one.module, one.question, one.what) for one in differing]
+        columns = ("student", "module", "question", "what")
+        progress.stdout().print(_listed("marks of a rubric that are not the score", columns, rows))
     return 0
 
 
+def _disagreements(folder, modules: list[str]):
+    from autograder.classroom import marks
+
+    with folder.gradebook() as book:
+        return marks.disagreements(book, modules)
+
+
 def _asked(asked):
-    """Requests as a table."""
+    rows = [(one.student, one.module, one.exercise or "all", one.why, one.when) for one in asked]
+    return _listed("asked for another look", ("student", "module", "exercise", "why", "when"), rows)
+
+
+def _listed(title: str, columns, rows):
+    """Rows of other people's text as a table."""
     from rich.table import Table
 
     from autograder.classroom.status import shown
 
-    made = Table(title="asked for another look", title_justify="left", header_style="bold")
-    for title in ("student", "module", "exercise", "why", "when"):
-        made.add_column(title, overflow="fold")
-    for one in asked:
-        made.add_row(*map(shown, (one.student, one.module, one.exercise or "all", one.why, one.when)))
+    made = Table(title=title, title_justify="left", header_style="bold")
+    for column in columns:
+        made.add_column(column, overflow="fold")
+    for row in rows:
+        made.add_row(*map(shown, row))
     return made
 
 

@@ -10,6 +10,7 @@ from autograder import answers, curriculum
 from autograder.classroom import autograde, feedback, progress, roster, status
 from autograder.classroom.engine import DaskEngine
 from autograder.classroom.folder import ClassFolder
+from autograder.classroom.marks import ALL
 from autograder.classroom.release import release
 from autograder.classroom.scratch import scratch
 from autograder.curriculum import Module
@@ -81,14 +82,13 @@ def demo(path: Path) -> int:
 
 
 def _read_by_a_person(folder: ClassFolder) -> None:
-    """Score Ada's written answers as an instructor does in formgrader. Ben's and Dan's are left to whoever looks."""
+    """Mark Ada's written answers as an instructor does in formgrader. Ben's and Dan's are left to whoever looks."""
     with folder.gradebook() as book:
-        notebook = book.find_submission_notebook(MODULE, MODULE, "ada")
-        for grade in notebook.grades:
-            if grade.cell_type == "markdown" and grade.manual_score is None:
-                grade.manual_score, grade.needs_manual_grade = grade.max_score, False
-                comment = book.find_comment(grade.name, MODULE, MODULE, "ada")
-                comment.manual_comment = "Well put. What does the noise do near the minimum?"
+        for question in curriculum.load(MODULE).questions:
+            comment = book.find_comment(question.name, MODULE, MODULE, "ada")
+            if comment.manual_comment is None:
+                marks = " ".join(ALL[0] for _ in question.rubric)
+                comment.manual_comment = f"{marks}\nWell put. What does the noise do near the minimum?"
         book.db.commit()
 
 

@@ -30,7 +30,7 @@ from nbgrader.utils import temp_attrs
 
 from autograder import apart
 from autograder.apart import TooCostly
-from autograder.classroom import formulas, highlighting, present
+from autograder.classroom import formulas, highlighting, marks, present
 from autograder.classroom.folder import ClassFolder
 from autograder.classroom.record import auto_comment
 from autograder.classroom.release import why
@@ -114,6 +114,7 @@ class ReadGrades(NbGraderPreprocessor):
                 names[grade.cell_id]: {
                     "score": None if grade.auto_score is None and grade.manual_score is None else grade.score,
                     "manual": grade.manual_score is not None,
+                    "extra": grade.extra_credit or 0.0,
                     "needs": grade.needs_manual_grade,
                 }
                 for grade in notebook.grades
@@ -157,7 +158,9 @@ def context(notebook: Mapping[str, Any], where: Mapping[str, Any]) -> dict[str, 
         for result in report.exercises
     ]
     written = [
-        _written(cell, grades, comments) for cell in cells if cell["metadata"].get("lsml", {}).get("role") == "written"
+        _written(cell, grades, comments, where["assignment"])
+        for cell in cells
+        if cell["metadata"].get("lsml", {}).get("role") == "written"
     ]
     points = sum(cell["metadata"]["nbgrader"].get("points", 0) for cell in cells if _graded(cell))
     score = sum(grade["score"] for grade in grades.values() if grade["score"] is not None) - where["penalty"]
@@ -216,16 +219,28 @@ def _test(test, said: set[str | None]) -> dict[str, Any]:
     return {"passed": test.passed, "sentence": sentence, **fresh}
 
 
-def _written(cell, grades, comments) -> dict[str, Any]:
+def _written(cell, grades, comments, module: str) -> dict[str, Any]:
     name = cell["metadata"]["lsml"]["name"]
-    grade = grades.get(name, {"score": None, "manual": False, "needs": True})
+    grade = grades.get(name, {"score": None, "manual": False, "needs": True, "extra": 0.0})
+    comment = comments.get(name, "")
+    lines = marks.rubric(module, name)
+    given = marks.read(comment, lines)
+    shown = given is not None and given.points is not None and grade["manual"]  # a rubric is seen after grading only
     return {
         "name": name,
         "answered": bool(cell["metadata"]["lsml"].get("answered")),
         "answer": _markdown(cell["source"]),
         "score": None if grade["needs"] and not grade["manual"] else grade["score"],
         "points": cell["metadata"]["nbgrader"]["points"],
-        "comment": _markdown(comments.get(name, "")),
+        "comment": _markdown(comment if given is None else given.comment),
+        "rubric": [
+            {"text": _markdown(line.text), "got": got, "of": line.points}
+            for line, got in zip(lines, given.points, strict=True)
+        ]
+        if shown
+        else [],
+        "sum": given.total if shown else None,
+        "extra": grade["extra"],
     }
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from traitlets.config import Config
 
 from autograder.authoring.preprocessors import RELEASE_STEPS
+from autograder.classroom import marks
 
 BRIDGE = "autograder.classroom.bridge"
 
@@ -29,6 +30,9 @@ def configure(c: Config, folder: Path) -> None:
 
     # formgrader shows notebooks with formulas that need no MathJax, which its page would fetch from the network.
     c.HTMLExporter.filters = {"markdown2html": "autograder.classroom.formulas.markdown2html"}
+    # Beside an answer in words it shows the rubric; the marks that a person types there become the score.
+    c.HTMLExporter.preprocessors = ["autograder.classroom.beside.ShowRubric"]
+    marks.follow()
 
     c.ExchangeFactory.collect = "autograder.classroom.collect.CarefulCollect"
     c.ZipCollectApp.extractor_plugin = "autograder.classroom.unpack.CarefulExtractor"

@@ -753,6 +753,13 @@ with tempfile.TemporaryDirectory() as folder:
 # different things in two chunks, and a trend over time disappears if chunks are days. If the rows are shuffled and the
 # chunks large, each chunk's mean and spread are nearly those of the whole, and it does little harm. The chunks should
 # have exchanged (count, mean, M2), $2d + 1$ numbers each, merged them, and used the merged mean and spread everywhere.
+#
+# ### RUBRIC
+# - 0.5: Every difference between chunks is lost, such as a trend over time where chunks are days.
+# - 0.25: It does little harm where rows are shuffled and chunks are large: their own mean and spread are nearly those
+#   of the whole.
+# - 0.25: The chunks should have exchanged count, mean and M2 (or sums that say the same), and used the merged mean
+#   and spread.
 # ### END SOLUTION
 
 # %% [markdown]

@@ -1170,6 +1170,14 @@ print(f"standardised, {walk_steps} steps of Nesterov: within {apart:.0e} of scik
 # Remedy: standardise each column (or scale it by a power of ten). Mean and variance of all columns take one pass, which
 # can be taken in pieces that are merged. The scaling can be applied while a chunk is read, or it can become a rate for
 # each column. So nothing is written back.
+#
+# ### RUBRIC
+# - 0.5: The lowest loss and the best predictions stay the same; the entry of $\theta_*$ becomes a thousandth.
+# - 0.5: $\lambda_{\max}$ grows by about $10^6$, and the largest stable learning rate shrinks by as much.
+# - 0.5: The number of steps grows by up to $10^6$, because the other directions keep their curvature and so $\kappa$
+#   grows.
+# - 0.5: The column is standardised or scaled back, and the cost is named: at most one pass, which can be taken by
+#   chunk.
 # ### END SOLUTION
 
 # %% [markdown]
@@ -1643,6 +1651,14 @@ with tempfile.TemporaryDirectory() as folder, threadpool_limits(1):
 # solution is not unique, and both find from zero the one of least norm. (c) `lstsq` (orthogonal factorisation) in
 # float64: the data are small enough for $O(md)$ memory and one pass. The normal equations would work with a condition
 # number of $10^{14}$ and keep two digits or none. Descent would need millions of steps for the flat directions.
+#
+# ### RUBRIC
+# - 0.5: (a) Normal equations by chunk: one pass, about $50^2$ numbers of memory.
+# - 0.5: (b) Conjugate gradients or a descent method, because $X^\top X$ would have $10^{12}$ entries: a pass a step,
+#   $O(m + d)$ memory.
+# - 0.5: (c) An orthogonal factorisation (`lstsq`): one pass, $O(md)$ memory.
+# - 0.5: The condition number is a reason: it is harmless in (a), and the normal equations of (c) would square it to
+#   $10^{14}$.
 # ### END SOLUTION
 
 # %% [markdown]

@@ -2035,6 +2035,15 @@ log_folder.cleanup()
 # a bound), and let progressive validation, the loss on each day before that day is learned, choose between rates. A
 # cosine over the whole log is right if the rows are exchangeable; validate on the last days, never on rows drawn from
 # all days.
+#
+# ### RUBRIC
+# - 0.5: (a) About 3000 s in order, and about $5\cdot10^7$ s at random.
+# - 0.5: (b) One shuffle on disk and then reading in order, or blocks in random order with a buffer from which batches
+#   are drawn.
+# - 0.5: (b) Its disadvantage: the passes of the sort and an order that repeats, or rows of a block that stay near
+#   each other in time.
+# - 0.5: (c) A choice with a reason that tells whether tomorrow's rows are like the old ones, and a test on later
+#   days, never on rows drawn from all days.
 # ### END SOLUTION
 
 # %% [markdown]

@@ -1592,6 +1592,14 @@ for dtype, full in ((np.float16, 4_096), (np.float32, 2**24 + 4_096)):
 # From the logits the gradient is p − e_y: about −1 at the right class and +1 spread over the others, the strongest
 # signal that any row can send. No probabilities need to be formed, no epsilon has to be chosen, and one pass over the
 # row gives both the loss and the gradient.
+#
+# ### RUBRIC
+# - 0.5: The clipped loss is a constant on such a row, so its gradient is exactly 0 and the row teaches nothing.
+# - 0.5: The softmax's own derivative $p_y(1 - p_y)$ vanishes, too: without the clip it meets a $1/p_y$ that grows
+#   without bound.
+# - 0.5: From the logits the gradient is $p - e_y$: about −1 at the right class, the strongest signal that a row can
+#   send.
+# - 0.5: No epsilon has to be chosen, and no probabilities have to be formed for the loss.
 # ### END SOLUTION
 
 # %% [markdown]

@@ -1836,6 +1836,14 @@ for name, values in {"spread out": score, "crowded near 0": crowded, "crowded, l
 # precision at the number of alarms that can be handled, or recall at a fixed precision, and the money saved, with a
 # bootstrap interval that resamples whole customers (rows of one customer are not independent), and for the difference
 # to the present system on the same payments.
+#
+# ### RUBRIC
+# - 0.5: The accuracy shows nothing: "never fraud" has 99.9%, too.
+# - 0.5: The AUC compares random pairs; with one fraud in a thousand, precision may be low all the same.
+# - 0.5: Both leaks with their cures: features are selected inside the folds, and all rows of a customer stay in one
+#   fold.
+# - 0.5: Precision or recall at a number of alarms that is stated, with an interval that resamples customers instead
+#   of rows.
 # ### END SOLUTION
 
 # %% [markdown]

@@ -1876,8 +1876,6 @@ print(f"LinearSVC:              {peer.score(pixels[test], digits.y[test]):.1%}, 
 # 4. Why will prediction become faster as well?
 #
 # ### BEGIN SOLUTION
-# Rubric, half a point for each part.
-#
 # 1. The kernel matrix is (almost) the identity: squared distances are dominated by the columns around 10,000, so
 #    exp(−γ distance²) is 0 for any two different rows. Each row scores with its own α alone, plus b, so every training
 #    row can be right.
@@ -1889,6 +1887,15 @@ print(f"LinearSVC:              {peer.score(pixels[test], digits.y[test]):.1%}, 
 #    distances.
 # 4. With a fitting width most rows lie outside the street and have α = 0. A prediction costs one kernel value for each
 #    support vector, so fewer of them make it faster.
+#
+# ### RUBRIC
+# - 0.5: Part 1: the kernel matrix is almost the identity, because the large columns make all distances large; so each
+#   training row scores with its own α.
+# - 0.5: Part 2: no other row helps, so each needs an α above 0; a new row scores b, which has the sign of the more
+#   frequent class.
+# - 0.5: Part 3: the columns are standardised first, on the training rows only; then γ and C are chosen together by
+#   cross-validation.
+# - 0.5: Part 4: fewer rows are support vectors, and a prediction costs one kernel value for each.
 # ### END SOLUTION
 
 # %% [markdown]

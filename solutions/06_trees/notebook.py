@@ -1828,9 +1828,15 @@ plt.show()
 # says that the mileage is high; check that the reason for missing is the same next year. On a thousand machines: a
 # forest needs rows where each tree grows (trees on local rows see only their part, which is biased if the parts
 # differ), then no traffic except the trees. Boosting exchanges 24 d B bytes for each node and machine, plus one summary
-# of each column at the start, and waits at each level; shallow trees, and usually the smaller error. Point 1: the leaks
-# (the same car, the serial number, the same months) and the trend. Point 2: the remedies; and a choice, forest or
-# boosting, with a reason that names traffic and error.
+# of each column at the start, and waits at each level; shallow trees, and usually the smaller error.
+#
+# ### RUBRIC
+# - 0.5: Two reasons for the good error: another offer of the same car is in the bag, the serial number finds a car
+#   again, offers of the same months are in the bag.
+# - 0.5: The reason for the poor predictions: a tree predicts means of prices that it saw, and cannot follow a rise.
+# - 0.5: A remedy for each reason that is named, such as drawing cars instead of rows, leaving out the serial number,
+#   holding out the last months, predicting a ratio to a price index.
+# - 0.5: A choice between forest and boosting with a reason that names what travels, and the error.
 # ### END SOLUTION
 
 # %% [markdown]

@@ -1904,6 +1904,15 @@ print("nodes in the path:", lengths, " steps until 1% is left:", needed, f" slop
 # alone, on the same folds, by a score that respects rare classes, with an interval, since 90 labels are few. Choose k and
 # the number of components inside the training part. Ask for labels of some confident and some random records, and
 # count how often the made labels were right.
+#
+# ### RUBRIC
+# - 0.5: Components and k-means: what each assumes and how it may fail, such as a rare disease in a direction of small
+#   variance, or groups that are hospitals instead of diagnoses.
+# - 0.5: Naming and self-training: what each assumes and how it may fail, such as 18 labels a cluster, or a confident
+#   answer that is wrong.
+# - 0.5: The rise in confidence shows only that the classifier agrees with labels that it made itself.
+# - 0.5: A comparison with a classifier on the labelled records alone, on the same folds, with test labels that no
+#   step has seen.
 # ### END SOLUTION
 
 # %% [markdown]

@@ -1782,8 +1782,12 @@ with threadpool_limits(limits=1):
 # the same without another learning rate. With 96 layers: accumulation, because it costs no work. With 960 layers even
 # one part of 4 rows would store 30 GB and of 3 rows 22.5 GB: parts so small waste the machine; checkpoints with s = 31
 # keep about 62 arrays of 0.5 GB, which is 31 GB for 64 rows and too much, but 15.5 GB for parts of 32 rows: take both.
-# One point for two ways with correct bytes and work; one for what makes the step the same (weights by rows, one update,
-# same dropout) and a choice that follows from the numbers.
+#
+# ### RUBRIC
+# - 0.5: Gradient accumulation: two parts of 32 rows store 24 GB at a time, and there is no more work.
+# - 0.5: A second way with what it stores and costs, such as checkpoints: about 10 GB, and about a third more work.
+# - 0.5: What makes the step the same: gradients weighted by the rows of each part, one update, the same dropout.
+# - 0.5: A choice for 96 layers and one for 960 that follow from the numbers of bytes.
 # ### END SOLUTION
 
 # %% [markdown]

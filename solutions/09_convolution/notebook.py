@@ -1696,8 +1696,15 @@ print(f"  The counts in the table above are equal for FFT and im2col at a kernel
 # Or a stack of 3 × 3 layers, or dilation: the same span with fewer weights, gives up general kernels. (d) The halo: 30
 # rows and columns in all (15 on each side), of 8 channels: (2030² − 2000²) · 8 · 4 bytes, about 3.9 MB a tile, 3 % of
 # its 128 MB; weights are 1 MB and are sent once. In training the gradients of the weights are added up over machines,
-# and the halo of the gradient travels back. One point for (a) and (b), one for (c) and (d); slips in arithmetic do not
-# matter where the reasoning is right.
+# and the halo of the gradient travels back.
+#
+# ### RUBRIC
+# - 0.5: (a) 12.8 GB, 12.3 TB and 51.2 GB. Slips in arithmetic do not matter, here and below.
+# - 0.5: (b) Two ways with their multiplications for each pixel, such as direct (246,000) and FFT on tiles (about
+#   1,400), and the cheaper one is taken.
+# - 0.5: (c) A change of the layer that saves a factor of ten, such as depthwise separable or a stride of 4, and what
+#   it gives up.
+# - 0.5: (d) The halo travels, 30 rows and columns in all: about 3.9 MB a tile.
 # ### END SOLUTION
 
 # %% [markdown]

@@ -2157,8 +2157,15 @@ plt.show()
 # bfloat16 statistics or weights, if the model was cast as a whole. Crash: the moments of Adam, the running statistics (if
 # only parameters were saved), the state of the random generator, the place in the data and the schedule are missing.
 # Confirm: interrupt and resume a short run on one CPU, compare bit for bit. Cure: save all, write to a second name and
-# rename. One point for train mode
-# and the statistics, one for the checkpoint and the measurements. One reason for each is enough.
+# rename.
+#
+# ### RUBRIC
+# - 0.5: Too good in validation: a reason with its cure, such as evaluation in train mode, where a batch of one class
+#   shares its statistics.
+# - 0.5: Poor when deployed: a reason with its cure, such as running statistics that come from 2 images at a time.
+# - 0.5: The jump: what the file lacks, such as the moments of the optimiser or the running statistics, and that all
+#   of it is saved.
+# - 0.5: For each of the three a measurement that would confirm it.
 # ### END SOLUTION
 
 # %% [markdown]

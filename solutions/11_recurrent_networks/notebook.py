@@ -2226,8 +2226,15 @@ print(f"the loss differs by {max(gaps):.0e} at most")
 # retrain with a longer window. Cure: longer windows for these sessions (memory), a forget bias near 5, the first
 # click as an input at each position, attention. (c) A graph is kept: a state that is not detached with
 # retain_graph=True, or losses appended as tensors. Confirm: bytes held after each step grow in a line. Cure: detach,
-# keep floats. One point for three right causes (half a point for two), one for three measurements with cures that fit
-# (half a point for two).
+# keep floats.
+#
+# ### RUBRIC
+# - 0.5: (a) The padding counts in the training loss, and the cure is a mean over real positions. (Also right: the
+#   state of other sessions is carried over.)
+# - 0.5: (b) The gradient is cut after 50 positions, or vanishes, and a cure that fits, such as longer windows or
+#   attention.
+# - 0.5: (c) A graph is kept, by a state that is not detached or by losses kept as tensors, and the cure is to detach.
+# - 0.5: For each of the three a measurement that would confirm it.
 # ### END SOLUTION
 
 # %% [markdown]

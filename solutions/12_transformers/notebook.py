@@ -1991,8 +1991,15 @@ print(
 # token is turned as if it stood at position 0. Or the causal mask is aligned at the first key (is_causal with T = 1,
 # S > 1): it sees the first key only. Or turned keys are turned again. Test in float64: compare the logits of the
 # second token with a recomputation, once without rotary embedding: if they agree then, positions are the cause, else
-# the mask. One point for (a) to (c), one for (d) and (e); slips in arithmetic do not matter where the reasoning is
-# right.
+# the mask.
+#
+# ### RUBRIC
+# - 0.5: (a) and (b): 524,288 bytes a token, 15 texts; 109 to 143 tokens a second for one text, limited by the
+#   weights, and about 380 for 15, limited by the caches. Slips in arithmetic do not matter.
+# - 0.5: (c) Two changes that make the cache about four times as small, and what each gives up.
+# - 0.5: (d) It does not help in writing, where there is one query; it helps in training and while the prompt is read.
+# - 0.5: (e) Two causes, such as the wrong position and the wrong alignment of the mask, and a test that tells them
+#   apart.
 # ### END SOLUTION
 
 # %% [markdown]

@@ -2127,8 +2127,16 @@ for name, ((first, rate), (second, _)) in table.items():
 # needed, but allowed), then fine-tuning on 400; check against no pre-training, over seeds. Keep the list as a feature
 # or mark, added to the embedding. The list is right where names are closed and spelt as in the list, where every hit
 # must be explained, or where its precision is near 1 and recall may be low (a first filter); also as the baseline in
-# every report. One point for two real faults of the comparison and a metric that mends them; one for tokens,
-# pre-training and a condition for the list.
+# every report.
+#
+# ### RUBRIC
+# - 0.5: Three real faults of the comparison, such as tags against spans, letters on both sides of the split, one
+#   ward, a small test without an interval.
+# - 0.5: A measurement that mends them: F1 of whole spans for both, on letters of other wards or patients, with an
+#   interval.
+# - 0.5: Tokens that are pieces of words, trained on the letters, and pre-training on the letters without labels
+#   before fine-tuning.
+# - 0.5: A condition under which the list is right, such as names that are closed and always spelt the same.
 # ### END SOLUTION
 
 # %% [markdown]

@@ -94,6 +94,12 @@ with check("mean"):
 #
 # ### BEGIN SOLUTION
 # Because.
+#
+# ### RUBRIC
+# - 2: Names the *cause*, and
+#   says how.
+#
+# - 1: Gives an example.
 # ### END SOLUTION
 '''
 

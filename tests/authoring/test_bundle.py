@@ -38,19 +38,24 @@ def test_it_holds_what_a_student_needs(unpacked):
 
 
 def test_nothing_of_a_solution_is_in_it(unpacked):
-    """Each line of a solution that stands in no released cell is a canary."""
+    """Each line of a solution, a model answer or a rubric that stands in no released cell is a canary."""
     everything = {path: path.read_text(encoding="utf-8") for path in unpacked.rglob("*") if path.is_file()}
     assert not any(re.search(r"hidden_tests|answers|solutions", path.name) for path in everything)
     course = "\n".join(everything.values())
-    for word in ("### BEGIN SOLUTION", "pytest.mark.exercise", "from autograder"):
+    for word in ("### BEGIN SOLUTION", curriculum.RUBRIC, "pytest.mark.exercise", "from autograder"):
         assert word not in course
     sources = []
     for name in curriculum.names():
         text = json.loads((curriculum.ROOT / "course" / name / f"{name}.ipynb").read_bytes())
         sources += ["".join(cell["source"]) for cell in text["cells"]]
     released = "\n".join(sources)  # what one module asks for, another may give
-    exercises = [exercise for name in curriculum.names() for exercise in curriculum.load(name).exercises]
-    lines = {line.strip() for exercise in exercises for line in exercise.solution.splitlines()}
+    modules = [curriculum.load(name) for name in curriculum.names()]
+    questions = [question for module in modules for question in module.questions]
+    texts = [exercise.solution for module in modules for exercise in module.exercises]
+    texts += [question.answer for question in questions]
+    texts += [line.text for question in questions for line in question.rubric]
+    lines = {line.strip() for text in texts for line in text.splitlines()}
+    assert questions and all(question.rubric for question in questions)
     canaries = {line for line in lines if len(line) > 30 and line not in released}
     assert len(canaries) > 500
     for line in canaries:

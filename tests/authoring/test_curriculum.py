@@ -58,6 +58,17 @@ def test_the_solution_has_the_answer_and_no_marker(module):
     assert scope["mean"]([1.0, 3.0]) == 2.0
 
 
+def test_reads_a_question_with_its_model_answer_and_its_rubric(module):
+    (question,) = module.questions
+    assert module.question("why_sum") is question
+    assert (question.name, question.points, question.answer) == ("why_sum", 3, "Because.")
+    assert [(line.points, line.text) for line in question.rubric] == [
+        (2, "Names the *cause*, and says how."),
+        (1, "Gives an example."),
+    ]
+    assert module.written_points == 3
+
+
 def test_the_stub_names_its_exercise(module):
     assert module.exercise("total").released == (
         "def total(x: list[float]) -> float:\n"

@@ -16,6 +16,8 @@ DEF = "def total(x: list[float]) -> float:"
 
 ANSWER = '        # return float("nan")\n    # return total(x) / len(x)'
 
+RUBRIC = "#\n# ### RUBRIC\n# - 2: Names the *cause*, and\n#   says how.\n#\n# - 1: Gives an example.\n"
+
 # What is replaced, by what, the text of the line complained about, and the complaint.
 MALFORMED = {
     "check of an unknown exercise": ('check="total"', 'check="totl"', 'check="totl"', "unknown exercise 'totl'"),
@@ -90,11 +92,66 @@ MALFORMED = {
         "stands alone on its line",
     ),
     "written answer without markers": (
-        "# ### BEGIN SOLUTION\n# Because.\n# ### END SOLUTION",
+        "# ### BEGIN SOLUTION\n# Because.\n" + RUBRIC + "# ### END SOLUTION",
         "# Because.",
         "written=",
         "needs ### BEGIN SOLUTION",
     ),
+    "no model answer": ("# Because.\n", "#\n", "written=", "'why_sum' has no model answer"),
+    "no rubric": (RUBRIC, "", "written=", "the rubric of 'why_sum' has 0 lines; write two to four below ### RUBRIC"),
+    "rubric of one line": (
+        "#\n# - 1: Gives an example.\n",
+        "",
+        "written=",
+        "the rubric of 'why_sum' has 1 line; write",
+    ),
+    "rubric of five lines": (
+        "# - 1: Gives",
+        "# - 0.5: a\n# - 0.25: b\n# - 0.25: c\n# - 0: Gives",
+        "written=",
+        "has 5 lines",
+    ),
+    "rubric that sums to less": ("# - 1: Gives", "# - 0.5: Gives", "written=", "'why_sum' sum to 2.5, and points=3"),
+    "rubric line worth nothing": ("# - 1: Gives", "# - 1: x\n# - 0: Gives", "written=", "'why_sum' is worth nothing"),
+    "rubric line without points": ("# - 1: Gives", "# - Gives", "# - Gives", "is '- POINTS: what the answer says'"),
+    "rubric line with a minus": (
+        "# - 1: Gives",
+        "# - -1: Gives",
+        "# - -1: Gives",
+        "is '- POINTS: what the answer says'",
+    ),
+    "rubric line without words": ("- 1: Gives an example.", "- 1:", "- 1:", "is '- POINTS: what the answer says'"),
+    "rubric that begins in the middle": (
+        "# - 2: Names",
+        "#   Names",
+        "#   Names",
+        "is '- POINTS: what the answer says'",
+    ),
+    "rubric with two hashes": (
+        "# ### RUBRIC",
+        "# ## Rubric:",
+        "## Rubric:",
+        "stands alone on its line, as '### RUBRIC'",
+    ),
+    "rubric twice": (
+        "# - 1: Gives",
+        "# ### RUBRIC\n# - 1: Gives",
+        "### RUBRIC\n# - 1",
+        "### RUBRIC stands once, between",
+    ),
+    "rubric before the answer": (
+        "# Why?",
+        "# Why?\n# ### RUBRIC",
+        "### RUBRIC",
+        "between the SOLUTION markers of a written question",
+    ),
+    "rubric of an exercise": (
+        "    for value in x:",
+        "    ### RUBRIC\n    for value in x:",
+        "    ### RUBRIC",
+        "between the SOLUTION markers of a written question",
+    ),
+    "rubric in prose": ("# Prose about", "# ### RUBRIC", "### RUBRIC", "has no place in a cell with the role prose"),
     "markers in prose": (
         "# Prose about",
         "# ### BEGIN SOLUTION",

@@ -44,7 +44,17 @@ def test_is_what_nbgrader_itself_releases(module, tmp_path, monkeypatch):
 def test_holds_no_solution_and_the_reference_text_of_stub_and_bug(module):
     notebook = released_notebook(module)
     text = nbformat.writes(notebook)
-    for secret in ("SOLUTION", "BUG", "result += value", "total(x) / len(x)", "self.n", "Because."):
+    for secret in (
+        "SOLUTION",
+        "BUG",
+        "result += value",
+        "total(x) / len(x)",
+        "self.n",
+        "Because.",
+        "RUBRIC",
+        "*cause*",
+        "example",
+    ):
         assert secret not in text
     for exercise in module.exercises:
         assert by_id(notebook)[exercise.name].source == exercise.released
@@ -81,7 +91,8 @@ def test_the_solved_notebook_differs_in_its_answers_alone(module):
     assert changed == {"total", "Counter", "mean", "why_sum"}
     assert solved["mean"].source == module.exercise("mean").solution
     assert solved["why_sum"].source == "Why?\n\nBecause."
-    assert "SOLUTION" not in nbformat.writes(solved_notebook(module))
+    for marker in ("SOLUTION", "RUBRIC"):
+        assert marker not in nbformat.writes(solved_notebook(module))
 
 
 def test_the_same_bytes_in_another_process(checkout):

@@ -13,6 +13,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from autograder import curriculum
+
 from .conftest import MODULE
 from .test_nbgrader import gradebook, keep_reports
 
@@ -175,3 +177,60 @@ def test_button_grades_and_nothing_runs(folder, answer, hand_in, server, page):
     assert page.evaluate("window.pwned") is None
     assert page.locator("script, iframe, svg, form, img, object, embed").count() == 0
     assert page.get_by_text("THE ANSWER ITSELF").count() >= 1
+
+
+def test_rubric_and_model_answer_stand_beside_the_answer_and_marks_become_the_score(
+    folder, answer, hand_in, grade, scores, server, page
+):
+    hand_in("ada", answer("passed", written="Nothing changes, for the columns span the *same* space.\n\n" + HOSTILE))
+    grade()
+    question = curriculum.load(MODULE).questions[0]
+    url, token = server
+    page.goto(f"{url}login?token={token}")
+    with folder.gradebook() as book:
+        submission = book.find_submission_notebook(MODULE, MODULE, "ada").id
+    page.goto(f"{url}formgrader/submissions/{submission}/")
+    score = page.locator(f"#{question.name}")
+    cell = page.locator(".nbgrader_cell", has=score)
+    left = cell.get_by_text("Nothing changes, for")
+    right = cell.get_by_text("The lowest loss and the best predictions stay the same; the entry")
+    model = cell.get_by_text("because the columns span the same space")
+    left.wait_for(timeout=60_000)
+    boxes = [one.bounding_box() for one in (left, right, model)]
+    assert all(box["x"] > boxes[0]["x"] + boxes[0]["width"] for box in boxes[1:]), "beside it, to the right"
+    assert boxes[1]["y"] < boxes[0]["y"] + 600 and boxes[2]["y"] > boxes[1]["y"]
+    assert cell.locator("math").count() > 3, "formulas of rubric and model answer are set"
+
+    def mark(text: str) -> None:
+        """Type a comment, leave the box, and load the page again."""
+        box = cell.locator("textarea.comment")
+        box.fill("")
+        box.press_sequentially(text)
+        with page.expect_response(
+            lambda response: "/api/comment/" in response.url and response.request.method == "PUT"
+        ):
+            box.blur()
+        page.reload()
+        left.wait_for(timeout=60_000)
+
+    mark("x .5 7 -")
+    assert "The marks cannot be read: 7 is more than the 0.5 of its line" in cell.inner_text()
+    assert score.input_value() == "" and scores()["ada"][question.name] == (None, None, True)
+    mark("x .25 0 -\nYou left out $\\kappa$.")
+    assert "Sum: 0.75 of 2" in cell.inner_text() and "0.25 of 0.5" in cell.inner_text()
+    assert score.input_value() == "0.75" and scores()["ada"][question.name] == (None, 0.75, False)
+    keep_picture(page, cell, "rubric-formgrader")
+    assert page.evaluate("window.pwned") is None
+
+    from autograder.classroom import feedback
+
+    (written,) = feedback.generate(folder, MODULE)
+    page.goto(f"file://{written}")
+    rubric = page.locator(f"#{question.name} table.rubric")
+    assert [row.split("\t")[-1] for row in rubric.inner_text().splitlines() if " of " in row][-1] == "0.75 of 2"
+    assert "span the same space. The entry" not in page.content()
+    for name, width in (("rubric-feedback", 1200), ("rubric-feedback-375", 375)):
+        page.set_viewport_size({"width": width, "height": 1000})
+        edges = rubric.locator("td, math").evaluate_all("all => all.map(one => one.getBoundingClientRect().right)")
+        assert max(edges) <= width
+        keep_picture(page, rubric, name)

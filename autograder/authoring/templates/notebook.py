@@ -149,6 +149,10 @@ measured.plot(peer="numpy average")
 #
 # ### BEGIN SOLUTION
 # The mean alone does not say how much data it stands for, and the merged mean weighs each part by its count.
+#
+# ### RUBRIC
+# - 0.5: The mean alone does not say how much data it stands for.
+# - 0.5: The merged mean weighs each part by its count.
 # ### END SOLUTION
 
 # %% [markdown]
