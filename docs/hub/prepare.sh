@@ -5,6 +5,10 @@
 set -eu
 members=${1:?the group of those who may log in} instructor=${2:?the system user who grades}
 cd "$(dirname "$0")/../.."
+runuser -u nobody -- .venv/bin/python -c 'import autograder' || {
+    echo "other users cannot run $PWD/.venv/bin/python: move the checkout and its Python where they can read them" >&2
+    exit 2
+}
 
 groupadd --force "$members"
 usermod --append --groups "$members" "$instructor"
