@@ -52,9 +52,14 @@ c.Spawner.args = [
 
 
 def configuration(spawner) -> str:
-    """The instructor's server reads the class's configuration; a student's has neither formgrader nor its menu."""
+    """The instructor's server reads the class's configuration; a student's has neither formgrader nor its menu.
+
+    The instructor's menu has none either: it would open in a frame, which a hub forbids, and rightly, as long as all
+    servers have one address. Formgrader is at /user/grace/formgrader/.
+    """
     if spawner.user.name == INSTRUCTOR:
-        return os.path.join(os.path.expanduser(f"~{INSTRUCTOR}"), CLASS_FOLDER)
+        folder = os.path.join(os.path.expanduser(f"~{INSTRUCTOR}"), CLASS_FOLDER)
+        return os.pathsep.join([str(ROOT / "docs" / "hub" / "instructor"), folder])
     return str(Path(work.__file__).with_name("lab"))
 
 
