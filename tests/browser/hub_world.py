@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 OWN = ("etc", "home", "srv")
-MEMBERS, INSTRUCTOR, ASSISTANT, STUDENTS = "ml2026", "grace", "tim", ("ada", "ben")
+MEMBERS, INSTRUCTOR, ASSISTANT, STUDENTS = "ml2027", "gina", "tim", ("ada", "ben")  # not the names on the page
 FIRST_ID = 47001  # which no user of the machine has
 
 

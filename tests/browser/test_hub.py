@@ -163,6 +163,7 @@ class Person:
         """nbgrader's list of assignments, from its menu."""
         self.lab()
         self.page.locator(".lm-MenuBar-itemLabel", has_text="Nbgrader").click()
+        assert "Formgrader" not in self.page.locator(".lm-Menu").inner_text()
         self.page.locator(".lm-Menu-itemLabel", has_text="Assignment List").click()
         shown = self.page.locator("#nbgrader-assignment-list, .nbgrader-assignment-list").first
         shown.get_by_text(MODULE).first.wait_for(timeout=MINUTES)
@@ -219,23 +220,24 @@ def test_a_class_on_a_hub(hub, browser):
     head, _, _ = exercise.released.partition("raise NotImplementedError")
     wrong = f"{head}return 0.0"
 
-    grace = Person(browser, hub, INSTRUCTOR)
-    grace.type("printf 'id,first_name,last_name\\nada,Ada,Adler\\nben,Ben,Brook\\n' > list.csv")
-    grace.type(f"lsml class new {MEMBERS} --roster list.csv --exchange {ROOM}")
-    said = grace.type(f"cd {MEMBERS} && lsml release 01 --due '2099-12-01 23:59'")
+    gina = Person(browser, hub, INSTRUCTOR)
+    gina.type("printf 'id,first_name,last_name\\nada,Ada,Adler\\nben,Ben,Brook\\n' > list.csv")
+    gina.type(f"lsml class new {MEMBERS} --roster list.csv --exchange {ROOM}")
+    said = gina.type(f"cd {MEMBERS} && lsml release 01 --due '2099-12-01 23:59'")
     assert "students can fetch it from" in said
-    restart(grace)
+    restart(gina)
+    gina.assignments()
 
     people = {name: Person(browser, hub, name) for name in STUDENTS}
     answer_and_submit(people[ADA], exercise.solution, right=True)
     answer_and_submit(people[BEN], wrong, right=False)
     refuses(hub, people[BEN])
 
-    said = grace.type(f"cd {MEMBERS} && lsml collect 01 && lsml autograde && lsml status")
+    said = gina.type(f"cd {MEMBERS} && lsml collect 01 && lsml autograde && lsml status")
     assert "collected 01_gradient_descent of 2 students" in said and f"was put there by {BEN}" in said
-    comment_in_formgrader(grace, ADA, "Well done, Ada.")
+    comment_in_formgrader(gina, ADA, "Well done, Ada.")
     assistant(browser, hub)
-    grace.type(f"cd {MEMBERS} && lsml feedback --release")
+    gina.type(f"cd {MEMBERS} && lsml feedback --release")
 
     for name, person in people.items():
         page = fetch_feedback(person)
@@ -286,6 +288,15 @@ def refuses(hub: Hub, ben: Person) -> None:
     for command in (f"mv {EXCHANGE} {EXCHANGE}2", f"touch {EXCHANGE}/outbound/{MODULE}/x", "kill -9 1"):
         done = hub.run(BEN, command)
         assert done.returncode and "ermi" in done.stderr, command
+    solutions = f"{ROOT}/solutions"
+    start = f"{PROGRAMS}/jupyterhub --config /etc/jupyterhub/jupyterhub_config.py --show-config"
+    assert hub.run("root", start).returncode == 0
+    done = hub.run("root", f"chmod 755 {solutions}; {start}; status=$?; chmod 750 {solutions}; exit $status")
+    assert done.returncode and f"{solutions} is open to students" in done.stderr
+    done = hub.run(
+        "root", f"chgrp {MEMBERS} {solutions}; {start}; status=$?; chgrp {INSTRUCTOR} {solutions}; exit $status"
+    )
+    assert done.returncode and f"{solutions} is open to students" in done.stderr
     done = hub.run(BEN, f"{PROGRAMS}/lsml grade {MODULE}/{MODULE}.ipynb")
     assert done.returncode == 2 and "solutions is closed to you" in done.stderr
     assert ben.status("lab") == 200 and ben.status("formgrader/") == 404
@@ -294,23 +305,23 @@ def refuses(hub: Hub, ben: Person) -> None:
     assert ben.status(f"files/{MEMBERS}/gradebook.db", of=INSTRUCTOR) == 403
 
 
-def comment_in_formgrader(grace: Person, student: str, text: str) -> None:
+def comment_in_formgrader(gina: Person, student: str, text: str) -> None:
     """Formgrader in a tab of its own: its pages, and a comment on a submission."""
-    page = grace.page
-    page.goto(grace.server("formgrader/"))
+    page = gina.page
+    page.goto(gina.server("formgrader/"))
     page.locator("table a", has_text=MODULE).first.wait_for(timeout=MINUTES)
-    grace.picture("formgrader")
-    page.goto(grace.server(f"formgrader/gradebook/{MODULE}/{MODULE}"))
+    gina.picture("formgrader")
+    page.goto(gina.server(f"formgrader/gradebook/{MODULE}/{MODULE}"))
     page.locator("table a").first.wait_for(timeout=MINUTES)
-    grace.picture("gradebook")
-    page.goto(grace.server(f"formgrader/manage_students/{student}/{MODULE}"))
+    gina.picture("gradebook")
+    page.goto(gina.server(f"formgrader/manage_students/{student}/{MODULE}"))
     page.locator("table a", has_text=MODULE).first.click()
     box = page.locator("textarea.comment").first
     box.wait_for(timeout=MINUTES)
     box.fill(text)
     box.blur()
     page.wait_for_timeout(2000)
-    grace.picture("submission")
+    gina.picture("submission")
 
 
 def assistant(browser, hub: Hub) -> None:
