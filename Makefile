@@ -8,7 +8,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lab build test test-full clean
+.PHONY: help setup hub demo lab build test test-full clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -22,6 +22,16 @@ setup: .venv/.ready  ## set up .venv with everything that the course and the gra
 	@$(PYTHON) -m venv .venv || { echo "$(PYTHON) cannot make virtual environments; on Debian or Ubuntu run: sudo apt-get install python3-venv"; exit 2; }
 	@echo "downloading the dependencies and installing them into .venv: a few minutes, the last of them without a word"
 	@$(BIN)/pip install --disable-pip-version-check -c constraints.txt -e ".[test]" 2> >(grep -v "is ignored: it is neither" >&2)
+	@touch $@
+
+hub: setup .venv/.hub  ## add JupyterHub and its proxy to .venv (docs/hub.md)
+
+PROXY := configurable-http-proxy@5.3.0
+.venv/.hub: .venv/.ready
+	@scripts/system_packages.sh node npm
+	@$(BIN)/pip install --disable-pip-version-check -c constraints.txt -e ".[hub]" 2> >(grep -v "is ignored: it is neither" >&2)
+	@npm install --global --prefix .venv --no-fund --no-audit $(PROXY)
+	@$(BIN)/configurable-http-proxy --version >/dev/null || { echo "$(PROXY) needs Node 20 or newer"; exit 2; }
 	@touch $@
 
 demo: setup  ## make a small class, grade it, write feedback, print its gradebook
@@ -44,6 +54,7 @@ test: setup  ## the suite, demos at reduced size (MODULE=05: what the author of 
 
 test-full: setup  ## the suite, everything at full size
 	@scripts/system_packages.sh chromium postgres
+	@$(MAKE) --no-print-directory hub || echo "without JupyterHub: its test is left out"
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/pytest -n auto $(DIVIDED) -o faulthandler_timeout=7200
 

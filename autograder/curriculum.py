@@ -19,6 +19,7 @@ that is checked by `autograder.authoring.rules`.
 import ast
 import hashlib
 import keyword
+import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -197,8 +198,11 @@ class Module:
 
 
 def names(root: Path = ROOT) -> list[str]:
-    """The names of all modules of a checkout, in the order of the course."""
-    found = (path.parent.name for path in (root / "solutions").glob("*/notebook.py"))
+    """The names of all modules of a checkout, in the order of the course. UserError where they are closed to us."""
+    folder = root / "solutions"
+    if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
+        raise UserError(f"{folder} is closed to you: on this machine your instructor grades, so hand your notebook in")
+    found = (path.parent.name for path in folder.glob("*/notebook.py"))
     return sorted(name for name in found if MODULE_NAME.fullmatch(name))
 
 

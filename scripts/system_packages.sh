@@ -7,6 +7,7 @@ package_of() { # program, package manager -> the package that holds it
     case "$1:$2" in
         bwrap:*) echo bubblewrap ;;
         chromium:*) echo chromium ;;
+        node:*) echo nodejs ;;
         postgres:apt-get) echo postgresql ;;
         postgres:*) echo postgresql-server ;;
         *) echo "$1" ;;

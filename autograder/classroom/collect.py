@@ -4,6 +4,8 @@ Both go through nbgrader's own collectors, with these classes in its configurati
 size come in: nbgrader copies what a link points to, and unpacks archives of any size.
 """
 
+import os
+import pwd
 import shutil
 import zipfile
 from collections import defaultdict
@@ -12,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from nbgrader.exchange import ExchangeError
 from nbgrader.exchange.default import ExchangeCollect
 from nbgrader.plugins.zipcollect import FileNameCollectorPlugin
 from nbgrader.utils import capture_log, temp_attrs
@@ -28,6 +31,7 @@ from autograder.grading.rebuild import module_of
 from autograder.printing import printable
 
 MAX_LOOKED_INTO = 20  # notebooks of one student, to find the one that is of the module
+WRITING = timedelta(minutes=10)  # between the time that nbgrader notes and the end of its copying
 
 
 @dataclass(frozen=True)
@@ -47,12 +51,37 @@ class CarefulCollect(ExchangeCollect):
         self.lines: list[str] = []
         self.taken: dict[str, Path | None] = {}  # whose submission came in, and the version that it replaced
 
+    def _path_to_record(self, path):
+        """What a name in the exchange says. Everybody may put anything there: it counts where it is its owner's."""
+        name = Path(path).name
+        try:
+            found = super()._path_to_record(path)
+        except (ExchangeError, ValueError, TypeError, OverflowError):
+            found = {
+                "username": name,
+                "filename": name,
+                "timestamp": datetime.min,
+                "refused": "is no submission's name",
+            }
+        else:
+            refused = _not_theirs(Path(path), found["username"] if self.check_owner else None)
+            found |= {"refused": refused} if refused else {}
+        if "refused" in found:
+            self.lines.append(f"{printable(name)} {found['refused']}; it was not collected")
+        return found
+
+    def _sort_by_timestamp(self, records):
+        """The first one is collected: nothing that is refused, where there is another."""
+        return sorted(records, key=lambda found: ("refused" not in found, found["timestamp"]), reverse=True)
+
     def copy_files(self):
         folder = ClassFolder(self.coursedir.root)
         module = self.coursedir.assignment_id
         listed = roster.listed(folder)
         wanted = []
         for found in self.src_records:
+            if "refused" in found:
+                continue
             student = found["username"]
             if not STUDENT_ID.fullmatch(student):
                 self.lines.append(f"{printable(student)!r} cannot be a student's id; nothing of theirs was collected")
@@ -76,6 +105,35 @@ class CarefulCollect(ExchangeCollect):
         self.taken[student] = None
         for line in copy_plain(Path(src), Path(dest), self.coursedir.ignore):
             self.lines.append(f"{student}: {line}")
+        # The student's own process wrote the time; the system's own note of the last change cannot be set.
+        said, changed = times.read_timestamp(Path(dest)), _last_change(Path(src))
+        if said is not None and changed > said + WRITING:
+            self.lines.append(
+                f"{student}: the time says {said:%Y-%m-%d %H:%M} UTC, but files were changed until "
+                f"{changed:%Y-%m-%d %H:%M} UTC; that is for you to judge"
+            )
+
+
+def _not_theirs(path: Path, student: str | None) -> str | None:
+    """Why a folder of the exchange is not what this student (None: anybody) handed in; None where it is."""
+    status = path.lstat()
+    if path.is_symlink() or not path.is_dir():
+        return "is not a folder"
+    if not os.access(path, os.R_OK | os.X_OK):
+        return "cannot be read"
+    if student is None:
+        return None
+    try:
+        owner = pwd.getpwuid(status.st_uid).pw_name
+    except KeyError:
+        owner = str(status.st_uid)
+    return None if owner == student else f"was put there by {printable(owner)} (ExchangeCollect.check_owner)"
+
+
+def _last_change(directory: Path) -> datetime:
+    """When the system last noted a change of a folder or of a file directly in it, in UTC."""
+    newest = max(path.lstat().st_ctime for path in (directory, *directory.iterdir()))
+    return datetime.fromtimestamp(newest, UTC).replace(tzinfo=None)
 
 
 def collect_exchange(folder: ClassFolder, module: str) -> Collected:

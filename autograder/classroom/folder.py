@@ -89,8 +89,10 @@ class ClassFolder:
             more += f"c.NbGraderAPI.timezone = {timezone!r}\n"
         if exchange:
             more += f"c.Exchange.root = {str(exchange.resolve())!r}\n"
+        # Other users of the machine, students among them, have no business in it.
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
         private = path / ".lsml"
-        private.mkdir(parents=True, mode=0o700)
+        private.mkdir(mode=0o700)
         write_atomically(private / "secret", secrets.token_hex(32) + "\n", mode=0o600)
         for name in ("source", "submitted"):
             (path / name).mkdir()

@@ -29,7 +29,14 @@ def copy_plain(source: Path, target: Path, ignore: Iterable[str] = ()) -> list[s
 
     def copy(here: Path, there: Path, depth: int) -> None:
         there.mkdir(parents=True, exist_ok=True)
-        for path in sorted(here.iterdir()):
+        try:
+            entries = sorted(here.iterdir())
+        except OSError as error:
+            refused.append(
+                f"{printable(here.relative_to(source))} cannot be read ({error.strerror}); it was not collected"
+            )
+            return
+        for path in entries:
             if any(fnmatch(path.name, pattern) for pattern in ignore):
                 continue
             status = path.lstat()

@@ -1,12 +1,14 @@
 """What learning platforms export comes in under the right name, and nothing else comes in."""
 
 import contextlib
+import getpass
 import io
 import os
 import random
 import stat
 import zipfile
 from datetime import UTC, datetime
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -455,8 +457,7 @@ def test_exchange_through_nbgrader(folder, tmp_path, answer):
     inbound = exchange / folder.path.name / "inbound"
     inbound.mkdir(parents=True)
     exchange.chmod(0o777)
-    config = folder.path / "nbgrader_config.py"
-    config.write_text(config.read_text() + f"\nc.Exchange.root = {str(exchange)!r}\n")
+    configure(folder, exchange, "c.ExchangeCollect.check_owner = False")
     for stamp, text in (("2026-01-01 10:00:00 UTC", "first"), ("2026-01-02 10:00:00 UTC", "second")):
         handed = inbound / f"ada+{MODULE}+{stamp}"
         handed.mkdir()
@@ -468,3 +469,43 @@ def test_exchange_through_nbgrader(folder, tmp_path, answer):
         assert sources(folder) == {"ada": text}
         assert sorted(os.listdir(folder.submission("ada", MODULE).parent)) == [f"{MODULE}.ipynb", "timestamp.txt"]
     assert len(list((folder.private / "versions" / "ada" / MODULE).iterdir())) == 1
+
+
+def test_what_others_put_into_the_exchange(folder, tmp_path, answer):
+    """Anybody may write there: who hands in for another, or something odd, costs nobody else anything."""
+    me = getpass.getuser()
+    exchange = tmp_path / "exchange"
+    inbound = exchange / folder.path.name / "inbound"
+    now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+    def put(name: str, text: str, said: str = now) -> None:
+        handed = inbound / name
+        handed.mkdir(parents=True)
+        (handed / f"{MODULE}.ipynb").write_text(notebook(text))
+        (handed / "timestamp.txt").write_text(said)
+
+    put(f"{me}+{MODULE}+{now}", "mine")
+    put(f"ada+{MODULE}+2030-01-01 10:00:00 UTC", "in her name")
+    put(f"ben+{MODULE}+no time", "odd")
+    put("+".join(["ben", MODULE]) + "+", "odd")
+    (inbound / f"{me}+{MODULE}+2031-01-01 10:00:00 UTC").write_text("a file")
+    (inbound / f"{me}+{MODULE}+2032-01-01 10:00:00 UTC").symlink_to(inbound / f"{me}+{MODULE}+{now}")
+    exchange.chmod(0o777)
+    configure(folder, exchange)
+    found = collect.collect_exchange(folder, MODULE)
+    assert found.students == (me,) and sources(folder) == {me: "mine"}
+    said = "\n".join(found.lines)
+    assert f"+2030-01-01 10:00:00 UTC was put there by {me} (ExchangeCollect.check_owner); it was not" in said
+    assert said.count("is no submission's name; it was not collected") == 2
+    assert said.count("is not a folder; it was not collected") == 2
+    assert "files were changed until" not in said
+
+    put(f"{me}+{MODULE}+2033-01-01 10:00:00 UTC", "later", said="2026-01-01 10:00:00 UTC")
+    assert f"{me}: the time says 2026-01-01 10:00 UTC, but files were changed until" in "\n".join(
+        collect.collect_exchange(folder, MODULE).lines
+    )
+
+
+def configure(folder, exchange: Path, *lines: str) -> None:
+    config = folder.path / "nbgrader_config.py"
+    config.write_text("\n".join([config.read_text(), f"c.Exchange.root = {str(exchange)!r}", *lines, ""]))

@@ -50,6 +50,7 @@ def test_class_new_makes_what_nbgrader_expects(capsys, tmp_path):
     secret = folder.private / "secret"
     assert stat.S_IMODE(secret.stat().st_mode) == 0o600
     assert stat.S_IMODE(folder.private.stat().st_mode) == 0o700
+    assert stat.S_IMODE(folder.path.stat().st_mode) == 0o700, "what was handed in is nobody else's, either"
     assert len(folder.secret) == 64
     released = (folder.path / "release" / MODULE / f"{MODULE}.ipynb").read_text()
     assert "BEGIN SOLUTION" not in released
