@@ -39,27 +39,36 @@ def _panel(ax) -> str:
 def _curves(ax) -> Iterable[str]:
     import numpy as np
 
+    plane = _holds_contours(ax)
     for line in ax.lines:
         label = "" if line.get_label().startswith("_") else _plain(line.get_label())
-        y = np.asarray(line.get_ydata(), dtype=float)
-        y = y[np.isfinite(y)]
+        x, y = (np.asarray(values, dtype=float) for values in line.get_data(orig=False))
+        x, y = x[np.isfinite(y)], y[np.isfinite(y)]
         if not label and (len(y) < 3 or len(ax.lines) > MOST):
             continue  # a rule, a mark, or one of many
         name = label or "A curve"
-        if len(y) < 2 or line.get_linestyle() in ("None", "none", "", " "):
+        if len(y) == 2 and (x[0] == x[1] or y[0] == y[1]):
+            yield f"{name}: a straight line at {x[0] if x[0] == x[1] else y[0]:.3g}"
+        elif len(y) < 2 or line.get_linestyle() in ("None", "none", "", " "):
             yield f"{name}: {_count(len(y), 'point')}" + (f" from {min(y):.3g} to {max(y):.3g}" if len(y) > 1 else "")
+        elif plane:
+            yield f"{name} goes from ({x[0]:.3g}, {y[0]:.3g}) to ({x[-1]:.3g}, {y[-1]:.3g})"
         else:
             yield f"{name} goes from {y[0]:.3g} to {y[-1]:.3g}"
 
 
 def _bars(ax) -> Iterable[str]:
-    names = [_plain(tick.get_text()) for tick in ax.get_xticklabels()]
+    from matplotlib.container import BarContainer
+
     for bars in ax.containers:
-        heights = [patch.get_height() for patch in getattr(bars, "patches", ())]
-        if 0 < len(heights) <= MOST and len(heights) == len(names) and all(names):
-            yield from (f"{name}: {height:.3g}" for name, height in zip(names, heights, strict=True))
-        elif heights:
-            yield f"{_count(len(heights), 'bar')} from {min(heights):.3g} to {max(heights):.3g}"
+        if isinstance(bars, BarContainer) and len(bars):
+            lying = bars.orientation == "horizontal"
+            lengths = [bar.get_width() if lying else bar.get_height() for bar in bars]
+            names = [_plain(tick.get_text()) for tick in (ax.get_yticklabels() if lying else ax.get_xticklabels())]
+            if len(lengths) <= MOST and len(lengths) == len(names) and all(names):
+                yield from (f"{name}: {length:.3g}" for name, length in zip(names, lengths, strict=True))
+            else:
+                yield f"{_count(len(lengths), 'bar')} from {min(lengths):.3g} to {max(lengths):.3g}"
 
 
 def _clouds(ax) -> Iterable[str]:
@@ -72,13 +81,18 @@ def _clouds(ax) -> Iterable[str]:
 
 
 def _surfaces(ax) -> str:
-    from matplotlib.contour import ContourSet
     from matplotlib.quiver import Quiver
 
     found = ["an image"] if ax.images else []
-    found += ["contour lines"] if any(isinstance(one, ContourSet) for one in ax.collections) else []
+    found += ["contour lines"] if _holds_contours(ax) else []
     found += ["arrows"] if any(isinstance(one, Quiver) for one in ax.collections) else []
     return f"With {' and '.join(found)}" if found else ""
+
+
+def _holds_contours(ax) -> bool:
+    from matplotlib.contour import ContourSet
+
+    return any(isinstance(one, ContourSet) for one in ax.collections)
 
 
 def _title(ax) -> str:

@@ -60,10 +60,10 @@ def use() -> None:
             "image.interpolation": "nearest",
         }
     )
-    _sharp_in_notebooks()
+    _for_notebooks()
 
 
-def _sharp_in_notebooks() -> None:
+def _for_notebooks() -> None:
     import sys
 
     ipython = sys.modules.get("IPython")

@@ -9,7 +9,6 @@ import tempfile
 from importlib.metadata import distributions
 from pathlib import Path
 
-import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellControlSignal, CellExecutionError, DeadKernelError
 
@@ -87,9 +86,10 @@ def _place(module: Module, folder: Path) -> Path:
 
 
 def _key(module: Module) -> str:
-    """A hash of all that makes the outputs: the notebook, what it imports, and the size of its demos."""
+    """A hash of all that makes the outputs: the code, what it imports, and the size of the demos."""
     ours = Path(lsml_utils.__file__).parent
-    parts = [sys.version, os.environ.get("LSML_DEMO", ""), nbformat.writes(solved_notebook(module))]
+    code = [(cell.id, cell.source) for cell in solved_notebook(module).cells if cell.cell_type == "code"]
+    parts = [sys.version, os.environ.get("LSML_DEMO", ""), json.dumps(code)]
     parts += sorted(f"{one.name}=={one.version}" for one in distributions())
     parts += [path.read_text(encoding="utf-8") for path in sorted(ours.rglob("*.py"))]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]

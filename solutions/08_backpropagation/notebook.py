@@ -20,7 +20,8 @@
 #
 # **You need** the chain rule, matrix products, gradient descent (modules 01 and 02) and the cross-entropy (module 03).
 #
-# **Skills it trains**: derivatives of programs, checking them, graphs and their order, variance, memory against time.
+# **Skills it trains**: derivatives of programs, checking a gradient, graphs and their order, variance, memory against
+# time.
 #
 # **Time**: about five and a half hours, three and a half of them in six exercises, a bug to find and a written question.
 # A further exercise, 8.7, is an extra one: it takes ten minutes more and gives no points. Each exercise says how

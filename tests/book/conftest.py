@@ -1,5 +1,11 @@
 """A course of one small module, and the book that `lsml book` makes of it."""
 
+import contextlib
+import functools
+import http.server
+import os
+import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -54,3 +60,33 @@ def root(tmp_path_factory):
 def site(root):
     """The folder of its pages."""
     return root / "build" / "book" / "html"
+
+
+@contextlib.contextmanager
+def served(folder: Path):
+    """A static server on a folder; its address."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *arguments):
+            pass
+
+    handler = functools.partial(Quiet, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """Headless Chromium."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("no Chromium; run scripts/system_packages.sh chromium")
+    from playwright.sync_api import sync_playwright
+
+    sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=["--disable-gpu", *sandbox])
+        yield browser
+        browser.close()
