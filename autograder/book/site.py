@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 from autograder import curriculum
@@ -14,8 +15,13 @@ from autograder.book import outputs, sources
 from autograder.errors import UserError
 
 
+NEEDED = ("sphinx", "myst_nb", "pydata_sphinx_theme", "sphinx-mathjax-offline")
+
+
 def build(names: list[str], root: Path = curriculum.ROOT, say: Callable[[str], None] = print) -> Path:
     """Make the site of these modules in build/book/html; its first page. UserError, and then the old site stays."""
+    if missing := [name for name in NEEDED if find_spec(name) is None]:
+        raise UserError(f"the book needs {', '.join(missing)}; run `make setup`, or `pip install -e .[book]`")
     if not names:
         raise UserError("solutions/ holds no module to make a book of")
     modules = [curriculum.load(name, root) for name in names]

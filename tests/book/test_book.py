@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import sys
 import zlib
 
 import pytest
@@ -132,3 +133,9 @@ def test_a_demo_that_cannot_be_shown_is_one_line(cell, said, tmp_path, monkeypat
     assert main(["book"]) == 2
     assert capsys.readouterr().err.strip().endswith(f"solutions/{NAME}/notebook.py:{line}: {said}")
     assert old.read_text() == "old"
+
+
+def test_what_is_not_installed_is_said_before_anything_runs(root, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "myst_nb", None)
+    assert main(["book"]) == 2
+    assert capsys.readouterr().err.startswith("lsml: the book needs myst_nb; run `make setup`")

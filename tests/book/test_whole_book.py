@@ -83,7 +83,7 @@ def test_it_holds_no_answer_and_no_hidden_test(site):
                         assert answer not in everything, f"the answer to {cell.name} of {name}"
         for test in re.findall(r"^def (test_\w+)", module.files.hidden_tests.read_text(encoding="utf-8"), re.MULTILINE):
             assert test not in everything, f"{test} of {name}"
-    assert looked_for > 5 * len(curriculum.names())
+    assert looked_for >= 4 * len(curriculum.names())
 
 
 def test_nothing_in_it_is_broken_or_without_words(site):
