@@ -14,7 +14,6 @@ from autograder.authoring.rules import problems
 from autograder.book import outputs, sources
 from autograder.errors import UserError
 
-
 NEEDED = ("sphinx", "myst_nb", "pydata_sphinx_theme", "sphinx-mathjax-offline")
 
 
