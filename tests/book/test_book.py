@@ -64,7 +64,7 @@ def test_the_indexes_lead_to_exercises_and_legends(site):
     assert "merge_means" in target.find("h3").get_text()
     symbols = [row.select("td") for row in parsed(site / "symbols.html").select("main tbody tr")]
     assert [row[0].get_text(strip=True) for row in symbols] == [r"\(\mu\)", r"\(w\)", r"\(x\)"]
-    assert symbols[1][2].get_text(strip=True) == "values | and their weights"
+    assert symbols[1][1].get_text() == r"\(x\), \(w\): values | and their weights"
 
 
 def test_each_skill_has_a_page_with_its_exercises(site):
