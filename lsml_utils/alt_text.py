@@ -1,5 +1,6 @@
 """A figure in words, for people who do not see it: what its panels show, and where its curves begin and end."""
 
+import re
 from collections.abc import Iterable
 
 MOST = 6  # curves, bars or pictures that are told one by one
@@ -17,13 +18,21 @@ def of_figure(figure) -> str:
     pictures = [ax for ax in axes if ax.images and not ax.axison]
     panels = [_panel(ax) for ax in axes if ax not in pictures]
     if pictures:
-        titles = _some([_title(ax) for ax in pictures if _title(ax)])
-        panels.append(f"{_count(len(pictures), 'picture')}{f': {titles}' if titles else ''}.")
+        panels.append(_sentences([_pictures(pictures)]))
     panels = [panel for panel in panels if panel]
     if len(panels) > 1:
         panels = [f"Panel {number}: {panel}" for number, panel in enumerate(panels, 1)]
     title = _plain(figure.get_suptitle())
-    return " ".join([f"{title}."] * bool(title) + panels) or "An empty figure."
+    return " ".join(filter(None, [_sentences([title]), *panels])) or "An empty figure."
+
+
+def _pictures(axes) -> str:
+    sizes = {ax.images[0].get_size() for ax in axes}
+    of = " of {1} by {0} pixels".format(*sizes.pop()) if len(sizes) == 1 else ""
+    boxes = sum(len(ax.patches) for ax in axes)
+    drawn = f" with {_count(boxes, 'box', 'boxes')}" if boxes else ""
+    titles = _some([_title(ax) for ax in axes if _title(ax)])
+    return f"{_count(len(axes), 'picture')}{of}{drawn}{f': {titles}' if titles else ''}"
 
 
 def _panel(ax) -> str:
@@ -33,7 +42,11 @@ def _panel(ax) -> str:
     if logarithmic:
         axes = f"{axes or 'Axes'} (logarithmic: {' and '.join(logarithmic)})"
     sentences = [_title(ax), axes, _some(_curves(ax), "; "), _some(_bars(ax)), _some(_clouds(ax), "; "), _surfaces(ax)]
-    return " ".join(f"{sentence.rstrip('.')}." for sentence in sentences if sentence)
+    return _sentences(sentences)
+
+
+def _sentences(parts: Iterable[str]) -> str:
+    return " ".join(part if part[-1] in ".?!" else f"{part}." for part in parts if part)
 
 
 def _curves(ax) -> Iterable[str]:
@@ -47,14 +60,19 @@ def _curves(ax) -> Iterable[str]:
         if not label and (len(y) < 3 or len(ax.lines) > MOST):
             continue  # a rule, a mark, or one of many
         name = label or "A curve"
+        if not len(y):
+            yield name  # a line of the legend that stands for others
+            continue
         if len(y) == 2 and (x[0] == x[1] or y[0] == y[1]):
-            yield f"{name}: a straight line at {x[0] if x[0] == x[1] else y[0]:.3g}"
-        elif len(y) < 2 or line.get_linestyle() in ("None", "none", "", " "):
-            yield f"{name}: {_count(len(y), 'point')}" + (f" from {min(y):.3g} to {max(y):.3g}" if len(y) > 1 else "")
+            yield f"{name}: a straight line at {_number(x[0] if x[0] == x[1] else y[0])}"
+        elif len(y) == 1 or line.get_linestyle() in ("None", "none", "", " "):
+            yield f"{name}: {_count(len(y), 'point')}" + (
+                f" from {_number(min(y))} to {_number(max(y))}" if len(y) > 1 else ""
+            )
         elif plane:
-            yield f"{name} goes from ({x[0]:.3g}, {y[0]:.3g}) to ({x[-1]:.3g}, {y[-1]:.3g})"
+            yield f"{name} goes from ({_number(x[0])}, {_number(y[0])}) to ({_number(x[-1])}, {_number(y[-1])})"
         else:
-            yield f"{name} goes from {y[0]:.3g} to {y[-1]:.3g}"
+            yield f"{name} goes from {_number(y[0])} to {_number(y[-1])}"
 
 
 def _bars(ax) -> Iterable[str]:
@@ -66,9 +84,9 @@ def _bars(ax) -> Iterable[str]:
             lengths = [bar.get_width() if lying else bar.get_height() for bar in bars]
             names = [_plain(tick.get_text()) for tick in (ax.get_yticklabels() if lying else ax.get_xticklabels())]
             if len(lengths) <= MOST and len(lengths) == len(names) and all(names):
-                yield from (f"{name}: {length:.3g}" for name, length in zip(names, lengths, strict=True))
+                yield from (f"{name}: {_number(length)}" for name, length in zip(names, lengths, strict=True))
             else:
-                yield f"{_count(len(lengths), 'bar')} from {min(lengths):.3g} to {max(lengths):.3g}"
+                yield f"{_count(len(lengths), 'bar')} from {_number(min(lengths))} to {_number(max(lengths))}"
 
 
 def _clouds(ax) -> Iterable[str]:
@@ -105,10 +123,16 @@ def _some(parts: Iterable[str], between: str = ", ") -> str:
     return between.join([*parts[:MOST], *more])
 
 
-def _count(n: int, what: str) -> str:
-    return f"{n} {what}" if n == 1 else f"{n} {what}s"
+def _count(n: int, one: str, more: str | None = None) -> str:
+    return f"{n} {one if n == 1 else more or one + 's'}"
+
+
+def _number(value: float) -> str:
+    return f"{value + 0.0:.3g}"  # no -0
 
 
 def _plain(text: str) -> str:
-    """One line, without the dollars of formulas."""
-    return " ".join(text.replace("$", "").split())
+    """One line, without the dollars and braces of formulas."""
+    parts = text.split("$")
+    parts[1::2] = [re.sub(r"[{}]", "", formula) for formula in parts[1::2]]
+    return " ".join("".join(parts).split())

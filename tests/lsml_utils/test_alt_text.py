@@ -69,7 +69,21 @@ def test_points_and_regions():
 
 def test_pictures_are_told_by_their_titles():
     figure = plotting.image_grid(np.zeros((8, 4, 4)), titles=list("abcdefgh"))
-    assert alt_text.of_figure(figure) == "8 pictures: a, b, c, d, e, f, and 2 more."
+    assert alt_text.of_figure(figure) == "8 pictures of 4 by 4 pixels: a, b, c, d, e, f, and 2 more."
+
+
+def test_pictures_without_titles_have_a_size_and_boxes():
+    figure = plotting.image_grid(np.zeros((2, 3, 5)), boxes=[[[0, 0, 1, 1], [1, 1, 2, 2]], [[0, 0, 1, 1]]])
+    assert alt_text.of_figure(figure) == "2 pictures of 5 by 3 pixels with 3 boxes."
+
+
+def test_questions_formulas_and_legends_of_several():
+    def draw(ax):
+        ax.set_title("Does it fall?")
+        ax.plot([], [], label="each of forty")
+        ax.plot([0, 1, 2], [-0.0, 1.0, -0.0], label="slope $m^{1.43}$ of {a}")
+
+    assert said(draw) == "Does it fall? each of forty; slope m^1.43 of {a} goes from 0 to 0."
 
 
 def test_panels_are_numbered_and_colour_bars_are_none():
