@@ -38,6 +38,7 @@ def checkout(root: Path) -> Path:
     create(NAME, "Means & <weights>", root)
     text = files.notebook.read_text(encoding="utf-8")
     text = text.replace("mergeable statistics.\n", f"mergeable statistics.\n{LEGEND}", 1)
+    text = text.replace("**Before you start**: module 00.", "**You need** module 00.")
     text = text.replace("# ## Further\n", "# ## Further\n#\n# | | once |\n# | --- | --- |\n# | a | b |\n#\n")
     files.notebook.write_text(text, encoding="utf-8")
     for path, what in ((files.hidden_tests, "a hidden test"), (files.answers, "the gallery of answers")):

@@ -71,6 +71,7 @@ def test_each_skill_has_a_page_with_its_exercises(site):
     assert sorted(path.stem for path in (site / "skills").iterdir()) == ["mergeable-statistics", "vectorised-numpy"]
     page = parsed(site / "skills" / "mergeable-statistics.html")
     assert page.select_one("h1").get_text().startswith("Mergeable statistics")
+    assert "You need before: module 00." in page.get_text(), "which is not in this book"
     assert [row.select_one("a").get_text() for row in page.select("main tbody tr")] == ["weighted_mean", "merge_means"]
 
 
