@@ -51,6 +51,7 @@ def opened(context, url):
     page.wait_for_function("[...document.querySelectorAll('.math')].every(e => e.querySelector('mjx-assistive-mml'))")
     page.evaluate("document.querySelectorAll('details').forEach(folded => { folded.open = true })")
     page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    page.evaluate("document.getAnimations().forEach(fading => fading.finish())")  # what unfolds fades in
     return page
 
 
