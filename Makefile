@@ -8,7 +8,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup hub demo lab build test test-full clean
+.PHONY: help setup hub demo lab build book test test-full clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -21,7 +21,7 @@ setup: .venv/.ready  ## set up .venv with everything that the course and the gra
 	@echo "making .venv with $$($(PYTHON) --version)"
 	@$(PYTHON) -m venv .venv || { echo "$(PYTHON) cannot make virtual environments; on Debian or Ubuntu run: sudo apt-get install python3-venv"; exit 2; }
 	@echo "downloading the dependencies and installing them into .venv: a few minutes, the last of them without a word"
-	@$(BIN)/pip install --disable-pip-version-check -c constraints.txt -e ".[test]" 2> >(grep -v "is ignored: it is neither" >&2)
+	@$(BIN)/pip install --disable-pip-version-check -c constraints.txt -e ".[test,book]" 2> >(grep -v "is ignored: it is neither" >&2)
 	@touch $@
 
 hub: setup .venv/.hub  ## add JupyterHub and its proxy to .venv (docs/hub.md)
@@ -43,6 +43,9 @@ lab: setup  ## copy missing modules into work/ and open JupyterLab there
 
 build: setup  ## make course/ out of solutions/
 	@$(BIN)/lsml build
+
+book: setup  ## make a static site of the course, unsolved, in build/book/html
+	@$(BIN)/lsml book
 
 # By module of the course; one module alone is spread over all cores.
 DIVIDED := $(if $(MODULE),--dist worksteal --module $(MODULE),--dist loadgroup)

@@ -4,7 +4,7 @@ import sys
 
 from autograder import interrupts
 
-PARTS = ("authoring", "proving", "grading", "desk", "classroom")
+PARTS = ("authoring", "proving", "grading", "desk", "classroom", "book")
 
 
 def parser():

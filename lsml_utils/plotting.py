@@ -16,7 +16,7 @@ MARKERS = "os^Dv<P"
 
 
 def use() -> None:
-    """Take the course's style for every figure from here on (and sharp figures in notebooks).
+    """Take the course's style for every figure from here on (in notebooks sharp, and with a text).
 
     >>> use()
     """
@@ -60,10 +60,10 @@ def use() -> None:
             "image.interpolation": "nearest",
         }
     )
-    _sharp_in_notebooks()
+    _for_notebooks()
 
 
-def _sharp_in_notebooks() -> None:
+def _for_notebooks() -> None:
     import sys
 
     ipython = sys.modules.get("IPython")
@@ -75,7 +75,23 @@ def _sharp_in_notebooks() -> None:
 
             set_matplotlib_formats("retina")
         except ImportError:  # another front end draws the figures
-            pass
+            return
+        _with_alt_text(shell.display_formatter.formatters["image/png"])
+
+
+def _with_alt_text(formatter) -> None:
+    """Let IPython put a figure's text beside its picture, where nbconvert and Sphinx look for it."""
+    from matplotlib.figure import Figure
+
+    from lsml_utils import alt_text
+
+    draw = formatter.lookup_by_type(Figure)
+
+    def drawn(figure):
+        found = draw(figure)
+        return found and (found[0], {**found[1], "alt": alt_text.of_figure(figure)})
+
+    formatter.for_type(Figure, drawn)
 
 
 def _axes(ax):

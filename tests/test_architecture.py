@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "desk": BELOW_ALL | {"classroom", "curriculum", "grading", "sandbox"},
     "proving": BELOW_ALL | {"answers", "curriculum", "grading", "sandbox", "submission"},
     "classroom": BELOW_ALL | {"answers", "authoring", "curriculum", "grading", "sandbox"},
+    "book": BELOW_ALL | {"authoring", "curriculum", "desk", "lsml_utils"},
     "cli": BELOW_ALL | {"lsml_utils"},
 }
 

@@ -33,14 +33,14 @@ def test_environment_yml_asks_for_the_same_packages_as_pyproject():
     *environment, by_pip = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
     ours = ("python>=", "bubblewrap", "configurable-http-proxy", "pip")
     conda = {line for line in environment if not line.startswith(ours)} | set(by_pip["pip"])
-    pip = {f"{CONDA_NAMES.get(name, name)}{r.specifier}" for name, r in requirements("test", "hub").items()}
+    pip = {f"{CONDA_NAMES.get(name, name)}{r.specifier}" for name, r in requirements("test", "hub", "book").items()}
     assert conda == pip
     assert "bubblewrap" in environment
 
 
 def test_every_requirement_has_a_lower_bound_and_a_tested_version_above_it():
     tested = suite_versions()
-    for name, requirement in requirements("test", "hub").items():
+    for name, requirement in requirements("test", "hub", "book").items():
         assert str(requirement.specifier).startswith(">="), f"{name} has no lower bound"
         assert canonicalize_name(name) in tested, f"{name} is missing from constraints.txt"
         assert requirement.specifier.contains(tested[canonicalize_name(name)])
@@ -48,7 +48,7 @@ def test_every_requirement_has_a_lower_bound_and_a_tested_version_above_it():
 
 def test_the_suite_runs_with_the_suite_versions():
     tested = suite_versions()
-    for name in requirements("test"):
+    for name in requirements("test", "book"):
         assert Version(version(name)).public == tested[canonicalize_name(name)], f"{name}: run `make setup`"
 
 

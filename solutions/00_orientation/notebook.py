@@ -142,7 +142,8 @@ with check("centre"):
 # - recognise a formula that is right on paper and wrong in a computer.
 #
 # **You need** a little NumPy: arrays, and what `X.mean(axis=0)` does. **Time**: about 40 minutes, and ten more for the
-# last exercise, which is optional. **Skills**: reading a failed check, working with rounding, merging summaries.
+# last exercise, which is optional. **Skills**: reading a failed check, floating-point reasoning,
+# summaries that merge.
 #
 # You have already seen the whole way. Here it is again, step by step:
 #

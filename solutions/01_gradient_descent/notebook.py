@@ -26,9 +26,9 @@
 # - compute the same gradient from pieces that lie in a file or on many machines, and say where that stops working.
 #
 # **You need** NumPy arrays, matrix times vector, the chain rule, and what an eigenvalue is. **Time**: about three and
-# a half hours. Seven exercises take 100 minutes of it, and two questions in words take 20. **Skills**: deriving and
-# checking gradients, reasoning about conditioning, counting what a computation costs, splitting a computation so that
-# many machines can share it.
+# a half hours. Seven exercises take 100 minutes of it, and two questions in words take 20. **Skills**: deriving
+# a gradient, checking a gradient, reasoning about conditioning, counting what a computation costs, splitting a
+# computation so that many machines can share it.
 #
 # Below each exercise you find hints, folded until you open them, and a check that tells you at once whether your answer
 # is right.

@@ -28,7 +28,7 @@
 #
 # **You need** NumPy arrays, gradients (module 01 is enough), mean and variance. **Time**: about four and a half hours,
 # 140 minutes of them in nine exercises. Two more exercises at the end are optional. **Skills**: reasoning about
-# noise, reading definitions of optimisers closely, streaming, counting what a computation reads.
+# noise, reading definitions of optimisers closely, one-pass algorithms, counting what a computation costs.
 #
 # Each exercise's heading says how important it is (essential, important or optional), its level (1 to 4, which is also
 # the number of its points) and how long it takes.

@@ -21,8 +21,8 @@
 #
 # **You need** module 01 (gradient descent), the singular value decomposition, and the idea of a variance.
 #
-# **Skills it trains**: regularisation, convex optimisation with a proof of accuracy, honest evaluation, statistics by
-# simulation, mergeable aggregates.
+# **Skills it trains**: regularisation, convex optimisation, certificates of optimality, honest evaluation, statistics
+# by simulation, summaries that merge.
 #
 # **Time**: about three hours for nine exercises (one of them is a bug to find), and one hour for reading and for the
 # figures. Two further exercises are extras, which give no points; they and the written answers are not counted in these

@@ -770,7 +770,7 @@ plt.show()
 #
 # **Three kinds of rows.** Price times slack is 0, for both rules, which leaves three cases:
 #
-# | $\alpha_i$ | margin $y_i f(x_i)$ | the row |
+# | price $\alpha_i$ | margin $y_i f(x_i)$ | the row |
 # | --- | --- | --- |
 # | $0$ | at least 1 | lies outside the street and plays no part |
 # | between $0$ and $C$ | exactly 1 | is a **free** support vector, on the edge of the street |

@@ -20,7 +20,8 @@
 #
 # **You need** the chain rule, matrix products, gradient descent (modules 01 and 02) and the cross-entropy (module 03).
 #
-# **Skills it trains**: derivatives of programs, checking them, graphs and their order, variance, memory against time.
+# **Skills it trains**: derivatives of programs, checking a gradient, graphs and their order, variance, memory against
+# time.
 #
 # **Time**: about five and a half hours, three and a half of them in six exercises, a bug to find and a written question.
 # A further exercise, 8.7, is an extra one: it takes ten minutes more and gives no points. Each exercise says how
@@ -766,7 +767,7 @@ plt.show()
 # receives. Such a rule is a **vector-Jacobian product**. (Here $J$ is the sum of the entries of the tensor on which
 # `backward` is called. If a seed is given, each entry is multiplied by its entry of the seed before the sum.)
 #
-# | $v$ | its parents receive |
+# | tensor $v$ | its parents receive |
 # | --- | --- |
 # | $a + b$ | $\bar v$ and $\bar v$ |
 # | $a \odot b$ | $\bar v \odot b$ and $\bar v \odot a$ |
@@ -789,7 +790,7 @@ plt.show()
 # the parents $(x, x)$, and $z = s + x = 12$ with the parents $(s, x)$. A topological order is $x, s, z$. Set all three
 # gradients to 0, and that of the result to 1. Then go through the order from the back:
 #
-# | visit | its rule sends | $\bar x$ | $\bar s$ | $\bar z$ |
+# | visit | its rule sends | $\bar x$ now | $\bar s$ now | $\bar z$ now |
 # | --- | --- | --- | --- | --- |
 # | at the start | | 0 | 0 | 1 |
 # | $z = s + x$ | $\bar z = 1$ to $s$, and $\bar z = 1$ to $x$ | 1 | 1 | 1 |

@@ -22,7 +22,8 @@
 # **You need** NumPy's slices and broadcasting, matrix products, and the chain rule as in module 08: the gradient of a
 # loss with respect to each input of a layer.
 #
-# **Skills it trains**: index arithmetic that is right at the borders, strided memory, adjoint linear maps, cost models.
+# **Skills it trains**: index arithmetic that is right at the borders, strided memory, adjoint linear maps, counting
+# what a computation costs.
 #
 # **Time**: about three hours for eight exercises (one of them is a bug to find), 20 minutes for an extra, and one hour
 # for reading and for the figures. The written answer is not counted. Take a break after 9.4. Each exercise says how

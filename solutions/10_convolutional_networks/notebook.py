@@ -21,7 +21,8 @@
 # **You need** convolution and pooling as in module 09, the chain rule, softmax and cross-entropy (module 03), Adam
 # (module 02), and the basics of `torch.nn.Module`. Convolution itself is taken from torch here.
 #
-# **Skills it trains**: cost models, statistics inside a network, state that must survive, evaluation without mistakes.
+# **Skills it trains**: counting what a computation costs, statistics inside a network, state that must survive, honest
+# evaluation.
 #
 # **Time**: about five hours, about three of them in seven exercises and a bug to find; two more are extra. Each exercise
 # says how important it is (essential, important, optional), its level, which is also its points, and its minutes.

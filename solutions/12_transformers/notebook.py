@@ -22,8 +22,8 @@
 # the chain rule (module 08), residual connections (module 10) and the basics of `torch.nn.Module`. Autograd computes
 # the gradients here. Module 11 (recurrent networks) helps, and is not needed.
 #
-# **Skills it trains**: masks and shapes, parts that fit together, a cache that gives the same result as computing
-# again, sums that can be merged.
+# **Skills it trains**: masks, parts that fit together, a cache that gives the same result as computing again,
+# summaries that merge.
 #
 # **Time**: about five hours, three and a half of them in eight exercises and a bug to find. Take a break after 12.5.
 # Each exercise says how important it is (essential, important, optional), its level, which is also its points, and

@@ -21,7 +21,7 @@
 # **You need** softmax and cross-entropy (module 03), and the basics of `torch.nn.Module`. Recurrent networks (module
 # 11) and attention (module 12) help. What you need of them is explained here, and the encoder is given.
 #
-# **Skills it trains**: incremental counting, masks and padding, metrics with clear definitions, decoding, search.
+# **Skills it trains**: incremental counting, masks, metrics with clear definitions, decoding, search.
 #
 # **Time**: about five and a half hours, three of them in eight exercises and a bug to find. Each exercise says how
 # important it is (essential, important, optional), its level, from 1 to 4, and its minutes. The level is the number of

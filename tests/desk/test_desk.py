@@ -10,7 +10,7 @@ import pytest
 
 from autograder import curriculum
 from autograder.cli import main
-from autograder.desk import hints, page
+from autograder.desk import hints, layout, page
 from autograder.desk.standing import Standing, standings, what_next
 from autograder.grading import kept
 from autograder.grading.report import ExerciseResult, Report
@@ -100,10 +100,10 @@ def test_every_module_says_what_it_needs_and_trains(name):
 
 def test_the_map_has_every_module_behind_what_it_needs():
     found = [Standing(curriculum.load(name), None) for name in curriculum.names()]
-    boxes = {box.number: box for box in page.placed(found)}
+    boxes = {box.number: box for box in layout.placed([one.module for one in found])}
     assert len({(box.x, box.y) for box in boxes.values()}) == len(found)
     for box in boxes.values():
-        for number in (*box.standing.module.needs, *box.standing.module.helped_by):
+        for number in (*box.module.needs, *box.module.helped_by):
             assert boxes[number].x < box.x
     html = page.render(found)
     drawing = ElementTree.fromstring(re.search(r"<svg.*?</svg>", html, re.DOTALL)[0])
