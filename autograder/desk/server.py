@@ -92,6 +92,8 @@ class _Known(web.RequestHandler):
 
     def set_default_headers(self) -> None:
         self.set_header("Access-Control-Allow-Origin", "*")  # the frame has no origin
+        # Opened in a tab of its own it has none either: it holds what a notebook says.
+        self.set_header("Content-Security-Policy", "sandbox allow-scripts; frame-ancestors 'self'")
         self.set_header("Cache-Control", "no-store")
         self.set_header("Referrer-Policy", "no-referrer")
         self.set_header("X-Content-Type-Options", "nosniff")

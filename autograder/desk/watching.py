@@ -1,6 +1,7 @@
 """`lsml watch`: whenever a notebook in work/ is saved, its report is new a moment later."""
 
 import contextlib
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from autograder.grading.report import Report
 from autograder.sandbox import SandboxUnavailable
 
 SETTLE_MS = 50  # a save is several changes of the folder
+log = logging.getLogger(__name__)
 PATIENCE = 0.3  # seconds; a report that takes longer is shown before it is whole
 
 
@@ -96,7 +98,10 @@ def watch(
         try:
             stack.enter_context(grader)
         except SandboxUnavailable as refusal:
-            raise UserError(f"cannot run a notebook safely here: {refusal}") from None
+            raise UserError(
+                f"cannot run a notebook safely here: {refusal}. "
+                "For your own notebooks you may do without protection: `lsml lab --sandbox none`"
+            ) from None
         tell("ready: save a notebook in work/, and its report is new")
         regrader = Regrader(grader)
         for name in saves:
@@ -105,6 +110,9 @@ def watch(
                     tell(_line(report))
             except Abandoned:
                 saves.add(name)  # it may have been meant for the notebook before
+            except Exception as error:
+                log.exception("the report of %s failed", name)
+                tell(f"{name}: no report: {error}")
 
 
 def _regraded(regrader: Regrader, name: str, root: Path) -> Report | None:

@@ -204,6 +204,19 @@ def test_watch_writes_the_page_and_keeps_the_report(desk):
     assert "live.js" in desk.page.read_text()
 
 
+def test_what_goes_wrong_with_one_notebook_does_not_end_it(desk):
+    desk.save()
+    released, mine = desk.root / "course" / "00_toy" / "00_toy.ipynb", desk.path.read_bytes()
+    with watching(desk.root) as process:
+        assert process.stdout.readline().startswith("ready")
+        released.rename(released.with_suffix(".gone"))  # no page can be made
+        desk.path.write_bytes(mine + b"\n")
+        assert any(line.startswith("00_toy: no report") for line in process.stdout)
+        released.with_suffix(".gone").rename(released)
+        desk.path.write_bytes(mine)
+        assert process.stdout.readline().startswith("00_toy: 9 of 9")
+
+
 def test_nothing_to_watch_is_one_line(tmp_path, capsys):
     assert main(["watch", "--root", str(tmp_path)]) == 2
     assert capsys.readouterr().err.count("\n") == 1
