@@ -5,7 +5,6 @@ The grader is a program of its own; where it is not installed, the magic says so
 
 import hashlib
 import html
-import re
 import shutil
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from lsml_utils.display import in_ipython
 
 REPORTS = Path(".lsml", "reports")  # below the folder that the modules' folders stand in: what `lsml watch` writes
 BEGINS = 2.0  # seconds; a saved notebook whose page is not begun by then is not watched
-ENDS = 300.0  # seconds, for a page that is begun
+ENDS = 90.0  # seconds; a page that is begun and does not change for so long is not finished any more
 
 
 def register(module: str) -> None:
@@ -54,15 +53,18 @@ def run(arguments: list[str], module: str) -> None:
 
 def _page(notebook: Path) -> str | None:
     """The page that `lsml watch` writes of the notebook as it is saved; None where nobody does."""
-    begun, page = False, notebook.parents[1] / REPORTS / f"{notebook.stem}.html"
-    started = time.monotonic()
-    while time.monotonic() - started < (ENDS if begun else BEGINS):
+    page = notebook.parents[1] / REPORTS / f"{notebook.stem}.html"
+    saved, started, before = None, time.monotonic(), ""
+    while True:
         try:
             saved, text = hashlib.sha256(notebook.read_bytes()).hexdigest(), page.read_text(encoding="utf-8")
         except OSError:
             return None
         begun = f'data-notebook="{saved}"' in text
-        if begun and (left := re.search(r'data-left="(\d+)"', text)) and left[1] == "0":
+        if begun and 'data-left="0"' in text:
             return text
+        if text != before:
+            before, started = text, time.monotonic()
+        if time.monotonic() - started > (ENDS if begun else BEGINS):
+            return None
         time.sleep(0.1)
-    return None

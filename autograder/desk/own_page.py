@@ -13,15 +13,39 @@ from jinja2 import ChoiceLoader, PackageLoader
 from autograder import curriculum
 from autograder.classroom import feedback, present
 from autograder.files import write_atomically
-from autograder.grading.kept import FOLDER
+from autograder.grading import kept
 from autograder.grading.report import ExerciseResult, Report
 
-PAGES = FOLDER / "reports"
+PAGES = kept.FOLDER / "reports"
 
 
 def put(report: Report, module: str, content: bytes, running: Collection[str] | None, root: Path) -> None:
     """Write the page of a module's notebook. `running`: exercises still to be tested; None where all is known."""
     write_atomically(root / PAGES / f"{module}.html", render(report, module, content, running, root))
+
+
+def put_failure(module: str, why: str, root: Path) -> None:
+    """Write a page that says why there is no report of a module's notebook."""
+    write_atomically(root / PAGES / f"{module}.html", nothing(f"There is no report of {module}: {why}"))
+
+
+def nothing(trouble: str = "") -> str:
+    """The page where there is no report: what to do, or what is wrong."""
+    return _environment().get_template("none.html.j2").render(trouble=trouble)
+
+
+def old(root: Path) -> list[str]:
+    """The modules whose page is not finished, and the one shown last if its notebook was changed since."""
+    pages = sorted((root / PAGES).glob("*.html"), key=lambda page: page.stat().st_mtime_ns)
+    found = []
+    for page in pages:
+        name, text = page.stem, page.read_text(encoding="utf-8")
+        if name not in curriculum.names(root) or not (notebook := kept.notebook(name, root)).is_file():
+            continue
+        changed = hashlib.sha256(notebook.read_bytes()).hexdigest() not in text
+        if 'data-left="0"' not in text or (changed and page == pages[-1]):
+            found.append(name)
+    return found
 
 
 def render(report: Report, module: str, content: bytes, running: Collection[str] | None, root: Path) -> str:
@@ -45,11 +69,11 @@ def render(report: Report, module: str, content: bytes, running: Collection[str]
         "running": len(running),
         "left": len(running) or int(not whole),
         "digest": hashlib.sha256(content).hexdigest(),
-        "read": datetime.datetime.now(),
+        "saved": datetime.datetime.fromtimestamp(kept.notebook(module, root).stat().st_mtime),
         "seconds": report.seconds,
     }
     found["share"] = round(100 * found["score"] / found["points"]) if found["points"] else 0
-    return _template().render(**found)
+    return _environment().get_template("own.html.j2").render(**found)
 
 
 def _where(module: str, shown: Collection[ExerciseResult]) -> dict:
@@ -63,6 +87,5 @@ def _where(module: str, shown: Collection[ExerciseResult]) -> dict:
 
 
 @lru_cache(maxsize=1)
-def _template():
-    loader = ChoiceLoader([PackageLoader("autograder.desk"), PackageLoader("autograder.classroom")])
-    return feedback.environment(loader).get_template("own.html.j2")
+def _environment():
+    return feedback.environment(ChoiceLoader([PackageLoader("autograder.desk"), PackageLoader("autograder.classroom")]))

@@ -1,9 +1,10 @@
 """Grades a person's own notebooks again and again: of each only the exercises whose result may be another now."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from autograder import curriculum
 from autograder.curriculum import Module
@@ -12,20 +13,27 @@ from autograder.grading.grade import Grader, NotInTime, Tested
 from autograder.grading.reading import Unreadable
 from autograder.grading.rebuild import Rebuilt
 from autograder.grading.report import ExerciseResult, Report, grading_key
+from autograder.grading.resting import Rest
 
 LOOK_SECONDS = 2.0  # that an exercise first has, so that one which never ends keeps no other waiting
 
 
 @dataclass
 class _Known:
-    """What is known of one module's notebook. `keys` tell what each of the `results` rests on."""
+    """What is known of one module's notebook. `rests` tell what each of the `results` rests on."""
 
     grading: str  # all that a result rests on besides the notebook
     depends: dict[str, set[str]]
-    keys: dict[str, str] = field(default_factory=dict)
+    rests: dict[str, Rest] = field(default_factory=dict)
     results: dict[str, ExerciseResult] = field(default_factory=dict)
     unexplained: dict[str, Tested] = field(default_factory=dict)
     slow: set[str] = field(default_factory=set)  # exercises that needed more than a first look
+    killed: dict[tuple[str, str], Any] = field(default_factory=dict)  # CellErrors, by a cell's label and source
+
+    def holds(self, name: str, rest: Rest) -> bool:
+        """Whether a result still says the same. Where an exercise passed, no message names a cell."""
+        known, result = self.rests.get(name), self.results.get(name)
+        return known == rest or (known is not None and known.code == rest.code and result.verdict == "passed")
 
 
 class Regrader:
@@ -71,10 +79,16 @@ class _Work:
 
     def __init__(self, regrader: Regrader, module: Module, rebuilt: Rebuilt, known: _Known, seconds):
         self.regrader, self.module, self.rebuilt, self.known, self.seconds = regrader, module, rebuilt, known, seconds
-        self.keys = resting.keys(rebuilt, known.depends)
-        self.waiting = [e.name for e in module.exercises if known.keys.get(e.name) != self.keys[e.name]]
+        self.rests = resting.rests(rebuilt, known.depends)
+        self.waiting = [e.name for e in module.exercises if not known.holds(e.name, self.rests[e.name])]
         for name in self.waiting:
             known.unexplained.pop(name, None)
+        # The time of a whole notebook, as if what is known had taken none of it.
+        answered = [e.name for e in module.exercises if e.name not in {*rebuilt.unanswered, *rebuilt.forbidden}]
+        self.answered, self.budget = answered, regrader.grader.budget(answered)
+        sources = {(cell.label, cell.source) for cell in rebuilt.cells}
+        known.killed = {cell: error for cell, error in known.killed.items() if cell in sources}
+        self.budget.stopped = frozenset(label for label, _ in known.killed)
 
     def test(self) -> None:
         """Test what waits, one after the other. A first look is short; who is not done within it comes last."""
@@ -83,25 +97,48 @@ class _Work:
         while waiting or late:
             self.waiting = [*waiting, *late]
             self.regrader.tell(self.report(self.waiting), self.waiting)
+            if not waiting:
+                self.explain(but=set(late))
             name, hurried = (waiting or late).pop(0), bool(waiting) and self.waiting[0] not in known.slow
-            done = self._done(name)
             try:
-                tested = self.regrader.grader.test(self.module, self.rebuilt, done, LOOK_SECONDS if hurried else None)
+                tested = self._tested(name, LOOK_SECONDS if hurried else None)
             except NotInTime:
                 known.slow.add(name)
                 late.append(name)
                 continue
-            known.results[name] = self._concluded(name, tested, explain=False)
-            known.keys[name] = self.keys[name]
-            if known.results[name].verdict not in ("passed", "unanswered"):
+            result = self._concluded(name, tested, explain=False)
+            known.results[name] = result
+            if result.verdict == "grader_fault":  # it says nothing of the notebook
+                known.rests.pop(name, None)
+            else:
+                known.rests[name] = self.rests[name]
+            if result.verdict not in ("passed", "unanswered", "grader_fault"):
                 known.unexplained[name] = tested
         self.waiting = []
 
-    def explain(self) -> None:
-        """Find out why what failed has failed: which known mistake it is, or on whose fault it depends."""
+    def _tested(self, name: str, look: float | None) -> Tested:
+        if name in self.answered:
+            for earlier in self.answered[: self.answered.index(name)]:
+                self.budget.begin(earlier)
+        outcomes, errors = self.regrader.grader.test(
+            self.module, self.rebuilt, self._done(name), self.budget, look if name in self.answered else None
+        )
+        known = self.known
+        for cell in self.rebuilt.cells:
+            if cell.label in self.budget.stopped and cell.label in errors:
+                known.killed[cell.label, cell.source] = errors[cell.label]
+        return outcomes, {label: error for (label, _), error in known.killed.items()} | errors
+
+    def explain(self, but: Collection[str] = ()) -> None:
+        """Find out why what failed has failed: which known mistake it is, or on whose fault it depends.
+
+        `but`: exercises that are not tested yet, so that nobody can be said to depend on their fault.
+        """
         known = self.known
         for name in [e.name for e in self.module.exercises if e.name in known.unexplained]:
-            self.regrader.tell(self.report([]), [])
+            if not known.depends.get(name, set()).isdisjoint(but):
+                continue
+            self.regrader.tell(self.report(self.waiting), self.waiting)
             known.results[name] = self._concluded(name, known.unexplained[name], explain=True)
             del known.unexplained[name]
 
@@ -112,9 +149,10 @@ class _Work:
 
     def _done(self, name: str) -> dict[str, ExerciseResult]:
         """The results of all other exercises; what is not known yet counts as not answered."""
+        known = self.known
         return {
-            e.name: self.known.results[e.name]
-            if self.known.keys.get(e.name) == self.keys[e.name]
+            e.name: known.results[e.name]
+            if known.holds(e.name, self.rests[e.name])
             else verdicts.exercise_result(e, "unanswered", 0.0)
             for e in self.module.exercises
             if e.name != name

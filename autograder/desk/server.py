@@ -4,7 +4,6 @@ JupyterLab shows the page in a frame that may not read Jupyter's cookies. So who
 that holds a secret of this server's, and from there the page needs no cookie.
 """
 
-import asyncio
 import os
 import secrets
 import subprocess
@@ -12,17 +11,14 @@ import sys
 from importlib.resources import files
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader
 from jupyter_server.base.handlers import JupyterHandler
 from jupyter_server.utils import url_path_join
 from tornado import web
-from tornado.iostream import StreamClosedError
 
 from autograder.desk import own_page
 from autograder.grading import kept
 
 SANDBOX = "LSML_LAB_SANDBOX"  # how `lsml lab` says which one, or "" for no grading
-LOOK_SECONDS, ALIVE_SECONDS = 0.1, 15.0
 
 
 def _jupyter_server_extension_points() -> list[dict[str, str]]:
@@ -37,7 +33,7 @@ def _load_jupyter_server_extension(app) -> None:
     routes = [
         (f"{here}/report", ToReport, {"address": f"{here}/{secret}/latest"}),
         (f"{here}/{secret}/latest", Latest, {"desk": desk}),
-        (f"{here}/{secret}/events", Events, {"desk": desk}),
+        (f"{here}/{secret}/state", State, {"desk": desk}),
         (f"{here}/{secret}/live.js", Script, {"desk": desk}),
     ]
     app.web_app.add_handlers(".*$", routes)
@@ -107,8 +103,7 @@ class Latest(_Known):
         if found is not None and not trouble:
             self.finish(found[1].read_bytes())
         else:
-            environment = Environment(loader=PackageLoader("autograder.desk"), autoescape=True)
-            self.finish(environment.get_template("none.html.j2").render(trouble=trouble))
+            self.finish(own_page.nothing(trouble and f"The grader is not running: {trouble}"))
 
 
 class Script(_Known):
@@ -119,24 +114,9 @@ class Script(_Known):
         self.finish((files("autograder.desk") / "templates" / "live.js").read_bytes())
 
 
-class Events(_Known):
-    """Server-sent events: one whenever there is a newer page."""
+class State(_Known):
+    """A word that is another one whenever the newest page is."""
 
-    async def get(self) -> None:
-        self.set_header("Content-Type", "text/event-stream")
-        shown, silent = None, 0.0
-        try:
-            while True:
-                state = self.desk.newest(), self.desk.trouble()
-                if state != shown:
-                    shown, silent = state, 0.0
-                    self.write("data: new\n\n")
-                    await self.flush()
-                elif silent > ALIVE_SECONDS:
-                    silent = 0.0
-                    self.write(": still here\n\n")  # so that a closed one is noticed
-                    await self.flush()
-                await asyncio.sleep(LOOK_SECONDS)
-                silent += LOOK_SECONDS
-        except StreamClosedError:
-            pass
+    def get(self) -> None:
+        when, page = self.desk.newest() or (0, None)
+        self.finish(f"{when} {page and page.stem} {self.desk.trouble()}")

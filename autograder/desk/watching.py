@@ -34,12 +34,12 @@ class Saves:
         self.over = False
 
     def add(self, name: str) -> bool:
-        """Whether what is at hand is an older state of the same notebook."""
+        """Whether another one is at hand, which may well be an older state of the same notebook."""
         with self._changed:
             if name not in self._waiting:
                 self._waiting.append(name)
             self._changed.notify_all()
-            return name == self._at_hand
+            return self._at_hand is not None
 
     def end(self) -> None:
         """Nothing more is to be graded."""
@@ -80,10 +80,16 @@ def watch(
         saves.end()
         grader.abandon()
 
+    lost: list[Exception] = []
+
     def see() -> None:
-        for name in _saved(root, stop):
-            if saves.add(name):
-                grader.abandon()
+        try:
+            for name in _saved(root, stop):
+                if saves.add(name):
+                    grader.abandon()
+        except Exception as error:
+            lost.append(error)
+            end()
 
     def wait() -> None:
         until()
@@ -93,35 +99,45 @@ def watch(
         stack.callback(end)
         for work in (see, *([wait] if until else ())):  # a save while the sandbox starts counts
             threading.Thread(target=work, daemon=True).start()
-        if not stack.enter_context(_the_only_one(root, tell, stop)):
-            return
-        try:
-            stack.enter_context(grader)
-        except SandboxUnavailable as refusal:
-            raise UserError(
-                f"cannot run a notebook safely here: {refusal}. "
-                "For your own notebooks you may do without protection: `lsml lab --sandbox none`"
-            ) from None
-        tell("ready: save a notebook in work/, and its report is new")
-        regrader = Regrader(grader)
-        for name in saves:
+        if stack.enter_context(_the_only_one(root, tell, stop)):
             try:
-                if (report := _regraded(regrader, name, root)) is not None:
-                    tell(_line(report))
-            except Abandoned:
-                saves.add(name)  # it may have been meant for the notebook before
-            except Exception as error:
-                log.exception("the report of %s failed", name)
-                tell(f"{name}: no report: {error}")
+                stack.enter_context(grader)
+            except SandboxUnavailable as refusal:
+                raise UserError(
+                    f"cannot run a notebook safely here: {refusal}. "
+                    "For your own notebooks you may do without protection: `lsml lab --sandbox none`"
+                ) from None
+            tell("ready: save a notebook in work/, and its report is new")
+            _grade(saves, Regrader(grader), tell, root)
+    if lost:
+        raise UserError(f"{root / 'work'} can no longer be watched: {lost[0]}")
+
+
+def _grade(saves: Saves, regrader: Regrader, tell: Callable[[str], None], root: Path) -> None:
+    """Grade what is saved, one after the other, until the end."""
+    for name in own_page.old(root):
+        saves.add(name)
+    for name in saves:
+        try:
+            if (report := _regraded(regrader, name, root)) is not None:
+                tell(_line(report))
+        except Abandoned:
+            saves.add(name)  # behind what was saved meanwhile
+        except Exception as error:
+            log.exception("the report of %s failed", name)
+            own_page.put_failure(name, str(error), root)
+            tell(f"{name}: no report: {error}")
 
 
 def _regraded(regrader: Regrader, name: str, root: Path) -> Report | None:
     """The Report of a module's notebook, kept and on its page; None where there is no notebook any more."""
     path, shown = kept.notebook(name, root), time.monotonic()
+    if not path.exists():
+        return None
     try:
         content = reading.read_bytes(path)
     except reading.Unreadable:
-        return None
+        content = b""  # the Report says why
 
     def tell(report: Report, waiting: list[str]) -> None:
         nonlocal shown
@@ -139,15 +155,17 @@ def _regraded(regrader: Regrader, name: str, root: Path) -> Report | None:
 
 def _saved(root: Path, stop: threading.Event) -> Iterator[str]:
     """The modules whose notebooks in work/ are saved, as they are."""
-    notebooks = {str(kept.notebook(name, root).absolute()): name for name in curriculum.names(root)}
+    work = (root / "work").resolve()  # some systems tell of changes by real paths
+    notebooks = {str(work / name / f"{name}.ipynb"): name for name in curriculum.names(root)}
     changes = watchfiles.watch(
-        (root / "work").absolute(),
+        work,
         watch_filter=lambda change, path: path in notebooks and change is not watchfiles.Change.deleted,
         debounce=SETTLE_MS,
         step=SETTLE_MS // 2,
         rust_timeout=500,  # ms, until it looks whether it is to stop
         stop_event=stop,
         raise_interrupt=False,
+        ignore_permission_denied=True,
     )
     for found in changes:
         yield from dict.fromkeys(notebooks[path] for _, path in sorted(found, key=lambda one: one[1]))
@@ -175,7 +193,7 @@ def _the_only_one(root: Path, tell: Callable[[str], None], stop: threading.Event
 
 
 def _line(report: Report) -> str:
-    if report.score is None:
+    if report.status != "graded":
         return f"{report.module}: {'; '.join(report.notes) or report.status}"
     wrong = [f"{e.id} ({e.verdict})" for e in report.exercises if e.verdict not in ("passed", "unanswered")]
     points = f"{report.score:g} of {report.max_score:g}"

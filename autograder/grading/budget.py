@@ -56,6 +56,7 @@ class Budget:
         self._spent: Counter[str] = Counter()
         self._beside = dict.fromkeys(("added", "exercise"), BESIDE * self.limits.notebook_seconds)
         self._took: dict[str, float] = {}  # how long each cell ran when it took longest, by label
+        self._look: tuple[str, float] | None = None  # an exercise that is first to have less, and until it spent what
 
     def begin(self, exercise: str) -> None:
         """Give an exercise its share. No exercise may use up the time of those behind it; what it leaves is theirs."""
@@ -63,12 +64,27 @@ class Budget:
             self._granted[exercise] = self._share()
             self._waiting -= 1
 
+    def look(self, exercise: str, seconds: float) -> None:
+        """Let an exercise have so little of its share until `end_look`."""
+        self.begin(exercise)
+        self._look = exercise, self._spent[exercise] + seconds * self.stretch
+
+    def end_look(self) -> bool:
+        """Give it the rest; whether it might have needed that."""
+        exercise, _ = self._look
+        over = self.left(exercise) < LEAST
+        self._look = None
+        return over
+
     def _share(self) -> float:
         return (self.limits.notebook_seconds - sum(self._spent.values())) / max(self._waiting, 1)
 
     def left(self, exercise: str) -> float:
         """The seconds that an exercise still has."""
-        return max(0.0, self._granted.get(exercise, self._share()) - self._spent[exercise])
+        granted = self._granted.get(exercise, self._share())
+        if self._look is not None and self._look[0] == exercise:
+            granted = min(granted, self._look[1])
+        return max(0.0, granted - self._spent[exercise])
 
     def spend(self, exercise: str, seconds: float) -> None:
         """Take note of what an exercise used."""

@@ -7,7 +7,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -17,7 +16,7 @@ from autograder.curriculum import Module
 from autograder.errors import UserError
 from autograder.grading import lending, plugin, rebuild, verdicts
 from autograder.grading.ahead import Ahead
-from autograder.grading.budget import LEAST, Budget, patience
+from autograder.grading.budget import Budget, patience
 from autograder.grading.children import Children
 from autograder.grading.explaining import Explainer
 from autograder.grading.lending import Lent
@@ -77,7 +76,8 @@ class Grader:
         self._references: dict[str, tuple[tuple, LocalSubmission]] = {}
         self._explainer = Explainer(self)
         self._stretch = 1.0  # of the clocks, for the notebook at hand
-        self._given_up, self._present = threading.Event(), None  # the Submission that a test talks to
+        self._giving_up, self._given_up = threading.Lock(), False
+        self._present: Submission | None = None  # what a test talks to
         self.trouble: list[str] = []  # what went wrong on our side with the notebook graded last, for a person
 
     def __enter__(self) -> "Grader":
@@ -173,15 +173,38 @@ class Grader:
         """
         return self.conclude(module, rebuilt, self.test(module, rebuilt, done), show, done)
 
-    def test(self, module: Module, rebuilt: Rebuilt, done: Collection[str], seconds: float | None = None) -> Tested:
+    def budget(self, names: Collection[str]) -> Budget:
+        """The time of one notebook with answers to these exercises."""
+        return Budget(self.limits, names, self._stretch)
+
+    def test(
+        self,
+        module: Module,
+        rebuilt: Rebuilt,
+        done: Collection[str],
+        budget: Budget | None = None,
+        look: float | None = None,
+    ) -> Tested:
         """Run the hidden tests of the exercises that are not `done`: the first half of `judge`.
 
-        NotInTime where they were given `seconds`, less than a notebook has, and these do not do.
+        `look`: seconds that the one exercise has at first; NotInTime where it needs more.
         """
         self._stretch = max(self._stretch, patience())  # a second look: the first may have met a quiet moment
         settled = {*done, *rebuilt.unanswered, *rebuilt.forbidden}
         names = [exercise.name for exercise in module.exercises if exercise.name not in settled]
-        return self._outcomes(module, rebuilt, names, seconds)
+        budget = budget or self.budget(names)
+        if look is None or not names:
+            return self._outcomes(module, rebuilt, names, budget)
+        stopped = budget.stopped
+        budget.look(*names, look)
+        try:
+            tested = self._outcomes(module, rebuilt, names, budget)
+        finally:
+            over = budget.end_look()
+        if over:
+            budget.stopped = stopped  # its own cell may only have been too slow for the look
+            raise NotInTime
+        return tested
 
     def conclude(
         self,
@@ -236,10 +259,14 @@ class Grader:
         return self._run(module, cells, [exercise], budget, enough=enough, lent=lent)[0]
 
     def abandon(self) -> None:
-        """From another thread: have what is being graded raise Abandoned as soon as may be, whatever its code does."""
-        self._given_up.set()
-        if (present := self._present) is not None:
-            present.hang_up()
+        """From another thread: have what is being graded raise Abandoned, at once where a test waits for an answer.
+
+        (A cell that is being run before that may still take its time.)
+        """
+        with self._giving_up:
+            self._given_up = True
+            if self._present is not None:
+                self._present.hang_up()
 
     def load(self, cells: Sequence[SourceCell], limits: Limits | None = None) -> Submission:
         """A fresh child in which these cells were run, for whoever asks something else than hidden tests of it."""
@@ -247,23 +274,19 @@ class Grader:
 
     # ------------------------------------------------------------------------------------------------- running
 
-    def _outcomes(self, module: Module, rebuilt: Rebuilt, names: list[str], seconds: float | None) -> Tested:
+    def _outcomes(self, module: Module, rebuilt: Rebuilt, names: list[str], budget: Budget) -> Tested:
         """The outcomes of each exercise's tests, and the errors of the cells. Our own failures are tried once more.
 
         Within one budget: who brings a failure about gains no time by it.
         """
         outcomes: dict[str, list[Outcome]] = {name: [] for name in names}
         errors: dict[str, CellError] = {}
-        limits = self.limits if seconds is None else replace(self.limits, notebook_seconds=seconds)
-        budget = Budget(limits, names, self._stretch)
         pending = list(names)
         for last in (False, True):
             if not pending:
                 break
             try:
                 found = self._tested(module, rebuilt.cells, pending, budget, errors)
-                if seconds is not None and any(budget.left(name) < LEAST for name in pending):
-                    raise NotInTime
                 for name in pending:
                     outcomes[name] = found[name]
                     self._blame(module, name, outcomes[name])
@@ -308,15 +331,21 @@ class Grader:
         @contextlib.contextmanager
         def opened(outcome: Outcome, following: Sequence[Spec]) -> Iterator[Submission]:
             self.begun(outcome.spec.exercise)
-            with children.open(outcome, following) as self._present:
-                if self._given_up.is_set():
-                    raise Abandoned
-                if lent is not None:
-                    lending.lend(lent.owner, lent.names, to=self._present)
-                yield self._present
+            with children.open(outcome, following) as child:
+                with self._giving_up:
+                    if self._given_up:
+                        raise Abandoned
+                    self._present = child
+                try:
+                    if lent is not None:
+                        lending.lend(lent.owner, lent.names, to=child)
+                    yield child
+                finally:
+                    with self._giving_up:
+                        self._present = None
 
         def ended(outcome: Outcome) -> bool:
-            return self._given_up.is_set() or (enough is not None and enough(outcome))
+            return self._given_up or (enough is not None and enough(outcome))
 
         with contextlib.closing(children):
             outcomes = plugin.run(
@@ -328,8 +357,9 @@ class Grader:
                 exercises=names,
                 enough=ended,
             )
-        if self._given_up.is_set():
-            self._given_up.clear()
+        with self._giving_up:
+            given_up, self._given_up = self._given_up, False
+        if given_up:
             raise Abandoned
         return outcomes, children
 

@@ -16,11 +16,14 @@ from autograder import curriculum
 from autograder.authoring.release import released_notebook
 from autograder.cli import main
 from autograder.desk import own_page
+from autograder.desk import watching as watching_module
 from autograder.desk.regrading import Regrader
 from autograder.desk.watching import Saves
-from autograder.grading import kept
+from autograder.errors import UserError
+from autograder.grading import kept, rebuild, resting
 from autograder.grading.grade import Abandoned, Grader
 from autograder.sandbox import Limits
+from autograder.submission import SandboxFault
 
 TOY, REPOSITORY = Path(__file__).parents[1] / "grading" / "toy" / "solutions", Path(__file__).parents[2]
 LOOPS = "def last(x):\n    while True:\n        pass\n"
@@ -61,7 +64,8 @@ def desk(tmp_path):
 @pytest.fixture(scope="module")
 def own_grader(tmp_path_factory):
     """One grader, for the course that `grader.root` is set to."""
-    with Grader(limits=Limits(call_seconds=3.0, notebook_seconds=12.0, memory_mb=256)) as grader:
+    limits = Limits(cell_seconds=3.0, call_seconds=3.0, notebook_seconds=30.0, memory_mb=256)
+    with Grader(limits=limits) as grader:
         yield grader
 
 
@@ -105,6 +109,73 @@ def test_a_helper_counts_for_those_who_use_it_and_a_call_for_all(regrader, desk)
     assert tested == {"solve"} and verdicts["solve"] == "failed"
     tested, _ = regraded(regrader, desk, added=["np.seterr(all='raise')"])
     assert tested == {exercise.name for exercise in desk.module.exercises}
+
+
+def rests_of(desk, **saved):
+    desk.save(**saved)
+    _, rebuilt = rebuild.read(desk.path, desk.root)
+    return resting.rests(rebuilt, {})
+
+
+QUOTIENT = "def solve(a, b):\n    return quotient(b, a)"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("from math import *", "from numpy import *"),
+        ("import math", "import math; np.seterr(all='raise')"),
+        ("def quotient(b, a):\n    return b / a", "@register\ndef quotient(b, a):\n    return b / a"),
+        ("@register\ndef other(): return 1", "@register\ndef other(): return 2"),
+        ("class A:\n    np.seterr(all='warn')", "class A:\n    np.seterr(all='raise')"),
+        ("def other(:", "def other(): pass"),
+        ("x = np.zeros(3)", "x = np.ones(3)"),
+    ],
+)
+def test_what_may_change_anything_counts_for_all(desk, before, after):
+    one, other = rests_of(desk, added=[before]), rests_of(desk, added=[after])
+    assert all(one[name].code != other[name].code for name in desk.answers)
+
+
+def test_names_in_a_string_are_not_followed_so_all_counts(desk):
+    answer = 'def solve(a, b):\n    return eval("quotient(b, a)")'
+    one = rests_of(desk, added=["def quotient(b, a):\n    return b / a"], solve=answer)
+    other = rests_of(desk, added=["def quotient(b, a):\n    return a / b"], solve=answer)
+    assert one["solve"].code != other["solve"].code
+
+
+def test_a_cell_that_does_nothing_moves_the_others_and_changes_no_result(regrader, desk):
+    wrong = "def last(x):\n    return x[0] + 1"
+    helper = "def quotient(b, a):\n    return b / a"
+    regraded(regrader, desk, added=[helper], solve=QUOTIENT, last=wrong)
+    tested, verdicts = regraded(regrader, desk, added=["%lsml grade", helper], solve=QUOTIENT, last=wrong)
+    assert tested <= {"last"} and verdicts["solve"] == "passed", "messages of what failed name cells by number"
+
+
+def test_a_slow_cell_beside_costs_nobody_their_helpers(regrader, desk):
+    slow = ["import time\ntime.sleep(2.5)", "def quotient(b, a):\n    return b / a"]
+    _, verdicts = regraded(regrader, desk, added=slow, solve=QUOTIENT)
+    assert set(verdicts.values()) == {"passed"}
+
+
+def test_a_cell_that_never_ends_is_waited_for_once(regrader, desk):
+    endless = ["while True: pass"]
+    regraded(regrader, desk, added=endless)
+    started = time.monotonic()
+    _, verdicts = regraded(regrader, desk, added=endless, solve="def solve(a, b):\n    return (1 / a) * b")
+    assert verdicts["solve"] == "passed" and time.monotonic() - started < 2.5  # it is killed after 3 s
+
+
+def test_a_fault_of_the_graders_is_tried_again(regrader, desk, own_grader, monkeypatch):
+    def broken(*arguments, **more):
+        raise SandboxFault("no memory")
+
+    desk.save()
+    with monkeypatch.context() as patched:
+        patched.setattr(own_grader, "_tested", broken)
+        report = regrader.regrade(desk.path, "00_toy")
+    assert report.status == "grader_fault" and any("no memory" in note for note in report.notes)
+    assert regrader.regrade(desk.path, "00_toy").score == desk.module.max_score
 
 
 def test_a_fresh_report_says_the_same(regrader, desk, own_grader):
@@ -165,7 +236,7 @@ def test_saves_are_taken_once_and_the_same_one_is_known_to_be_old():
     assert [saves.add(name) for name in ("01_a", "02_b", "01_a")] == [False] * 3
     taken = iter(saves)
     assert next(taken) == "01_a"
-    assert saves.add("01_a") and not saves.add("03_c")
+    assert saves.add("01_a") and saves.add("03_c"), "whoever is at hand gives way"
     assert [next(taken), next(taken), next(taken)] == ["02_b", "01_a", "03_c"]
     saves.end()
     assert next(taken, None) is None
@@ -215,6 +286,33 @@ def test_what_goes_wrong_with_one_notebook_does_not_end_it(desk):
         released.with_suffix(".gone").rename(released)
         desk.path.write_bytes(mine)
         assert process.stdout.readline().startswith("00_toy: 9 of 9")
+
+
+def test_who_can_no_longer_watch_says_so(desk, monkeypatch):
+    def saved(root, stop):
+        yield from ()
+        raise OSError("no space left for watches")
+
+    monkeypatch.setattr(watching_module, "_saved", saved)
+    (desk.root / "work").mkdir()
+    with pytest.raises(UserError, match="no space left"):
+        watching_module.watch("none", lambda line: None, root=desk.root)
+
+
+def test_what_was_left_unfinished_is_graded_at_the_start(desk):
+    desk.save()
+    report = Grader(root=desk.root).report("", "00_toy", desk.module, 0.1, [], ())
+    assert own_page.old(desk.root) == []
+    own_page.put(report, "00_toy", desk.path.read_bytes(), ["last"], desk.root)
+    assert own_page.old(desk.root) == ["00_toy"]
+    own_page.put(report, "00_toy", desk.path.read_bytes(), None, desk.root)
+    assert own_page.old(desk.root) == []
+    desk.path.write_bytes(b"{")
+    assert own_page.old(desk.root) == ["00_toy"]
+    with watching(desk.root) as process:
+        assert process.stdout.readline().startswith("ready")
+        assert process.stdout.readline().startswith("00_toy: is not")
+    assert "could not be graded" in desk.page.read_text()
 
 
 def test_nothing_to_watch_is_one_line(tmp_path, capsys):
