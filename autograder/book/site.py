@@ -30,7 +30,7 @@ def build(names: list[str], root: Path = curriculum.ROOT, say: Callable[[str], N
     shown = {module.name: _outputs(module, folder / "outputs", say) for module in modules}
     say("writing the pages")
     source, made, site, old = folder / "source", folder / "new", folder / "html", folder / "old"
-    for rest in (source, made, old):
+    for rest in (source, made):
         shutil.rmtree(rest, ignore_errors=True)
     sources.write(modules, shown, source)
     _sphinx(source, made)
@@ -41,7 +41,8 @@ def build(names: list[str], root: Path = curriculum.ROOT, say: Callable[[str], N
 def swap(site: Path, made: Path, old: Path) -> None:
     """Put what was made into the site's place: whole, or not at all."""
     try:
-        if site.exists():
+        if site.exists():  # else a build was cut off here, and `old` is all there is
+            shutil.rmtree(old, ignore_errors=True)
             site.rename(old)
         try:
             made.rename(site)

@@ -7,7 +7,8 @@ set -eu
 members=${1:?give the name of the class, such as ml2026} instructor=${2:?give the system user who grades}
 cd "$(dirname "$0")/../.."
 getent group "$instructor" >/dev/null || {
-    echo "there is no group $instructor, which may read the answers: groupadd $instructor" >&2
+    echo "there is no group $instructor, for who may read the answers; run:" \
+        "groupadd $instructor && usermod --append --groups $instructor $instructor" >&2
     exit 2
 }
 runuser -u nobody -- .venv/bin/python -c 'import autograder' || {
