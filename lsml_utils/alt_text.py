@@ -54,7 +54,7 @@ def _curves(ax) -> Iterable[str]:
 
     plane = _holds_contours(ax)
     for line in ax.lines:
-        label = "" if line.get_label().startswith("_") else _plain(line.get_label())
+        label = _label(line)
         x, y = (np.asarray(values, dtype=float) for values in line.get_data(orig=False))
         x, y = x[np.isfinite(y)], y[np.isfinite(y)]
         if not label and (len(y) < 3 or len(ax.lines) > MOST):
@@ -94,8 +94,8 @@ def _clouds(ax) -> Iterable[str]:
 
     for cloud in ax.collections:
         if isinstance(cloud, PathCollection) and len(cloud.get_offsets()):
-            label = "" if cloud.get_label().startswith("_") else f"{_plain(cloud.get_label())}: "
-            yield f"{label}{_count(len(cloud.get_offsets()), 'point')}"
+            label = _label(cloud)
+            yield f"{label and f'{label}: '}{_count(len(cloud.get_offsets()), 'point')}"
 
 
 def _surfaces(ax) -> str:
@@ -111,6 +111,12 @@ def _holds_contours(ax) -> bool:
     from matplotlib.contour import ContourSet
 
     return any(isinstance(one, ContourSet) for one in ax.collections)
+
+
+def _label(artist) -> str:
+    """Its name in a legend; empty where it is in none."""
+    label = artist.get_label() or "_"
+    return "" if label.startswith("_") else _plain(label)
 
 
 def _title(ax) -> str:

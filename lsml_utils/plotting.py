@@ -89,7 +89,10 @@ def _with_alt_text(formatter) -> None:
 
     def drawn(figure):
         found = draw(figure)
-        return found and (found[0], {**found[1], "alt": alt_text.of_figure(figure)})
+        try:
+            return found and (found[0], {**found[1], "alt": alt_text.of_figure(figure)})
+        except Exception:  # a figure that cannot be told in words is still shown
+            return found
 
     formatter.for_type(Figure, drawn)
 

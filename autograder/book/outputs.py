@@ -48,7 +48,11 @@ def execute(module: Module, folder: Path) -> Outputs:
         except (CellControlSignal, DeadKernelError, TimeoutError) as error:
             what = str(error).strip().partition("\n")[0] or type(error).__name__
             raise UserError(f"{where}:{_line(module, notebook)}: the solved notebook stops here: {what}") from None
-    found = {cell.id: [_tidy(output) for output in cell.outputs] for cell in notebook.cells if _is_demo(cell)}
+    found = {
+        cell.id: [_tidy(output) for output in cell.outputs if not _is_warning(output)]
+        for cell in notebook.cells
+        if _is_demo(cell)
+    }
     for cell in module.cells:
         for output in found.get(cell.id, ()):
             if _is_figure(output) and not output["metadata"].get("image/png", {}).get("alt"):
@@ -65,6 +69,11 @@ def _is_demo(cell) -> bool:
 
 def _is_figure(output: dict) -> bool:
     return "image/png" in output.get("data", {})
+
+
+def _is_warning(output) -> bool:
+    """A warning quotes the line that it is about, which may be of an answer, and the number of the process."""
+    return output.get("name") == "stderr"
 
 
 def _tidy(output) -> dict:
@@ -86,10 +95,10 @@ def _place(module: Module, folder: Path) -> Path:
 
 
 def _key(module: Module) -> str:
-    """A hash of all that makes the outputs: the code, what it imports, and the size of the demos."""
+    """A hash of all that makes the outputs: the code, what it imports, the size of the demos, and this file."""
     ours = Path(lsml_utils.__file__).parent
     code = [(cell.id, cell.source) for cell in solved_notebook(module).cells if cell.cell_type == "code"]
     parts = [sys.version, os.environ.get("LSML_DEMO", ""), json.dumps(code)]
     parts += sorted(f"{one.name}=={one.version}" for one in distributions())
-    parts += [path.read_text(encoding="utf-8") for path in sorted(ours.rglob("*.py"))]
+    parts += [path.read_text(encoding="utf-8") for path in [*sorted(ours.rglob("*.py")), Path(__file__)]]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]

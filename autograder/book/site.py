@@ -29,14 +29,30 @@ def build(names: list[str], root: Path = curriculum.ROOT, say: Callable[[str], N
     folder = root / "build" / "book"
     shown = {module.name: _outputs(module, folder / "outputs", say) for module in modules}
     say("writing the pages")
-    source, made, site = folder / "source", folder / "new", folder / "html"
-    for old in (source, made):
-        shutil.rmtree(old, ignore_errors=True)
+    source, made, site, old = folder / "source", folder / "new", folder / "html", folder / "old"
+    for rest in (source, made):
+        shutil.rmtree(rest, ignore_errors=True)
     sources.write(modules, shown, source)
     _sphinx(source, made)
-    shutil.rmtree(site, ignore_errors=True)
-    made.rename(site)
+    swap(site, made, old)
     return site / "index.html"
+
+
+def swap(site: Path, made: Path, old: Path) -> None:
+    """Put what was made into the site's place: whole, or not at all."""
+    try:
+        if site.exists():  # else a build was cut off here, and `old` is all there is
+            shutil.rmtree(old, ignore_errors=True)
+            site.rename(old)
+        try:
+            made.rename(site)
+        except OSError:
+            if old.exists():
+                old.rename(site)
+            raise
+    except OSError as error:
+        raise UserError(f"the new pages stay in {made}, for {site} cannot be replaced: {error.strerror}") from None
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _outputs(module: curriculum.Module, folder: Path, say: Callable[[str], None]) -> outputs.Outputs:

@@ -51,6 +51,11 @@ class CarefulCollect(ExchangeCollect):
         self.lines: list[str] = []
         self.taken: dict[str, Path | None] = {}  # whose submission came in, and the version that it replaced
 
+    def _say(self, line: str) -> None:
+        """For `lsml collect`, which prints the lines, and for formgrader and `nbgrader collect`, which show the log."""
+        self.lines.append(line)
+        self.log.warning(line)
+
     def _path_to_record(self, path):
         """What a name in the exchange says. Everybody may put anything there: it counts where it is its owner's."""
         name = Path(path).name
@@ -67,12 +72,13 @@ class CarefulCollect(ExchangeCollect):
             refused = _not_theirs(Path(path), found["username"] if self.check_owner else None)
             found |= {"refused": refused} if refused else {}
         if "refused" in found:
-            self.lines.append(f"{printable(name)} {found['refused']}; it was not collected")
+            self._say(f"{printable(name)} {found['refused']}; it was not collected")
         return found
 
     def _sort_by_timestamp(self, records):
-        """The first one is collected: nothing that is refused, where there is another."""
-        return sorted(records, key=lambda found: ("refused" not in found, found["timestamp"]), reverse=True)
+        """The latest first. nbgrader takes one of them: nothing that is refused, where there is another."""
+        taken = [found for found in records if "refused" not in found]
+        return super()._sort_by_timestamp(taken or records)
 
     def copy_files(self):
         folder = ClassFolder(self.coursedir.root)
@@ -84,13 +90,13 @@ class CarefulCollect(ExchangeCollect):
                 continue
             student = found["username"]
             if not STUDENT_ID.fullmatch(student):
-                self.lines.append(f"{printable(student)!r} cannot be a student's id; nothing of theirs was collected")
+                self._say(f"{printable(student)!r} cannot be a student's id; nothing of theirs was collected")
             elif listed and student not in listed:
-                self.lines.append(f"{student} is not in the roster and was not collected; add them to roster.csv")
+                self._say(f"{student} is not in the roster and was not collected; add them to roster.csv")
             else:
                 wanted.append(found)
         if wanted and not listed:
-            self.lines.append("this class has no roster, so whoever handed something in was collected")
+            self._say("this class has no roster, so whoever handed something in was collected")
         self.src_records = wanted
         kept = {found["username"]: keep_version(folder, found["username"], module) for found in wanted}
         super().copy_files()
@@ -104,11 +110,11 @@ class CarefulCollect(ExchangeCollect):
         student = Path(dest).parent.name
         self.taken[student] = None
         for line in copy_plain(Path(src), Path(dest), self.coursedir.ignore):
-            self.lines.append(f"{student}: {line}")
+            self._say(f"{student}: {line}")
         # The student's own process wrote the time; the system's own note of the last change cannot be set.
         said, changed = times.read_timestamp(Path(dest)), _last_change(Path(src))
-        if said is not None and changed > said + WRITING:
-            self.lines.append(
+        if said is not None and changed is not None and changed > said + WRITING:
+            self._say(
                 f"{student}: the time says {said:%Y-%m-%d %H:%M} UTC, but files were changed until "
                 f"{changed:%Y-%m-%d %H:%M} UTC; that is for you to judge"
             )
@@ -116,7 +122,10 @@ class CarefulCollect(ExchangeCollect):
 
 def _not_theirs(path: Path, student: str | None) -> str | None:
     """Why a folder of the exchange is not what this student (None: anybody) handed in; None where it is."""
-    status = path.lstat()
+    try:
+        status = path.lstat()
+    except OSError:  # its owner takes it away while we look
+        return "cannot be read"
     if path.is_symlink() or not path.is_dir():
         return "is not a folder"
     if not os.access(path, os.R_OK | os.X_OK):
@@ -130,9 +139,12 @@ def _not_theirs(path: Path, student: str | None) -> str | None:
     return None if owner == student else f"was put there by {printable(owner)} (ExchangeCollect.check_owner)"
 
 
-def _last_change(directory: Path) -> datetime:
-    """When the system last noted a change of a folder or of a file directly in it, in UTC."""
-    newest = max(path.lstat().st_ctime for path in (directory, *directory.iterdir()))
+def _last_change(directory: Path) -> datetime | None:
+    """When the system last noted a change of a folder or of a file directly in it, in UTC; None where it is going."""
+    try:
+        newest = max(path.lstat().st_ctime for path in (directory, *directory.iterdir()))
+    except OSError:
+        return None
     return datetime.fromtimestamp(newest, UTC).replace(tzinfo=None)
 
 

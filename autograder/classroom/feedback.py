@@ -225,12 +225,14 @@ def _written(cell, grades, comments, module: str) -> dict[str, Any]:
     comment = comments.get(name, "")
     lines = marks.rubric(module, name)
     given = marks.read(comment, lines)
-    shown = given is not None and given.points is not None and grade["manual"]  # a rubric is seen after grading only
+    # A rubric is seen after grading only, and the marks of an earlier text are none of this one.
+    shown = given is not None and given.points is not None and grade["manual"] and not grade["needs"]
     return {
         "name": name,
         "answered": bool(cell["metadata"]["lsml"].get("answered")),
         "answer": _markdown(cell["source"]),
         "score": None if grade["needs"] and not grade["manual"] else grade["score"],
+        "read": grade["score"] is not None and not grade["needs"],
         "points": cell["metadata"]["nbgrader"]["points"],
         "comment": _markdown(comment if given is None else given.comment),
         "rubric": [

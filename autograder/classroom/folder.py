@@ -83,7 +83,7 @@ class ClassFolder:
         more = ""
         if db:
             more += f"c.CourseDirectory.db_url = {_with_driver(db)!r}\n"
-        if exchange and (exchange / course).exists():
+        if exchange and _is_taken(exchange / course):
             raise UserError(f"{exchange} has a course {course!r} already; give this class another --course")
         if timezone != "UTC":
             more += f"c.NbGraderAPI.timezone = {timezone!r}\n"
@@ -247,6 +247,14 @@ def _text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _is_taken(place: Path) -> bool:
+    """Is a course in this folder of an exchange? It may be there and empty: docs/hub/prepare.sh makes it so."""
+    try:
+        return os.path.lexists(place) and (place.stat().st_uid != os.geteuid() or any(place.iterdir()))
+    except OSError:  # another's, a file or a dangling link
+        return True
 
 
 def _course_of(path: Path) -> str:

@@ -24,6 +24,10 @@ ALL, NONE = ("x", "X", "✓"), ("-", "–")
 _NUMBER = re.compile(r"[0-9]{1,6}(?:[.,][0-9]{0,6})?|[.,][0-9]{1,6}")
 _LIKE_A_MARK = re.compile(r"[xX✓–-]|[-–+]?[0-9.,]*[0-9][0-9.,]*")
 
+# The scores that marks took the place of in this process, by the grade's id, until a score is saved: what the score box
+# of a page may still show.
+_replaced: dict[str, set[float]] = {}
+
 
 @dataclass(frozen=True)
 class Marks:
@@ -31,7 +35,7 @@ class Marks:
 
     points: tuple[float, ...] | None
     problem: str
-    comment: str  # for the student: what stands below the marks
+    comment: str  # for the student: what stands below the marks; all of it where words stand among them
 
     @property
     def total(self) -> float | None:
@@ -64,9 +68,10 @@ def read(comment: str | None, lines: Sequence[RubricLine]) -> Marks | None:
     like = [bool(_LIKE_A_MARK.fullmatch(word)) for word in words]
     if not lines or not words or not (all(like) or all(like[: min(2, len(like))])):
         return None
+    if not all(like):
+        problem = f"{words[like.index(False)][:20]!r} is no mark: words go on the line below the marks"
+        return Marks(None, problem, (comment or "").strip())
     try:
-        if not all(like):
-            raise ValueError(f"{words[like.index(False)][:20]!r} is no mark: words go on the line below the marks")
         if len(words) != len(lines):
             raise ValueError(f"{len(words)} mark{'s' * (len(words) > 1)} for a rubric of {len(lines)} lines")
         return Marks(tuple(map(_mark, words, lines)), "", rest.strip())
@@ -97,10 +102,8 @@ def _before_flush(session, context, instances) -> None:
     for changed in list(session.dirty):
         if isinstance(changed, Comment) and (history := _changed(changed, "manual_comment")):
             _remarked(changed, history.deleted[0] if history.deleted else None)
-        elif isinstance(changed, Grade) and changed.manual_score is None and _changed(changed, "manual_score"):
-            # formgrader's page learns of the sum when it is loaded again. Until then its score box is empty, and is
-            # sent so with the extra credit.
-            _enter(changed, _read(changed.notebook, changed.name))
+        elif isinstance(changed, Grade) and _changed(changed, "manual_score"):
+            _scored(changed)
 
 
 def _changed(row, column: str) -> History | None:
@@ -118,10 +121,23 @@ def _remarked(comment: Comment, before: str | None) -> None:
     if (old and old.points) == (new and new.points):
         return
     if new is not None and new.points is not None:
+        if grade.manual_score is not None:
+            _replaced.setdefault(grade.id, set()).add(grade.manual_score)
         _enter(grade, new)
     elif old is not None and _same(grade.manual_score, old.total):  # the score was the sum of marks that are gone
         grade.manual_score = None
         grade.needs_manual_grade = grade.auto_score is None
+
+
+def _scored(grade: Grade) -> None:
+    """A person has saved a score: where the score box was of before the marks, the marks hold.
+
+    formgrader's page learns of their sum when it is loaded again. Until then its box is empty or holds the score that
+    they replaced, and is sent so with the extra credit and by "Resolve". The answer to that puts the sum into the box,
+    so who really wants the score of before types it again.
+    """
+    if grade.manual_score in {None, *_replaced.pop(grade.id, ())}:
+        _enter(grade, _read(grade.notebook, grade.name))
 
 
 def _enter(grade: Grade, marks: Marks | None) -> None:

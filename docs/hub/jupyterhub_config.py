@@ -5,7 +5,6 @@ import os
 import sys
 from pathlib import Path
 
-from autograder.authoring import work
 from autograder.curriculum import ROOT
 
 c = get_config()  # noqa: F821
@@ -57,10 +56,11 @@ def configuration(spawner) -> str:
     The instructor's menu has none either: it would open in a frame, which a hub forbids, and rightly, as long as all
     servers have one address. Formgrader is at /user/grace/formgrader/.
     """
+    ours = ROOT / "docs" / "hub"
     if spawner.user.name == INSTRUCTOR:
         folder = os.path.join(os.path.expanduser(f"~{INSTRUCTOR}"), CLASS_FOLDER)
-        return os.pathsep.join([str(ROOT / "docs" / "hub" / "instructor"), folder])
-    return str(Path(work.__file__).with_name("lab"))
+        return os.pathsep.join([str(ours / "instructor"), folder])
+    return str(ours / "student")
 
 
 c.Spawner.environment = {

@@ -1595,8 +1595,7 @@ for dtype, full in ((np.float16, 4_096), (np.float32, 2**24 + 4_096)):
 #
 # ### RUBRIC
 # - 0.5: The clipped loss is a constant on such a row, so its gradient is exactly 0 and the row teaches nothing.
-# - 0.5: The softmax's own derivative $p_y(1 - p_y)$ vanishes, too: without the clip it meets a $1/p_y$ that grows
-#   without bound.
+# - 0.5: The softmax's derivative $p_y(1 - p_y)$ also vanishes on such a row.
 # - 0.5: From the logits the gradient is $p - e_y$: about −1 at the right class, the strongest signal that a row can
 #   send.
 # - 0.5: No epsilon has to be chosen, and no probabilities have to be formed for the loss.

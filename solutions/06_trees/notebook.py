@@ -1833,10 +1833,11 @@ plt.show()
 # ### RUBRIC
 # - 0.5: Two reasons for the good error: another offer of the same car is in the bag, the serial number finds a car
 #   again, offers of the same months are in the bag.
-# - 0.5: The reason for the poor predictions: a tree predicts means of prices that it saw, and cannot follow a rise.
+# - 0.5: A reason for the poor predictions, such as: a tree predicts means of prices that it saw, and cannot follow a
+#   rise; mileage is now missing for other cars than before.
 # - 0.5: A remedy for each reason that is named, such as drawing cars instead of rows, leaving out the serial number,
 #   holding out the last months, predicting a ratio to a price index.
-# - 0.5: A choice between forest and boosting with a reason that names what travels, and the error.
+# - 0.5: A choice between forest and boosting with a reason that names what travels.
 # ### END SOLUTION
 
 # %% [markdown]

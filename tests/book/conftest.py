@@ -19,6 +19,7 @@ NAME = "03_means"
 SECRETS = {
     "an answer": "total = w.sum()",
     "the repair of a bug": "n_a * mean_a + n_b * mean_b",
+    "an answer that warns": "np.log(0.0 * total)",
     "an answer in words": "does not say how much data it stands for",
     "a hidden test": "canary of the hidden tests",
     "the gallery of answers": "canary of the gallery",
@@ -40,6 +41,8 @@ def checkout(root: Path) -> Path:
     text = text.replace("mergeable statistics.\n", f"mergeable statistics.\n{LEGEND}", 1)
     text = text.replace("**Before you start**: module 00.", "**You need** module 00.")
     text = text.replace("# ## Further\n", "# ## Further\n#\n# | | once |\n# | --- | --- |\n# | a | b |\n#\n")
+    answer, warning = SECRETS["an answer"], SECRETS["an answer that warns"]
+    text = text.replace(f"    {answer}\n", f"    {answer}\n    {warning}\n")
     files.notebook.write_text(text, encoding="utf-8")
     for path, what in ((files.hidden_tests, "a hidden test"), (files.answers, "the gallery of answers")):
         path.write_text(path.read_text(encoding="utf-8") + f"# {SECRETS[what]}\n", encoding="utf-8")

@@ -9,7 +9,9 @@ import pytest
 
 from autograder import curriculum
 from autograder.book import outputs
+from autograder.book.site import swap
 from autograder.cli import main
+from autograder.errors import UserError
 
 from .conftest import NAME, SECRETS, checkout
 from .pages import broken_links, loaded_from_elsewhere, pages, parsed, without_words
@@ -110,6 +112,29 @@ def test_what_was_executed_counts_until_the_module_or_the_size_of_its_demos_chan
     assert outputs.kept(curriculum.load(NAME, other), folder) is None
     monkeypatch.delenv("LSML_DEMO")
     assert outputs.kept(curriculum.load(NAME, root), folder) is None
+
+
+def test_no_warning_is_shown(site, root):
+    """It would quote the answer, and differ from run to run."""
+    text = module_page(site).get_text()
+    assert "RuntimeWarning" not in text and "ipykernel_" not in text
+    for path in (root / "build" / "book" / "outputs").iterdir():
+        assert "stderr" not in path.read_text()
+
+
+def test_pages_that_cannot_be_put_in_place_leave_the_old_ones(tmp_path):
+    places = whole, made, _ = [tmp_path / name for name in ("html", "new", "old")]
+    whole.mkdir()
+    (whole / "index.html").write_text("old")
+    with pytest.raises(UserError, match="cannot be replaced: No such file"):
+        swap(*places)
+    assert [path.name for path in tmp_path.iterdir()] == ["html"]
+    assert (whole / "index.html").read_text() == "old"
+    made.mkdir()
+    (made / "index.html").write_text("new")
+    swap(*places)
+    assert [path.name for path in tmp_path.iterdir()] == ["html"]
+    assert (whole / "index.html").read_text() == "new"
 
 
 @pytest.mark.parametrize(

@@ -185,6 +185,9 @@ def answer_and_submit(student: Person, answer: str, right: bool) -> None:
     exercise = curriculum.load(MODULE).exercises[0].name
     page.goto(student.server(f"lab/tree/{MODULE}/{MODULE}.ipynb?reset"))
     page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=2 * MINUTES)
+    toolbar = page.locator(".jp-NotebookPanel-toolbar")
+    toolbar.locator("[data-jp-item-name=save]").wait_for(timeout=MINUTES)
+    assert toolbar.locator("[data-jp-item-name=lsml-report]").count() == 0, "a hub has no page to go with the button"
     cell = page.locator(".jp-CodeCell", has_text=f"def {exercise}(").first
     cell.scroll_into_view_if_needed()
     cell.locator(".cm-content").click()
@@ -215,11 +218,29 @@ def outputs_of(hub: Hub, student: str) -> str:
     return f"{connection['ip']}-{connection['iopub_port']}"
 
 
+def prepared(hub: Hub, instructor: str, path: str = "$PATH") -> subprocess.CompletedProcess:
+    return hub.run("root", f"PATH={path} {ROOT}/docs/hub/prepare.sh {MEMBERS} {instructor}")
+
+
+def test_what_cannot_be_closed_is_no_success(hub):
+    """prepare.sh once more: as before, for somebody without a group, and where groups cannot be changed."""
+    assert prepared(hub, INSTRUCTOR).returncode == 0
+    done = prepared(hub, "nemo")
+    assert done.returncode == 2 and "there is no group nemo" in done.stderr
+    broken = hub.file("/srv/broken/chgrp")
+    broken.parent.mkdir()
+    broken.write_text("#!/bin/sh\nexit 1\n")
+    broken.chmod(0o755)
+    assert prepared(hub, INSTRUCTOR, "/srv/broken:$PATH").returncode == 1
+
+
 def test_a_class_on_a_hub(hub, browser):
     exercise = curriculum.load(MODULE).exercises[0]
     head, _, _ = exercise.released.partition("raise NotImplementedError")
     wrong = f"{head}return 0.0"
 
+    done = hub.run(BEN, f"mkdir {EXCHANGE}/inbound")
+    assert done.returncode and "Permission denied" in done.stderr, "nobody takes the course before its instructor"
     gina = Person(browser, hub, INSTRUCTOR)
     gina.type("printf 'id,first_name,last_name\\nada,Ada,Adler\\nben,Ben,Brook\\n' > list.csv")
     gina.type(f"lsml class new {MEMBERS} --roster list.csv --exchange {ROOM}")

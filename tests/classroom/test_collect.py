@@ -6,6 +6,8 @@ import io
 import os
 import random
 import stat
+import subprocess
+import sys
 import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -504,6 +506,34 @@ def test_what_others_put_into_the_exchange(folder, tmp_path, answer):
     assert f"{me}: the time says 2026-01-01 10:00 UTC, but files were changed until" in "\n".join(
         collect.collect_exchange(folder, MODULE).lines
     )
+
+
+def test_nbgrader_names_what_is_refused(folder, tmp_path):
+    """In its log, which formgrader shows; and before the due date a forgery does not stand in for who was late."""
+    me = getpass.getuser()
+    exchange = tmp_path / "exchange"
+    inbound = exchange / folder.path.name / "inbound"
+    for name in (f"{me}+{MODULE}+2026-02-01 10:00:00 UTC", f"ada+{MODULE}+2026-01-01 10:00:00 UTC"):
+        (inbound / name).mkdir(parents=True)
+        (inbound / name / f"{MODULE}.ipynb").write_text(notebook("late"))
+        (inbound / name / "timestamp.txt").write_text(name.rpartition("+")[2])
+    (inbound / f"{me}+{MODULE}+2026-01-02 10:00:00 UTC").write_text("early, and no folder")
+    exchange.chmod(0o777)
+    configure(folder, exchange)
+    with folder.gradebook() as book:
+        book.update_or_create_assignment(MODULE, duedate=datetime(2026, 1, 10))
+    command = [sys.executable, "-m", "nbgrader", "collect", "--before-duedate", MODULE]
+    done = subprocess.run(command, cwd=folder.path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert f"WARNING] ada+{MODULE}+2026-01-01 10:00:00 UTC was put there by {me}" in done.stderr
+    assert "is not a folder; it was not collected" in done.stderr
+    assert sources(folder) == {me: "late"}
+
+
+def test_what_goes_away_meanwhile_stops_nothing(tmp_path):
+    gone = tmp_path / "gone"
+    assert collect._not_theirs(gone, "ada") == "cannot be read"
+    assert collect._last_change(gone) is None
 
 
 def configure(folder, exchange: Path, *lines: str) -> None:

@@ -45,11 +45,12 @@ def test_again_and_others(capsys, monkeypatch, tmp_path, student):
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
     me, at = getpass.getuser(), tmp_path / "class"
     (tmp_path / "list.csv").write_text(f"id\n{me}\nben\n")
+    (student.exchange / "lsml").mkdir()  # as docs/hub/prepare.sh does
     made = ("class", "new", at, "--course", "lsml", "--exchange", student.exchange)
     status, out, _ = lsml(capsys, *made, "--modules", "01", "--roster", tmp_path / "list.csv")
     assert status == 0
     assert "nothing is in the exchange yet" in out
-    assert not (student.exchange / "lsml").exists()
+    assert not list((student.exchange / "lsml").iterdir())
     assert lsml(capsys, "release", "01", "--due", "2026-01-10 00:00", "-C", at)[0] == 0
     status, out, _ = lsml(capsys, "release", "01", "--due", "2026-02-10 00:00", "-C", at)
     assert status == 0, "a new date"

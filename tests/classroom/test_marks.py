@@ -57,8 +57,15 @@ def test_marks_are_read(text):
 @pytest.mark.parametrize("text", UNREADABLE)
 def test_what_is_wrong_with_marks_is_said(text):
     found = marks.read(f"{text}\nWell done.", LINES)
-    assert found.points is None and found.total is None and found.comment == "Well done."
+    assert found.points is None and found.total is None
+    assert found.comment == ("Well done." if "well" not in text else f"{text}\nWell done."), "no word is lost"
     assert found.problem.startswith(UNREADABLE[text])
+
+
+@pytest.mark.parametrize("text", ["- 1 point: you forgot the units.", "2 - see (b).\n\nWell.", "1 000 steps would do"])
+def test_a_remark_that_begins_like_marks_reaches_the_student_whole(text):
+    found = marks.read(text, LINES)
+    assert found.points is None and found.comment == text
 
 
 @pytest.mark.parametrize("text", WORDS)
@@ -133,6 +140,47 @@ def test_an_empty_score_box_does_not_undo_the_marks(save, scores, graded):
         assert book.find_grade(FIRST.name, MODULE, MODULE, "ada").score == 1.5
 
 
+def test_a_score_box_of_before_does_not_undo_the_marks(save, scores):
+    """The page is as it was loaded, and sends its box with the extra credit and with "Resolve"."""
+    name = FIRST.name
+    save(score=0.5)
+    save(comment="x x x -")
+    save(score=0.5, extra=0.25)
+    assert scores()["ada"][name] == (None, 1.5, False), "the box was loaded before the marks"
+    save(score=0.5)
+    assert scores()["ada"][name] == (None, 0.5, False), "and now it shows 1.5, so this was typed"
+    save(comment="x x - -")
+    save(comment="x x x x")
+    save(score=0.5)
+    assert scores()["ada"][name] == (None, 2.0, False), "marks changed twice"
+    save(comment="x x x -")
+    save(score=1.25)
+    assert scores()["ada"][name] == (None, 1.25, False), "another number was typed"
+    save(score=2.0)
+    assert scores()["ada"][name] == (None, 2.0, False), "on a box that showed 1.25"
+
+
+def test_resolve_after_a_new_submission_keeps_the_new_marks(save, scores, grade, hand_in, answer):
+    save(comment="x - - -")
+    hand_in("ada", answer("failed", written="Because it was."))
+    grade()
+    loaded = scores()["ada"][FIRST.name]
+    assert loaded == (None, 0.5, True)
+    save(comment="x x x -")
+    save(score=loaded[1])  # Resolve
+    assert scores()["ada"][FIRST.name] == (None, 1.5, False)
+
+
+def test_a_new_answer_waits_with_no_marks_of_the_one_before(save, graded, grade, hand_in, answer):
+    save(comment="x .5 0.25 -\nYou forgot the units.")
+    assert "read by a person" in feedback_page(graded)
+    hand_in("ada", answer("failed", written="Because it was."))
+    grade()
+    page = feedback_page(graded)
+    assert "Because it was." in page and "read by a person" not in page and 'class="rubric"' not in page
+    assert page.count("waits for a person</span>") == 2
+
+
 def test_a_regrade_keeps_the_persons_points(save, scores, graded, grade, hand_in, answer):
     save(comment="x .5 0.25 -\nYou forgot the units.")
     grade(force=True)
@@ -179,6 +227,8 @@ def test_the_feedback_page_adds_up_the_lines(save, graded):
     save(score=2.0, extra=0.5)
     page = feedback_page(graded)
     assert "+ 0.5" in page and "Your instructor set the score to 2.5." in page
+    save(comment="- 1 point: you forgot the units.")
+    assert "1 point: you forgot the units." in feedback_page(graded)
 
 
 def test_nobody_sees_rubric_or_model_answer_before_or_besides(save, graded):

@@ -111,7 +111,15 @@ def test_names_and_dates_along_an_axis():
     assert said(lambda ax: ax.pie([1, 2])) == "An empty figure."
 
 
-def test_a_notebook_keeps_the_text_beside_its_picture():
+def test_what_has_no_label_is_told_without():
+    def draw(ax):
+        ax.plot([0, 1, 2], [1, 2, 3])[0].set_label(None)
+        ax.scatter([0, 1], [1, 2]).set_label(None)
+
+    assert said(draw) == "A curve goes from 1 to 3. 2 points."
+
+
+def test_a_notebook_keeps_the_text_beside_its_picture(monkeypatch):
     from IPython.core.formatters import PNGFormatter
     from IPython.core.pylabtools import retina_figure
     from matplotlib.figure import Figure
@@ -122,3 +130,10 @@ def test_a_notebook_keeps_the_text_beside_its_picture():
     ax = plotting.curves({"loss": [1.0, 0.5]}, xlabel="step")
     data, metadata = formatter(ax.figure)
     assert data and metadata["alt"] == "step. loss goes from 1 to 0.5." and metadata["width"] > 100
+
+    def break_down(figure):
+        raise ValueError("a kind of figure that nobody knows")
+
+    monkeypatch.setattr(alt_text, "of_figure", break_down)
+    data, metadata = formatter(ax.figure)
+    assert data and "alt" not in metadata, "the picture is shown all the same"
