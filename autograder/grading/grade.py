@@ -254,9 +254,11 @@ class Grader:
 
         It is what calibration and diagnosis compare. Nothing is tried again, and "broken" is not yet blamed on anyone.
         Of a mutant nobody need be `patient`: its clock does not stretch on a busy machine.
+
+        Nor are slow cells left out, but where another answer's are lent: a machine that is busy makes any cell slow.
         """
         budget = Budget(limits or self.limits, [exercise], max(self._stretch, patience()) if patient else 1.0)
-        return self._run(module, cells, [exercise], budget, enough=enough, lent=lent)[0]
+        return self._run(module, cells, [exercise], budget, everything=lent is None, enough=enough, lent=lent)[0]
 
     def abandon(self) -> None:
         """From another thread: have what is being graded raise Abandoned, at once where a test waits for an answer.

@@ -1,11 +1,15 @@
 """Time that a student's own experiments take is not taken from the answers, and nothing stretches it."""
 
 import os
+import shutil
 from dataclasses import replace
 
 import pytest
 
-from .conftest import code, index, released
+from autograder import curriculum
+from autograder.grading.reference import reference_cells
+
+from .conftest import TOY, code, index, released
 
 SLEEPS = "import time\ntime.sleep(6)"
 
@@ -53,6 +57,24 @@ def test_an_exercise_that_needs_a_slow_cell_has_it(hurried, module, write):
     cells.insert(index(cells, "last"), code("import time\ntime.sleep(1.5)\ndef mine(x): return x[-1]"))
     report = hurried.grade(write(cells))
     assert set(verdicts(report).values()) == {"passed"}, report.exercises
+
+
+def test_no_cell_is_left_out_of_a_known_answer_on_a_busy_machine(grader, monkeypatch, tmp_path):
+    shutil.copytree(TOY / "solutions" / "00_toy", tmp_path / "solutions" / "00_toy")
+    tests = tmp_path / "solutions" / "00_toy" / "hidden_tests.py"
+    again = '@pytest.mark.exercise("root_mean_square", seconds=9)\ndef test_in_a_child_of_its_own(submission):\n'
+    again += '    """Again."""\n    assert submission.root_mean_square(np.array([3.0, 3.0])) == 3.0\n'
+    tests.write_text(f"{tests.read_text()}\n\n{again}")
+    toy = curriculum.load("00_toy", tmp_path)
+    monkeypatch.setattr(grader, "root", tmp_path)
+    cells = [
+        replace(cell, source=f"{cell.source}\nimport time\ntime.sleep(1.5)\n") if cell.label == "mean_square" else cell
+        for cell in reference_cells(toy)
+    ]
+    outcomes = grader.outcomes(toy, cells, "root_mean_square")
+    assert {outcome.spec.name: outcome.cause for outcome in outcomes} == dict.fromkeys(
+        ["test_root", "test_empty", "test_in_a_child_of_its_own"], "passed"
+    )
 
 
 @pytest.mark.parametrize("experiment", ["while True: pass", "import time\nfor _ in range(100): time.sleep(1)"])
