@@ -99,7 +99,8 @@ class _Work:
             self.regrader.tell(self.report(self.waiting), self.waiting)
             if not waiting:
                 self.explain(but=set(late))
-            name, hurried = (waiting or late).pop(0), bool(waiting) and self.waiting[0] not in known.slow
+            hurried = len(waiting) > 1 and waiting[0] not in known.slow  # the last keeps no other waiting
+            name = (waiting or late).pop(0)
             try:
                 tested = self._tested(name, LOOK_SECONDS if hurried else None)
             except NotInTime:
