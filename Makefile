@@ -13,8 +13,8 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "make %-10s %s\n", $$1, $$2}'
 
-setup: .venv/.ready  ## set up .venv with everything that the course and the grader need
-	@scripts/system_packages.sh bwrap
+setup: .venv/.ready $(EXTRAS:%=.venv/.extra-%)  ## set up .venv for the course and the grader (EXTRAS="data search spark triton": engines)
+	@scripts/system_packages.sh bwrap $(if $(filter spark,$(EXTRAS)),java)
 
 .venv/.ready: pyproject.toml constraints.txt
 	@[ -n "$(PYTHON)" ] || { echo "lsml needs Python 3.11 or newer; install it, or say: make PYTHON=/path/to/python3"; exit 2; }
@@ -22,6 +22,15 @@ setup: .venv/.ready  ## set up .venv with everything that the course and the gra
 	@$(PYTHON) -m venv .venv || { echo "$(PYTHON) cannot make virtual environments; on Debian or Ubuntu run: sudo apt-get install python3-venv"; exit 2; }
 	@echo "downloading the dependencies and installing them into .venv: a few minutes, the last of them without a word"
 	@$(BIN)/pip install --disable-pip-version-check -c constraints.txt -e ".[test,book]" 2> >(grep -v "is ignored: it is neither" >&2)
+	@touch $@
+
+KNOWN_EXTRAS := data search spark triton
+$(if $(filter-out $(KNOWN_EXTRAS),$(EXTRAS)),$(error EXTRAS may name $(KNOWN_EXTRAS), not $(filter-out $(KNOWN_EXTRAS),$(EXTRAS))))
+
+# Engines and peers of demo and scale cells; `make demo` and `make lab` do without.
+.venv/.extra-%: .venv/.ready
+	@echo "installing what the extra $* names$(if $(filter spark,$*), (pyspark is 450 MB))"
+	@$(BIN)/pip install --disable-pip-version-check -c constraints.txt -e ".[$*]" 2> >(grep -v "is ignored: it is neither" >&2)
 	@touch $@
 
 hub: setup .venv/.hub  ## add JupyterHub and its proxy to .venv (docs/hub.md)
@@ -50,12 +59,17 @@ book: setup  ## make a static site of the course, unsolved, in build/book/html
 # By module of the course; one module alone is spread over all cores.
 DIVIDED := $(if $(MODULE),--dist worksteal --module $(MODULE),--dist loadgroup)
 
+# Engines that the suite really runs.
+ENGINES := data search spark
+
 test: setup  ## the suite, demos at reduced size (MODULE=05: what the author of one module needs)
+	@$(MAKE) --no-print-directory setup EXTRAS="$(ENGINES)"
 	@$(if $(MODULE),,scripts/system_packages.sh chromium postgres)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	LSML_DEMO=small $(BIN)/pytest -n auto $(DIVIDED) -m "not slow"
 
 test-full: setup  ## the suite, everything at full size
+	@$(MAKE) --no-print-directory setup EXTRAS="$(ENGINES) triton"
 	@scripts/system_packages.sh chromium postgres
 	@$(MAKE) --no-print-directory hub || echo "without JupyterHub: its test is left out"
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

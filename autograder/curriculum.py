@@ -18,6 +18,7 @@ that is checked by `autograder.authoring.rules`.
 
 import ast
 import hashlib
+import importlib.util
 import keyword
 import os
 import re
@@ -47,7 +48,7 @@ ROLES = {
     "prose": (set(), set()),
     "setup": ({"tags"}, set()),
     "demo": ({"tags"}, set()),
-    "exercise": ({"exercise", "points", "minutes"}, {"extra", "bug", "forbids"}),
+    "exercise": ({"exercise", "points", "minutes"}, {"extra", "bug", "forbids", "needs"}),
     "check": ({"check"}, set()),
     "hints": ({"hints"}, set()),
     "written": ({"written", "points"}, set()),
@@ -62,6 +63,7 @@ KINDS = {
         lambda value: isinstance(value, list) and bool(value) and all(isinstance(name, str) for name in value),
         'a list of names, such as ["torch.nn.functional"]',
     ),
+    "needs": (lambda value: isinstance(value, str) and value.isidentifier(), 'a package, such as "triton"'),
 }
 
 
@@ -98,6 +100,12 @@ class Exercise:
     check: str  # the source of its visible check
     hints: int  # how many folded hints it has
     docstring: str
+    needs: str | None = None  # a package of an extra of pyproject.toml, without which it cannot be tested
+
+    @property
+    def testable(self) -> bool:
+        """Whether what it needs is installed here."""
+        return self.needs is None or importlib.util.find_spec(self.needs) is not None
 
 
 @dataclass(frozen=True)
@@ -442,6 +450,7 @@ def _exercise(cell: Cell, check: Cell, hints: Cell | None, shown: str) -> Exerci
         check=check.source,
         hints=len(re.findall(r"<details\b", hints.source)) if hints else 0,
         docstring=ast.get_docstring(definition) or "",
+        needs=cell.metadata.get("needs"),
     )
 
 

@@ -7,6 +7,10 @@ package_of() { # program, package manager -> the package that holds it
     case "$1:$2" in
         bwrap:*) echo bubblewrap ;;
         chromium:*) echo chromium ;;
+        java:apt-get) echo openjdk-17-jre-headless ;;
+        java:dnf | java:zypper) echo java-17-openjdk-headless ;;
+        java:pacman) echo jre17-openjdk-headless ;;
+        java:apk) echo openjdk17-jre-headless ;;
         node:*) echo nodejs ;;
         postgres:apt-get) echo postgresql ;;
         postgres:*) echo postgresql-server ;;

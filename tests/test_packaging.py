@@ -12,6 +12,8 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 ROOT = Path(__file__).parents[1]
+EXTRAS = ("data", "search", "spark")  # what `make test` installs; `make test-full` adds triton
+GROUPS = ("test", "hub", "book", *EXTRAS, "triton")
 # Packages that conda-forge names differently from PyPI.
 CONDA_NAMES = {"torch": "pytorch", "playwright": "playwright-python", "psycopg2-binary": "psycopg2"}
 
@@ -31,16 +33,16 @@ def suite_versions() -> dict[str, str]:
 
 def test_environment_yml_asks_for_the_same_packages_as_pyproject():
     *environment, by_pip = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
-    ours = ("python>=", "bubblewrap", "configurable-http-proxy", "pip")
+    ours = ("python>=", "bubblewrap", "configurable-http-proxy", "openjdk", "pip")
     conda = {line for line in environment if not line.startswith(ours)} | set(by_pip["pip"])
-    pip = {f"{CONDA_NAMES.get(name, name)}{r.specifier}" for name, r in requirements("test", "hub", "book").items()}
+    pip = {f"{CONDA_NAMES.get(name, name)}{r.specifier}" for name, r in requirements(*GROUPS).items()}
     assert conda == pip
     assert "bubblewrap" in environment
 
 
 def test_every_requirement_has_a_lower_bound_and_a_tested_version_above_it():
     tested = suite_versions()
-    for name, requirement in requirements("test", "hub", "book").items():
+    for name, requirement in requirements(*GROUPS).items():
         assert str(requirement.specifier).startswith(">="), f"{name} has no lower bound"
         assert canonicalize_name(name) in tested, f"{name} is missing from constraints.txt"
         assert requirement.specifier.contains(tested[canonicalize_name(name)])
@@ -48,7 +50,7 @@ def test_every_requirement_has_a_lower_bound_and_a_tested_version_above_it():
 
 def test_the_suite_runs_with_the_suite_versions():
     tested = suite_versions()
-    for name in requirements("test", "book"):
+    for name in requirements("test", "book", *EXTRAS):
         assert Version(version(name)).public == tested[canonicalize_name(name)], f"{name}: run `make setup`"
 
 

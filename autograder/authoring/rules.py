@@ -112,6 +112,8 @@ def _promise(cell: Cell, exercise: Exercise) -> Iterator[Problem]:
     unsaid = [name for name in exercise.forbids if name.lstrip(".") not in said]
     if unsaid:
         yield cell.line, f"{exercise.name!r} forbids {', '.join(unsaid)}, and its docstring does not say so"
+    if exercise.needs and not exercise.extra:
+        yield cell.line, f"{exercise.name!r} needs {exercise.needs}, so extra=true: points do not depend on the machine"
     if not HINTS[0] <= exercise.hints <= HINTS[1]:
         yield cell.line, f"{exercise.name!r} has {exercise.hints} folded hints; write two or three in a hints cell"
     released = _parsed(exercise.released)
@@ -169,8 +171,10 @@ def _check(cell: Cell, module: Module) -> Iterator[Problem]:
         for node in ast.walk(_parsed(cell.source) or ast.Module([]))
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "check"
     ]
-    forbids = list(module.exercise(cell.name).forbids)
-    wanted = f'with check("{cell.name}"{f", forbids={json.dumps(forbids)}" if forbids else ""}):'
+    exercise = module.exercise(cell.name)
+    given = [("forbids", list(exercise.forbids)), ("needs", exercise.needs)]
+    rules = "".join(f", {key}={json.dumps(value)}" for key, value in given if value)
+    wanted = f'with check("{cell.name}"{rules}):'
     if not calls:
         yield cell.line, f"the check of {cell.name!r} must stand in a block `{wanted}`"
     for call in calls:

@@ -145,7 +145,7 @@ def _exercises(reports: Sequence[Report]) -> Iterator[ExerciseFigures]:
     for name, results in _by_exercise(reports).items():
         shares = [result.score / result.points for _, result in results]
         rest = [_rest(report, name) for report, _ in results]
-        answered = [result.verdict != "unanswered" for _, result in results]
+        answered = [result.verdict not in ("unanswered", "untested") for _, result in results]
         any_of = results[0][1]
         yield ExerciseFigures(
             name,

@@ -46,11 +46,12 @@ HEADLINES = {
     "memory": "ran out of memory",
     "crashed": "ended its process",
     "unanswered": "not answered",
+    "untested": "not tested here",
     "grader_fault": "waits for a person",
     "running": "is being tested",  # on the page of one's own work only
 }
 EXCHANGED = ("timestamp.txt", "submission_secret.txt")  # what nbgrader's submit leaves beside a notebook
-ICONS = {"passed": "✓", "partial": "◐", "unanswered": "–", "grader_fault": "…", "running": "…"}
+ICONS = {"passed": "✓", "partial": "◐", "unanswered": "–", "untested": "–", "grader_fault": "…", "running": "…"}
 
 
 def generate(folder: ClassFolder, module: str, student: str | None = None) -> list[Path]:
@@ -206,7 +207,7 @@ def _exercise(result, grade, comment: str, code: Mapping[str, str], hints: Mappi
         "hints": hints[result.id] if failed and result.id in hints else "",
         "comment": _markdown(comment) if comment != auto_comment(result) else "",
         "code": _rendered(highlighting.code, code[result.id]) if result.id in code else "",
-        "open": result.verdict not in ("passed", "unanswered"),
+        "open": result.verdict not in ("passed", "unanswered", "untested"),
     }
 
 

@@ -13,7 +13,13 @@ from autograder.classroom.reports import ReportStore, current, recorded, refused
 from autograder.grading.report import VERDICTS, Report
 from autograder.printing import printable
 
-COLOURS = {"passed": "green", "partial": "yellow", "unanswered": "bright_black", "grader_fault": "magenta"}
+COLOURS = {
+    "passed": "green",
+    "partial": "yellow",
+    "unanswered": "bright_black",
+    "untested": "bright_black",
+    "grader_fault": "magenta",
+}
 
 
 @dataclass
@@ -170,7 +176,7 @@ def _verdicts(report: Report | None) -> Text:
     for result in report.exercises:
         names[result.verdict].append(result.id)
     for verdict in sorted(names, key=VERDICTS.index):
-        few = verdict not in ("passed", "unanswered")
+        few = verdict not in ("passed", "unanswered", "untested")
         what = f"{verdict} {', '.join(names[verdict])}" if few else f"{len(names[verdict])} {verdict}"
         text.append(("; " if text else "") + what, style=COLOURS.get(verdict, "red"))
     for result in report.exercises:

@@ -84,7 +84,8 @@ class _Work:
         for name in self.waiting:
             known.unexplained.pop(name, None)
         # The time of a whole notebook, as if what is known had taken none of it.
-        answered = [e.name for e in module.exercises if e.name not in {*rebuilt.unanswered, *rebuilt.forbidden}]
+        settled = {*rebuilt.unanswered, *rebuilt.forbidden}
+        answered = [e.name for e in module.exercises if e.testable and e.name not in settled]
         self.answered, self.budget = answered, regrader.grader.budget(answered)
         sources = {(cell.label, cell.source) for cell in rebuilt.cells}
         known.killed = {cell: error for cell, error in known.killed.items() if cell in sources}
@@ -113,7 +114,7 @@ class _Work:
                 known.rests.pop(name, None)
             else:
                 known.rests[name] = self.rests[name]
-            if result.verdict not in ("passed", "unanswered", "grader_fault"):
+            if result.verdict not in ("passed", "unanswered", "untested", "grader_fault"):
                 known.unexplained[name] = tested
         self.waiting = []
 

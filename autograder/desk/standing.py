@@ -31,7 +31,9 @@ class Standing:
     @property
     def begun(self) -> bool:
         """Whether any exercise has been answered."""
-        return self.report is not None and any(e.verdict != "unanswered" for e in self.report.exercises)
+        return self.report is not None and any(
+            e.verdict not in ("unanswered", "untested") for e in self.report.exercises
+        )
 
     @property
     def done(self) -> bool:

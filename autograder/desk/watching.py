@@ -195,6 +195,6 @@ def _the_only_one(root: Path, tell: Callable[[str], None], stop: threading.Event
 def _line(report: Report) -> str:
     if report.status != "graded":
         return f"{report.module}: {'; '.join(report.notes) or report.status}"
-    wrong = [f"{e.id} ({e.verdict})" for e in report.exercises if e.verdict not in ("passed", "unanswered")]
+    wrong = [f"{e.id} ({e.verdict})" for e in report.exercises if e.verdict not in ("passed", "unanswered", "untested")]
     points = f"{report.score:g} of {report.max_score:g}"
     return f"{report.module}: {points} in {report.seconds:.1f} s" + (f"; {', '.join(wrong)}" if wrong else "")

@@ -87,11 +87,12 @@ class Children:
     def _limits(self, spec: Spec) -> Limits:
         """What holds while a test runs."""
         limits = self.budget.limits
+        seconds = spec.seconds * self.budget.stretch if spec.seconds else limits.call_seconds
         return replace(
             limits,
             notebook_seconds=self.budget.left(spec.exercise),
             memory_mb=spec.memory_mb or limits.memory_mb,
-            call_seconds=spec.seconds * self.budget.stretch if spec.seconds else limits.call_seconds,
+            call_seconds=min(seconds, limits.call_seconds) if self.budget.firm else seconds,
         )
 
     def _limits_of_cells(self, spec: Spec | None = None) -> Limits:

@@ -49,8 +49,8 @@ class Explainer:
         if key not in self._diagnoses:
 
             def outcomes_of(answer: Answer | None) -> list[Outcome]:
-                seconds = min(grader.limits.call_seconds, KNOWN_SECONDS) if answer else grader.limits.call_seconds
-                limits = replace(grader.limits, call_seconds=seconds)
+                seconds = min(grader.limits.call_seconds, KNOWN_SECONDS)
+                limits = replace(grader.limits, call_seconds=seconds) if answer else None
                 return grader.outcomes(module, reference_cells(module, answer), exercise, limits=limits)
 
             kept = None

@@ -191,7 +191,7 @@ class Grader:
         """
         self._stretch = max(self._stretch, patience())  # a second look: the first may have met a quiet moment
         settled = {*done, *rebuilt.unanswered, *rebuilt.forbidden}
-        names = [exercise.name for exercise in module.exercises if exercise.name not in settled]
+        names = [e.name for e in module.exercises if e.testable and e.name not in settled]
         budget = budget or self.budget(names)
         if look is None or not names:
             return self._outcomes(module, rebuilt, names, budget)
@@ -224,6 +224,8 @@ class Grader:
                 results.append(done[exercise.name])
             elif exercise.name in rebuilt.unanswered:
                 results.append(verdicts.exercise_result(exercise, "unanswered", 0.0, message="Not answered yet."))
+            elif not exercise.testable:
+                results.append(verdicts.untested(exercise))
             elif exercise.name in rebuilt.forbidden:
                 message = rebuilt.objection(exercise.name)
                 results.append(verdicts.exercise_result(exercise, "failed", 0.0, message=message))
@@ -236,7 +238,7 @@ class Grader:
                 results.append(verdicts.judged(exercise, own, errors, rebuilt, misconceptions, lists, show))
         if not explain:
             return tuple(results)
-        wrong = {result.id for result in results if result.verdict not in ("passed", "grader_fault")}
+        wrong = {result.id for result in results if result.verdict not in ("passed", "untested", "grader_fault")}
         to_blame = self._explainer.to_blame(module, rebuilt, outcomes, wrong, spare)
         return verdicts.with_dependencies(results, to_blame)
 
@@ -253,11 +255,13 @@ class Grader:
         """How each run of an exercise's hidden tests ends on these cells, up to the first that is `enough`.
 
         It is what calibration and diagnosis compare. Nothing is tried again, and "broken" is not yet blamed on anyone.
-        Of a mutant nobody need be `patient`: its clock does not stretch on a busy machine.
+        Of a mutant nobody need be `patient`: its clock does not stretch on a busy machine. `limits` that are given are
+        firm where nothing is lent: a test cannot allow a call more time.
 
         Nor are slow cells left out, but where another answer's are lent: a machine that is busy makes any cell slow.
         """
-        budget = Budget(limits or self.limits, [exercise], max(self._stretch, patience()) if patient else 1.0)
+        stretch = max(self._stretch, patience()) if patient else 1.0
+        budget = Budget(limits or self.limits, [exercise], stretch, firm=limits is not None and lent is None)
         return self._run(module, cells, [exercise], budget, everything=lent is None, enough=enough, lent=lent)[0]
 
     def abandon(self) -> None:

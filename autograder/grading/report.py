@@ -3,6 +3,8 @@
 import ast
 import hashlib
 import importlib.metadata
+import importlib.util
+import re
 import sys
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -11,7 +13,10 @@ from typing import Any
 
 from autograder import curriculum
 
-VERDICTS = ("passed", "partial", "failed", "error", "timeout", "memory", "crashed", "unanswered", "grader_fault")
+VERDICTS = (
+    *("passed", "partial", "failed", "error", "timeout", "memory", "crashed"),
+    *("unanswered", "untested", "grader_fault"),
+)
 
 
 @dataclass(frozen=True)
@@ -115,7 +120,10 @@ def exercise_keys(
 def _but_tests(module: str, secret: str, limits: Any, root: Path) -> list[bytes]:
     parts = [module.encode(), secret.encode(), repr(limits).encode(), _versions(), _own_sources(root)]
     own = curriculum.files(module, root)
-    return [*parts, _bytes(own.notebook), _bytes(own.answers)]
+    notebook = _bytes(own.notebook)
+    needed = sorted(set(re.findall(r'needs="(\w+)"', notebook.decode(errors="replace"))))
+    parts.append(repr([name for name in needed if importlib.util.find_spec(name)]).encode())
+    return [*parts, notebook, _bytes(own.answers)]
 
 
 def _bytes(file: Path) -> bytes:

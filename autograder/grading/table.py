@@ -19,6 +19,7 @@ WORDS = {
     "memory": ("used too much memory", "red"),
     "crashed": ("ended its own process", "red"),
     "unanswered": ("not answered yet", "dim"),
+    "untested": ("not tested here", "dim"),
     "grader_fault": ("the grader failed, not you", "magenta"),
 }
 

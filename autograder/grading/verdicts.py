@@ -31,6 +31,12 @@ def exercise_result(
     return ExerciseResult(exercise.name, verdict, score, exercise.points, exercise.extra, tuple(tests), message)
 
 
+def untested(exercise: Exercise) -> ExerciseResult:
+    """The result of an exercise whose package is not installed here: neither a failure nor a fault."""
+    message = f"Not tested: it needs {exercise.needs}, which is not installed here. It costs nothing."
+    return exercise_result(exercise, "untested", 0.0, message=message)
+
+
 def runs_of(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
     """The runs of each test function, one for each set of its parameters."""
     runs: dict[str, list[Outcome]] = {}

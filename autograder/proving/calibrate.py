@@ -242,7 +242,8 @@ def of_module(module: Module, rows: Sequence[Row]) -> tuple[str, ...]:
     """What a module's exercises miss together; nothing where not all of them were tried."""
     own = [row for row in rows if row.module == module.name]
     unexplained = sum(row.mutants - row.killed - row.explained for row in own)
-    if len(own) < len(module.exercises) or unexplained <= (1 - OF_A_MODULE) * sum(r.mutants_in_all for r in own) + 1e-9:
+    missing = sum(exercise.testable for exercise in module.exercises) > len(own)
+    if missing or unexplained <= (1 - OF_A_MODULE) * sum(r.mutants_in_all for r in own) + 1e-9:
         return ()
     return (_too_few(sum(row.mutants for row in own), unexplained, OF_A_MODULE),)
 

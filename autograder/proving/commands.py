@@ -49,6 +49,9 @@ def run(arguments: argparse.Namespace) -> int:
             seed=arguments.seed,
             progress=lambda done, total: bar.update(shown, completed=done, total=total),
         )
+    for exercise in (exercise for name in names for exercise in curriculum.load(name).exercises):
+        if not exercise.testable and (not arguments.exercise or exercise.name in arguments.exercise):
+            print(f"{exercise.name} is not calibrated: it needs {exercise.needs}, not installed here", file=sys.stderr)
     missed = [(name, problem) for name in names for problem in of_module(curriculum.load(name), rows)]
     if arguments.json:
         for row in rows:

@@ -48,7 +48,8 @@ def calibrate(
     bench: "Bench | None" = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Row]:
-    """Calibrate modules, in `jobs` processes (None: one for each core), or in a `bench`. A row an exercise.
+    """Calibrate modules, in `jobs` processes (None: one for each core), or in a `bench`. A row an exercise
+    that can be tested here.
 
     `only` these exercises, if it is given; and at most `sample` mutants of each, drawn by `seed`, if that is given.
     `progress(done, total)` is told after each trial. UserError where a module's hidden tests cannot be collected.
@@ -56,11 +57,14 @@ def calibrate(
     modules = {name: curriculum.load(name, root) for name in names}
     galleries = {name: answers.load(name, root) for name in names}
     specs = {name: hidden_tests(module, root) for name, module in modules.items()}
+    wanted = {
+        name: [e for e in module.exercises if e.testable and (only is None or e.name in only)]
+        for name, module in modules.items()
+    }
     todo = [
         (name, trial)
         for name in names
-        for exercise in modules[name].exercises
-        if only is None or exercise.name in only
+        for exercise in wanted[name]
         for trial in trials(modules[name], exercise, galleries[name], sample=sample, seed=seed)
     ]
     found: dict[Task, TrialResult] = {}
@@ -80,8 +84,7 @@ def calibrate(
             [(trial, found[n, trial]) for n, trial in todo if n == name and trial.exercise == exercise.name],
         )
         for name, module in modules.items()
-        for exercise in module.exercises
-        if only is None or exercise.name in only
+        for exercise in wanted[name]
     ]
 
 
@@ -161,7 +164,7 @@ class Bench:
             replace(cell, source=trial.cell) if cell.label == trial.exercise else cell
             for cell in reference_cells(module)
         ]
-        limits = Limits(call_seconds=patience) if trial.kind == "mutant" else Limits()
+        limits = Limits(call_seconds=patience) if trial.kind == "mutant" else None
         if trial.kind == "wrong":
             result = self._diagnosed(module, trial)
         elif trial.kind in ("reference", "right"):

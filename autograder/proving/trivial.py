@@ -44,7 +44,8 @@ def _of_function(exercise: Exercise, definition: ast.FunctionDef) -> Iterator[tu
     yield "raises", f"{exercise.solution}\n\n{_without_annotations(head)}raise RuntimeError('no idea')\n"
     for argument in _parameters(definition):
         yield f"returns its {argument}", f"{exercise.solution}\n\n{_without_annotations(head)}return {argument}\n"
-    for value in _CONSTANTS:
+    silent = isinstance(definition.returns, ast.Constant) and definition.returns.value is None
+    for value in () if silent else _CONSTANTS:  # what returns None gives its result to a callback: nothing to replace
         wrapped = f"def {exercise.name}(*args, **kwargs):\n    return _constant(_expected(*args, **kwargs), {value})\n"
         source = f"{exercise.solution}\n\n_expected = {exercise.name}\n\n{_CONSTANT}\n\n{wrapped}"
         yield f"returns {value} in the right shape", source

@@ -1,5 +1,6 @@
 """`check`: runs one exercise's visible check, tells how it went, and keeps count for the module."""
 
+import importlib.util
 import sys
 from collections.abc import Sequence
 
@@ -43,7 +44,8 @@ class check:
     """The check of one exercise, around plain asserts and expect_* helpers.
 
     name: the exercise's name. forbids: names that the answer may not use, dotted or methods such as ".backward".
-    seconds: how long it may take. On success prints one line. Otherwise shows why and raises CheckFailed (a kind of
+    seconds: how long it may take. needs: a package; where it is not installed, what fails says so in one line and the
+    notebook goes on. On success prints one line. Otherwise shows why and raises CheckFailed (a kind of
     AssertionError), or Unanswered while the exercise still raises NotImplementedError. What is printed is cut when it
     becomes a flood.
 
@@ -52,8 +54,10 @@ class check:
     ✓ addition passes its check...
     """
 
-    def __init__(self, name: str, forbids: Sequence[str] = (), seconds: float = limits.SECONDS):
-        self.name, self.forbids, self.seconds = name, forbids, seconds
+    def __init__(
+        self, name: str, forbids: Sequence[str] = (), seconds: float = limits.SECONDS, needs: str | None = None
+    ):
+        self.name, self.forbids, self.seconds, self.needs = name, forbids, seconds, needs
 
     def __enter__(self) -> "check":
         self._frame = sys._getframe(1)
@@ -75,6 +79,9 @@ class check:
         _passed.discard(self.name)
         if not isinstance(error, Exception | limits.TookTooLong):  # KeyboardInterrupt, SystemExit
             return False
+        if self.needs and importlib.util.find_spec(self.needs) is None and not _is_stub(error, traceback):
+            say(f"– {self.name} cannot be checked here: it needs {self.needs}, which is not installed")
+            return True
         failure = self._failure(error, traceback, frame)
         if failure.card is not None:
             show(failure.card)

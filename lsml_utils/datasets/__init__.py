@@ -10,19 +10,23 @@ from lsml_utils.datasets.chunks import Chunks
 from lsml_utils.datasets.clicks import Clicks, batches, clicks
 from lsml_utils.datasets.downloaded import cifar10, mnist
 from lsml_utils.datasets.downloading import DatasetUnavailable, Remote
+from lsml_utils.datasets.duplicates import near_duplicates, near_duplicates_chunks
 from lsml_utils.datasets.folder import data_folder
 from lsml_utils.datasets.graphs import graph
+from lsml_utils.datasets.interactions import interactions, interactions_chunks
 from lsml_utils.datasets.language import events, instructions
 from lsml_utils.datasets.moving import clips, clips_chunks
 from lsml_utils.datasets.points import blobs, blobs_chunks, linear, linear_chunks, moons, moons_chunks
 from lsml_utils.datasets.reviews import reviews, reviews_chunks
 from lsml_utils.datasets.shapes import one_hot, shapes, shapes_chunks
+from lsml_utils.datasets.visits import Visits, visits, visits_chunks
 
 __all__ = [
     "Chunks",
     "Clicks",
     "DatasetUnavailable",
     "Remote",
+    "Visits",
     "batches",
     "blobs",
     "blobs_chunks",
@@ -37,16 +41,22 @@ __all__ = [
     "events",
     "graph",
     "instructions",
+    "interactions",
+    "interactions_chunks",
     "linear",
     "linear_chunks",
     "mnist",
     "moons",
     "moons_chunks",
+    "near_duplicates",
+    "near_duplicates_chunks",
     "one_hot",
     "python_help",
     "reviews",
     "reviews_chunks",
     "shapes",
     "shapes_chunks",
+    "visits",
+    "visits_chunks",
     "wine",
 ]

@@ -33,8 +33,8 @@ def test_it_holds_what_a_student_needs(unpacked):
         path.name for path in unpacked.iterdir()
     }
     needed = {re.match(r"[\w-]+", line)[0] for line in (unpacked / "requirements.txt").read_text().splitlines()}
-    assert {"numpy", "torch", "scikit-learn", "matplotlib", "jupyterlab"} <= needed
-    assert not {"nbgrader", "dask", "pytest", "copydetect"} & needed
+    assert {"numpy", "torch", "scikit-learn", "matplotlib", "jupyterlab", "distributed"} <= needed
+    assert not {"nbgrader", "pytest", "copydetect"} & needed
 
 
 def test_nothing_of_a_solution_is_in_it(unpacked):

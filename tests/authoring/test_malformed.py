@@ -53,6 +53,12 @@ MALFORMED = {
         'hints="total"',
         "right after its exercise cell",
     ),
+    "check that leaves a need out": (
+        "extra=true",
+        'extra=true needs="triton"',
+        'check("Counter")',
+        ', needs="triton"):`',
+    ),
     "no heading": ("### 1.1 `total`", "### `total`", MARKER, "no heading `### 1.N `total` · essential · level 2"),
     "heading that tells other minutes": ("level 4 of 4 · 15", "level 4 of 4 · 5", 'exercise="mean"', "no heading"),
     "no SOLUTION markers": (
@@ -221,6 +227,8 @@ MALFORMED = {
     "minutes of 0": ("minutes=5", "minutes=0", 'exercise="total"', "minutes must be"),
     "extra as text": ("extra=true", 'extra="yes"', 'extra="yes"', "extra must be true or false"),
     "forbids as text": ('forbids=["numpy.sum"]', 'forbids="numpy.sum"', 'forbids="', "forbids must be a list"),
+    "needs as a list": ("extra=true", 'extra=true needs=["triton"]', "needs=", "needs must be a package"),
+    "needs of a version": ("extra=true", 'extra=true needs="triton==3"', "needs=", "needs must be a package"),
     "points on a check": ('check="total"', 'check="total" points=2', 'check="total"', "unknown key 'points'"),
     "unknown key": ("minutes=5", "minutes=5 level=2", "level=2", "unknown key 'level'"),
     "unknown key on prose": (

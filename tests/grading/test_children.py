@@ -76,6 +76,13 @@ def test_a_test_with_limits_of_its_own_has_its_own_child(children):
     assert (limits.memory_mb, limits.call_seconds) == (512, 10)
 
 
+def test_limits_that_are_firm_are_not_stretched_by_a_test(children):
+    them = children()
+    them.budget.firm = True
+    for allowed, given in [(3, 3), (30, 10)]:
+        assert run(them, "a", ask=lambda child: child._limits, seconds=allowed).call_seconds == given
+
+
 def test_a_child_is_loaded_before_it_is_needed(children):
     them = children()
     run(them, "a", [Spec("a"), Spec("a", memory_mb=64), Spec("b")])

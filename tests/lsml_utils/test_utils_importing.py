@@ -8,7 +8,7 @@ import pytest
 
 import lsml_utils
 
-PARTS = "from lsml_utils import checking, datasets, demo_size, device, plotting, scaling\n"
+PARTS = "from lsml_utils import checking, datasets, demo_size, device, engines, hashing, plotting, scaling\n"
 
 
 def run(code, **environment):
@@ -22,7 +22,7 @@ def run(code, **environment):
 
 
 def test_importing_loads_no_heavy_library():
-    heavy = ("torch", "sklearn", "scipy", "matplotlib", "pooch", "IPython")
+    heavy = ("torch", "sklearn", "scipy", "matplotlib", "pooch", "IPython", "distributed", "pyspark")
     done = run(f"import sys; print([name for name in {heavy} if name in sys.modules])")
     assert done.stdout == "[]\n", done.stderr
 

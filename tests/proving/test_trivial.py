@@ -77,6 +77,12 @@ def test_a_check_that_fails_half_way_still_gives_away_what_came_before():
     assert by_heart(np.array([9.0]))[0].tolist() == [2.0]
 
 
+def test_what_gives_its_result_to_a_callback_has_no_result_to_replace():
+    silent = "def scale(store, x) -> None:\n    store(2 * x)\n"
+    assert not [name for name in answers("scale", silent) if "in the right shape" in name]
+    assert answers("scale", silent.replace(" -> None", ""))["returns 0 in the right shape"](print, 1.0) is None
+
+
 def test_generators_give_generators():
     found = answers("count", "def count(n):\n    yield from range(n)\n", check="list(count(2))\n")
     assert list(found["returns 1 in the right shape"](3)) == [1, 1, 1]
