@@ -43,8 +43,8 @@ def on_ranks(
     """Call the student's `name(comm, *arguments[rank])` once on each rank; `submission` may be the reference, too.
 
     alter(number, array): what arrives of message `number` (0, 1, ... in the order of sending) in place of the array.
-    all_reduce: the functions get `all_reduce(comm, x)` after comm: the sum of all ranks' x, formed here; of what it
-    gives back `alter` alters nothing. Raises StudentError where the program fails, waits for ever or floods.
+    all_reduce: the functions get `all_reduce(comm, x)` after comm: the sum of all ranks' x, formed here, which `alter`
+    does not alter. Raises StudentError where the program fails, waits for ever or floods.
     """
     waiting: dict[tuple[int, int], deque] = {}
     messages: list[Sent] = []

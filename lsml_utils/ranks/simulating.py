@@ -90,11 +90,14 @@ def interleave(program, size: int, post, fetch, work=None, gather=None, most: in
     until each rank has, and returns what `gather(rank, None)` gives then. most: messages that a rank may send. Raises
     RankError as `simulate` does.
 
-    >>> post = lambda source, to, array: print(source, to, array)
-    >>> interleave(lambda comm: comm.send(1 - comm.rank, comm.rank), 2, post, None)
-    Traceback (most recent call last):
-    ...
-    lsml_utils.ranks.RankError: rank 1 never received the message that rank 0 sent it
+    >>> box = {}
+    >>> interleave(
+    ...     lambda comm: [comm.send(1 - comm.rank, comm.rank), comm.recv(1 - comm.rank)][1],
+    ...     2,
+    ...     post=lambda source, to, array: box.update({(source, to): array.item()}),
+    ...     fetch=lambda source, to: box[source, to],
+    ... )
+    [1, 0]
     """
     if size < 1:
         raise ValueError(f"size = {size}: at least one rank")
