@@ -3,6 +3,7 @@
 import contextlib
 import multiprocessing
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -105,12 +106,12 @@ def _launch(program, size, seconds) -> Launched:
                 pipe.send("go")
             told.until(lambda: len(told.results) == size, seconds, "the ranks have not ended")
         finally:
-            held.close()
             for process in processes:
                 process.kill()
             for process in processes:
                 process.join()
             _show_prints(folder, size)
+            held.close()  # for one that was just being started
     left = board.sent - board.received
     for source, to in np.argwhere(left > 0):
         raise RankError(unreceived(source, to, left[source, to]))
@@ -258,7 +259,7 @@ class _Gloo(Comm):
 
 def _rank(rank, size, folder, code, shared, pipe, life, seconds):
     """What a rank's process does."""
-    threading.Thread(target=_end_with, args=(life,), daemon=True).start()
+    threading.Thread(target=_end_with, args=(life, folder), daemon=True).start()
     _print_into(os.devnull)  # gloo warns of names that it cannot resolve
     import cloudpickle
     import torch
@@ -321,9 +322,10 @@ def _print_into(file):
     sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
 
 
-def _end_with(life):
+def _end_with(life, folder):
     with contextlib.suppress(EOFError, OSError):
         life.recv()
+    shutil.rmtree(folder, ignore_errors=True)  # who made it may have been killed
     os._exit(1)
 
 

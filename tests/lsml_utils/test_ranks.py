@@ -188,7 +188,7 @@ def test_a_simulation_that_cannot_go_on_says_why(program, sentence):
     ],
 )
 def test_processes_that_cannot_go_on_say_why_and_are_gone(program, sentence, capfd):
-    assert ranks.launch(program, 2, seconds=1) is None
+    assert ranks.launch(program, 2, seconds=1 if program is one_never_ends else 60) is None
     assert capfd.readouterr() == (f"The ranks ended in the middle ({sentence}){GOES_ON}", "")
     assert rank_processes() == []
 
@@ -279,7 +279,12 @@ def test_a_script_without_its_guard_launches_once(tmp_path):
         """)
     )
     with subprocess.Popen(
-        [sys.executable, script], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [sys.executable, script],
+        cwd=tmp_path,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     ) as run:
         try:
             assert [run.stdout.readline() for _ in range(2)] == ["top\n", "[0, 1]\n"]
@@ -290,6 +295,7 @@ def test_a_script_without_its_guard_launches_once(tmp_path):
     while any(psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie" for pid in pids):
         assert time.monotonic() < end, "ranks outlive their Python"
         time.sleep(0.1)
+    assert list(tmp_path.glob("lsml-ranks-*")) == []
 
 
 @pytest.mark.parametrize("seconds", [0.2, 4])
