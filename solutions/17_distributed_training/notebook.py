@@ -72,7 +72,9 @@ from collections.abc import Callable
 
 import matplotlib.pyplot as plt
 import numpy as np
+import scipy.optimize
 import torch
+from IPython.display import display
 from threadpoolctl import threadpool_limits
 
 plotting.use()
@@ -379,7 +381,17 @@ def ring_all_reduce(comm: Comm, x: np.ndarray) -> np.ndarray:
 # `chunks[(r - t) % P][:] = comm.recv(...)`. `send` copies, so a chunk may be changed afterwards.
 # </details>
 
+
 # %% check="ring_all_reduce"
+class Doubling(Comm):
+    """A comm that doubles what it sends."""
+
+    def __init__(self, comm):
+        super().__init__(comm.rank, comm.size)
+        self.send = lambda to, array: comm.send(to, 2 * np.asarray(array))
+        self.recv = comm.recv
+
+
 with check("ring_all_reduce"):
     # Three ranks, six numbers: rank r has (0, 1, 2, 3, 4, 5) * 10^r, so the sum is 111 times that.
     arrays = [np.arange(6.0) * 10**r for r in range(3)]
@@ -406,6 +418,8 @@ with check("ring_all_reduce"):
     expect_dtype(done.results[0], np.float32)
     same = all((result == done.results[0]).all() for result in done.results)
     assert same, "all ranks have the same bits: a sum is computed once and copied"
+    ones = simulate(lambda comm: ring_all_reduce(Doubling(comm), np.ones(4)), 2).results
+    assert max(ones[0]) > 2, "what arrives in the messages counts: here each message arrives doubled"
     assert max(done.sent) <= 14 * 125 * 4, "the messages have x's dtype: 2 (P - 1) parts of 125 numbers of 4 bytes"
 
 # %% [markdown]
@@ -545,9 +559,9 @@ def mean_of_rows(theta, X, y):
 
 
 with check("data_parallel_step"):
-    # Rows 1, 2, 9 on rank 0, row 12 on rank 1, none on rank 2. The mean of the four is 6, so from theta = 0 the
-    # gradient is -6, and with lr = 0.5 the step ends at 3.
-    shards = [np.array([1.0, 2.0, 9.0]), np.array([12.0]), np.array([])]
+    # Rows 1, 2, 9 on rank 0, row 8 on rank 1, none on rank 2. The mean of the four is 5, so from theta = 0 the
+    # gradient is -5, and with lr = 0.5 the step ends at 2.5.
+    shards = [np.array([1.0, 2.0, 9.0]), np.array([8.0]), np.array([])]
     theta, reduced = np.zeros(1), []
 
     def counted(comm, a):
@@ -563,13 +577,15 @@ with check("data_parallel_step"):
     for result in done.results:
         expect_close(
             result,
-            [3.0],
+            [2.5],
             hint="weigh the gradient of each rank by its number of rows",
             mistakes={
-                "This is the mean of the ranks' means: (4 + 12) / 2.": [4.0],
-                "The sum over the ranks of their mean gradients was divided by P = 3.": [8 / 3],
-                "This is the step with the sum over the ranks of their mean gradients.": [8.0],
-                "This is the step with the sum over all rows: divide by their number.": [12.0],
+                "This is the mean of the ranks' means: (4 + 8) / 2.": [3.0],
+                "The sum of the ranks' mean gradients was divided by P = 3.": [2.0],
+                "This is the step with the sum of the ranks' mean gradients.": [6.0],
+                "This is the step with the sum over all rows: divide by their number.": [10.0],
+                "The sum over all rows was divided by P = 3, and not by the number of rows.": [10 / 3],
+                "The sum of the ranks' mean gradients was divided by the number of rows.": [1.5],
             },
         )
         assert result is not theta, "return a new array"
@@ -1542,3 +1558,489 @@ ax = plotting.curves(
     title="What is not sent must be remembered",
 )
 plt.show()
+
+# %% [markdown]
+# ## Scale it
+#
+# ### Your ring in real processes
+#
+# So far all ranks took turns in one process. `launch(program, P)` starts $P$ real processes on this machine. In each of
+# them `torch.distributed` is running (with its backend gloo), and `comm` sends through it. Your functions run unchanged.
+# First your ring beside `dist.all_reduce` on the same arrays of float32. Each time is the shortest of three, on the
+# slowest rank. The dotted line is your `collective_time("ring", ...)`, with $\alpha$ and $\beta$ fitted to *your* dots.
+#
+# Say what is measured: the "network" is the memory of this machine, and where there are more ranks than cores, ranks wait
+# for a core as well as for messages. (A size that takes longer than a second is the last one.)
+
+
+# %% tags=["demo"]
+def timed_all_reduces(comm):
+    """For each length: seconds of the ring, seconds of torch's all-reduce, and their largest relative difference."""
+    import torch.distributed as dist
+
+    rows = []
+    for n in lengths:
+        x = np.random.default_rng(comm.rank).standard_normal(n).astype(np.float32)
+        best = [math.inf, math.inf]
+        for _ in range(3):
+            dist.barrier()
+            begun = time.perf_counter()
+            mine = ring_all_reduce(comm, x)
+            middle = time.perf_counter()
+            dist.barrier()
+            again = time.perf_counter()
+            theirs = torch.from_numpy(x.copy())
+            dist.all_reduce(theirs)
+            taken = torch.tensor([middle - begun, time.perf_counter() - again])
+            dist.all_reduce(taken, op=dist.ReduceOp.MAX)  # the slowest rank counts, and all ranks know it
+            best = [min(a, b) for a, b in zip(best, taken.tolist(), strict=True)]
+            if best[0] > 1:
+                break
+        apart = float(np.abs(mine - theirs.numpy()).max() / np.abs(mine).max())
+        rows.append((n, *best, apart))
+        if best[0] > 1:
+            break
+    return rows
+
+
+lengths = [int(n) for n in 10 ** np.arange(3, demo_size(full=7.1, small=5.1), 0.5)]
+figure, axes = plt.subplots(1, 2, figsize=(10, 4), sharey=True)
+for ax, size in zip(axes, (2, 4), strict=True):
+    done = launch(timed_all_reduces, size)
+    if done is None:
+        continue
+    n, mine, theirs, apart = map(np.array, zip(*done.results[0], strict=True))
+    # seconds = 2 (P - 1) alpha + 2 (P - 1) / P * bytes / beta: two unknowns, each row divided by its own seconds
+    design = np.stack([np.full(len(n), 2.0 * (size - 1)), 2 * (size - 1) / size * 4 * n], axis=1) / mine[:, None]
+    alpha, inverse = scipy.optimize.nnls(design, np.ones(len(n)))[0]
+    fitted = [collective_time("ring", 4 * count, size, alpha, 1 / max(inverse, 1e-15)) for count in n.tolist()]
+    ax.plot(n, 1e3 * mine, "o", color=plotting.COLOURS[0], label="your ring")
+    ax.plot(n, 1e3 * theirs, "s", color=plotting.COLOURS[1], label="dist.all_reduce")
+    ax.plot(
+        n,
+        1e3 * np.array(fitted),
+        ":",
+        color=plotting.COLOURS[0],
+        label=f"α = {1e6 * alpha:.0f} µs, β = {1e-9 / max(inverse, 1e-15):.2g} GB/s",
+    )
+    ax.set(
+        xscale="log", yscale="log", xlabel="float32 numbers", title=f"{size} processes: flat first, then in proportion"
+    )
+    ax.legend()
+    print(
+        f"{size} processes: started in {done.start_seconds:.1f} s; sums differ by at most {apart.max():.0e} of the largest; "
+        f"{n[-1]:,} numbers: yours {seconds_text(mine[-1])}, torch {seconds_text(theirs[-1])}"
+    )
+axes[0].set_ylabel("milliseconds")
+plt.show()
+
+# %% [markdown]
+# Two straight pieces, as the model says: a floor of $2(P-1)\alpha$, and then a line of slope 1. gloo's own all-reduce is a
+# ring, too. It wins by a constant factor: it is compiled, cuts chunks into segments that it adds while others arrive, and
+# copies less. The bytes are the same.
+#
+# ### Your step beside DDP
+#
+# `DistributedDataParallel` does what 17.3 and 17.4 do: it all-reduces gradients in buckets during the backward pass, and
+# divides by $P$. By $P$, and not by the number of rows. So with equal shards it agrees with one process, and with unequal
+# shards it computes the mean of means (and its documentation says so). The table shows both, in real processes: 20 steps
+# of softmax regression on digits, and how far the parameters end from those of a single process.
+
+
+# %% tags=["demo"]
+def beside_ddp(comm):
+    """For equal and unequal shards: (parameters by your step, by DDP, seconds of yours, of DDP)."""
+    from torch.nn.parallel import DistributedDataParallel
+
+    found = []
+    for ends in ([0, 898, 1796], [0, 200, 1796]):
+        mine = shuffled[ends[comm.rank] : ends[comm.rank + 1]]
+        X, y, theta = pixels[mine], labels[mine], np.zeros(640)
+        begun = time.perf_counter()
+        for _ in range(ddp_steps):
+            theta = data_parallel_step(comm, ring_all_reduce, softmax_gradient, theta, X, y, 1.0)
+        middle = time.perf_counter()
+        model = torch.nn.Linear(64, 10, bias=False, dtype=torch.float64)
+        torch.nn.init.zeros_(model.weight)
+        parallel = DistributedDataParallel(model)
+        optimiser = torch.optim.SGD(model.parameters(), lr=1.0)
+        inputs, targets = torch.from_numpy(X), torch.from_numpy(y).long()
+        for _ in range(ddp_steps):
+            optimiser.zero_grad()
+            torch.nn.functional.cross_entropy(parallel(inputs), targets).backward()
+            optimiser.step()
+        end = time.perf_counter()
+        found.append((theta, model.weight.detach().numpy().T.ravel(), middle - begun, end - middle))
+    return found
+
+
+shuffled, ddp_steps = np.random.default_rng(0).permutation(len(labels))[:1796], demo_size(full=20, small=4)
+shuffled = shuffled[np.argsort(labels[shuffled], kind="stable")]  # sorted by label, so that shards differ
+done = launch(beside_ddp, 2)
+if done:
+    single = np.zeros(640)
+    for _ in range(ddp_steps):
+        single = single - softmax_gradient(single, pixels[shuffled], labels[shuffled])
+    rows = []
+    for name, (mine, theirs, *seconds) in zip(("898 and 898", "200 and 1,596"), done.results[0], strict=True):
+        errors = [f"{np.abs(found - single).max():.0e}" for found in (mine, theirs)]
+        rows.append((name, *errors, *[seconds_text(value / ddp_steps) for value in seconds]))
+    columns = (
+        "rows on the two ranks",
+        "yours, from one process",
+        "DDP, from one process",
+        "yours, a step",
+        "DDP, a step",
+    )
+    display(Table(columns, rows, numeric=(1, 2, 3, 4)))
+
+# %% [markdown]
+# DDP's step is built for models whose backward pass is long enough to hide the messages. Here it is short, and both
+# columns of seconds are mostly overhead of calls: do not read a winner from them.
+#
+# ### Your Adam beside ZeroRedundancyOptimizer and FSDP2
+#
+# `ZeroRedundancyOptimizer` is ZeRO 1 behind DDP, and `fully_shard` (FSDP2) is ZeRO 3: each rank stores its part of the
+# parameters, of the gradients and of the moments, and collects parameters layer by layer. All three train the same small
+# network from the same start on two processes. The table counts, on rank 0, the numbers that each stores between steps.
+
+
+# %% tags=["demo"]
+def sharded_training(comm):
+    """Parameters after training, numbers stored as parameters, as gradients and as moments, and seconds a step."""
+    import contextlib
+    import io
+    import warnings
+
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+    from torch.distributed.optim import ZeroRedundancyOptimizer
+    from torch.nn.parallel import DistributedDataParallel
+
+    warnings.simplefilter("ignore")
+    mine = shuffled[comm.rank :: comm.size]
+    inputs, targets = torch.from_numpy(pixels[mine]), torch.from_numpy(labels[mine]).long()
+    settings = {"lr": 0.01, "betas": (0.9, 0.999), "eps": 1e-8}
+
+    def fresh():
+        torch.manual_seed(0)
+        layers = [torch.nn.Linear(64, 128), torch.nn.Tanh(), torch.nn.Linear(128, 10)]
+        return torch.nn.Sequential(*layers).double()
+
+    def train(model, step):
+        begun = time.perf_counter()
+        for _ in range(adam_steps):
+            model.zero_grad()
+            torch.nn.functional.cross_entropy(model(inputs), targets).backward()
+            step()
+        return (time.perf_counter() - begun) / adam_steps
+
+    def flat(tensors):
+        return torch.cat([tensor.detach().reshape(-1) for tensor in tensors]).numpy()
+
+    def local(tensor):
+        return tensor.to_local().numel() if hasattr(tensor, "to_local") else tensor.numel()
+
+    def moments(optimiser):
+        return sum(local(value) for state in optimiser.state.values() for key, value in state.items() if key != "step")
+
+    found, plain = {}, fresh()
+    size = sum(map(torch.numel, plain.parameters()))
+    state = {"t": 0, "m": np.zeros(-(-size // comm.size)), "v": np.zeros(-(-size // comm.size))}
+
+    def yours():
+        state["t"] += 1
+        grad = flat([p.grad for p in plain.parameters()])
+        new, state["m"], state["v"] = zero_step(
+            comm, flat(plain.parameters()), grad, state["m"], state["v"], state["t"], *settings.values()
+        )
+        torch.nn.utils.vector_to_parameters(torch.from_numpy(new), plain.parameters())
+
+    seconds = train(plain, yours)
+    found["zero_step (yours)"] = (flat(plain.parameters()), size, size, len(state["m"]) + len(state["v"]), seconds)
+
+    model = fresh()
+    with contextlib.redirect_stderr(io.StringIO()):
+        wrapped = DistributedDataParallel(model)
+        optimiser = ZeroRedundancyOptimizer(model.parameters(), torch.optim.Adam, **settings)
+        seconds = train(wrapped, optimiser.step)
+    found["DDP with ZeroRedundancyOptimizer"] = (
+        flat(model.parameters()),
+        size,
+        size,
+        moments(optimiser.optim),
+        seconds,
+    )
+
+    model, mesh = fresh(), init_device_mesh("cpu", (comm.size,))
+    for layer in (model[0], model[2], model):
+        fully_shard(layer, mesh=mesh)
+    optimiser = torch.optim.Adam(model.parameters(), **settings)
+    seconds = train(model, optimiser.step)
+    stored = sum(map(local, model.parameters()))
+    whole = flat([parameter.full_tensor() for parameter in model.parameters()])
+    found["FSDP2 (fully_shard)"] = (whole, stored, stored, moments(optimiser), seconds)
+    return found
+
+
+done = launch(sharded_training, 2)
+if done:
+    found = done.results[0]
+    mine = found["zero_step (yours)"][0]
+    rows = [
+        (name, f"{np.abs(whole - mine).max():.0e}", *[f"{count:,}" for count in counts], seconds_text(seconds))
+        for name, (whole, *counts, seconds) in found.items()
+    ]
+    columns = ("scheme", "difference from yours", "parameters", "gradients", "moments", "a step")
+    display(Table(columns, rows, numeric=(1, 2, 3, 4, 5)))
+
+# %% [markdown]
+# All three are Adam, to rounding. Stage 1 stores half of the two moments on each of two ranks (ZeroRedundancyOptimizer
+# gives whole tensors to ranks, so its parts are not equal). FSDP2 stores half of everything, and pays for it with one more
+# all-gather of the parameters in each step.
+#
+# ### Your schedule beside torch.distributed.pipelining
+#
+# Four processes are four stages. `torch.distributed.pipelining` runs a small network with its own GPipe and 1F1B; hooks
+# write down the order in which each stage works. Is it yours? Then the clock. Your schedule is carried out over `comm`,
+# where "work" is `time.sleep` (a sleeping process needs no core, so four stages fit on any machine). The formula of 17.8
+# predicts the seconds.
+
+
+# %% tags=["demo"]
+def torchs_order(comm):
+    """The order of operations of this stage in torch's GPipe and 1F1B."""
+    import warnings
+
+    from torch.distributed.pipelining import PipelineStage, Schedule1F1B, ScheduleGPipe
+
+    warnings.simplefilter("ignore")
+    orders = {}
+
+    class Noted(torch.nn.Module):
+        def __init__(self, order):
+            super().__init__()
+            self.layer, self.order, self.count = torch.nn.Linear(8, 8), order, 0
+
+        def forward(self, x):
+            y, i = torch.tanh(self.layer(x)), self.count
+            self.count += 1
+            self.order.append(("F", i))
+            y.register_hook(lambda _: self.order.append(("B", i)))
+            return y
+
+    for kind, schedule in (("gpipe", ScheduleGPipe), ("1f1b", Schedule1F1B)):
+        orders[kind] = []
+        stage = PipelineStage(Noted(orders[kind]), comm.rank, comm.size, torch.device("cpu"))
+        pipe = schedule(stage, micro_batches, loss_fn=torch.nn.functional.mse_loss)
+        batch = torch.ones(4 * micro_batches, 8)
+        if comm.rank == 0:
+            pipe.step(batch)
+        else:
+            pipe.step(target=batch) if comm.rank == comm.size - 1 else pipe.step()
+    return orders
+
+
+def carried_out(comm):
+    """Your schedules with sleep for work: seconds of this stage."""
+    found, first, last = {}, comm.rank == 0, comm.rank == comm.size - 1
+    for kind in ("gpipe", "1f1b"):
+        row = pipeline_schedule(comm.size, micro_batches, kind)[comm.rank]
+        torch.distributed.barrier()
+        begun = time.perf_counter()
+        for operation, i in row:
+            source, to = (comm.rank - 1, comm.rank + 1) if operation == "F" else (comm.rank + 1, comm.rank - 1)
+            begins, ends = (first, last) if operation == "F" else (last, first)
+            if not begins:
+                comm.recv(source)
+            time.sleep(forward_seconds if operation == "F" else 2 * forward_seconds)
+            if not ends:
+                comm.send(to, np.full(8, i))
+        found[kind] = time.perf_counter() - begun
+    return found
+
+
+micro_batches, forward_seconds = 8, demo_size(full=0.02, small=0.005)
+theirs, clocks = launch(torchs_order, 4), launch(carried_out, 4)
+if theirs and clocks:
+    rows = []
+    for kind in ("gpipe", "1f1b"):
+        mine = pipeline_schedule(4, micro_batches, kind)
+        same = sum(
+            [tuple(pair) for pair in row] == found[kind] for row, found in zip(mine, theirs.results, strict=True)
+        )
+        predicted = (micro_batches + 3) * 3 * forward_seconds
+        measured = max(found[kind] for found in clocks.results)
+        rows.append((kind, f"{same} of 4", seconds_text(predicted), seconds_text(measured)))
+    display(Table(("schedule", "stages in torch's order", "predicted", "measured"), rows, numeric=(1, 2, 3)))
+
+# %% [markdown]
+# ### Seven billion parameters
+#
+# The formulas of 17.5, for $d = 7\cdot 10^9$ parameters in float32, on 8 ranks. Memory: parameters, gradients, moments.
+# Bytes that each rank sends in a step: an all-reduce of the gradient, or its two halves, is $2\frac{P-1}{P}\,4d$. Stage 3
+# collects the parameters twice, once for the forward and once for the backward pass, and reduce-scatters the gradient:
+# $3\frac{P-1}{P}\,4d$. The seconds are these bytes at 25 GB/s (a fast network card) and at 300 GB/s (links between GPUs on
+# one board), without latency and without any overlap.
+
+# %% tags=["demo"]
+d, P = 7e9, 8
+rows = []
+for stage in range(4):
+    parameters, gradients, moments = (d * part for part in zero_bytes(stage, P))
+    moved = (3 if stage == 3 else 2) * (P - 1) / P * 4 * d
+    rows.append(
+        (
+            f"ZeRO {stage}" if stage else "plain (DDP)",
+            *[f"{part / 1e9:.1f}" for part in (parameters, gradients, moments)],
+            f"{(parameters + gradients + moments) / 1e9:.1f}",
+            f"{moved / 1e9:.1f}",
+            *[seconds_text(moved / speed) for speed in (25e9, 300e9)],
+        )
+    )
+columns = (
+    "scheme",
+    "parameters, GB",
+    "gradients",
+    "moments",
+    "in all",
+    "sent in a step, GB",
+    "at 25 GB/s",
+    "at 300 GB/s",
+)
+Table(columns, rows, numeric=tuple(range(1, 8)))
+
+# %% [markdown]
+# ### Where there is a GPU
+#
+# With two GPUs or more, the next cell runs `dist.all_reduce` through NCCL. With one GPU it builds, for each stage, what one
+# of 8 ranks stores, takes a real step of Adam, and asks the allocator. Without a GPU it says so.
+
+
+# %% tags=["demo"]
+def nccl_all_reduce(comm):
+    """Bytes a second through NCCL, counted as a ring counts them."""
+    import torch.distributed as dist
+
+    x = torch.ones(2**24, device="cuda")
+    for _ in range(3):
+        dist.all_reduce(x)
+    torch.cuda.synchronize()
+    begun = time.perf_counter()
+    for _ in range(10):
+        dist.all_reduce(x)
+    torch.cuda.synchronize()
+    return 10 * 2 * (comm.size - 1) / comm.size * 4 * 2**24 / (time.perf_counter() - begun)
+
+
+def stored_on_gpu(stage, size, count=2**24):
+    """Bytes a parameter that the allocator holds after a step of Adam on this rank's slice."""
+    torch.cuda.empty_cache()
+    before, own = torch.cuda.memory_allocated(), count // size
+    params = torch.zeros(own if stage == 3 else count, device="cuda")
+    grads = torch.ones(own if stage >= 2 else count, device="cuda")
+    mine = (params if stage == 0 else params[:own]).detach().requires_grad_()
+    mine.grad = grads if stage == 0 else grads[:own]
+    optimiser = torch.optim.Adam([mine], foreach=False)
+    optimiser.step()
+    torch.cuda.synchronize()
+    return (torch.cuda.memory_allocated() - before) / count
+
+
+gpus = torch.cuda.device_count()
+if gpus >= 2:
+    done = launch(nccl_all_reduce, gpus)
+    if done:
+        print(f"{gpus} GPUs, NCCL, 64 MiB: each rank sends {min(done.results) / 1e9:.0f} GB/s")
+if gpus >= 1:
+    rows = [
+        (f"ZeRO {stage}" if stage else "plain", f"{sum(zero_bytes(stage, 8)):.2f}", f"{stored_on_gpu(stage, 8):.2f}")
+        for stage in range(4)
+    ]
+    display(Table(("scheme", "bytes a parameter, formula", "allocator"), rows, numeric=(1, 2)))
+else:
+    print("No GPU here: this cell has nothing to measure.")
+
+# %% [markdown]
+# ### Where it breaks
+#
+# - **The slowest rank.** Every collective waits for all. One slow machine slows all of them, and one dead one stops them.
+#   Module 18 goes on from there.
+# - **Latency at scale.** The ring's $2(P-1)\alpha$ grows with $P$: with 10,000 ranks and $\alpha = 20\,$µs it is 0.4 s, for
+#   a single number, too. Real libraries take trees for short arrays and rings inside groups.
+# - **The batch grows with the ranks.** Data parallelism with $B$ rows on each rank takes steps of $P B$ rows. From some
+#   size on, larger batches need as many steps as smaller ones (module 02), and more ranks buy nothing.
+# - **Equal bits are promised for one layout only.** All ranks agree with each other. But another $P$, or another cut into
+#   chunks, adds in another order, and the last digits differ. To continue a run bit for bit, keep both.
+# - **A rank that takes another branch.** If one rank skips an all-reduce, the others wait. A loss that is NaN on one rank,
+#   a shorter last batch, an early stop: all ranks must take the same decision, so reduce what the decision rests on.
+
+# %% [markdown] written="memory_and_bytes" points=2
+# **Written question (2 points).** You train a model of $7\cdot 10^9$ parameters on 8 GPUs with 80 GB each. In mixed
+# precision a parameter takes 2 bytes, its gradient 2, and the optimiser's state 12 (a copy of the parameter in float32 and
+# two moments). (a) How many GB does each GPU store for DDP, ZeRO 1, ZeRO 2 and ZeRO 3, without activations? Activations
+# take 35 GB: which schemes fit? (b) How many GB does each GPU send in a step in each of the four schemes? Say where the
+# factor of ZeRO 3 comes from. (c) Which scheme do you choose, and which measurement would change your mind?
+#
+# ### BEGIN SOLUTION
+# (a) DDP: 16 bytes a parameter, 112 GB; it does not fit even without activations. ZeRO 1: 2 + 2 + 12/8 = 5.5 bytes,
+# 38.5 GB. ZeRO 2: 2 + 14/8 = 3.75 bytes, 26.25 GB. ZeRO 3: 16/8 = 2 bytes, 14 GB. With 35 GB of activations: 73.5, 61.25
+# and 49 GB. All three fit; ZeRO 1 leaves little room for buffers and fragmentation. (b) Messages have 2 bytes a number,
+# so an all-reduce of the gradient is 2 * 7/8 * 14 GB = 24.5 GB for DDP. ZeRO 1 and 2: reduce-scatter of gradients and
+# all-gather of parameters, each 7/8 * 14 = 12.25 GB, together the same 24.5 GB. ZeRO 3: parameters are collected twice,
+# for the forward and for the backward pass, as they are dropped in between; with the reduce-scatter of the gradient it is
+# 3 * 12.25 = 36.75 GB, 1.5 times as much. (c) ZeRO 2: it fits with room, and sends no more than DDP. I would go to ZeRO 3
+# if the measured peak memory (fragmentation, larger activations) were above 80 GB, or back to ZeRO 1 if ... the peak
+# leaves room and gradients need not be cut; a measured exposed time of communication near zero makes ZeRO 3 free.
+#
+# ### RUBRIC
+# - 0.5: Memory is right: 112, 38.5, 26.25 and 14 GB (half a decimal of rounding is fine), with the division by 8 of the
+#   right parts.
+# - 0.5: With 35 GB of activations DDP does not fit, and the three ZeRO stages do.
+# - 0.5: Bytes are right: 24.5 GB for DDP, ZeRO 1 and ZeRO 2, and 36.75 GB for ZeRO 3, because parameters are collected
+#   for the forward and again for the backward pass.
+# - 0.5: A choice with its reason, and a measurement that would change it (such as peak memory, or the time of
+#   communication that is not hidden).
+# ### END SOLUTION
+
+# %% [markdown]
+# ## Further
+#
+# Open questions:
+#
+# 1. Recursive halving and doubling needs $2\log_2 P$ steps and sends as few bytes as the ring. What does it ask of the
+#    network that the ring does not? Write it for $P = 2^k$ and compare both in `simulate`.
+# 2. 1F1B keeps the bubble. Give each process two or more stages that are not neighbours (interleaving; Narayanan et al.,
+#    2021). What happens to the bubble, and to the bytes?
+# 3. In 17.7 all ranks hold the whole $x$ and $y$. Replace each all-reduce by a reduce-scatter and an all-gather at the
+#    other end of the layer between. Which memory does this save, at how many bytes?
+# 4. Send 16-bit gradients through your ring. Partial sums are rounded $P - 1$ times: how does the error grow with $P$, and
+#    what does a ring do that adds in float32 and sends in 16 bits?
+# 5. On 1,024 ranks, how would you combine rows, layers and depth? Which of the three should stay inside one machine?
+#
+# References:
+#
+# - R. W. Hockney, "The communication challenge for MPP: Intel Paragon and Meiko CS-2", *Parallel Computing*, 1994. Latency
+#   and bandwidth, measured.
+# - R. Thakur, R. Rabenseifner and W. Gropp, "Optimization of collective communication operations in MPICH", *International
+#   Journal of High Performance Computing Applications*, 2005. Which algorithm for which size; question 1.
+# - P. Patarasuk and X. Yuan, "Bandwidth optimal all-reduce algorithms for clusters of workstations", *Journal of Parallel
+#   and Distributed Computing*, 2009. The ring and its lower bound.
+# - S. Li et al., "PyTorch Distributed: experiences on accelerating data parallel training", *PVLDB*, 2020. Buckets, and what
+#   they are worth.
+# - D. P. Kingma and J. Ba, "Adam: a method for stochastic optimization", *ICLR*, 2015.
+# - S. Rajbhandari, J. Rasley, O. Ruwase and Y. He, "ZeRO: memory optimizations toward training trillion parameter models",
+#   *SC*, 2020. The three stages.
+# - Y. Zhao et al., "PyTorch FSDP: experiences on scaling fully sharded data parallel", *PVLDB*, 2023. Stage 3 in practice.
+# - M. Shoeybi et al., "Megatron-LM: training multi-billion parameter language models using model parallelism",
+#   arXiv:1909.08053, 2019. Columns, then rows.
+# - Y. Huang et al., "GPipe: efficient training of giant neural networks using pipeline parallelism", *NeurIPS*, 2019.
+# - D. Narayanan et al., "PipeDream: generalized pipeline parallelism for DNN training", *SOSP*, 2019. One forward, one
+#   backward.
+# - D. Narayanan et al., "Efficient large-scale language model training on GPU clusters using Megatron-LM", *SC*, 2021. All
+#   three ways together; questions 2 and 5.
+# - S. U. Stich, J.-B. Cordonnier and M. Jaggi, "Sparsified SGD with memory", *NeurIPS*, 2018. The proof for 17.9.
+#
+# At work: `torch.distributed` with NCCL; `DistributedDataParallel` until it does not fit, then `fully_shard` (FSDP2) or
+# DeepSpeed's ZeRO; `torch.distributed.tensor` for layers that are cut; `torch.distributed.pipelining` for depth; JAX, which
+# inserts the collectives itself where arrays are declared to be cut.
