@@ -425,7 +425,7 @@ def test_tensors_above_the_cap(submission, rng):
 
 @pytest.mark.exercise("bucket_gradients", weight=4, core=True, hint=1)
 def test_wait_that_is_left(submission, rng):
-    """On the grader's clock, the all-reduces overlap with the backward pass: no longer wait than these buckets leave."""
+    """On the grader's clock, all-reduces overlap with the backward pass, and no longer wait than need be is left."""
     for _ in range(5):
         sizes, cap = rng.integers(5, 40, 60).tolist(), int(rng.integers(60, 200))
         got = submission.bucket_gradients(sizes, cap)
@@ -663,7 +663,7 @@ def test_a_short_gradient_stays(submission, rng):
 
 @pytest.mark.exercise("clip_global_norm", weight=3, core=True, hint=2)
 def test_one_number_is_reduced(submission, rng):
-    """One all-reduce of one number on every rank, also with empty slices, and whether the gradient is clipped or not."""
+    """One all-reduce of one number on every rank, also with empty slices, whether the gradient is clipped or not."""
     for lengths in [(3, 5), (0, 4), (2, 0, 0, 1)]:
         slices = [rng.standard_normal(k) for k in lengths]
         whole = np.concatenate(slices)
@@ -878,7 +878,7 @@ def pairs_of(schedule):
 @pytest.mark.exercise("pipeline_schedule", weight=3, core=True, hint=1)
 @pytest.mark.parametrize("kind", ["gpipe", "1f1b"])
 def test_every_micro_batch_once(submission, kind):
-    """Each stage does each micro-batch once forward and once backward, forwards and backwards each in ascending order."""
+    """Each stage does each micro-batch once forward and once backward, both in ascending order."""
     for p, M in SIZES:
         got = pairs_of(submission.pipeline_schedule(p, M, kind))
         assert close(len(got), p)
