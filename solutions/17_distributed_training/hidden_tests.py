@@ -502,15 +502,13 @@ class Zero:
     def right(self, submission, which=(0, 1, 2)):
         done = self.asked(submission)
         params, m, v = adam(self.params, self.grads, self.m, self.v, *self.rest)
+        sizes = [np.abs(whole).max() for whole in (params, m, v)]
         for rank, result in enumerate(done.results):
             expected = params, cut(m, self.size)[rank], cut(v, self.size)[rank]
             for place in which:
-                # A parameter moves by about lr; a mean of P gradients may cancel, and eps keeps the division tame.
-                if not (
-                    found := close(
-                        result[place], expected[place], rtol=1e-9, atol=1e-10 * np.abs(expected[place]).max()
-                    )
-                ):
+                # A mean of P gradients, or m, may cancel, so what is allowed is a share of the largest entry.
+                atol = 1e-10 * sizes[place]
+                if not (found := close(result[place], expected[place], rtol=1e-9, atol=atol)):
                     return found
         return close(len(done.results[0]), 3)
 
@@ -1000,8 +998,8 @@ def test_small_entries_arrive_in_time(submission, rng):
             gradients += grad
         sent += 2 * step
         theta = theta - rate * step
-    # The pulls make waves of their size times the rate in the first two entries; the others converge.
-    assert np.abs(theta - goal)[k:].max() <= 0.1
+    # Entries that waited arrive as lumps: at most 0.1 over 200 draws of the goal. Without memory it stays above 0.5.
+    assert np.abs(theta - goal)[k:].max() <= 0.25
     assert close(sent + memories[0] + memories[1], gradients, rtol=1e-9, atol=1e-9)
 
 
