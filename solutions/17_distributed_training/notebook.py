@@ -72,9 +72,7 @@ from collections.abc import Callable
 
 import matplotlib.pyplot as plt
 import numpy as np
-import scipy.optimize
 import torch
-from IPython.display import display
 from threadpoolctl import threadpool_limits
 
 plotting.use()
@@ -149,8 +147,8 @@ def replay(schedule: list, forward: float = 1.0, backward: float = 2.0) -> dict:
 #
 # $$\alpha + \frac{n}{\beta},$$
 #
-# with **latency** $\alpha$ and **bandwidth** $\beta$. We take $\alpha = 20\,$µs and $\beta = 10^9$ bytes a second, which
-# is what a fast Ethernet does; links between GPUs on one board carry a few hundred times as much. Both terms are equal
+# with **latency** $\alpha$ and **bandwidth** $\beta$. We take $\alpha = 20\,$µs and $\beta = 10^9$ bytes a second, about
+# what an Ethernet of 10 gigabits does; links between GPUs on one board carry a few hundred times as much. Both terms are equal
 # at $n = \alpha\beta$, here 20 kB: shorter messages pay mostly for being messages, longer ones mostly for their bytes.
 # We must also say what happens at the same time. In our model each rank has one outgoing and one incoming port. Each
 # port serves one message at a time, and both ports work at the same time. `simulate` keeps this clock.
@@ -1615,8 +1613,8 @@ for ax, size in zip(axes, (2, 4), strict=True):
     n, mine, theirs, apart = map(np.array, zip(*timed[size], strict=True))
     # seconds = 2 (P - 1) alpha + 2 (P - 1) / P * bytes / beta: two unknowns, each row divided by its own seconds
     design = np.stack([np.full(len(n), 2.0 * (size - 1)), 2 * (size - 1) / size * 4 * n], axis=1) / mine[:, None]
-    alpha, inverse = scipy.optimize.nnls(design, np.ones(len(n)))[0]
-    fitted = [collective_time("ring", 4 * count, size, alpha, 1 / max(inverse, 1e-15)) for count in n.tolist()]
+    alpha, inverse = np.maximum(np.linalg.lstsq(design, np.ones(len(n)))[0], 1e-15)
+    fitted = [collective_time("ring", 4 * count, size, alpha, 1 / inverse) for count in n.tolist()]
     ax.plot(n, 1e3 * mine, "o", color=plotting.COLOURS[0], label="your ring")
     ax.plot(n, 1e3 * theirs, "s", color=plotting.COLOURS[1], label="dist.all_reduce")
     ax.plot(
@@ -1624,7 +1622,7 @@ for ax, size in zip(axes, (2, 4), strict=True):
         1e3 * np.array(fitted),
         ":",
         color=plotting.COLOURS[0],
-        label=f"α = {1e6 * alpha:.0f} µs, β = {1e-9 / max(inverse, 1e-15):.2g} GB/s",
+        label=f"α = {1e6 * alpha:.0f} µs, β = {1e-9 / inverse:.2g} GB/s",
     )
     ax.set(
         xscale="log", yscale="log", xlabel="float32 numbers", title=f"{size} processes: flat first, then in proportion"
@@ -1639,8 +1637,9 @@ plt.show()
 
 # %% [markdown]
 # Two straight pieces, as the model says: a floor of $2(P-1)\alpha$, and then a line of slope 1. gloo's own all-reduce is a
-# ring, too. It wins by a constant factor: it is compiled, cuts chunks into segments that it adds while others arrive, and
-# copies less. The bytes are the same.
+# ring, too, unless told otherwise. It wins by a factor that is largest for short arrays: it is compiled, and a message of
+# yours passes through Python. It also cuts chunks into segments, and adds one while the next arrives. The bytes are the
+# same.
 #
 # ### Your step beside DDP
 #
@@ -1683,12 +1682,11 @@ def beside_ddp(comm):
 shuffled, ddp_steps = np.random.default_rng(0).permutation(len(labels))[:1796], demo_size(full=20, small=4)
 shuffled = shuffled[np.argsort(labels[shuffled], kind="stable")]  # sorted by label, so that shards differ
 done = launch(beside_ddp, 2)
-ddp_errors = {}
+ddp_errors, rows = {}, []
 if done:
     single = np.zeros(640)
     for _ in range(ddp_steps):
         single = single - softmax_gradient(single, pixels[shuffled], labels[shuffled])
-    rows = []
     for name, (mine, theirs, *seconds) in zip(("898 and 898", "200 and 1,596"), done.results[0], strict=True):
         ddp_errors[name] = [float(np.abs(found - single).max()) for found in (mine, theirs)]
         rows.append(
@@ -1698,14 +1696,8 @@ if done:
                 *[seconds_text(value / ddp_steps) for value in seconds],
             )
         )
-    columns = (
-        "rows on the two ranks",
-        "yours, from one process",
-        "DDP, from one process",
-        "yours, a step",
-        "DDP, a step",
-    )
-    display(Table(columns, rows, numeric=(1, 2, 3, 4)))
+columns = ("rows on the two ranks", "yours, from one process", "DDP, from one process", "yours, a step", "DDP, a step")
+Table(columns, rows, numeric=(1, 2, 3, 4)) if rows else None
 
 # %% [markdown]
 # DDP's step is built for models whose backward pass is long enough to hide the messages. Here it is short, and both
@@ -1798,15 +1790,14 @@ def sharded_training(comm):
 
 sharded_steps = demo_size(full=40, small=8)
 done = launch(sharded_training, 2)
-sharded = {}
+sharded, rows = {}, []
 if done:
     mine = done.results[0]["zero_step (yours)"][0]
-    rows = []
     for name, (whole, *counts, seconds) in done.results[0].items():
         sharded[name] = (float(np.abs(whole - mine).max()), *counts)
         rows.append((name, f"{sharded[name][0]:.0e}", *[f"{count:,}" for count in counts], seconds_text(seconds)))
-    columns = ("scheme", "difference from yours", "parameters", "gradients", "moments", "a step")
-    display(Table(columns, rows, numeric=(1, 2, 3, 4, 5)))
+columns = ("scheme", "difference from yours", "parameters", "gradients", "moments", "a step")
+Table(columns, rows, numeric=(1, 2, 3, 4, 5)) if rows else None
 
 # %% [markdown]
 # All three are Adam, to rounding. Stage 1 stores half of the two moments on each of two ranks (ZeroRedundancyOptimizer
@@ -1887,8 +1878,8 @@ if theirs and clocks:
         predicted = (micro_batches + 3) * 3 * forward_seconds
         measured = max(found[kind] for found in clocks.results)
         pipelines[kind] = (same, predicted, measured)
-    rows = [(kind, f"{same} of 4", *map(seconds_text, seconds)) for kind, (same, *seconds) in pipelines.items()]
-    display(Table(("schedule", "stages in torch's order", "predicted", "measured"), rows, numeric=(1, 2, 3)))
+rows = [(kind, f"{same} of 4", *map(seconds_text, seconds)) for kind, (same, *seconds) in pipelines.items()]
+Table(("schedule", "stages in torch's order", "predicted", "measured"), rows, numeric=(1, 2, 3)) if rows else None
 
 # %% [markdown]
 # ### Seven billion parameters
@@ -1968,14 +1959,13 @@ if gpus >= 2:
     done = launch(nccl_all_reduce, gpus)
     if done:
         print(f"{gpus} GPUs, NCCL, 64 MiB: each rank sends {min(done.results) / 1e9:.0f} GB/s")
-if gpus >= 1:
-    rows = [
-        (f"ZeRO {stage}" if stage else "plain", f"{sum(zero_bytes(stage, 8)):.2f}", f"{stored_on_gpu(stage, 8):.2f}")
-        for stage in range(4)
-    ]
-    display(Table(("scheme", "bytes a parameter, formula", "allocator"), rows, numeric=(1, 2)))
-else:
+if gpus == 0:
     print("No GPU here: this cell has nothing to measure.")
+rows = [
+    (f"ZeRO {stage}" if stage else "plain", f"{sum(zero_bytes(stage, 8)):.2f}", f"{stored_on_gpu(stage, 8):.2f}")
+    for stage in range(4 if gpus else 0)
+]
+Table(("scheme", "bytes a parameter, formula", "allocator"), rows, numeric=(1, 2)) if rows else None
 
 # %% [markdown]
 # ### Where it breaks
