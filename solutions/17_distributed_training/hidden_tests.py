@@ -36,7 +36,11 @@ def traces(name, first, second, reduces):
     """What a rank program leaves behind, in words, "" where nothing: two lists of arguments, a tuple for each rank."""
     from lsml_utils import ranks
 
+    odd = []
+
     def all_reduce(comm, x):
+        if not isinstance(x, np.ndarray) or x.dtype != np.float64:
+            odd.append(x)
         if comm.rank > 0:
             comm.send(0, x)
             return comm.recv(0)
@@ -70,6 +74,8 @@ def traces(name, first, second, reduces):
     one = ask(first)
     if any(a.tobytes() != b.tobytes() for a, b in zip(arrays(first), kept)):
         return "the call changes one of its arguments"
+    if odd:
+        return "all_reduce is given something else than a float64 array"
     if shared(one, first):
         return "what is returned shares memory with an argument"
     if any(shared(one[i], one[:i]) for i in range(len(one))):
@@ -587,7 +593,7 @@ def test_settings_of_adam(submission, rng):
         (3, 4, {"eps": 20.0, "t": 2}),
         (2, 4, {"lr": 1e-9}),
         (2, 4, {"lr": 50.0, "t": 4}),
-        (2, 4, {"lr": 1 / 3, "eps": 1 / 300, "t": 300, "betas": (0.99, 0.9999)}),
+        (2, 4, {"lr": 1 / 3, "eps": 1 / 3, "t": 300, "betas": (0.99, 0.9999)}),
         (2, 6, {"scale": 2.0**-30, "eps": 1e-12, "t": 2}),
         (2, 6, {"scale": 2.0**30, "eps": 1e-8, "t": 2}),
         (4, 1, {"t": 2}),
@@ -989,7 +995,7 @@ def test_small_entries_arrive_in_time(submission, rng):
     pull[:, :k] = np.array([[2.0], [-2.0]])  # cancels in the mean, and is larger than all that matters
     theta, memories = np.zeros(n), [np.zeros(n), np.zeros(n)]
     gradients, sent = np.zeros(n), np.zeros(n)
-    for _ in range(500):
+    for _ in range(200):
         step = np.zeros(n)
         for rank in (0, 1):
             grad = theta - goal + pull[rank]
