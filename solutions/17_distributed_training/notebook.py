@@ -322,8 +322,8 @@ draw_collectives({"root": root_all_reduce, "tree": tree_all_reduce})
 #    sends chunk $r + 1 - t$, receives chunk $r - t$, and *replaces* its own chunk by it.
 #
 # In each step each rank sends about $n/P$ numbers, so in all $2(P-1)\frac nP$. No all-reduce sends less from its busiest
-# rank (Patarasuk and Yuan, 2009). The idea of the proof: a summand that is not added where it lies must leave its rank,
-# and a finished sum must reach $P - 1$ other ranks; shared evenly, both cost each rank $(P-1)\frac nP$ numbers.
+# rank (Patarasuk and Yuan, 2009): for each entry, $P - 1$ numbers must be sent before its sum can stand anywhere, and
+# $P - 1$ more before all ranks have it. These are $2(P-1)n$ numbers in all, and somebody sends at least one $P$th of them.
 #
 # A second property is as important. The sum of a chunk is computed *once*, in one order, and copied. So all ranks have
 # the same bits. If each rank added all $P$ arrays itself, in an order that begins with its own, the results would differ
