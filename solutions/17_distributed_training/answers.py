@@ -554,7 +554,7 @@ wrong(
     "parallel_mlp",
     "returns its own part of the gradient of x",
     fails=["test_gradient_of_the_input_is_whole"],
-    edit={"dx = all_reduce(comm, (epsilon @ W1.T).ravel()).reshape(x.shape)": "dx = epsilon @ W1.T"},
+    edit={"dx = all_reduce(comm, (gamma @ W1.T).ravel()).reshape(x.shape)": "dx = gamma @ W1.T"},
 )
 wrong(
     "parallel_mlp",
@@ -578,13 +578,13 @@ wrong(
     "parallel_mlp",
     "makes a third all-reduce, for a gradient that is already complete",
     fails=["test_two_all_reduces"],
-    edit={'"W1": x.T @ epsilon': '"W1": x.T @ epsilon + 0 * all_reduce(comm, np.zeros(1))[0]'},
+    edit={'"W1": x.T @ gamma': '"W1": x.T @ gamma + 0 * all_reduce(comm, np.zeros(1))[0]'},
 )
 wrong(
     "parallel_mlp",
     "averages the gradients over the rows",
     fails=["test_gradients_of_the_own_part"],
-    edit={"epsilon = (dy @ W2.T)": "epsilon = (dy / len(x) @ W2.T)"},
+    edit={"gamma = (dy @ W2.T)": "gamma = (dy / len(x) @ W2.T)"},
 )
 
 
