@@ -255,6 +255,27 @@ wrong(
 )
 wrong(
     "data_parallel_step",
+    "returns what theta changes by, without theta",
+    fails=["test_step_with_equal_shards"],
+    edit={"return theta - lr": "return -lr"},
+)
+
+
+@wrong(
+    "data_parallel_step",
+    "takes the other ranks' gradients from a global variable, and reduces zeros for show",
+    fails=["test_the_sum_decides"],
+)
+def by_a_board(comm, all_reduce, grad, theta, X, y, lr):
+    board = by_a_board.__dict__.setdefault("board", {})
+    board[comm.rank] = (len(y), len(y) * grad(theta, X, y) if len(y) else np.zeros(len(theta)))
+    all_reduce(comm, np.zeros(len(theta) + 1))
+    parts = [board[r] for r in range(comm.size) if r in board]
+    return theta - lr * sum(g for _, g in parts) / sum(count for count, _ in parts)
+
+
+wrong(
+    "data_parallel_step",
     "steps uphill",
     fails=["test_step_with_equal_shards"],
     edit={"theta - lr": "theta + lr"},
@@ -447,6 +468,29 @@ wrong(
 )
 
 
+@wrong(
+    "zero_step",
+    "takes the other ranks' slices from a global variable, and sends zeros for show",
+    fails=["test_parameters_are_the_same_everywhere"],
+)
+def slices_by_a_board(comm, params, grad, m, v, t, lr, betas, eps):
+    board = slices_by_a_board.__dict__.setdefault("board", {})
+    P, r, w = comm.size, comm.rank, len(m)
+    rows = np.pad(grad, (0, P * w - len(grad))).reshape(P, w)
+    others = [q for q in range(P) if q != r]
+    for q in others:
+        comm.send(q, rows[q])
+    g = np.mean([rows[r], *(comm.recv(q) for q in others)], axis=0)
+    m, v = betas[0] * m + (1 - betas[0]) * g, betas[1] * v + (1 - betas[1]) * g * g
+    theta = np.pad(params, (0, P * w - len(params))).reshape(P, w)
+    board[r] = theta[r] - lr * (m / (1 - betas[0] ** t)) / (np.sqrt(v / (1 - betas[1] ** t)) + eps)
+    for q in others:
+        comm.send(q, np.zeros(w))
+    for q in others:
+        comm.recv(q)
+    return np.concatenate([board[q] for q in range(P)])[: len(params)], m, v
+
+
 @right("zero_step", "a ring for both halves, with plain slices")
 def ring_halves(comm, params, grad, m, v, t, lr, betas, eps):
     P, r, d = comm.size, comm.rank, params.size
@@ -525,6 +569,19 @@ wrong(
 )
 
 
+@wrong(
+    "clip_global_norm",
+    "takes the other ranks' squares from a global variable, and reduces a zero for show",
+    fails=["test_the_reduced_norm_decides"],
+)
+def norm_by_a_board(comm, all_reduce, shard, limit):
+    board = norm_by_a_board.__dict__.setdefault("board", {})
+    board[comm.rank] = float(shard @ shard)
+    all_reduce(comm, np.zeros(1))
+    norm = math.sqrt(sum(board[r] for r in range(comm.size) if r in board))
+    return shard * (limit / norm if norm > limit else 1.0)
+
+
 @right("clip_global_norm", "a dot product, and the factor by min")
 def by_dot(comm, all_reduce, shard, limit):
     (total,) = all_reduce(comm, np.full(1, shard @ shard)).tolist()
@@ -586,6 +643,36 @@ wrong(
     fails=["test_gradients_of_the_own_part"],
     edit={"gamma = (dy @ W2.T)": "gamma = (dy / len(x) @ W2.T)"},
 )
+
+
+wrong(
+    "parallel_mlp",
+    "reduces the gradient of x before y",
+    fails=["test_two_all_reduces"],
+    edit={
+        "y = all_reduce(comm, (a @ W2).ravel()).reshape(dy.shape) + b2": "partial = a @ W2",
+        "dx = all_reduce(comm, (gamma @ W1.T).ravel()).reshape(x.shape)": """dx = gamma @ W1.T
+    dx = all_reduce(comm, dx.ravel()).reshape(x.shape)
+    y = all_reduce(comm, partial.ravel()).reshape(dy.shape) + b2""",
+    },
+)
+
+
+@wrong(
+    "parallel_mlp",
+    "takes the other ranks' parts from a global variable, and reduces zeros for show",
+    fails=["test_the_sums_decide"],
+)
+def mlp_by_a_board(comm, all_reduce, x, W1, b1, W2, b2, dy):
+    board = mlp_by_a_board.__dict__.setdefault("board", {})
+    a = np.tanh(x @ W1 + b1)
+    back = (dy @ W2.T) * (1 - a**2)
+    board[comm.rank] = a @ W2, back @ W1.T
+    all_reduce(comm, np.zeros(dy.size))
+    all_reduce(comm, np.zeros(x.size))
+    parts = [board[r] for r in range(comm.size) if r in board and board[r][0].shape == dy.shape]
+    y, dx = (sum(part[i] for part in parts) for i in range(2))
+    return y + b2, {"x": dx, "W1": x.T @ back, "b1": back.sum(0), "W2": a.T @ dy, "b2": dy.sum(0)}
 
 
 @right("parallel_mlp", "explicit sums by einsum, keys one by one")
