@@ -1621,8 +1621,8 @@ print(f"bytes sent by each rank in a step: {simulate(sends_sparse, P).sent.max()
 #
 # So far all ranks took turns in one process. `launch(program, P)` starts $P$ real processes on this machine. In each of
 # them `torch.distributed` is running (with its backend gloo), and `comm` sends through it. Your functions run unchanged.
-# First your ring beside `dist.all_reduce` on the same arrays of float32. Each time is the shortest of three
-# (of ten for short arrays), on the slowest rank. The dotted line is your `collective_time("ring", ...)`, with $\alpha$ and $\beta$ fitted to *your* dots.
+# First your ring beside `dist.all_reduce` on the same arrays of float32. Each time is the shortest of two
+# (of six for short arrays), on the slowest rank. The dotted line is your `collective_time("ring", ...)`, with $\alpha$ and $\beta$ fitted to *your* dots.
 #
 # The "network" here is the memory of this machine, and where there are more ranks than cores, ranks wait for a core as well
 # as for messages. On a busy machine the dots scatter. (A size that takes longer than a second is the last one.)
@@ -1637,7 +1637,7 @@ def timed_all_reduces(comm):
     for n in lengths:
         x = np.random.default_rng(comm.rank).standard_normal(n).astype(np.float32)
         best = [math.inf, math.inf]
-        for _ in range(10 if n <= 100_000 else 3):
+        for _ in range(6 if n <= 100_000 else 2):
             dist.barrier()
             begun = time.perf_counter()
             mine = ring_all_reduce(comm, x)
