@@ -1621,8 +1621,9 @@ print(f"bytes sent by each rank in a step: {simulate(sends_sparse, P).sent.max()
 #
 # So far all ranks took turns in one process. `launch(program, P)` starts $P$ real processes on this machine. In each of
 # them `torch.distributed` is running (with its backend gloo), and `comm` sends through it. Your functions run unchanged.
-# First your ring beside `dist.all_reduce` on the same arrays of float32. Each time is the shortest of two
-# (of six for short arrays), on the slowest rank. The dotted line is your `collective_time("ring", ...)`, with $\alpha$ and $\beta$ fitted to *your* dots.
+# First your ring beside `dist.all_reduce` on the same arrays of float32. Each time is the shortest of two (of six for short
+# arrays), on the slowest rank. The dotted line is your `collective_time("ring", ...)`, with $\alpha$ and $\beta$ fitted to
+# *your* dots.
 #
 # The "network" here is the memory of this machine, and where there are more ranks than cores, ranks wait for a core as well
 # as for messages. On a busy machine the dots scatter. (A size that takes longer than a second is the last one.)
