@@ -490,7 +490,7 @@ def test_wait_that_is_left(submission, rng):
 
 @pytest.mark.exercise("bucket_gradients", weight=1)
 def test_borders_of_buckets(submission, rng):
-    """No tensors give no buckets; one tensor, a cap of 1, huge tensors and thousands of them are right."""
+    """Positions are Python ints; no tensors, one tensor, a cap of 1, huge tensors and thousands of them are right."""
     many = rng.integers(1, 2**40, 1000).tolist()
     few = rng.integers(1, 9, 3000).tolist()
     for sizes, cap in [
@@ -592,13 +592,14 @@ def test_slices_of_any_length(submission, rng):
 
 @pytest.mark.exercise("zero_step", weight=7, core=True, hint=2)
 def test_slices_and_bytes(submission, rng):
-    """m and v stay w = ceil(d / P) long on each rank, and a rank sends no more than in one all-reduce: 2 (P - 1) w."""
+    """m and v stay w = ceil(d / P) long, and a rank sends at most 2 (P - 1) messages of w numbers: one all-reduce."""
     for size, d in [(4, 4000), (3, 10), (5, 3), (1, 8), (8, 20_001)]:
         zero, w = Zero(rng, size, d, t=2), -(-d // size)
         done = zero.asked(submission)
         assert all(is_array(result[1], (w,)) and is_array(result[2], (w,)) for result in done.results)
         assert all(sent <= 8 * 2 * (size - 1) * w for sent in done.sent.tolist())
         assert max((message.bytes for message in done.messages), default=0) <= 8 * w
+        assert len(done.messages) <= size * 2 * (size - 1)
         assert zero.right(submission)
 
 
