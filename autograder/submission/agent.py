@@ -184,8 +184,8 @@ class Agent:
     def op_settle(self, message):
         """Let NumPy's BLAS, and SciPy's, take their buffers, 32 MB of addresses each.
 
-        After a setup cell's `threadpool_limits` each takes a new one when it is first used; where a limit refuses it, it
-        tries for ever.
+        After a setup cell's `threadpool_limits` each takes a new one when it is first used. Where a limit refuses that,
+        it tries for ever.
         """
         with contextlib.suppress(Exception):
             large = np.ones((256, 256))
