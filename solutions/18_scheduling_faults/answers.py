@@ -78,9 +78,9 @@ wrong(
 )
 wrong(
     "critical_path",
-    "does not notice a cycle",
+    "leaves out the tasks on a cycle, and raises nothing",
     fails=["test_cycles_raise"],
-    edit={'        raise ValueError("the graph has a cycle")\n': "        pass\n"},
+    edit={'        raise ValueError("the graph has a cycle")\n': "        return 0.0, []\n"},
 )
 
 
@@ -372,13 +372,13 @@ wrong(
 wrong(
     "steal_work",
     "calls spawn when a task starts",
-    fails=["test_every_task_is_spawned_once", "test_one_worker_goes_depth_first"],
+    fails=["test_one_worker_goes_depth_first"],
     edit={"spawn(task, worker, now)": "spawn(task, worker, now - cost)"},
 )
 wrong(
     "steal_work",
     "has one queue for all workers",
-    fails=["test_queues_have_two_ends", "test_nobody_waits_without_need"],
+    fails=["test_nobody_waits_without_need"],
     edit={"queues = [deque() for _ in range(workers)]": "queues = [deque()] * workers"},
 )
 

@@ -653,6 +653,8 @@ def test_the_median_is_of_finished_tasks(submission, rng):
     """The median counts the attempts that finished a task, each from its own start, and no task that still runs."""
     # Two of three ended, after 2 and 4: median 3. The third started at 2 and gets its copy at 2 + 2 * 3.
     assert close(submission.with_backups([[2.0, 9.0], [4.0, 9.0], [50.0, 1.0]], 2, 2.0), (9.0, 1))
+    # 2, 2 and 8: the median is 2, the mean 4. The last started at 2; its copy starts at 2 + 5 * 2.
+    assert close(submission.with_backups([[2.0, 9.0], [2.0, 9.0], [8.0, 9.0], [50.0, 1.0]], 2, 5.0), (13.0, 1))
     # One ended after 4: the limit is 6. Its copy ends at 8, after 2: the median is 3 for the others.
     assert close(submission.with_backups([[4.0, 9.0], [50.0, 2.0], [50.0, 2.0], [50.0, 2.0]], 4, 1.5), (10.0, 3))
     # The copy ended its task after 1: the median of 4 and 1 is 2.5.

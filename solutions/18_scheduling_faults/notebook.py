@@ -433,10 +433,10 @@ with check("list_schedule"):
     assert np.array_equal(worker, [0, 1, 1, 0]), f"workers 0, 1, 1, 0, and not {worker}"
     expect_dtype(worker, np.int64)
     expect_dtype(start, np.float64)
-    # Tasks 0 and 1 end together at 2: both ends come first, then task 2 (path 3) goes to worker 0, task 3 to worker 1.
-    worker, start = list_schedule(np.array([2.0, 2.0, 3.0, 1.0]), np.array([[0, 3], [1, 2]]), 2)
-    expect_close(start, [0.0, 0.0, 2.0, 2.0])
-    assert np.array_equal(worker, [1, 0, 0, 1]), f"workers 1, 0, 0, 1 (paths 3, 5, 3, 1), and not {worker}"
+    # Tasks 0 and 1 end together at 2. Both ends come first; then task 2 goes to worker 1, the smaller of the idle ones.
+    worker, start = list_schedule(np.array([2.0, 2.0, 3.0, 9.0, 4.0]), np.array([[0, 2], [1, 4], [3, 4]]), 3)
+    expect_close(start, [0.0, 0.0, 2.0, 0.0, 9.0])
+    assert np.array_equal(worker, [2, 1, 1, 0, 0]), f"workers 2, 1, 1, 0, 0 (paths 5, 6, 3, 13, 4), and not {worker}"
     # Task 2 waits for both: it is ready at 3.
     expect_close(list_schedule(np.array([1.0, 3.0, 1.0]), np.array([[0, 2], [1, 2]]), 2)[1], [0.0, 0.0, 3.0])
     # One worker; 9 workers for 2 tasks.
@@ -597,6 +597,11 @@ with check("steal_work"):
     # Worker 0 runs 3 and 6, worker 1 runs 2, 5 until 6; at 6 worker 0 has nothing, and worker 1 takes 4 itself.
     assert steal_work(spawn_small, 1, 2.0, 2, seed=0) == (8.0, 1), "two workers: 8.0, one steal"
     expected = [(1, 0, 2.0), (3, 0, 4.0), (2, 1, 4.0), (6, 0, 6.0), (5, 1, 6.0), (4, 1, 8.0)]
+    assert ended == expected, f"(task, worker, end) must be {expected}, and not {ended}"
+    # Three children: worker 0 takes the newest, 4, at 1.5. The thief's second attempt ends at 2 and takes the oldest, 2.
+    tree, _ = {1: [2, 3, 4]}, ended.clear()
+    assert steal_work(spawn_small, 1, 1.5, 2, seed=0) == (4.5, 1), "three children: 4.5, one steal"
+    expected = [(1, 0, 1.5), (4, 0, 3.0), (2, 1, 3.5), (3, 0, 4.5)]
     assert ended == expected, f"(task, worker, end) must be {expected}, and not {ended}"
     # A tree of 2^10 - 1 tasks on 8 workers: at least 1023 / 8 = 128 and at least the depth, 10.
     count = [0]
@@ -771,7 +776,6 @@ with check("with_backups"):
         hint="the copy starts at 2 + 1.5 * 2 = 5 and ends at 7",
         mistakes={
             "No copy was started.": (22.0, 0),
-            "The copy started at the end of task 2, before task 3 had run for 1.5 * 2.": (6.0, 1),
         },
     )
     # A copy that is slower: it is stopped when the original ends.
@@ -779,13 +783,19 @@ with check("with_backups"):
     assert with_backups(tasks, 2, math.inf) == (22.0, 0), "slow = inf: no copies, 2 + 20 = 22"
     # One worker: all tasks in turn; it is never idle before the end.
     assert with_backups(tasks, 1, 0.5) == (26.0, 0), "one worker: 2 + 2 + 2 + 20, and no copy"
-    # Task 0 ends at 1: median 1, limit 1.5. Tasks 1 and 2, started at 0, reach it at 1.5. One idle worker: the copy of
-    # task 1 (the smaller number) takes 1 and ends at 2.5. Both workers of task 1 are idle then: task 2 gets its copy.
-    # The median of (1, 1) is 1. The copy of task 2 ends at 2.5 + 1 = 3.5.
+    # Task 0 ends at 1: median 1, limit 1.5. Tasks 1, 2 and 3, started at 0, reach it at 1.5, and one worker is idle. The
+    # copy of task 1 (the smallest number) ends at 2.5. Both workers of task 1 are idle then: tasks 2 and 3 get copies.
     expect_close(
-        with_backups([[1.0, 9.0], [10.0, 1.0], [10.0, 1.0]], 3, 1.5),
-        (3.5, 2),
+        with_backups([[1.0, 9.0], [10.0, 1.0], [10.0, 1.0], [10.0, 1.0]], 4, 1.5),
+        (3.5, 3),
         hint="when a task is finished, the workers of both its attempts are idle",
+    )
+    # Finished after 2, 2 and 8: the median is 2. Task 3 starts at 2; its copy starts at 2 + 5 * 2 = 12.
+    expect_close(
+        with_backups([[2.0, 9.0], [2.0, 9.0], [8.0, 9.0], [50.0, 1.0]], 2, 5.0),
+        (13.0, 1),
+        hint="the median of 2, 2 and 8 is 2",
+        mistakes={"The limit was taken from the mean of the finished tasks, 4.": (23.0, 1)},
     )
     # Even numbers of finished tasks: the median of 2 and 4 is 3. Task 2 starts at 2; its copy starts at 2 + 2 * 3 = 8.
     expect_close(
@@ -1288,6 +1298,7 @@ with check("LeasedStore"):
     assert store.write(b, 4.0) and not store.write(3, 5.0), "B may write again; nobody has token 3"
     assert store.acquire("B", 40.0) == 3, "B's own lease has ended: a new lease, a new token"
     assert not store.write(b, 6.0) and store.write(3, 6.0), "what B sent under its old lease comes too late"
+    assert not store.write(a, 7.0), "A's token 1 is still an old one"
 
 # %% [markdown]
 # ### 18.8 `ParameterServer` · important · level 3 of 4 · 25 min
@@ -1417,6 +1428,11 @@ with check("ParameterServer"):
         )
         strict.push(worker, np.full(1, 10.0**worker))
     expect_close(strict.pull(1), [111.0], hint="1 + 10 + 100")
+    strict = ParameterServer(np.zeros(1), 3, 0)
+    for worker in (2, 0, 1):  # (1e16 + 1) - 1e16 is 0 in floating point, and (-1e16 + 1e16) + 1 is 1
+        strict.pull(worker)
+        strict.push(worker, np.array([(1e16, 1.0, -1e16)[worker]]))
+    expect_close(strict.pull(0), [0.0], hint="within a round worker 0 is added first, whoever pushes first")
 
 # %% [markdown]
 # Eight workers fit a linear model by stochastic gradient descent. A step takes about 0.5 units, and with probability 0.1
@@ -1584,6 +1600,9 @@ with check("pack_pods"):
     assert got == [1, 1], f"[1, 1], and not {got}"
     got = pack_pods([pod(50, 0), pod(10, 60), pod(45, 0), pod(10, 40)], [node(100, 100)])
     assert got == [0, 0, None, 0], f"in the order of sizes 0.6, 0.5, 0.45 (does not fit: 60 + 45), 0.4, and not {got}"
+    # 60 / 100 is more than 110 / 200.
+    got = pack_pods([pod(60, 90), pod(50, 110)], [node(100, 200)])
+    assert got == [0, None], f"sizes 0.6 and 0.55: [0, None], and not {got}"
     # A high priority comes first, even if it is small; then the large one fits nowhere.
     assert pack_pods([pod(100, 10), pod(1, 1, priority=5)], [node(100, 100)]) == [None, 0], "priority comes first"
     # Labels: equal values, and all of them.
