@@ -1734,6 +1734,9 @@ def run_tile(name, delay, log_path, *tiles):
     import scipy.linalg
 
     begun, kind = time.time(), name[0]
+    # An array that came from another process may begin at any byte. NumPy then multiplies by another routine, and the
+    # last bits differ. So every task works on copies.
+    tiles = [np.array(tile, order="C") for tile in tiles]
     if kind == "factor":
         tile = np.linalg.cholesky(tiles[0])
     elif kind == "solve":
@@ -1834,8 +1837,12 @@ engines.stop()
 
 # %% [markdown]
 # The bits agree: each task is a function of its inputs, and nothing else. This is what makes recomputing safe. A task
-# that draws from a global random state, or appends to a file (as ours do for the figure), would not be repeated without
-# a trace. Dask wins wherever a graph must run: it moves the data, survives a worker, and needs no durations. What your
+# that draws from a global random state, or appends to a file (as ours do for the figure), cannot be repeated without a
+# trace. For equal bits one more thing is needed: the same arithmetic in the same order. Our tasks copy their inputs
+# first. Without these copies the last bits depend on whether an input was computed in the same process or was sent: NumPy
+# chooses its routine by the place of an array in memory, too.
+#
+# Dask wins wherever a graph must run: it moves the data, survives a worker, and needs no durations. What your
 # schedule has over it is the forecast: you know before it runs how long the job takes, and that a third worker would
 # help little. Dask loses seconds at the start and after the kill. And its *scheduler* is one process; if that one dies,
 # the job dies. For a long job, its results must be saved from time to time.
