@@ -1658,6 +1658,7 @@ for ax, (name, place) in zip(axes, {"Packed (yours)": pack_pods, "Spread": sprea
     ax.bar(places, share[:, 0], color=plotting.COLOURS[0], label="cpu")
     ax.bar(places, -share[:, 1], color=plotting.COLOURS[1], label="memory (below)")
     ax.set(title=f"{name}: {np.sum(used.any(axis=1))} nodes in use, at least {least}", xlabel="node")
+    ax.xaxis.get_major_locator().set_params(integer=True)
 axes[0].set(ylabel="% in use", ylim=(-105, 105))
 plotting.legend_below(axes[0])
 plt.show()
@@ -1843,8 +1844,8 @@ engines.stop()
 # chooses its routine by the place of an array in memory, too.
 #
 # Dask wins wherever a graph must run: it moves the data, survives a worker, and needs no durations. What your
-# schedule has over it is the forecast: you know before it runs how long the job takes, and that a third worker would
-# help little. Dask loses seconds at the start and after the kill. And its *scheduler* is one process; if that one dies,
+# schedule has over it is the forecast: you know before it runs how long the job takes, and what a third worker would
+# bring. Dask loses seconds at the start and after the kill. And its *scheduler* is one process; if that one dies,
 # the job dies. For a long job, its results must be saved from time to time.
 #
 # ### A training process that is killed again and again
