@@ -491,7 +491,8 @@ plt.show()
 # tree depth first, with short queues. The oldest task is near the root: mostly a large part of the tree hangs from it.
 # So a thief gets work for a long time, and steals are rare.
 #
-# **How long does it take?** Blumofe and Leiserson show that, if each task spawns at most two others,
+# **How long does it take?** Blumofe and Leiserson show that, if each task spawns at most two others and an attempt to
+# steal costs no more than a task,
 #
 # $$\mathbb E\, T_P \le \frac{T_1}{P} + O(T_\infty) .$$
 #
@@ -509,7 +510,7 @@ def steal_work(spawn: Callable, root: int, cost: float, workers: int, seed: int)
     """Simulate work stealing on a tree of tasks that grows while it runs.
 
     spawn: spawn(task, worker, now) returns the tasks that a task spawns when it ends: a new 1-D int64
-      array, maybe empty. Call it exactly once for each task, at its end, with Python numbers: the
+      array, maybe empty. Call it exactly once for each task, at its end, with three numbers: the
       task, the worker that ran it (0 to workers - 1) and the time of its end. No task is spawned twice.
     root: the first task, an integer. cost: how long each task takes, a multiple of 1/64, > 0, <= 1000.
     workers: P >= 1. seed: a Python integer, 0 <= seed < 2^63.
@@ -670,10 +671,10 @@ plt.show()
 # %% [markdown]
 # ### 18.4 `with_backups` · important · level 3 of 4 · 25 min
 #
-# So far a task takes the time that it takes. On real machines one in a hundred takes ten times as long: a disk that
-# fails, a neighbour on the same machine, a cold cache. A job ends with its slowest task. If a task is slow with
-# probability $p$, a job of $n$ tasks meets a slow one with probability $1 - (1-p)^n$: 1% for one task, 63% for 100, and
-# $1 - 4\cdot 10^{-5}$ for 1,000. Large jobs always have **stragglers**.
+# So far a task takes the time that it takes. On real machines some tasks take ten times as long: a disk that fails, a
+# neighbour on the same machine, a cold cache. A job ends with its slowest task. If a task is slow with probability $p$, a
+# job of $n$ tasks meets a slow one with probability $1 - (1-p)^n$. For $p = 0.01$ this is 1% for one task, 63% for 100,
+# and $1 - 4\cdot 10^{-5}$ for 1,000. Large jobs nearly always have **stragglers**.
 #
 # MapReduce's answer is a **backup task**: near the end of the job, idle workers run second copies of tasks that take
 # long. The copy runs on another machine, and its time is drawn anew. The first copy to end counts, and the other is
