@@ -26,8 +26,8 @@
 # computation costs.
 #
 # **Time**: about four and a half hours, three of them in eight exercises and a bug to find. Take a break after 18.4.
-# Each exercise says how important it is (essential, important, optional), its level, which is also its points, and its
-# minutes.
+# Each exercise says how important it is (essential, important, optional), its level, which is also its points, and
+# its minutes.
 #
 # **Symbols**
 #
@@ -104,13 +104,13 @@ def successors(n: int, edges: np.ndarray) -> list[list[int]]:
 #
 # ### A job is a graph
 #
-# A job consists of **tasks**. Some tasks need results of others: an edge from $u$ to $v$ says that $v$ starts when $u$
-# has ended, or later. The graph has no cycle, since a task in a cycle would wait for itself. Task $i$ takes the time
-# $d_i$ on one worker; a worker runs one task at a time.
+# A job consists of **tasks**. Some tasks need results of others: an edge from $u$ to $v$ says that $v$ starts when
+# $u$ has ended, or later. The graph has no cycle, since a task in a cycle would wait for itself. Task $i$ takes the
+# time $d_i$ on one worker; a worker runs one task at a time.
 #
-# Two numbers say nearly everything about such a job. The **work** $T_1 = \sum_i d_i$ is the time on one worker that is
-# never idle. The **span** $T_\infty$ is the largest sum of durations along a path of edges: the tasks of a path run one
-# after the other, however many workers there are. So, for every schedule on $P$ workers,
+# Two numbers say nearly everything about such a job. The **work** $T_1 = \sum_i d_i$ is the time on one worker that
+# is never idle. The **span** $T_\infty$ is the largest sum of durations along a path of edges: the tasks of a path
+# run one after the other, however many workers there are. So, for every schedule on $P$ workers,
 #
 # $$T_P \ge T_\infty , \qquad T_P \ge \frac{T_1}{P} .$$
 #
@@ -118,13 +118,13 @@ def successors(n: int, edges: np.ndarray) -> list[list[int]]:
 # therefore at most $\min(P,\, T_1/T_\infty)$. The quotient $T_1/T_\infty$ is the **parallelism** of the job: more
 # workers than this are of no use.
 #
-# The example of this module is a job that big linear algebra really runs: the Cholesky factorisation $A = L L^\top$ of
-# a symmetric positive definite matrix that is cut into $t \times t$ tiles. There are four kinds of tasks. `factor(k)`
-# factorises the tile $(k, k)$. `solve(i, k)` gets tile $(i, k)$ of $L$ from it. `update(i, j, k)` subtracts the product
-# of the tiles $(i, k)$ and $(j, k)$ of $L$ from tile $(i, j)$; for $i = j$ it takes half the operations, because the
-# result is symmetric. In units of $b^3/3$ operations, for tiles of $b \times b$ numbers, they cost 1, 3, 3 (for
-# $i = j$) and 6. The work is $t^3$ of these units, and the span grows like $9t$: the parallelism grows like $t^2/9$.
-# The cell builds the graph and draws it for $t = 4$.
+# The example of this module is a job that big linear algebra really runs: the Cholesky factorisation $A = L L^\top$
+# of a symmetric positive definite matrix that is cut into $t \times t$ tiles. There are four kinds of tasks.
+# `factor(k)` factorises the tile $(k, k)$. `solve(i, k)` gets tile $(i, k)$ of $L$ from it. `update(i, j, k)`
+# subtracts the product of the tiles $(i, k)$ and $(j, k)$ of $L$ from tile $(i, j)$; for $i = j$ it takes half the
+# operations, because the result is symmetric. In units of $b^3/3$ operations, for tiles of $b \times b$ numbers, they
+# cost 1, 3, 3 (for $i = j$) and 6. The work is $t^3$ of these units, and the span grows like $9t$: the parallelism
+# grows like $t^2/9$. The cell builds the graph and draws it for $t = 4$.
 
 
 # %% tags=["demo"]
@@ -184,17 +184,17 @@ draw_graph(names, edges, f"Cholesky with 4 × 4 tiles: {len(names)} tasks, {len(
 #
 # ### 18.1 `critical_path` · essential · level 2 of 4 · 15 min
 #
-# The span follows from a recursion. Let $\ell_i$ be the longest path that starts with task $i$. A path from $i$ is task
-# $i$ and then, if it goes on, a path from one of the tasks that wait for $i$:
+# The span follows from a recursion. Let $\ell_i$ be the longest path that starts with task $i$. A path from $i$ is
+# task $i$ and then, if it goes on, a path from one of the tasks that wait for $i$:
 #
 # $$\ell_i = d_i + \max_{(i, j)\ \text{an edge}} \ell_j ,$$
 #
-# where the maximum over nothing is 0. And $T_\infty = \max_i \ell_i$. To compute it, take the tasks in an order in which
-# every task comes after those that wait for it. Such an order exists if and only if there is no cycle. Kahn's algorithm
-# finds its reverse: count the edges into each task; a task without any can run; when it is taken, lower the count of
-# each task that waits for it, and take those that have reached 0. Tasks that are never taken lie on a cycle or behind
-# one. Each edge is handled once, so the time is $O(n + e)$. (The recursion as a Python function stops at a depth of
-# about 1,000, and a real job has chains that are longer.)
+# where the maximum over nothing is 0. And $T_\infty = \max_i \ell_i$. To compute it, take the tasks in an order in
+# which every task comes after those that wait for it. Such an order exists if and only if there is no cycle. Kahn's
+# algorithm finds its reverse: count the edges into each task; a task without any can run; when it is taken, lower the
+# count of each task that waits for it, and take those that have reached 0. Tasks that are never taken lie on a cycle
+# or behind one. Each edge is handled once, so the time is $O(n + e)$. (The recursion as a Python function stops at a
+# depth of about 1,000, and a real job has chains that are longer.)
 #
 # The **critical path** is a path whose durations add up to $T_\infty$. It starts at a task with the largest $\ell_i$
 # and always goes on to a task with the largest $\ell_j$.
@@ -248,9 +248,9 @@ def critical_path(durations: np.ndarray, edges: np.ndarray) -> tuple[float, list
 # <details><summary>Hint 1: an order without recursion</summary>
 #
 # `successors(n, edges)` of the setup cell gives, for each task, those that wait for it. Count for each task how many
-# edges go into it. Start a list with the tasks that have none. Go through the list; lower the counts of the tasks that
-# wait for the current one, and append those that have reached 0. If the list is shorter than $n$ in the end, there is a
-# cycle.
+# edges go into it. Start a list with the tasks that have none. Go through the list; lower the counts of the tasks
+# that wait for the current one, and append those that have reached 0. If the list is shorter than $n$ in the end,
+# there is a cycle.
 # </details>
 # <details><summary>Hint 2: lengths from the end</summary>
 #
@@ -259,8 +259,8 @@ def critical_path(durations: np.ndarray, edges: np.ndarray) -> tuple[float, list
 # </details>
 # <details><summary>Hint 3: the path</summary>
 #
-# Begin with the tasks that wait for none. Choose by `min(choices, key=lambda u: (-length[u], u))`: the longest, and at
-# ties the smallest number. The next choices are the tasks that wait for the chosen one. Stop where there are none.
+# Begin with the tasks that wait for none. Choose by `min(choices, key=lambda u: (-length[u], u))`: the longest, and
+# at ties the smallest number. The next choices are the tasks that wait for the chosen one. Stop where there are none.
 # </details>
 
 # %% check="critical_path"
@@ -281,6 +281,9 @@ with check("critical_path", forbids=["networkx", "sys.setrecursionlimit"]):
     assert critical_path(d, e) == (6.0, [2, 1, 0]), "the path in the order in which the tasks run: 2, 1, 0"
     none = np.zeros((0, 2), int)
     assert critical_path(np.zeros(0), none) == (0.0, []), "no tasks: (0.0, [])"
+    # Repeated rows, and integers of 8 bits: 200 + 100 is 300. Tasks 1 and 2 tie at the start.
+    d, e = np.array([100, 200, 200], np.uint8), np.array([[1, 0], [1, 0], [2, 0]])
+    assert critical_path(d, e) == (300.0, [1, 0]), "repeated rows are one edge; sums of uint8 need more than 8 bits"
     # Tasks that take no time belong to the path, at both of its ends: 1 -> 0 -> 2.
     assert critical_path(np.array([1.0, 0.0, 0.0]), np.array([[1, 0], [0, 2]]))[1] == [1, 0, 2], "from end to end"
     for cycle in ([[0, 1], [1, 2], [2, 1]], [[2, 2]]):
@@ -313,31 +316,32 @@ for t in demo_size(full=[4, 8, 16, 32], small=[4, 8, 12]):
 Table(("tiles", "tasks", "work", "span", "parallelism", "your time", "networkx"), rows, numeric=(0, 1, 2, 3, 4, 5, 6))
 
 # %% [markdown]
-# The work is exactly $t^3$. The span grows by about 9 with each row of tiles, and the parallelism like $t^2$: a matrix
-# twice as large keeps four times as many workers busy. So who runs what, and when?
+# The work is exactly $t^3$. The span is $9t - 10$ (a solve and an update for each row of tiles), and the parallelism
+# like $t^2$: a matrix twice as large keeps four times as many workers busy. So who runs what, and when?
 #
 # ### 18.2 `list_schedule` · essential · level 3 of 4 · 25 min
 #
 # To find the shortest schedule is NP-hard, also for two workers. But any schedule that is never idle without need is
-# good. A **list scheduler** does only that: whenever a worker is idle and a task is ready (all tasks that it waits for
-# have ended), the worker starts a ready task.
+# good. A **list scheduler** does only that: whenever a worker is idle and a task is ready (all tasks that it waits
+# for have ended), the worker starts a ready task.
 #
 # **Graham's bound.** Look at the moments at which some worker is idle. No task is ready then. Take the task that ends
-# last. Before it started, either all workers were busy, or one of those tasks ran that it waits for, or it would have
-# been ready. Take the one of these that ended last, and repeat. This gives a path such that at any moment some task of
-# the path runs, or all workers are busy. So the workers are idle only while the path runs, for a time of at most
-# $T_\infty$, and then at most $P - 1$ of them are idle. Work and idle time together fill the $P$ workers:
+# last. As long as it waits, some task that it waits for has not ended. Take the one of these that ends last, and
+# repeat, until a task waits for none. This gives a path. At each moment some task of the path runs, or the next one
+# is ready and has not started; then all workers are busy. So the workers are idle only while the path runs, for a
+# time of at most $T_\infty$, and then at most $P - 1$ of them are idle. Work and idle time together fill the $P$
+# workers:
 #
 # $$P\, T_P \le T_1 + (P-1)\, T_\infty \quad\Longrightarrow\quad
 # T_P \le \frac{T_1}{P} + \left(1 - \frac1P\right) T_\infty \le \left(2 - \frac1P\right) \max\left(\frac{T_1}{P}, T_\infty\right) .$$
 #
 # The shortest schedule takes at least the maximum, so no list schedule is twice as long as the shortest. Which of the
-# ready tasks should go first? The one with the longest path before it, $\ell_i$: tasks on the critical path wait least.
-# It costs no idle time, so the bound stays, and in practice the schedule is mostly within some percent of the lower
-# bound.
+# ready tasks should go first? The one with the longest path still to run, $\ell_i$: tasks on the critical path wait
+# least. This choice adds no idle time, so the bound holds for it, too. In practice such a schedule is mostly near the
+# lower bound.
 #
-# How to compute it: time jumps from event to event. An **event** is the end of one or more tasks. Two heaps are enough,
-# one with the tasks that run, by their end, one with the ready tasks, by their priority. $O((n + e) \log n)$.
+# How to compute it: time jumps from event to event. An **event** is the end of one or more tasks. Two heaps are
+# enough, one with the tasks that run, by their end, one with the ready tasks, by their priority. $O((n + e) \log n)$.
 
 
 # %% exercise="list_schedule" points=3 minutes=25
@@ -345,7 +349,8 @@ def list_schedule(durations: np.ndarray, edges: np.ndarray, workers: int) -> tup
     """A schedule that is never idle without need: who runs each task, and when it starts.
 
     durations, edges: as in `critical_path`, but every duration is above 0. Neither is modified.
-    workers: how many workers there are, >= 1; they have the numbers 0 to workers - 1.
+    workers: how many workers there are, 1 to 10^5, maybe far more than tasks; they have the numbers 0
+      to workers - 1.
 
     Time begins at 0. At each moment at which something happens, in this order:
       1. all tasks that end at this moment end, and their workers become idle;
@@ -403,19 +408,20 @@ def list_schedule(durations: np.ndarray, edges: np.ndarray, workers: int) -> tup
 # <details><summary>Hint 1: what to keep</summary>
 #
 # The lengths $\ell_i$ of all tasks come first, as in 18.1. Then keep: how many tasks each task still waits for; the
-# ready tasks; the idle workers; the running tasks with their ends. `heapq` gives the smallest element of a list, so put
-# $-\ell_i$ there.
+# ready tasks; the idle workers; the running tasks with their ends. `heapq` gives the smallest element of a list, so
+# put $-\ell_i$ there.
 # </details>
 # <details><summary>Hint 2: one round</summary>
 #
-# Start tasks while both heaps, ready and idle, have something. Then jump to the earliest end. End *all* tasks with that
-# end before any new one starts: only then is it known who is idle and what is ready.
+# Start tasks while both heaps, ready and idle, have something. Then jump to the earliest end. End *all* tasks with
+# that end before any new one starts: only then is it known who is idle and what is ready.
 # </details>
 # <details><summary>Hint 3: nearly the answer</summary>
 #
 # `while ready or running:` start tasks (`heapq.heappush(running, (now + took[u], u, w))`); `now = running[0][0]`;
 # `while running and running[0][0] == now:` pop it, give the worker back to `idle`, and lower the counts of those that
-# wait. A cycle shows in the order for $\ell$, as in 18.1. Of a million workers only the first $n$ can ever get a task.
+# wait. A cycle shows in the order for $\ell$, as in 18.1. Of a million workers only the first $n$ can ever get a
+# task.
 # </details>
 
 # %% check="list_schedule"
@@ -439,6 +445,11 @@ with check("list_schedule"):
     assert np.array_equal(worker, [2, 1, 1, 0, 0]), f"workers 2, 1, 1, 0, 0 (paths 5, 6, 3, 13, 4), and not {worker}"
     # Task 2 waits for both: it is ready at 3.
     expect_close(list_schedule(np.array([1.0, 3.0, 1.0]), np.array([[0, 2], [1, 2]]), 2)[1], [0.0, 0.0, 3.0])
+    # Task 1 ends at 1, task 2 follows: worker 1 is idle, and so is worker 2, which was never used.
+    worker, start = list_schedule(np.array([5.0, 1.0, 1.0]), np.array([[1, 2]]), 3)
+    assert np.array_equal(worker, [0, 1, 1]), (
+        f"workers 0, 1, 1: the idle one with the smallest number, and not {worker}"
+    )
     # One worker; 9 workers for 2 tasks.
     expect_close(list_schedule(np.array([1, 5, 2]), np.zeros((0, 2), int), 1)[1], [7.0, 0.0, 5.0])
     expect_close(list_schedule(np.array([1.0, 5.0]), np.zeros((0, 2), int), 9)[1], [0.0, 0.0])
@@ -447,9 +458,9 @@ with check("list_schedule"):
         list_schedule(np.ones(2), np.array([[0, 1], [1, 0]]), 2)
 
 # %% [markdown]
-# The same graph with $t = 6$ tiles on four workers: each bar is a task. The tasks of the critical path have a dark frame.
-# In the middle all workers are busy; at both ends the path leaves little choice. The title compares the makespan with
-# the lower bound $\max(T_1/P, T_\infty)$.
+# The same graph with $t = 6$ tiles on four workers: each bar is a task. The tasks of the critical path have a dark
+# frame. In the middle all workers are busy; at both ends the path leaves little choice. The title compares the
+# makespan with the lower bound $\max(T_1/P, T_\infty)$.
 
 
 # %% tags=["demo"]
@@ -482,14 +493,15 @@ plt.show()
 # ### 18.3 `steal_work` · important · level 3 of 4 · 25 min
 #
 # A list scheduler must know the graph and its durations, and one place decides for all workers. Often neither holds:
-# the tasks come to be while others run (a search tree, a recursive sort), and asking one place for each small task costs
-# more than the task. **Work stealing** has no centre. Each worker has its own queue with two ends. New tasks go to the
-# newest end. A worker takes its next task from the newest end of its own queue, without asking anybody. When its queue
-# is empty, it becomes a thief: it picks another worker at random and takes a task from the *oldest* end of that queue.
+# the tasks come to be while others run (a search tree, a recursive sort), and asking one place for each small task
+# costs more than the task. **Work stealing** has no centre. Each worker has its own queue with two ends. New tasks go
+# to the newest end. A worker takes its next task from the newest end of its own queue, without asking anybody. When
+# its queue is empty, it becomes a thief: it picks another worker at random and takes a task from the *oldest* end of
+# that queue.
 #
-# Why these ends? The newest task is near the last one: its data are in the cache, and a single worker goes through the
-# tree depth first, with short queues. The oldest task is near the root: mostly a large part of the tree hangs from it.
-# So a thief gets work for a long time, and steals are rare.
+# Why these ends? The newest task is near the last one: its data are in the cache, and a single worker goes through
+# the tree depth first, with short queues. The oldest task is near the root: mostly a large part of the tree hangs
+# from it. So a thief gets work for a long time, and steals are rare.
 #
 # **How long does it take?** Blumofe and Leiserson show that, if each task spawns at most two others and an attempt to
 # steal costs no more than a task,
@@ -498,11 +510,12 @@ plt.show()
 #
 # The idea: at any moment a worker works or tries to steal. Working takes $T_1$ in all. A task that is next on the
 # critical path lies at the oldest end of its queue, or nearly so. An attempt hits that queue with probability
-# $1/(P-1)$. So about $P$ attempts, in parallel about one unit of time, move the critical path on by a constant step in
-# expectation. There are $O(P\, T_\infty)$ attempts, shared by $P$ workers. (If a task spawns a thousand leaves at once,
-# each steal takes a single leaf, and the bound does not hold: such a loop should be spawned as a binary tree.)
+# $1/(P-1)$. So about $P$ attempts, in parallel about one unit of time, move the critical path on by a constant step
+# in expectation. There are $O(P\, T_\infty)$ attempts, shared by $P$ workers. (If a task spawns a thousand leaves at
+# once, each steal takes a single leaf, and the bound does not hold: such a loop should be spawned as a binary tree.)
 #
-# You write a simulator. It is exact: the hidden tests see through `spawn` who ended which task and when, and replay it.
+# You write a simulator. It is exact: the hidden tests see through `spawn` who ended which task and when, and replay
+# it.
 
 
 # %% exercise="steal_work" points=3 minutes=25
@@ -524,7 +537,7 @@ def steal_work(spawn: Callable, root: int, cost: float, workers: int, seed: int)
     task ends, what it spawns goes to the newest end of its worker's queue, in the order of the array
     (the last one is the newest); then that worker has nothing to do.
     What ends at the same time ends in the order of the workers' numbers, each with all that follows
-    from it at that moment. At time 0, too, worker 0 comes first.
+    from it at that moment.
 
     Returns (makespan, steals): the time at which the last task ends, a Python float, and the number
     of tasks that were stolen, a Python int. With one worker there is nobody to steal from.
@@ -614,12 +627,14 @@ with check("steal_work"):
 
     makespan, steals = steal_work(spawn_binary, 1, 1.0, 8, seed=0)
     assert count[0] == 1023, f"each of the 1,023 tasks is spawned once, and not {count[0]} tasks"
-    assert 128 <= makespan <= 128 + 20 * 10, f"between T1/P = 128 and T1/P + 20 * 10, and not {makespan}"
+    assert 128 <= makespan <= 128 + 20 * 10, (
+        f"between T1/P = 128 and T1/P + 20 * 10; {makespan} says that workers were idle"
+    )
 
 # %% [markdown]
-# How close is it to $T_1/P$? The tree is random: each task spawns no, one or two others, and takes 4 units. The left panel
-# shows your makespans, the mean of three seeds, beside $T_1/P$ and $T_1/P + T_\infty$; the right panel shows which share of
-# the tasks was stolen.
+# How close is it to $T_1/P$? The tree is random: each task spawns no, one or two others, and takes 4 units. The left
+# panel shows your makespans, the mean of three seeds, beside $T_1/P$ and $T_1/P + T_\infty$; the right panel shows
+# which share of the tasks was stolen.
 
 
 # %% tags=["demo"]
@@ -661,7 +676,7 @@ plotting.curves(
     {"stolen": (counts[1:], np.array(stolen[1:]) / n_tree)},
     xlabel="workers P",
     ylabel="share of all tasks",
-    title="Most tasks run where they were spawned",
+    title="Stolen tasks are the smaller part",
     logx=True,
     logy=True,
     ax=axes[1],
@@ -672,16 +687,16 @@ plt.show()
 # ### 18.4 `with_backups` · important · level 3 of 4 · 25 min
 #
 # So far a task takes the time that it takes. On real machines some tasks take ten times as long: a disk that fails, a
-# neighbour on the same machine, a cold cache. A job ends with its slowest task. If a task is slow with probability $p$, a
-# job of $n$ tasks meets a slow one with probability $1 - (1-p)^n$. For $p = 0.01$ this is 1% for one task, 63% for 100,
-# and $1 - 4\cdot 10^{-5}$ for 1,000. Large jobs nearly always have **stragglers**.
+# neighbour on the same machine, a cold cache. A job ends with its slowest task. If a task is slow with probability
+# $p$, a job of $n$ tasks meets a slow one with probability $1 - (1-p)^n$. For $p = 0.01$ this is 1% for one task, 63%
+# for 100, and $1 - 4\cdot 10^{-5}$ for 1,000. Large jobs nearly always have **stragglers**.
 #
 # MapReduce's answer is a **backup task**: near the end of the job, idle workers run second copies of tasks that take
 # long. The copy runs on another machine, and its time is drawn anew. The first copy to end counts, and the other is
-# killed. Is it worth it? If both times are independent, the slower tail shrinks from $P(T > t)$ to about $P(T > t)^2$.
-# The price is the work of the copies. It is small if only tasks get one that are already slower than most: longer than
-# `slow` times the median of the finished tasks. (The running tasks must not enter the median. How long they will take
-# is unknown, and the time that they have run so far is too short.)
+# killed. Is it worth it? If both times are independent, the slower tail shrinks from $P(T > t)$ to about $P(T >
+# t)^2$. The price is the work of the copies. It is small if only tasks get one that are already slower than most:
+# longer than `slow` times the median of the finished tasks. (The running tasks must not enter the median. How long
+# they will take is unknown, and the time that they have run so far is too short.)
 
 
 # %% exercise="with_backups" points=3 minutes=25
@@ -691,7 +706,8 @@ def with_backups(durations: list[list[float]], workers: int, slow: float) -> tup
     durations: n >= 0 lists [original, copy] of two numbers > 0: how long an attempt at task i takes
       from its own start. A copy starts from the beginning. Not modified.
     workers: >= 1. An attempt occupies one worker. slow: > 0; math.inf for no copies at all.
-    Durations are multiples of 1/64 and slow of 1/8, so that all times are exact in float64.
+    Durations are multiples of 1/64 and slow of 1/8, so that all times are exact in float64. There are
+    at most 3,000 tasks and 300 workers.
 
     Time begins at 0. At each moment at which something happens, in this order:
       1. Attempts that end at this moment end. The first attempt of a task to end finishes the task
@@ -752,16 +768,16 @@ def with_backups(durations: list[list[float]], workers: int, slow: float) -> tup
 # </details>
 # <details><summary>Hint 2: stopping an attempt</summary>
 #
-# Nothing need be removed from a heap of ends. Mark the task as finished, and throw an end away when it comes up and its
-# task is finished already. Do this before you look for the next moment: a stopped attempt makes nothing happen.
-# The finished task gives back one worker, or two if it had a copy.
+# Nothing need be removed from a heap of ends. Mark the task as finished, and throw an end away when it comes up and
+# its task is finished already. The finished task gives back one worker, or two if it had a copy.
 # </details>
 # <details><summary>Hint 3: the three steps</summary>
 #
-# Per moment: (1) pop all ends with this time; a task that is not finished becomes so, and the duration of this attempt
-# goes into the list for the median. (2) Start waiting tasks. (3) While a worker is idle and all tasks have started:
-# take the running task without a copy that started first; if `now >= start + slow * median`, start its copy, else
-# remember that moment as the next one. `statistics.median` of no values raises: no copies before a task is finished.
+# Per moment: (1) pop all ends with this time; a task that is not finished becomes so, and the duration of this
+# attempt goes into the list for the median. (2) Start waiting tasks. (3) While a worker is idle and all tasks have
+# started: take the running task without a copy that started first; if `now >= start + slow * median`, start its copy,
+# else remember that moment as the next one. `statistics.median` of no values raises: no copies before a task is
+# finished.
 # </details>
 
 # %% check="with_backups"
@@ -813,8 +829,9 @@ with check("with_backups"):
     assert with_backups([], 3, 2.0) == (0.0, 0), "no tasks"
 
 # %% [markdown]
-# A job of tasks that take 10 to 12 units. One attempt in fifty is ten times slower. The figure shows makespans, each the
-# mean of several jobs: without copies, and with yours for two values of `slow`. The table adds the number of copies.
+# A job of tasks that take 10 to 12 units. One attempt in fifty is ten times slower. The figure shows makespans, each
+# the mean of several jobs: without copies, and with yours for two values of `slow`. The table adds the number of
+# copies.
 
 # %% tags=["demo"]
 rng = np.random.default_rng(5)
@@ -849,16 +866,17 @@ plt.show()
 Table(("tasks", "no copies", "slow 1.5", "slow 3", "copies at 1.5", "copies at 3"), rows, numeric=tuple(range(6)))
 
 # %% [markdown]
-# Without copies nearly every job ends with a slow task that started late. With copies most of that time is saved, for a
-# few copies: only tasks that still run when all others have been started can get one. A copy may be slow as well. Both
-# attempts of a task are slow once in 2,500 tasks, so the largest jobs meet such a task, too. With `slow = 3` each copy
-# starts later than with 1.5, at the same number of copies: hardly any usual task takes 1.5 times the median here.
+# Without copies nearly every job ends with a slow task that started late. With copies most of that time is saved, for
+# a few copies: only tasks that still run when all others have been started can get one. A copy may be slow as well.
+# Both attempts of a task are slow once in 2,500 tasks, so the largest jobs meet such a task, too. With `slow = 3`
+# each copy starts later than with 1.5, at the same number of copies: hardly any usual task takes 1.5 times the median
+# here.
 #
 # ### 18.5 `best_interval` · essential · level 2 of 4 · 15 min
 #
-# Now machines die. If a job of a day loses its memory, it begins again, unless it saves its state from time to time: a
-# **checkpoint**. How often? Each checkpoint costs a time $C$, so often is expensive; each failure loses the work since
-# the last one, so seldom is expensive, too.
+# Now machines die. If a job of a day loses its memory, it begins again, unless it saves its state from time to time:
+# a **checkpoint**. How often? Each checkpoint costs a time $C$, so often is expensive; each failure loses the work
+# since the last one, so seldom is expensive, too.
 #
 # **The model.** Failures come at random, with the same rate at every moment, $1/M$: the time to the next failure is
 # exponential with mean $M$, and the probability that a time $t$ passes without failure is $e^{-t/M}$. For a system of
@@ -874,9 +892,8 @@ Table(("tasks", "no copies", "slow 1.5", "slow 3", "copies at 1.5", "copies at 3
 #
 # A restart is such a time with $t = R$: after each failure it takes $M(e^{R/M} - 1)$ until it has succeeded.
 #
-# *A segment*: work $\tau$ and a checkpoint $C$, after each failure a restart. The attempts take
-# $M(e^{(\tau+C)/M} - 1)$, and $1/p - 1 = e^{(\tau+C)/M} - 1$ of them fail on average, each of which costs
-# a restart. The sum of both is
+# *A segment*: work $\tau$ and a checkpoint $C$, after each failure a restart. The attempts take $M(e^{(\tau+C)/M} -
+# 1)$, and $1/p - 1 = e^{(\tau+C)/M} - 1$ of them fail on average, each of which costs a restart. The sum of both is
 #
 # $$\left(e^{(\tau+C)/M} - 1\right)\left(M + M(e^{R/M} - 1)\right) = M e^{R/M}\left(e^{(\tau+C)/M} - 1\right),$$
 #
@@ -884,15 +901,15 @@ Table(("tasks", "no copies", "slow 1.5", "slow 3", "copies at 1.5", "copies at 3
 #
 # $$\mathbb E\,T = M e^{R/M}\left(e^{(\tau+C)/M} - 1\right)\frac{W}{\tau} .$$
 #
-# *The best $\tau$.* $R$ and $W$ are only factors. Set the derivative of $(e^{(\tau+C)/M} - 1)/\tau$ to zero, and write
-# $y = (\tau + C)/M$:
+# *The best $\tau$.* $R$ and $W$ are only factors. Set the derivative of $(e^{(\tau+C)/M} - 1)/\tau$ to zero, and
+# write $y = (\tau + C)/M$:
 #
 # $$e^{-y} = 1 - \frac{\tau}{M} = 1 - y + \frac CM .$$
 #
-# With $e^{-y} = 1 - y + y^2/2 - y^3/6 + y^4/24 - \ldots$ this says $C/M = y^2/2 - y^3/6 + y^4/24 - \ldots$ The first term
-# alone gives $y = \sqrt{2C/M}$, so $\tau + C \approx \sqrt{2CM}$. **Young**'s rule is $\tau = \sqrt{2CM}$; it drops the
-# $C$ as well. Put $y = a(1 + c_1 a + c_2 a^2)$ with $a = \sqrt{2C/M}$ into the three terms and compare powers of $a$:
-# $c_1 = \frac16$, $c_2 = \frac1{36}$. With $z = \sqrt{C/(2M)} = a/2$ this is **Daly**'s rule:
+# With $e^{-y} = 1 - y + y^2/2 - y^3/6 + y^4/24 - \ldots$ this says $C/M = y^2/2 - y^3/6 + y^4/24 - \ldots$ The first
+# term alone gives $y = \sqrt{2C/M}$, so $\tau + C \approx \sqrt{2CM}$. **Young**'s rule is $\tau = \sqrt{2CM}$; it
+# drops the $C$ as well. Put $y = a(1 + c_1 a + c_2 a^2)$ with $a = \sqrt{2C/M}$ into the three terms and compare
+# powers of $a$: $c_1 = \frac16$, $c_2 = \frac1{36}$. With $z = \sqrt{C/(2M)} = a/2$ this is **Daly**'s rule:
 #
 # $$\tau = \sqrt{2CM}\left(1 + \frac z3 + \frac{z^2}9\right) - C \quad (C < 2M), \qquad \tau = M \quad (C \ge 2M).$$
 #
@@ -905,7 +922,7 @@ def expected_runtime(work: float, interval: float, cost: float, restart: float, 
     """The expected time of a job with checkpoints and failures: M e^(R/M) (e^((τ+C)/M) − 1) W/τ.
 
     work W >= 0, interval τ > 0, cost C >= 0, restart R >= 0, mtbf M > 0: Python floats or integers. W/τ
-      need not be whole. The exponents (τ+C)/M and R/M are between 0 and 100; (τ+C)/M is 0 or above 1e-12.
+      need not be whole. The exponents (τ+C)/M and R/M are at most 100; (τ+C)/M is above 1e-12.
     Returns a Python float. The relative error is at most 1e-12, also where (τ+C)/M is tiny.
     """
     ### BEGIN SOLUTION
@@ -978,10 +995,10 @@ with check("best_interval"):
         )
 
 # %% [markdown]
-# The figure: overhead, $\mathbb E\,T/W - 1$, against the interval, for a cheap and an expensive checkpoint. The curves
-# are your `expected_runtime`; the dots are simulated failures (mean of many runs, with two standard errors). Near its
-# minimum a curve is flat, so an error of a third in $\tau$ costs little. When $C$ is a large part of $M$, Young's
-# interval is too long: the table shows by how much.
+# The figure: overhead, $\mathbb E\,T/W - 1$, against the interval, for a cheap and an expensive checkpoint. The
+# curves are your `expected_runtime`; the dots are simulated failures (mean of many runs, with two standard errors).
+# Near its minimum a curve is flat, so an error of a third in $\tau$ costs little. When $C$ is a large part of $M$,
+# Young's interval is too long: the table shows by how much.
 
 
 # %% tags=["demo"]
@@ -1026,12 +1043,21 @@ plt.show()
 rows = []
 for c_over_m in (0.001, 0.1, 0.5, 2.0):
     smallest = scipy.optimize.minimize_scalar(
-        lambda tau, c=c_over_m: expected_runtime(1.0, tau, c, 0.0, 1.0), bounds=(1e-4, 3.0), method="bounded"
+        lambda tau, c=c_over_m: expected_runtime(1.0, tau, c, 0.0, 1.0),
+        bounds=(1e-4, 3.0),
+        method="bounded",
+        options={"xatol": 1e-12},
     )
-    young, daly = math.sqrt(2 * c_over_m), best_interval(c_over_m, 1.0)
-    above = [expected_runtime(1.0, tau, c_over_m, 0.0, 1.0) / smallest.fun - 1 for tau in (young, daly)]
+    young, yours = math.sqrt(2 * c_over_m), best_interval(c_over_m, 1.0)
+    above = [expected_runtime(1.0, tau, c_over_m, 0.0, 1.0) / smallest.fun - 1 for tau in (young, yours)]
     rows.append(
-        (f"{c_over_m}", f"{smallest.x:.4f}", f"{young:.4f}", f"{daly:.4f}", *(f"{100 * a:.2f}%" for a in above))
+        (
+            f"{c_over_m}",
+            f"{smallest.x:.4f}",
+            f"{young:.4f}",
+            f"{yours:.4f}",
+            *(f"{100 * max(0.0, a):.2f}%" for a in above),
+        )
     )
 Table(
     ("C / M", "best τ / M", "Young", "yours", "Young above the best", "yours above the best"),
@@ -1043,17 +1069,17 @@ Table(
 # ### 18.6 `recover` · essential · level 3 of 4 · 25 min
 #
 # A checkpoint every hour loses up to an hour. A parameter server, a queue or a database may lose nothing that it has
-# confirmed. Such a system writes each change to the end of a file, the **log**, before it confirms it. After a crash it
-# reads the last checkpoint, here called **snapshot**, and applies the changes in the log that came after it.
+# confirmed. Such a system writes each change to the end of a file, the **log**, before it confirms it. After a crash
+# it reads the last checkpoint, here called **snapshot**, and applies the changes in the log that came after it.
 #
 # Three things go wrong in naive versions. First, the crash may come in the middle of a write: the last record is
-# **torn**. So each record carries its length and a checksum of its content, here CRC-32, and reading ends at the first
-# record that is not whole and right. What stands behind it must not count, since nothing says where the next record
-# begins. A trap: file systems may leave zeros at the end of a file. Eight zero bytes are a record with length 0 and
-# checksum 0, and the CRC-32 of nothing *is* 0; so a payload must be long enough, too. Second, the snapshot already holds
-# some of the changes in the log. A change such as "add 3" must not be applied twice, so each record has an index, and the
-# snapshot says up to which index it goes. Third, a writer that got no answer sends its change again: one index may
-# occur twice.
+# **torn**. So each record carries its length and a checksum of its content, here CRC-32, and reading ends at the
+# first record that is not whole and right. What stands behind it must not count, since nothing says where the next
+# record begins. A trap: file systems may leave zeros at the end of a file. Eight zero bytes are a record with length
+# 0 and checksum 0, and the CRC-32 of nothing *is* 0; so a payload must be long enough, too. Second, the snapshot
+# already holds some of the changes in the log. A change such as "add 3" must not be applied twice, so each record has
+# an index, and the snapshot says up to which index it goes. Third, a writer that got no answer sends its change
+# again: one index may occur twice.
 #
 # The layout of a record, all numbers little-endian:
 #
@@ -1070,7 +1096,7 @@ Table(
 def append(index: int, key: str, value: float) -> bytes:
     """One record of the log: "at this index, add `value` to what stands under `key`".
 
-    index: 0 <= index < 2^63. key: any text, also "". value: a Python float, finite.
+    index: 0 <= index < 2^63. key: any text that UTF-8 can hold, also "". value: a Python float, finite.
     Returns the bytes of the layout above: `struct.pack("<II", length, crc)`, then the payload, which
     is `struct.pack("<qd", index, value)` and the UTF-8 bytes of the key; length is the payload's.
     """
@@ -1089,10 +1115,11 @@ def recover(snapshot: tuple[int, dict], log: bytes) -> dict:
       end anywhere, also in the middle of a record, with zeros or other bytes that are no record.
 
     Reads record after record from the beginning, and stops for good at the first one that is not
-    whole or not right: fewer bytes than its 8 first bytes and its length say, a wrong checksum, or a
-    payload of fewer than 16 bytes. A record is applied if its index is larger than the snapshot's
-    and than every index that has been applied so far, and skipped otherwise. Indices may have gaps.
-    To apply it is to add its value to what stands under its key (0.0 if nothing does).
+    whole or not right: fewer than 8 bytes are left, or fewer than its length behind these 8; the
+    checksum is wrong; or its payload has fewer than 16 bytes. A record is applied if its index is
+    larger than the snapshot's and than every index that has been applied so far, and skipped
+    otherwise. Indices may have gaps. To apply it is to add its value to what stands under its key
+    (0.0 if nothing does).
 
     Returns a new dict, with Python floats. It never raises, whatever bytes the log holds behind its
     last good record. (A payload with the right checksum holds a right key.)
@@ -1118,8 +1145,9 @@ def recover(snapshot: tuple[int, dict], log: bytes) -> dict:
 # %% [markdown] hints="recover"
 # <details><summary>Hint 1: bytes and numbers</summary>
 #
-# `struct.pack("<II", 3, 7)` gives 8 bytes, and `struct.unpack_from("<II", log, at)` reads two numbers from place `at`.
-# The checksum is over the whole payload: index, value and key. `len(key.encode())` may be larger than `len(key)`.
+# `struct.pack("<II", 3, 7)` gives 8 bytes, and `struct.unpack_from("<II", log, at)` reads two numbers from place
+# `at`. The checksum is over the whole payload: index, value and key. `len(key.encode())` may be larger than
+# `len(key)`.
 # </details>
 # <details><summary>Hint 2: when to stop</summary>
 #
@@ -1158,13 +1186,18 @@ with check("recover"):
         "nothing counts from the first record with a wrong checksum on"
     )
     assert recover((-1, {}), good[0] + bytes(40)) == {"a": 1.0}, "zeros at the end are no records"
+    assert recover((-1, {}), bytes(40)) == {}, "zeros are no records, also at the beginning"
+    short = struct.pack("<II", 8, zlib.crc32(bytes(8))) + bytes(8)
+    assert recover((-1, {}), good[0] + short + good[1]) == {"a": 1.0}, "a payload of 8 bytes is no record: stop there"
+    assert recover((-1, {}), good[0] + good[2]) == {"a": 101.0}, "indices may have gaps"
     again = good[0] + good[1] + good[1] + good[2]  # the writer sent record 1 twice
     assert recover((-1, {}), again) == {"a": 101.0, "b": 10.0}, "an index that has been applied is not applied again"
+    assert recover((-1, {}), again + good[1]) == {"a": 101.0, "b": 10.0}, "also if others came between"
 
 # %% [markdown]
-# Now for real. A process of its own writes records with your `append`, as fast as it can, in blocks of 4,096 bytes, as
-# file systems do. We end it with signal 9 (SIGKILL), which no process can catch, and
-# read the file with your `recover`. The last record is torn. The state must be that of the whole records.
+# Now for real. A process of its own writes records with your `append`, as fast as it can, in blocks of 4,096 bytes,
+# as file systems do. We end it with signal 9 (SIGKILL), which no process can catch, and read the file with your
+# `recover`. The last record is torn. The state must be that of the whole records.
 
 # %% tags=["demo"]
 WRITER = """
@@ -1204,19 +1237,20 @@ print("the state is", "that of the whole records" if state == expected else f"WR
 # %% [markdown]
 # ### 18.7 `LeasedStore` · essential · level 2 of 4 · 10 min
 #
-# A job must have one leader: one process that writes checkpoints, or hands out tasks. If the leader dies, another must
-# take over. How does anybody know that it is dead, and not only slow? Nobody can: an answer that is late and an answer
-# that will never come look the same. So leadership is given as a **lease**: it ends by itself after some time, unless
-# it is renewed. A leader that has died blocks the others for the length of a lease, and no longer.
+# A job must have one leader: one process that writes checkpoints, or hands out tasks. If the leader dies, another
+# must take over. How does anybody know that it is dead, and not only slow? Nobody can: an answer that is late and an
+# answer that will never come look the same. So leadership is given as a **lease**: it ends by itself after some time,
+# unless it is renewed. A leader that has died blocks the others for the length of a lease, and no longer.
 #
-# The trap is a leader that is *paused*, by the garbage collector, by a full disk, by a virtual machine that is moved. It
-# checks its lease, is paused for a minute, wakes up and writes. By then another leader has the lease and has written.
-# The paused one cannot know: no time passes for it between its check and its write. So a lease alone does not protect the
-# data; the *store* must refuse old leaders. Each new lease gets a number that is larger than all before it, a **fencing
-# token**. A write carries the token of its writer, and the store takes only that of the newest lease.
+# The trap is a leader that is *paused*, by the garbage collector, by a full disk, by a virtual machine that is moved.
+# It checks its lease, is paused for a minute, wakes up and writes. By then another leader has the lease and has
+# written. The paused one cannot know: no time passes for it between its check and its write. So a lease alone does
+# not protect the data; the *store* must refuse old leaders. Each new lease gets a number that is larger than all
+# before it, a **fencing token**. A write carries the token of its writer, and the store takes only that of the newest
+# lease.
 #
-# **Find the bug.** The store below gives out tokens, and asks for them. A paused leader still overwrites the new one's
-# value. Find out why, and repair it.
+# **Find the bug.** The store below gives out tokens, and asks for them. A paused leader still overwrites the new
+# one's value. Find out why, and repair it.
 
 
 # %% exercise="LeasedStore" points=2 minutes=10 bug=true
@@ -1286,6 +1320,7 @@ class LeasedStore:
 with check("LeasedStore"):
     store = LeasedStore(10.0)
     assert store.read() is None and not store.write(1, 5.0), "no lease was given out: nothing can be written"
+    assert not store.write(0, 5.0), "the first token is 1: nobody ever has token 0"
     a = store.acquire("A", 0.0)
     assert a == 1 and store.write(a, 1.0) and store.read() == 1.0, "A has token 1 and writes"
     assert store.acquire("B", 9.0) is None, "A's lease runs until 10"
@@ -1304,19 +1339,19 @@ with check("LeasedStore"):
 # %% [markdown]
 # ### 18.8 `ParameterServer` · important · level 3 of 4 · 25 min
 #
-# So far one slow machine holds up a synchronous step: $P$ workers wait for the slowest of $P$. The mean of the largest
-# of $P$ exponential times is $1 + \frac12 + \ldots + \frac1P \approx \ln P + 0.58$ times the mean of one. Must they
-# wait? A **parameter server** keeps $\theta$; a worker *pulls* $\theta$, computes a change $\delta$ from its own data,
-# and *pushes* $\delta$. If nobody waits, a slow worker's $\delta$ belongs to an old $\theta$, and with a large learning
-# rate the loss rises. **Stale synchronous parallel** stands between: each worker has a clock, the number of its pushes.
-# A worker may begin a step only if its clock is at most $s$ ahead of the slowest worker's. So short delays are absorbed,
-# and no worker is ever far behind. For $s = 0$ this is the synchronous run.
+# In synchronous training one slow machine holds up every step: $P$ workers wait for the slowest of them. The mean of
+# the largest of $P$ exponential times is $1 + \frac12 + \ldots + \frac1P \approx \ln P + 0.58$ times the mean of one.
+# Must they wait? A **parameter server** keeps $\theta$; a worker *pulls* $\theta$, computes a change $\delta$ from
+# its own data, and *pushes* $\delta$. If nobody waits, a slow worker's $\delta$ belongs to an old $\theta$, and with
+# a large learning rate the loss rises. **Stale synchronous parallel** stands between: each worker has a clock, the
+# number of its pushes. A worker may begin a step only if its clock is at most $s$ ahead of the slowest worker's. So
+# short delays are absorbed, and no worker is ever far behind. For $s = 0$ this is the synchronous run.
 #
 # What does a worker see? Call step $c$ of all workers a **round**: round $c$ is complete when all workers have pushed
-# their step $c$. Our server shows the changes of complete rounds, and the worker's own changes after that. (The server
-# of Ho et al. may show a worker more, whatever has arrived. Ours shows only what the clocks imply, so that a run can be
-# repeated to the last bit.) Since sums in floating point depend on their order, the order is fixed: round by round, and
-# within a round worker by worker.
+# their step $c$. Our server shows the changes of complete rounds, and the worker's own changes after that. (The
+# server of Ho et al. may show a worker more, whatever has arrived. Ours shows only what the clocks imply, so that a
+# run can be repeated to the last bit.) Since sums in floating point depend on their order, the order is fixed: round
+# by round, and within a round worker by worker.
 
 
 # %% exercise="ParameterServer" points=3 minutes=25
@@ -1385,13 +1420,13 @@ class ParameterServer:
 # </details>
 # <details><summary>Hint 2: push</summary>
 #
-# Append a copy. If every queue now has a change, the round is complete: add the first of each queue to `theta`, worker 0
-# first, and remove it. One push completes at most one round.
+# Append a copy. If every queue now has a change, the round is complete: add the first of each queue to `theta`,
+# worker 0 first, and remove it. One push completes at most one round.
 # </details>
 # <details><summary>Hint 3: pull</summary>
 #
-# `None` if the length of the own queue is more than `staleness`. Otherwise a copy of `theta` plus each change in the own
-# queue. Remember that this worker may push now; `push` asks for it and takes it back.
+# `None` if the length of the own queue is more than `staleness`. Otherwise a copy of `theta` plus each change in the
+# own queue. Remember that this worker may push now; `push` asks for it and takes it back.
 # </details>
 
 # %% check="ParameterServer"
@@ -1417,6 +1452,8 @@ with check("ParameterServer"):
     server.push(1, np.array([0.0, 1.0]))
     expect_close(server.pull(1), [1.0, 101.0], hint="round 0 is complete: 1 from worker 0 and 1 from worker 1")
     expect_close(server.pull(0), [3.0, 101.0], hint="round 0, and the own change of round 1")
+    single = ParameterServer(np.zeros(2, np.float32), 1, 0)
+    expect_dtype(single.pull(0), np.float32)
     with expect_raises(ValueError, hint="one push for each step"):
         lonely = ParameterServer(np.zeros(1), 1, 0)
         lonely.pull(0)
@@ -1436,9 +1473,9 @@ with check("ParameterServer"):
     expect_close(strict.pull(0), [0.0], hint="within a round worker 0 is added first, whoever pushes first")
 
 # %% [markdown]
-# Eight workers fit a linear model by stochastic gradient descent. A step takes about 0.5 units, and with probability 0.1
-# it takes 5 more, so 1 on average. The loss is that of theta with all changes that have come. The left panel counts
-# updates, the right one counts time. Each run ends when 100 rounds are complete.
+# Eight workers fit a linear model by stochastic gradient descent. A step takes about 0.5 units, and with probability
+# 0.1 it takes 5 more, so 1 on average. The loss is that of theta with all changes that have come. The left panel
+# counts updates, the right one counts time. Each run ends when 100 rounds are complete.
 
 
 # %% tags=["demo"]
@@ -1501,23 +1538,23 @@ plt.show()
 Table(("staleness", "time for all rounds", "waiting", "loss at the end"), rows, numeric=(0, 1, 2, 3))
 
 # %% [markdown]
-# With $s = 2$ an update is worth as much as with $s = 0$, and the workers wait far less. With a larger $s$ they hardly
-# wait, and the loss swings: a fast worker takes many steps from a theta that lacks the others' changes, and when all
-# these changes come together they go too far. How much staleness is good depends on the learning rate; with a smaller
-# one, more.
+# With $s = 2$ an update is worth as much as with $s = 0$, and the workers wait far less. With a larger $s$ they
+# hardly wait, and the loss swings: a fast worker takes many steps from a theta that lacks the others' changes, and
+# when all these changes come together they go too far. How much staleness is good depends on the learning rate; with
+# a smaller one, more.
 #
 # ### 18.9 `pack_pods` · important · level 2 of 4 · 15 min
 #
-# One cluster runs many jobs. Kubernetes calls what it places a **pod**: a program with its demand for processor time and
-# memory. The scheduler takes the pods one by one, the most important first, and for each pod does two things. It
+# One cluster runs many jobs. Kubernetes calls what it places a **pod**: a program with its demand for processor time
+# and memory. The scheduler takes the pods one by one, the most important first, and for each pod does two things. It
 # **filters** the nodes: enough processor, enough memory, the labels that the pod asks for (a GPU, a zone). Then it
 # **scores** what is left, and takes the node with the best score. Two scores are usual. *Least allocated* spreads the
 # load: good for services whose load varies. *Most allocated* packs nodes full: good for a cluster that pays for its
 # nodes, because empty ones can be given back, and for large pods that need a node which is still empty. We pack.
 #
 # This is bin packing in two dimensions, and it is NP-hard. Two habits help a great deal: large pods first, so that
-# small ones fill the gaps, and "large" by the dimension that is scarcest for this pod. A pod that needs little processor
-# and half of a node's memory is large.
+# small ones fill the gaps, and "large" by the dimension that is scarcest for this pod. A pod that needs little
+# processor and half of a node's memory is large.
 
 
 # %% exercise="pack_pods" points=2 minutes=15
@@ -1567,8 +1604,8 @@ def pack_pods(pods: list[dict], nodes: list[dict]) -> list[int | None]:
 # %% [markdown] hints="pack_pods"
 # <details><summary>Hint 1: the order</summary>
 #
-# `sorted(range(len(pods)), key=...)` with the key `(-priority, -size, i)`. The size is the larger of two quotients, each
-# by the largest node.
+# `sorted(range(len(pods)), key=...)` with the key `(-priority, -size, i)`. The size is the larger of two quotients,
+# each by the largest node.
 # </details>
 # <details><summary>Hint 2: filter</summary>
 #
@@ -1613,11 +1650,18 @@ with check("pack_pods"):
     assert pack_pods([pod(0, 60), pod(0, 40), pod(0, 1)], [node(9, 100)]) == [0, 0, None], "60 + 40 fill 100 exactly"
     # The fuller node wins, and the score counts the pod itself: 20 of 50 is more than 20 of 100.
     assert pack_pods([pod(20, 20)], [node(100, 100), node(50, 50)]) == [1], "40 against 20: node 1 would be fuller"
+    # 100 of 300 and 100 of 295 both count as 33 in whole numbers: the smaller number wins.
+    assert pack_pods([pod(100, 0)], [node(300, 9), node(295, 9)]) == [0], (
+        "scores are whole numbers (//), ties go to node 0"
+    )
+    assert pack_pods([pod(5, 9), pod(9, 5), pod(9, 9)], [node(9, 9)]) == [0, None, None], (
+        "equal sizes: the first of the list"
+    )
     assert pack_pods([], [node(1, 1)]) == [], "no pods"
 
 # %% [markdown]
-# Two hundred pods, some heavy in processor, some in memory, on nodes of one size. The bars show how full each node is.
-# The second panel shows the same pods on the least allocated node, in the order in which they came: nearly all
+# Two hundred pods, some heavy in processor, some in memory, on nodes of one size. The bars show how full each node
+# is. The second panel shows the same pods on the least allocated node, in the order in which they came: nearly all
 # nodes are in use, and none is free for a large pod.
 
 
@@ -1707,11 +1751,11 @@ plt.show()
 Table(("job", "tasks", "parallelism", "largest speed-up", "your time for a schedule"), rows, numeric=(1, 2, 3, 4))
 
 # %% [markdown]
-# The schedules stay near the bounds, also where a curve bends; there is little that a better scheduler could gain. What
-# ends the speed-up is the graph. A tree has half of its tasks in its leaves and a span of only about $\log_2 n$, so it
-# goes far. The Cholesky graph stops at its parallelism of about $t^2/9$. On real machines something else may come first:
-# a scheduler that needs a millisecond for each task can keep 100 workers busy with tasks of 0.1 s, and not more, however
-# wide the graph is.
+# The schedules stay near the bounds, also where a curve bends; there is little that a better scheduler could gain.
+# What ends the speed-up is the graph. A tree has half of its tasks in its leaves and a span of only about $\log_2 n$,
+# so it goes far. The Cholesky graph stops at its parallelism of about $t^2/9$. On real machines something else may
+# come first: a scheduler that needs a millisecond for each task can keep 100 workers busy with tasks of 0.1 s, and
+# not more, however wide the graph is.
 #
 # ### Dask, the same graph, and a worker that dies
 #
@@ -1720,10 +1764,10 @@ Table(("job", "tasks", "parallelism", "largest speed-up", "your time for a sched
 # two sleeping workers do not compete for cores, and your schedule can be laid beside what Dask did. Dask orders tasks
 # by its own rule, which prefers to finish what frees memory. It does not know the durations.
 #
-# In the second run the worker process that has ended a task last is killed with SIGKILL, after a third of the tasks. Dask's scheduler
-# notices that the connection is gone. The results that this worker held are lost, so it computes them again: it knows
-# the graph, so it knows from which tasks each lost result came. A nanny process starts a new worker. Each attempt at a
-# task writes a line to a file, so lost and repeated work can be seen.
+# In the second run one worker process is killed with SIGKILL, after a third of the tasks: the one that was the last
+# to end a task. Dask's scheduler notices that the connection is gone. The results that this worker held are lost, so
+# it computes them again: it knows the graph, so it knows from which tasks each lost result came. A nanny process
+# starts a new worker. Each attempt at a task writes a line to a file, so lost and repeated work can be seen.
 
 
 # %% tags=["demo"]
@@ -1838,25 +1882,28 @@ for titles in filter(None, (list(streams)[:2], list(streams)[2:])):
 engines.stop()
 
 # %% [markdown]
+# (With the small sizes Dask may keep all tasks on one of its workers, because it avoids moving data. Then the other
+# one begins after the kill.)
+#
 # The bits agree: each task is a function of its inputs, and nothing else. This is what makes recomputing safe. A task
-# that draws from a global random state, or appends to a file (as ours do for the figure), cannot be repeated without a
-# trace. For equal bits one more thing is needed: the same arithmetic in the same order. Our tasks copy their inputs
-# first. Without these copies the last bits depend on whether an input was computed in the same process or was sent: NumPy
-# chooses its routine by the place of an array in memory, too.
+# that draws from a global random state, or appends to a file (as ours do for the figure), cannot be repeated without
+# a trace. For equal bits one more thing is needed: the same arithmetic in the same order. Our tasks copy their inputs
+# first. Without these copies the last bits depend on whether an input was computed in the same process or was sent:
+# NumPy chooses its routine by the place of an array in memory, too.
 #
 # Dask wins wherever a graph must run: it moves the data, survives a worker, and needs no durations. What your
 # schedule has over it is the forecast: you know before it runs how long the job takes, and what a third worker would
-# bring. Dask loses seconds at the start and after the kill. And its *scheduler* is one process; if that one dies,
-# the job dies. For a long job, its results must be saved from time to time.
+# bring. Dask loses time at the start and after the kill. And its *scheduler* is one process; if that one dies, the
+# job dies. For a long job, its results must be saved from time to time.
 #
 # ### A training process that is killed again and again
 #
 # Softmax regression on the digits, in a process of its own, with a fixed pause in each step, so that the work $W$ is
-# known. From time to time it saves all that determines the rest of the run: the step, the parameters, the momentum, *and
-# the state of its random generator*. A checkpoint that leaves out the last two also runs on, to other bits. It writes
-# to a new file, forces it to the disk (`fsync`), and renames it over the old one, which the operating system does in
-# one piece: a kill in the middle leaves the old checkpoint whole. Failures come at exponential times with mean $M$, as
-# in 18.5, by SIGKILL. The interval is yours.
+# known. From time to time it saves all that determines the rest of the run: the step, the parameters, the momentum,
+# *and the state of its random generator*. A checkpoint that leaves out the last two also runs on, to other bits. It
+# writes to a new file, forces it to the disk (`fsync`), and renames it over the old one, which the operating system
+# does in one piece: a kill in the middle leaves the old checkpoint whole. Failures come at exponential times with
+# mean $M$, as in 18.5, by SIGKILL. The interval is yours.
 
 # %% tags=["demo"]
 TRAINER = """
@@ -1946,36 +1993,36 @@ print("the same bits after all kills:", np.array_equal(weights["whole"], weights
 Table(("training process", "time", "kills"), trained, numeric=(1, 2))
 
 # %% [markdown]
-# The weights agree in every bit. The time of one such run is a random number, of which your formula gives the mean; it
-# may well be off by a third. On a cluster the parts have other sizes and the same names: $C$ is the time to write the
-# parameters and the optimiser's state to a file system that all nodes share, $R$ is the time until all nodes have
+# The weights agree in every bit. The time of one such run is a random number, of which your formula gives the mean;
+# it may well be off by a third. On a cluster the parts have other sizes and the same names: $C$ is the time to write
+# the parameters and the optimiser's state to a file system that all nodes share, $R$ is the time until all nodes have
 # started and read it, and $M$ is that of one node divided by the number of nodes.
 #
 # **Where it breaks.** When $C$ comes near $M$: the table in 18.5 ends there. Large training runs then save
 # asynchronously (a copy in memory first, the write in the background, so that $C$ is the time of the copy), or to the
 # memory of a neighbour node. Bits agree only if all sums are taken in the same order: another number of workers, or
-# another BLAS, gives other bits after a restart. And machines that compute *wrong* results without dying are not in any
-# model of this module.
+# another BLAS, gives other bits after a restart. And machines that compute *wrong* results without dying are not in
+# any model of this module.
 
 # %% [markdown] written="thousand_nodes" points=2
 # **Written question (2 points).** A job runs on 1,000 nodes. Each node fails once in three years on average, and any
-# failure stops the job. A checkpoint takes two minutes; a restart, for simplicity, no time. (a) What is $M$, and which
-# interval do you choose? (b) Which share of time is lost on average? (c) The same with 10,000 nodes, if a checkpoint
-# still takes two minutes? (d) Why is that assumption doubtful, what happens to the loss if it fails, and what would you
-# change in the system?
+# failure stops the job. A checkpoint takes two minutes; a restart, for simplicity, no time. (a) What is $M$, and
+# which interval do you choose? (b) How much longer does the job take on average, in percent of its work $W$? (c) The
+# same with 10,000 nodes, if a checkpoint still takes two minutes? (d) Why is it doubtful that the checkpoint takes as
+# long, what happens to the loss if it takes ten times as long, and what would you change in the system?
 #
 # ### BEGIN SOLUTION
-# (a) M = 3 · 365.25 · 24 h / 1000 = 26.3 h. Young: sqrt(2 · (1/30) · 26.3) h = 1.32 h; Daly: 1.30 h, 78 minutes.
-# (b) M (e^((τ+C)/M) − 1)/τ − 1 = 5.3%; roughly C/τ + τ/(2M) = 2.6% + 2.5%. (c) M = 2.63 h, τ = 0.40 h (24 minutes),
-# loss 18%: it grows like the square root of the number of nodes, 3.2 times as much and a bit more. (d) Ten times the
-# nodes have ten times the memory, and it goes to the same file system, so C is up to 20 minutes. Then C/M is 0.13, the
-# best interval is about 1.1 h and the loss about 73%: with this, more nodes hardly bring more work done. Changes:
-# write to local disks or to a neighbour's memory, write asynchronously, save less (shards of the optimiser, changes
-# only), make the job go on with fewer nodes instead of stopping, or replace a failed node from spares.
+# (a) M = 3 · 365.25 · 24 h / 1000 = 26.3 h. Young: sqrt(2 · (1/30) · 26.3) h = 1.32 h; Daly: 1.30 h, 78 minutes. (b)
+# M (e^((τ+C)/M) − 1)/τ − 1 = 5.2%; roughly C/τ + τ/(2M) = 2.6% + 2.5%. (c) M = 2.63 h, τ = 0.40 h (24 minutes), loss
+# 18%: it grows like the square root of the number of nodes, 3.2 times as much and a bit more. (d) Ten times the nodes
+# have ten times the memory, and it goes to the same file system, so C is up to 20 minutes. Then C/M is 0.13, the best
+# interval is about 1.1 h and the loss about 73%: with this, more nodes hardly bring more work done. Changes: write to
+# local disks or to a neighbour's memory, write asynchronously, save less (shards of the optimiser, changes only),
+# make the job go on with fewer nodes instead of stopping, or replace a failed node from spares.
 #
 # ### RUBRIC
 # - 0.5: (a) M is 26 hours (divided by the number of nodes), and the interval about 1.3 hours.
-# - 0.5: (b) About 5% is lost, from C/τ + τ/(2M) or the exact formula.
+# - 0.5: (b) About 5% more, from C/τ + τ/(2M) or the exact formula.
 # - 0.5: (c) M is ten times smaller; the interval about 0.4 hours, the loss about 16 to 18%.
 # - 0.5: (d) The state grows with the nodes and meets the same storage, so C grows and the loss explodes (above 50%); and
 #   one change such as asynchronous or local checkpoints, or going on without the failed node.
@@ -2020,5 +2067,5 @@ Table(("training process", "time", "kills"), trained, numeric=(1, 2))
 #   from.
 #
 # At work: Dask or Ray for graphs of Python tasks, Slurm for whole nodes, Kubernetes for services and mixed clusters;
-# `torch.distributed.checkpoint` for sharded, asynchronous checkpoints and `torchrun` to restart a job; etcd or ZooKeeper
-# for leases, never one of your own.
+# `torch.distributed.checkpoint` for sharded, asynchronous checkpoints and `torchrun` to restart a job; etcd or
+# ZooKeeper for leases, never one of your own.
