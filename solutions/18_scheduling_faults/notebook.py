@@ -206,13 +206,14 @@ def critical_path(durations: np.ndarray, edges: np.ndarray) -> tuple[float, list
 
     durations: shape (n,), n >= 0, floats or integers of any kind, >= 0. They are multiples of 2^-10
       below 2^20, so that sums in float64 are exact, whatever their order. Not modified.
-    edges: shape (e, 2), e >= 0, integers of any kind; a row (u, v) says that task u, 0 <= u < n, ends
-      before task v starts. In any order; the same row may occur several times. Not modified.
+    edges: shape (e, 2), e >= 0, integers of any kind; a row (u, v) says that task u, 0 <= u < n,
+      ends before task v starts. In any order; the same row may occur several times. Not modified.
 
     Returns (length, path): the length as a Python float, the path as a list of Python ints, in the
     order in which the tasks run. A path starts with a task that waits for none, follows edges, and
-    ends with a task for which none waits; its length is the sum of its durations. Of several longest
-    paths the one with the smaller task at the first place where they differ. (0.0, []) for n = 0.
+    ends with a task for which none waits; its length is the sum of its durations. Of several
+    longest paths the one with the smaller task at the first place where they differ. (0.0, []) for
+    n = 0.
     Raises ValueError if the graph has a cycle, also an edge (u, u).
     Chains of 10^5 tasks are usual: time and memory O(n + e). Forbidden: networkx, and
     sys.setrecursionlimit (a recursion that deep can end the process).
@@ -349,8 +350,8 @@ def list_schedule(durations: np.ndarray, edges: np.ndarray, workers: int) -> tup
     """A schedule that is never idle without need: who runs each task, and when it starts.
 
     durations, edges: as in `critical_path`, but every duration is above 0. Neither is modified.
-    workers: how many workers there are, 1 to 10^5, maybe far more than tasks; they have the numbers 0
-      to workers - 1.
+    workers: how many workers there are, 1 to 10^5, maybe far more than tasks; they have the numbers
+      0 to workers - 1.
 
     Time begins at 0. At each moment at which something happens, in this order:
       1. all tasks that end at this moment end, and their workers become idle;
@@ -522,20 +523,22 @@ plt.show()
 def steal_work(spawn: Callable, root: int, cost: float, workers: int, seed: int) -> tuple[float, int]:
     """Simulate work stealing on a tree of tasks that grows while it runs.
 
-    spawn: spawn(task, worker, now) returns the tasks that a task spawns when it ends: a new 1-D int64
-      array, maybe empty. Call it exactly once for each task, at its end, with three numbers: the
-      task, the worker that ran it (0 to workers - 1) and the time of its end. No task is spawned twice.
-    root: the first task, an integer. cost: how long each task takes, a multiple of 1/64, > 0, <= 1000.
+    spawn: spawn(task, worker, now) returns the tasks that a task spawns when it ends: a new 1-D
+      int64 array, maybe empty. Call it exactly once for each task, at its end, with three numbers:
+      the task, the worker that ran it (0 to workers - 1) and the time of its end. No task is
+      spawned twice.
+    root: the first task, an integer. cost: how long each task takes, a multiple of 1/64, > 0, <=
+      1000.
     workers: P >= 1. seed: a Python integer, 0 <= seed < 2^63.
 
     Each worker has a queue; a worker is either running one task or making one attempt to steal.
     Time begins at 0 with `root` in the queue of worker 0 and the other queues empty.
     A worker with nothing to do takes the newest task of its own queue and runs it: it ends after
     `cost`. If its queue is empty, it makes an attempt instead: it chooses one of the other P - 1
-    workers, each with the same probability, and after a time of 1 looks into that worker's queue. It
-    takes the oldest task and runs it at once; if there is none, it has nothing to do again. When a
-    task ends, what it spawns goes to the newest end of its worker's queue, in the order of the array
-    (the last one is the newest); then that worker has nothing to do.
+    workers, each with the same probability, and after a time of 1 looks into that worker's queue.
+    It takes the oldest task and runs it at once; if there is none, it has nothing to do again. When
+    a task ends, what it spawns goes to the newest end of its worker's queue, in the order of the
+    array (the last one is the newest); then that worker has nothing to do.
     What ends at the same time ends in the order of the workers' numbers, each with all that follows
     from it at that moment.
 
@@ -706,19 +709,21 @@ def with_backups(durations: list[list[float]], workers: int, slow: float) -> tup
     durations: n >= 0 lists [original, copy] of two numbers > 0: how long an attempt at task i takes
       from its own start. A copy starts from the beginning. Not modified.
     workers: >= 1. An attempt occupies one worker. slow: > 0; math.inf for no copies at all.
-    Durations are multiples of 1/64 and slow of 1/8, so that all times are exact in float64. There are
-    at most 3,000 tasks and 300 workers.
+    Durations are multiples of 1/64 and slow of 1/8, so that all times are exact in float64. There
+    are at most 3,000 tasks and 300 workers.
 
     Time begins at 0. At each moment at which something happens, in this order:
       1. Attempts that end at this moment end. The first attempt of a task to end finishes the task
-         (the original, if both end at the same moment); its other attempt, if it runs, is stopped at
-         this moment. Workers of both become idle.
-      2. While a worker is idle and a task has not been started, the one with the smallest number starts.
+         (the original, if both end at the same moment); its other attempt, if it runs, is stopped
+         at this moment. Workers of both become idle.
+      2. While a worker is idle and a task has not been started, the one with the smallest number
+         starts.
       3. While a worker is idle, all tasks have been started and one at least is finished: of the
          running tasks without a copy take the one that started first (at ties the smaller number).
-         If it has run for at least slow * median, its copy starts; if not, none does at this moment.
-    The median is that of the finished tasks: of the durations of the attempts that finished them; of
-    an even number, the mean of the two in the middle.
+         If it has run for at least slow * median, its copy starts; if not, none does at this
+         moment.
+    The median is that of the finished tasks: of the durations of the attempts that finished them;
+    of an even number, the mean of the two in the middle.
     Things happen when an attempt ends, and when, with a worker idle as in 3, the task that 3 takes
     reaches slow * median.
 
@@ -921,8 +926,8 @@ Table(("tasks", "no copies", "slow 1.5", "slow 3", "copies at 1.5", "copies at 3
 def expected_runtime(work: float, interval: float, cost: float, restart: float, mtbf: float) -> float:
     """The expected time of a job with checkpoints and failures: M e^(R/M) (e^((τ+C)/M) − 1) W/τ.
 
-    work W >= 0, interval τ > 0, cost C >= 0, restart R >= 0, mtbf M > 0: Python floats or integers. W/τ
-      need not be whole. The exponents (τ+C)/M and R/M are at most 100; (τ+C)/M is above 1e-12.
+    work W >= 0, interval τ > 0, cost C >= 0, restart R >= 0, mtbf M > 0: Python floats or integers.
+      W/τ need not be whole. The exponents (τ+C)/M and R/M are at most 100; (τ+C)/M is above 1e-12.
     Returns a Python float. The relative error is at most 1e-12, also where (τ+C)/M is tiny.
     """
     ### BEGIN SOLUTION
@@ -933,10 +938,10 @@ def expected_runtime(work: float, interval: float, cost: float, restart: float, 
 def best_interval(cost: float, mtbf: float) -> float:
     """An interval τ > 0 between checkpoints with nearly the smallest expected runtime, such as Daly's.
 
-    cost C > 0, mtbf M > 0: Python floats or integers, with C/M from 1e-9 to 50; mtbf is that of the whole
-      system.
-    Returns a Python float: `expected_runtime` with this interval is at most 1% above the smallest one,
-    for every work and restart.
+    cost C > 0, mtbf M > 0: Python floats or integers, with C/M from 1e-9 to 50; mtbf is that of the
+      whole system.
+    Returns a Python float: `expected_runtime` with this interval is at most 1% above the smallest
+    one, for every work and restart.
     """
     ### BEGIN SOLUTION
     if cost >= 2 * mtbf:
@@ -1096,9 +1101,11 @@ Table(
 def append(index: int, key: str, value: float) -> bytes:
     """One record of the log: "at this index, add `value` to what stands under `key`".
 
-    index: 0 <= index < 2^63. key: any text that UTF-8 can hold, also "". value: a Python float, finite.
-    Returns the bytes of the layout above: `struct.pack("<II", length, crc)`, then the payload, which
-    is `struct.pack("<qd", index, value)` and the UTF-8 bytes of the key; length is the payload's.
+    index: 0 <= index < 2^63. key: any text that UTF-8 can hold, also "". value: a Python float,
+      finite.
+    Returns the bytes of the layout above: `struct.pack("<II", length, crc)`, then the payload,
+    which is `struct.pack("<qd", index, value)` and the UTF-8 bytes of the key; length is the
+    payload's.
     """
     ### BEGIN SOLUTION
     payload = struct.pack("<qd", index, value) + key.encode()
@@ -1111,8 +1118,9 @@ def recover(snapshot: tuple[int, dict], log: bytes) -> dict:
 
     snapshot: (index, state): the state (a dict from texts to Python floats) after all records up to
       and including this index; (-1, {}) before the first record. Not modified.
-    log: bytes, such as joined results of `append`; it may begin long before the snapshot's index and
-      end anywhere, also in the middle of a record, with zeros or other bytes that are no record.
+    log: bytes, such as joined results of `append`; it may begin long before the snapshot's index
+      and end anywhere, also in the middle of a record, with zeros or other bytes that are no
+      record.
 
     Reads record after record from the beginning, and stops for good at the first one that is not
     whole or not right: fewer than 8 bytes are left, or fewer than its length behind these 8; the
@@ -1257,9 +1265,9 @@ print("the state is", "that of the whole records" if state == expected else f"WR
 class LeasedStore:
     """One value that only the holder of the newest lease may write.
 
-    seconds: how long a lease lasts, > 0. The clock is the caller's: `now` never decreases from one call
-    to the next. Holders are texts. Tokens are Python ints: 1 for the first lease, one more for each
-    further one.
+    seconds: how long a lease lasts, > 0. The clock is the caller's: `now` never decreases from one
+    call to the next. Holders are texts. Tokens are Python ints: 1 for the first lease, one more for
+    each further one.
     """
 
     def __init__(self, seconds: float):
@@ -1270,8 +1278,8 @@ class LeasedStore:
         """Ask for the lease: its token, or None while somebody else's lease runs.
 
         A lease that is given or renewed at `now` runs while the time is below now + seconds; at
-        now + seconds it has ended. While a holder's own lease runs, it is renewed under its old token.
-        After its end anybody gets a new lease with a new token, also the former holder.
+        now + seconds it has ended. While a holder's own lease runs, it is renewed under its old
+        token. After its end anybody gets a new lease with a new token, also the former holder.
         """
         if now < self.until and holder != self.holder:
             return None
@@ -1283,8 +1291,9 @@ class LeasedStore:
     def write(self, token: int, value: float) -> bool:
         """Write a value: True if it was written; False, and nothing changes, if the token is not valid.
 
-        Valid is the token of the newest lease that was given out, and no other; also when that lease has
-        ended, as long as no new one was given out (the store has no clock, and nobody else has written).
+        Valid is the token of the newest lease that was given out, and no other; also when that
+        lease has ended, as long as no new one was given out (the store has no clock, and nobody
+        else has written).
         """
         ### BEGIN SOLUTION
         if token != self.token or token < 1:
@@ -1377,11 +1386,11 @@ class ParameterServer:
     def pull(self, worker: int) -> np.ndarray | None:
         """What the worker begins its next step from; None if it must wait.
 
-        None if the worker's clock is more than s above the smallest clock of all workers. Otherwise a
-        new array, of theta's shape and dtype: theta at the beginning, plus the changes of all complete
-        rounds, plus this worker's own changes of later rounds. Added one by one in theta's dtype: all
-        complete rounds in order (round 0 first), within a round worker 0 first, then the own ones in
-        order. A worker may pull several times before it pushes.
+        None if the worker's clock is more than s above the smallest clock of all workers. Otherwise
+        a new array, of theta's shape and dtype: theta at the beginning, plus the changes of all
+        complete rounds, plus this worker's own changes of later rounds. Added one by one in theta's
+        dtype: all complete rounds in order (round 0 first), within a round worker 0 first, then the
+        own ones in order. A worker may pull several times before it pushes.
         """
         ### BEGIN SOLUTION
         if len(self.waiting[worker]) > self.staleness:
@@ -1396,10 +1405,10 @@ class ParameterServer:
     def push(self, worker: int, delta: np.ndarray) -> None:
         """End the worker's step: `delta`, (d,), of theta's dtype, is its change in the round of its clock.
 
-        A round is complete when every worker has pushed its change for it. `delta` is not modified, and
-        the worker may write to the array afterwards.
-        Raises ValueError, and changes nothing, if the worker has got no theta since its last push (no
-        pull, or only None).
+        A round is complete when every worker has pushed its change for it. `delta` is not modified,
+        and the worker may write to the array afterwards.
+        Raises ValueError, and changes nothing, if the worker has got no theta since its last push
+        (no pull, or only None).
         """
         ### BEGIN SOLUTION
         if not self.may_push[worker]:
@@ -1562,17 +1571,18 @@ def pack_pods(pods: list[dict], nodes: list[dict]) -> list[int | None]:
     """Place pods on nodes, as full as possible: the node of each pod, None where it fits nowhere.
 
     pods: dicts with "cpu" and "memory" (integers >= 0, <= 10^6), "labels" (a dict of texts) and
-      "priority" (an integer of any sign). nodes: at least one; dicts with "cpu" and "memory" (integers
-      >= 1, <= 10^6; what the node has) and "labels". Neither is modified. pods may be empty.
+      "priority" (an integer of any sign). nodes: at least one; dicts with "cpu" and "memory"
+      (integers >= 1, <= 10^6; what the node has) and "labels". Neither is modified. pods may be
+      empty.
 
     Pods are placed one after the other: the highest priority first; among equal ones the largest
     first, at ties the one that comes first in `pods`. The size of a pod is the larger of
     cpu / (largest cpu of any node) and memory / (largest memory of any node).
-    For each pod, of the nodes that have room for it in both cpu and memory (it may fill them exactly)
-    and whose labels contain all of the pod's labels, with equal values, the one with the highest score
-    is taken, at ties the smaller number. With used_cpu and used_memory of the node with this pod on it,
-    the score is (100 * used_cpu // cpu + 100 * used_memory // memory) // 2, in whole numbers.
-    If there is none, the pod is not placed, and the next one is tried.
+    For each pod, of the nodes that have room for it in both cpu and memory (it may fill them
+    exactly) and whose labels contain all of the pod's labels, with equal values, the one with the
+    highest score is taken, at ties the smaller number. With used_cpu and used_memory of the node
+    with this pod on it, the score is (100 * used_cpu // cpu + 100 * used_memory // memory) // 2, in
+    whole numbers. If there is none, the pod is not placed, and the next one is tried.
 
     Returns a list, in the order of `pods`: the number of a node, a Python int, or None.
     """
