@@ -793,7 +793,8 @@ def applied(entries, snapshot=(-1, {})):
 @pytest.mark.exercise("recover", weight=2, core=True, hint=1)
 def test_records_have_the_layout(submission, rng):
     """append gives length, CRC-32 and payload (index, value, key), little-endian."""
-    for index, key, value in [*changes(rng, 20), (0, "", 0.0), (2**62 + 1, "x" * 1000, 1e300)]:
+    odd = [(0, "", 0.0), (2**62 + 1, "x" * 1000, 1e300), (7, "Tiny ", 1e-300), (8, " ", -1e-9), (9, "a\0b", -1e12)]
+    for index, key, value in [*changes(rng, 20), *odd]:
         assert close(submission.append(index, key, value), record(index, key, value))
 
 
