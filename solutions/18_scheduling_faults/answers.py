@@ -19,7 +19,18 @@ from collections import deque
 import numpy as np
 import scipy.special
 
-from autograder.answers import right, wrong
+from autograder.answers import equivalent, right, wrong
+
+for exercise, change, reason in (
+    ("list_schedule", "numbers below 1e-6 in size count as 0", "durations are multiples of 2^-10"),
+    ("steal_work", "cost becomes x if x <= 0 else max(x, 1e-6)", "costs are multiples of 1/64"),
+    ("steal_work", "cost becomes float(np.float32(x))", "multiples of 1/64 up to 1000 are exact in float32"),
+    ("with_backups", "slow becomes x if x <= 0 else max(x, 1e-6)", "slow is a multiple of 1/8"),
+    ("with_backups", "slow becomes float(np.float32(x))", "multiples of 1/8 of a usual size are exact in float32"),
+    ("best_interval", "cost becomes float(np.float32(x))", "a change of 1e-7 in C or M stays far within 1%"),
+    ("best_interval", "mtbf becomes float(np.float32(x))", "a change of 1e-7 in C or M stays far within 1%"),
+):
+    equivalent(exercise, diff=f"~ {exercise}: {change}", reason=reason)
 
 # -------------------------------------------------------------------------------------------------- critical_path
 
@@ -746,6 +757,12 @@ wrong(
     "refuses only the token just before the newest",
     fails=["test_a_paused_holder_cannot_write"],
     edit={"if token != self.token or token < 1:": "if token == self.token - 1 or token < 1 or token > self.token:"},
+)
+wrong(
+    "LeasedStore",
+    "takes 0 for a valid token before the first lease",
+    fails=["test_leases_in_any_order"],
+    edit={"if token != self.token or token < 1:": "if token != self.token:"},
 )
 wrong(
     "LeasedStore",
