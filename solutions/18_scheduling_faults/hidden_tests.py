@@ -784,7 +784,7 @@ def test_intervals_at_the_borders(submission, rng):
     tiny, long = (1e-9, 2e-8, 1e-9, 3e-9, 1e-8), (2.0, 60.0, 39.0, 90.0, 1.0)
     for args in ((0.0, 1.0, 0.5, 0.5, 2.0), (3, 2, 1, 0, 4), (1.0, 1.0, 0.0, 0.0, 1.0), tiny, long):
         assert close(submission.expected_runtime(*args), runtime(*args), rtol=1e-12, typed=True)
-    for cost, mtbf in ((1, 4), (5, 2), (4, 2), (1, 1000000), (1e-9, 1e-8), (1e9, 1e10), (1e-5, 1e4)):
+    for cost, mtbf in ((1, 4), (5, 2), (4, 2), (1, 1000000), (1e-9, 1e-8), (1e-11, 1e-10), (1e9, 1e10), (1e-5, 1e4)):
         got = submission.best_interval(cost, mtbf)
         exact = mtbf * (1 + scipy.special.lambertw(-math.exp(-cost / mtbf - 1)).real)
         least = runtime(1.0, exact, cost, 0.0, mtbf)
