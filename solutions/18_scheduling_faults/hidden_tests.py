@@ -150,7 +150,7 @@ def test_paths_of_large_graphs(submission, rng):
     n = 100_000
     order, durations = rng.permutation(n), dyadic(rng, n, 1)
     got = submission.critical_path(durations, np.stack([order[:-1], order[1:]], axis=1))
-    assert close(got, (float(durations.sum()), order.tolist()))
+    assert close(got[0], float(durations.sum())) and close(got[1], order)
     star = np.stack([np.zeros(n - 1, int), np.arange(1, n)], axis=1)
     durations[n // 2] = 1000.0
     assert close(submission.critical_path(durations, star), (float(durations[0] + 1000.0), [0, n // 2]))
@@ -463,11 +463,6 @@ def test_makespan_and_steals_are_returned(submission, rng):
     assert close(wrong_in_replays(submission, rng) & {"makespan", "count"}, set())
     got = submission.steal_work(spawning({7: []}), 7, 3.0, 5, 1)
     assert close(got, (3.0, 0), typed=True)
-    star = {0: list(range(1, 301))} | {task: [] for task in range(1, 301)}
-    spawn = spawning(star)  # with 150 workers, nearly all find a task while the first ones take 800 units
-    _, steals = submission.steal_work(spawn, 0, 800.0, 150, 4)
-    assert close(max(worker for _, worker, _ in spawn.calls) > 100, True)
-    assert close(replay(spawn.calls, star, 0, 800.0, 150, steals), "")
     root, children, _ = tree(rng, 40)
     got = submission.steal_work(spawning(children), root, 2, 3, 1)
     assert close(got, (float(got[0]), int(got[1])), typed=True)
@@ -538,6 +533,10 @@ def victims_of(workers, thief, seeds):
 @pytest.mark.exercise("steal_work", weight=2, hint=3)
 def test_victims_are_drawn_at_random(submission, rng):
     """A thief chooses among all other workers, each with the same probability, and a new one for each attempt."""
+    star = {0: list(range(1, 301))} | {task: [] for task in range(1, 301)}
+    spawn = spawning(star)
+    submission.steal_work(spawn, 0, 100.0, 150, 4)
+    assert close(max(worker for _, worker, _ in spawn.calls) > 100, True)  # about half of 150 find a task in 100 units
     start = int(rng.integers(2**40))
     for workers, thief in ((2, 1), (4, 0), (4, 2)):
         counts = np.array(submission.run(victims_of, workers, thief, list(range(start, start + 150))))
