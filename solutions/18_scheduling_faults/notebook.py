@@ -1843,7 +1843,7 @@ def attempts_in(log_path):
     return [(int(pid), float(a), float(b), (kind, *map(int, rest))) for pid, a, b, kind, *rest in lines]
 
 
-t, tile_size, unit = demo_size(full=7, small=4), 60, demo_size(full=0.02, small=0.012)
+t, tile_size, unit = demo_size(full=6, small=4), 60, demo_size(full=0.02, small=0.012)
 rng = np.random.default_rng(3)
 root = rng.standard_normal((t * tile_size, t * tile_size))
 A = root @ root.T + t * tile_size * np.eye(t * tile_size)
@@ -1983,7 +1983,7 @@ def exponential_lives(mean, seed):
 
 
 digits = datasets.digits()
-steps, pause, saving, mtbf = demo_size(full=600, small=100), 0.004, 0.02, demo_size(full=1.5, small=0.9)
+steps, pause, saving, mtbf = demo_size(full=500, small=100), 0.004, 0.02, demo_size(full=1.5, small=0.9)
 with tempfile.TemporaryDirectory() as folder:
     weights, trained = {}, []
     folders = {name: Path(folder) / name for name in ("whole", "nothing to do", "killed")}
