@@ -567,7 +567,7 @@ def test_batches_of_every_shape(submission, rng):
         for lr, reg in [(0.1, 0.2), (50.0, 0.0), (1e-6, 3.0)]:
             asked = (*drawn_triples(rng, B, users, items, f), lr, reg)
             assert close(submission.bpr_step(*asked), bpr_of(*asked), atol=1e-9 * max(1, lr), typed=True)
-    U, V, users, pos, neg = drawn_triples(rng, 9)
+    _, _, users, pos, neg = drawn_triples(rng, 9)
     for case in Contract(
         "bpr_step",
         U=floats(12, 4),
@@ -585,7 +585,7 @@ def test_batches_of_every_shape(submission, rng):
 @pytest.mark.exercise("bpr_step", weight=1, forgeable=True)
 def test_bpr_leaves_no_trace(submission, rng):
     """U and V are left as they are, and what is returned is new."""
-    U, V, users, pos, neg = drawn_triples(rng, 9)
+    _, _, users, pos, neg = drawn_triples(rng, 9)
     asked = Contract(
         "bpr_step",
         U=floats(12, 4),
@@ -770,8 +770,8 @@ def test_recall_grows_with_the_probes(submission, rng):
         ids = np.asarray(index.search(Q, 10, probes)[0])
         assert close(ids.shape, (60, 10))
         recall.append(float(np.mean([np.isin(true, row).mean() for true, row in zip(exact, ids, strict=True)])))
-    # Fitted cells have a recall of 0.21, 0.5 and 0.82 here, give or take 0.02.
-    assert close(recall[3], 1.0) and close(0.05 <= recall[0] <= recall[1] - 0.1 <= recall[2] - 0.2 <= 0.75, True)
+    # Fitted cells have a recall of 0.39, 0.81 and 0.98 here, give or take 0.03.
+    assert close(recall[3], 1.0) and close(0.1 <= recall[0] <= 0.7 and recall[0] + 0.1 <= recall[1] <= recall[2], True)
 
 
 @pytest.mark.exercise("IVF", weight=3, hint=2)
@@ -794,8 +794,8 @@ def test_cells_are_clusters(submission, rng):
     own = away[np.arange(1500), cell] if cell.dtype.kind in "iu" and np.all((cell >= 0) & (cell < 20)) else np.inf
     assert close(own, away.min(axis=1), atol=1e-9)
     means = np.stack([X[cell == c].mean(axis=0) if np.any(cell == c) else centroids[c] for c in range(20)])
-    # Random rows miss the means of their cells by 1.7 on average, ten steps of Lloyd's algorithm by less than 0.2.
-    assert close(float(np.mean(np.linalg.norm(means - centroids, axis=1))), 0.0, atol=0.8)
+    # Random rows miss the means of their cells by 0.5 to 1 on average, ten steps of Lloyd's algorithm by 0.02 to 0.06.
+    assert close(float(np.mean(np.linalg.norm(means - centroids, axis=1))), 0.0, atol=0.25)
 
 
 @pytest.mark.exercise("IVF", weight=2, hint=3)
@@ -985,8 +985,8 @@ def test_codebooks_are_found_by_k_means(submission, rng):
     X = rng.standard_normal((2000, 6)) * np.array([1, 1, 1, 10, 10, 10])
     pq = quantizer(submission, X, 2)
     error = np.mean((np.asarray(pq.decode(pq.encode(X))) - X) ** 2, axis=0) / X.var(axis=0)
-    # 256 cells of 2,000 rows of 3 normal coordinates: 0.040 after ten steps, 0.058 with random rows as centroids.
-    assert close(error.reshape(2, 3).mean(axis=1), np.zeros(2), atol=0.049)
+    # 256 cells of 2,000 rows of 3 normal coordinates: 0.030 to 0.033 after ten steps, 0.054 to 0.062 with random rows.
+    assert close(error.reshape(2, 3).mean(axis=1), np.zeros(2), atol=0.043)
 
 
 @pytest.mark.exercise("ProductQuantizer", weight=2)
@@ -1018,7 +1018,7 @@ def test_parts_that_do_not_fit(submission, rng):
 
 @pytest.mark.exercise("ProductQuantizer", weight=1)
 def test_vectors_of_every_kind(submission, rng):
-    """float32 and float64 of any size and layout; the same rows and seed give the same codes; a second fit starts anew."""
+    """float32 and float64 of any size and layout; the same rows and seed give the same codes; fit may be called again."""
     pq = submission.ProductQuantizer(2, 2**32 - 1)
     for case in Contract("PQ", X=floats(40, 4, scales=(2.0**-20, 2.0**20)), Q=floats(3, 4)).cases(rng):
         X, Q = case.args
