@@ -1018,7 +1018,7 @@ def test_parts_that_do_not_fit(submission, rng):
 
 @pytest.mark.exercise("ProductQuantizer", weight=1)
 def test_vectors_of_every_kind(submission, rng):
-    """float32 and float64 of any size and layout; the same rows and seed give the same codes; fit may be called again."""
+    """float32 and float64 of any size; the same rows and seed give the same codes, and fit may be called again."""
     pq = submission.ProductQuantizer(2, 2**32 - 1)
     for case in Contract("PQ", X=floats(40, 4, scales=(2.0**-20, 2.0**20)), Q=floats(3, 4)).cases(rng):
         X, Q = case.args
