@@ -671,8 +671,8 @@ wrong(
     "cuts the rows into parts by turns: every parts-th coordinate",
     fails=["test_codes_name_the_nearest_centroids"],
     edit={
-        "        pieces = np.split(X, self.parts, axis=1)\n        self.books": (
-            "        pieces = [X[:, p :: self.parts] for p in range(self.parts)]\n        self.books"
+        "np.split(X, self.parts, axis=1)  # raises ValueError for unequal parts": (
+            "[X[:, p :: self.parts] for p in range(self.parts)]"
         ),
         "        pieces = np.split(X, self.parts, axis=1)\n        codes": (
             "        pieces = [X[:, p :: self.parts] for p in range(self.parts)]\n        codes"
@@ -708,9 +708,11 @@ wrong(
 )
 wrong(
     "ProductQuantizer",
-    "ignores coordinates that are left over",
+    "cuts into parts of unequal length where parts do not divide d",
     fails=["test_parts_that_do_not_fit"],
-    edit={"if X.shape[1] % self.parts:": "if X.shape[1] < self.parts:"},
+    edit={
+        "np.split(X, self.parts, axis=1)  # raises ValueError for unequal parts": "np.array_split(X, self.parts, axis=1)"
+    },
 )
 
 
@@ -736,7 +738,7 @@ class ByBlocks:
         return codes
 
     def decode(self, codes):
-        return self.books[np.arange(self.parts), codes].reshape(len(codes), -1)
+        return self.books[np.arange(self.parts), codes].reshape(len(codes), self.parts * self.width)
 
     def search(self, Q, codes, k):
         ids, distances = np.empty((len(Q), k), np.int64), np.empty((len(Q), k))

@@ -1358,9 +1358,7 @@ class ProductQuantizer:
         Raises ValueError if d is not a multiple of parts. A second call starts anew.
         """
         ### BEGIN SOLUTION
-        if X.shape[1] % self.parts:
-            raise ValueError(f"{X.shape[1]} coordinates do not divide into {self.parts} equal parts")
-        pieces = np.split(X, self.parts, axis=1)
+        pieces = np.split(X, self.parts, axis=1)  # raises ValueError for unequal parts
         self.books = [kmeans(piece, 256, [self.seed, p])[0] for p, piece in enumerate(pieces)]
         ### END SOLUTION
 
