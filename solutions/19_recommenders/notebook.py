@@ -39,13 +39,17 @@
 # | $x_u$, $X$ | `X`, `U` | $(f,)$, $(m, f)$ | factors of a user; in 19.7 to 19.9 $X$ holds the vectors of an index |
 # | $y_i$, $Y$ | `Y`, `V` | $(f,)$, $(n, f)$ | factors of an item |
 # | $\lambda$ | `reg` | | weight of the penalty on factors |
+# | $C_u$, $p_u$ | | $(n, n)$, $(n,)$ | in 19.4: the diagonal matrix of a user's confidences, and the preferences, 0 or 1 |
 # | $\alpha$; $c_{ui}$ | `alpha` | | how much an observation adds to confidence; the confidence $1 + \alpha r_{ui}$ |
 # | $s$, $s_{ab}$ | `scores` | | a score; the logit of row $a$ and column $b$ of a batch |
 # | $\sigma(s)$ | | | the logistic function $1/(1 + e^{-s})$ |
 # | $B$ | | | rows in a batch |
 # | $q_i$, $p_i$ | `log_q` | | probability that a sample is item $i$; probability of item $i$ in the full softmax |
+# | $Q$, $I$ | `Q`, `I` | $(B, f)$ | in 19.6: the vectors of the users and of the items of a batch |
+# | $N_a$; $\pi_{ab}$; $G$ | | ; ; $(B, B)$ | the columns that count for row $a$; their softmax; the derivative of the loss by $s_{ab}$ |
+# | $P_i$ | | | probability that a user takes item $i$ |
 # | $k$ | `k` | | length of a list; number of neighbours |
-# | $q$ | `Q[i]` | $(d,)$ | a query |
+# | $q$ | `Q[i]` | $(d,)$ | a query (from 19.7 on, `Q` holds queries) |
 # | $C$ | `cells` | | cells of an index, each with a centroid |
 # | $P$ | `parts` | | parts of a vector in product quantisation; a codebook holds 256 centroids for each |
 # | $w$ | `width` | | how many of the nearest nodes a walk on a graph keeps |
@@ -212,7 +216,7 @@ def ranking_metrics(scores: np.ndarray, relevant: csr_matrix, seen: csr_matrix, 
     first hit), 0 without one. Users with nothing relevant are left out of the means.
 
     Returns {"precision": ..., "recall": ..., "ndcg": ..., "mrr": ...}, Python floats; all are 0.0
-    where no user is left. Nothing is modified.
+    where no user is left, also where there are no users at all. Nothing is modified.
     Memory: besides the arguments, a few rows of scores, so no copy of all scores. Time: select the
     best k before you sort them; do not sort all items of a user. Do not use sklearn.
     """
@@ -303,11 +307,17 @@ with check("ranking_metrics", forbids=["sklearn"]):
     )
     got = ranking_metrics(np.array([[3.0, 2.0, 1.0]]), csr_matrix([[0, 0, 1]]), csr_matrix([[1, 0, 0]]), 10)
     expect_close([got["precision"], got["mrr"]], [0.1, 0.5], hint="two items are unseen; precision divides by k = 10")
+    stored = csr_matrix((np.array([0.0]), np.array([1]), np.array([0, 1])), (1, 2))  # item 1, with the value 0
+    got = ranking_metrics(np.array([[1.0, 1.0 + 1e-12]]), stored, csr_matrix((1, 2)), 1)
+    expect_close(
+        got["recall"], 1.0, hint="a stored entry marks its item, whatever its value; keep float64 scores as they are"
+    )
     got = ranking_metrics(np.array([[3.0, 2.0]], np.float32), csr_matrix((1, 2)), csr_matrix((1, 2)), 1)
     expect_close(list(got.values()), [0.0] * 4, hint="no user has anything relevant: all metrics are 0.0")
 
 # %% [markdown]
-# How do four recommenders fare that know nothing, or know the truth? Each user's last fifth of events is hidden. The
+# How do four recommenders fare that know nothing, or know the truth? Each user's last fifth of events is hidden. (The
+# border lies at another time for each user. This is harmless here, since the law of these data does not change with time.) The
 # first recommender draws scores at random, the second gives every item its number of events, the third knows the true
 # taste but no popularity, and the fourth knows the law of the data. The fourth has the largest *expected* number of
 # hits; what we learn below can beat it by chance only. Note how far *popularity* goes, and
@@ -345,15 +355,15 @@ Table(("scores", "precision", "recall", "ndcg", "mrr"), rows, numeric=(1, 2, 3, 
 
 
 # %% exercise="split_by_time" points=2 minutes=10 bug=true
-def split_by_time(times: np.ndarray, share: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def split_by_time(times: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
     """Row numbers for training and for the test; the test holds the latest `share` of the rows.
 
     times: (m,), m >= 1, integers or floats (finite), in any order, with any repeats; not modified.
-    share: 0 < share < 1. seed: not needed; the result depends on times and share alone.
+    share: 1e-9 <= share <= 1 - 1e-9.
 
     Let T be entry number int((1 - share) * m), from 0, of the sorted times. Training rows have
     times < T, test rows times >= T. So events of the same time are on the same side, and the test
-    may be larger than share * m; training may be empty.
+    may be larger than share * m; there may be no training rows.
 
     Returns (train, test): two new int64 arrays of row numbers, each in ascending order. Together
     they hold each row once.
@@ -364,7 +374,7 @@ def split_by_time(times: np.ndarray, share: float, seed: int = 0) -> tuple[np.nd
     ### END SOLUTION
     ### BEGIN BUG
     # first = int((1 - share) * len(times))
-    # order = np.random.default_rng(seed).permutation(len(times))
+    # order = np.random.default_rng(0).permutation(len(times))
     # return np.sort(order[:first]), np.sort(order[first:])
     ### END BUG
 
@@ -490,10 +500,11 @@ def als_step(R: csr_matrix, Y: np.ndarray, reg: float) -> np.ndarray:
     Returns a new float64 array X of shape (users, f). Row u minimises the sum of (r - x . y_i)^2
     over the ratings r of user u, plus reg * |x|^2: reg is not multiplied by the number of ratings,
     and nothing is divided by it. A user without ratings has a row of zeros.
-    Nothing is modified. R is not made dense. Do not use implicit or pyspark.
+    Nothing is modified. R is not made dense. Time: for each user a few steps of f^2 for each of its
+    own ratings, and f^3; nothing of the length of items for each user. Do not use implicit or pyspark.
     """
     ### BEGIN SOLUTION
-    X = np.zeros((R.shape[0], Y.shape[1]))
+    X = np.empty((R.shape[0], Y.shape[1]))
     for u in range(R.shape[0]):
         mine = slice(R.indptr[u], R.indptr[u + 1])
         Y_u = Y[R.indices[mine]]
@@ -515,25 +526,25 @@ def als_step(R: csr_matrix, Y: np.ndarray, reg: float) -> np.ndarray:
 # </details>
 # <details><summary>Hint 3: nearly the answer</summary>
 #
-# `np.linalg.solve(Y_u.T @ Y_u + reg * np.eye(f), Y_u.T @ R.data[mine])`, into row `u` of an array of zeros.
+# `np.linalg.solve(Y_u.T @ Y_u + reg * np.eye(f), Y_u.T @ R.data[mine])`, into row `u` of the result.
 # </details>
 
 # %% check="als_step"
 with check("als_step", forbids=["implicit", "pyspark"]):
     Y = np.array([[1.0], [2.0], [3.0]])
-    # User 0 rated item 0 with 4 and item 1 with 3: x = (1 * 4 + 2 * 3) / (1 + 4 + reg) = 10 / 7 with reg = 2.
-    # User 1 rated nothing. User 2 rated item 2 with 0, which is a rating, and item 0 with 5: x = 5 / (9 + 1 + 2).
+    # User 0 rated item 0 with 4 and item 1 with 3: x = (1 * 4 + 2 * 3) / (1 + 4 + reg) = 10 / 8 with reg = 3.
+    # User 1 rated nothing. User 2 rated item 2 with 0, which is a rating, and item 0 with 5: x = 5 / (9 + 1 + 3).
     R = csr_matrix((np.array([4.0, 3.0, 0.0, 5.0]), np.array([0, 1, 2, 0]), np.array([0, 2, 2, 4])), (3, 3))
     with expect_unchanged(Y=Y):
-        got = als_step(R, Y, 2.0)
+        got = als_step(R, Y, 3.0)
     expect_close(
         got,
-        [[10 / 7], [0.0], [5 / 12]],
+        [[10 / 8], [0.0], [5 / 13]],
         hint="each user's own ratings only, (Y_u' Y_u + reg I) x = Y_u' r_u",
         mistakes={
-            "What is unknown is not a rating of 0.": [[10 / 16], [0.0], [5 / 16]],
-            "reg stays as it is: it is not multiplied by the number of ratings.": [[10 / 9], [0.0], [5 / 14]],
-            "A stored 0 is a rating, too.": [[10 / 7], [0.0], [5 / 3]],
+            "What is unknown is not a rating of 0.": [[10 / 17], [0.0], [5 / 17]],
+            "reg stays as it is: it is not multiplied by the number of ratings.": [[10 / 11], [0.0], [5 / 16]],
+            "A stored 0 is a rating, too.": [[10 / 8], [0.0], [5 / 4]],
             "reg is added, once, to the diagonal.": [[2.0], [0.0], [0.5]],
         },
     )
@@ -544,12 +555,12 @@ with check("als_step", forbids=["implicit", "pyspark"]):
     expect_close(gradient, np.zeros(3), atol=1e-10, hint="at the minimum the gradient of row u's sum is 0")
 
 # %% [markdown]
-# Ratings from 1 to 5 for the first 40 % of the events, made of the planted taste: $3 + 0.7\,\text{taste}_u\cdot
-# \text{traits}_i$ plus noise with standard deviation 0.5, rounded. Left: $J$ falls in each half-step, for each
-# $\lambda$. Right: the error on ratings that were held out. The smallest $\lambda$ has the smallest $J$, and the largest
-# error on ratings that it has not seen. The dotted line is what remains if taste and traits are known: with so few
-# ratings of each user, a fit does not come near it. The mean of all ratings is subtracted before the fit and added to
-# predictions.
+# Ratings from 1 to 5 for each pair of user and item in the log, made of the planted taste: $3 + 0.7\,\text{taste}_u\cdot
+# \text{traits}_i$ plus noise with standard deviation 0.5, rounded. A fifth of them is held out, at random: nothing here
+# changes with time. Left: $J$ falls in each half-step, for each $\lambda$. Right: the error on the ratings that were held
+# out. The smallest $\lambda$ has the smallest $J$ and fits noise; the largest pulls all factors to 0 and leaves only the
+# mean of all ratings. (This mean is subtracted before the fit and added to predictions.) Between them lies a better one. The
+# error with known taste and traits is far lower: a user has few ratings.
 
 
 # %% tags=["demo"]
@@ -572,7 +583,7 @@ held_out = np.random.default_rng(4).random(len(who)) < 0.2
 mean_rating = rating[~held_out].mean()
 ratings = csr_matrix((rating[~held_out] - mean_rating, (who[~held_out], what[~held_out])), (n_users, n_items))
 sweeps, falls, errors = demo_size(full=12, small=4), {}, {}
-for reg in (0.1, 3.0, 30.0):
+for reg in (0.1, 10.0, 100.0):
     Y = np.random.default_rng(0).standard_normal((n_items, 8)) * 0.3
     steps, test_error = [], []
     for _ in range(sweeps):
@@ -588,8 +599,11 @@ known = np.sqrt(np.mean((np.clip(exact_rating, 1, 5) - rating)[held_out] ** 2))
 figure, axes = plt.subplots(1, 2, figsize=(11, 4))
 plotting.curves(falls, xlabel="sweep", ylabel="J", logy=True, title="J never rises", ax=axes[0])
 plotting.curves(errors, xlabel="sweep", ylabel="root mean squared error", title="Held-out ratings", ax=axes[1])
-axes[1].axhline(known, color="#222222", linestyle=":")
+axes[1].axhline(known, color="#222222", linestyle=":", label="known taste")
+only_mean = np.sqrt(np.mean((mean_rating - rating[held_out]) ** 2))
+axes[1].axhline(only_mean, color="#888888", linestyle="-.", label="mean of all ratings")
 axes[1].set_ylim(0.9 * known, None)
+axes[1].legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3)
 plt.show()
 print("largest rise of J:", max(float(np.max(np.diff(steps))) for _, steps in falls.values()))
 
@@ -638,7 +652,7 @@ def implicit_als_step(R: csr_matrix, Y: np.ndarray, reg: float, alpha: float) ->
     Do not use implicit or pyspark.
     """
     ### BEGIN SOLUTION
-    X = np.zeros((R.shape[0], Y.shape[1]))
+    X = np.empty((R.shape[0], Y.shape[1]))
     common = Y.T @ Y + reg * np.eye(Y.shape[1])
     for u in range(R.shape[0]):
         mine = slice(R.indptr[u], R.indptr[u + 1])
@@ -695,7 +709,7 @@ with check("implicit_als_step", forbids=["implicit", "pyspark"]):
 
 # %% [markdown]
 # Your step on the clicks of section 19.1, with 8 factors. Left: the implicit objective, computed without the $m\,n$
-# terms (how?), falls in each half-step. Right: ndcg on the hidden last fifth, after each sweep, beside popularity and
+# terms, falls in each half-step. Right: ndcg on the hidden last fifth, after each sweep, beside popularity and
 # beside the true law.
 
 
@@ -745,22 +759,21 @@ print(
 # ### 19.5 `bpr_step` · important · level 2 of 4 · 20 min
 #
 # A list needs an order, not values. **Bayesian personalised ranking** (BPR) learns the order directly. Take a pair of
-# items: $i$, which user $u$ clicked on, and $j$, which $u$ did not. With $s = u_u\cdot(v_i - v_j)$, say that $i$ comes
-# before $j$ with probability $\sigma(s)$, and maximise the likelihood of what we saw. For a batch of $B$ triples, with
-# rows $u_b$, $v_{i_b}$ and $v_{j_b}$ of `U` and `V`:
+# items: $i$, which user $u$ clicked on, and $j$, which $u$ did not. With $s = x_u\cdot(y_i - y_j)$, say that $i$ comes
+# before $j$ with probability $\sigma(s)$, and maximise the likelihood of what we saw. The $x_u$ are the rows of `U`, the
+# $y_i$ those of `V`. For a batch of $B$ triples $(u_b, i_b, j_b)$, with $s_b = x_{u_b}\cdot(y_{i_b} - y_{j_b})$:
 #
 # $$J = \frac1B\sum_{b=1}^{B}\Big(-\ln\sigma(s_b)
-# + \frac\lambda2\big(\lVert u_b\rVert^2 + \lVert v_{i_b}\rVert^2 + \lVert v_{j_b}\rVert^2\big)\Big) ,\qquad
-# s_b = u_b\cdot(v_{i_b} - v_{j_b}) .$$
+# + \frac\lambda2\big(\lVert x_{u_b}\rVert^2 + \lVert y_{i_b}\rVert^2 + \lVert y_{j_b}\rVert^2\big)\Big) .$$
 #
 # The derivative of $-\ln\sigma(s)$ is $-\sigma(-s)$. With $g_b = \sigma(-s_b)$, triple $b$ adds to the gradient:
 #
-# $$\frac1B\big(-g_b (v_{i_b} - v_{j_b}) + \lambda u_b\big)\ \text{to its user},\quad
-# \frac1B\big(-g_b u_b + \lambda v_{i_b}\big)\ \text{to item } i_b,\quad
-# \frac1B\big(g_b u_b + \lambda v_{j_b}\big)\ \text{to item } j_b .$$
+# $$\frac1B\big(-g_b (y_{i_b} - y_{j_b}) + \lambda x_{u_b}\big)\ \text{to its user},\quad
+# \frac1B\big(-g_b x_{u_b} + \lambda y_{i_b}\big)\ \text{to item } i_b,\quad
+# \frac1B\big(g_b x_{u_b} + \lambda y_{j_b}\big)\ \text{to item } j_b .$$
 #
 # Two things go wrong in practice. Popular items occur many times in one batch, and `V[pos] += ...` keeps only one of
-# the updates of each item. And the item's gradient needs the *old* $u_b$, not the one that was just updated.
+# the updates of each item. And the item's gradient needs the *old* $x_u$, not the one that was just updated.
 
 
 # %% exercise="bpr_step" points=2 minutes=20 forbids=["implicit", "torch"]
@@ -846,6 +859,19 @@ with check("bpr_step", forbids=["implicit", "torch"]):
             "-ln(sigmoid(s)) has the derivative -sigmoid(-s).": [2.5 - 2 * g, 2.5 - g, g - 0.5],
         },
     )
+    # Two triples of user 0, both with s = 0.5 * (3 - 1) = 1, lr / B = 1, reg = 0.1: the user gains 2 g (3 - 1), minus
+    # twice 0.1 * 0.5.
+    new_U, new_V = bpr_step(U / 2, V, np.array([0, 0]), np.array([0, 0]), np.array([1, 1]), 2.0, 0.1)
+    g = 1 / (1 + math.exp(1))
+    expect_close(
+        [new_U[0, 0], new_V[0, 0], new_V[1, 0]],
+        [0.5 + 4 * g - 0.1, 3 + g - 0.6, 1 - g - 0.2],
+        hint="a user and items that occur in two triples get both updates, and the penalty of both; all of it over B",
+        mistakes={
+            "Repeated users keep one update only: use np.add.at.": [0.5 + 2 * g - 0.05, 3 + g - 0.6, 1 - g - 0.2],
+            "The penalty counts once in each triple.": [0.5 + 4 * g - 0.05, 3 + g - 0.3, 1 - g - 0.1],
+        },
+    )
     new_U, new_V = bpr_step(1000 * U, V / 2, one, one + 1, one, 1.0, 0.0)
     expect_close(new_U, [[999.0]], hint="for s = -1000, sigmoid(-s) is 1, and nothing overflows")
 
@@ -892,14 +918,14 @@ for name, by_popularity in (("uniform negatives", False), ("popular negatives", 
 figure, axes = plt.subplots(1, 2, figsize=(11, 4))
 plotting.curves(
     {name: (at, found) for name, found in losses.items()},
-    xlabel="triples",
+    xlabel="triples drawn",
     ylabel="BPR loss",
     title="The loss falls",
     ax=axes[0],
 )
 plotting.curves(
     {name: (at, found) for name, found in quality.items()},
-    xlabel="triples",
+    xlabel="triples drawn",
     ylabel="ndcg at 10",
     title="Which negatives are drawn decides what is learned",
     ax=axes[1],
@@ -942,13 +968,21 @@ plt.show()
 # $$-y_i + \sum_{j\ne i}\frac{e^{s_j}}{\sum_{l\ne i} e^{s_l}}\; y_j = \frac{g}{1 - p_i} .$$
 #
 # (Check: $\sum_{l\ne i} e^{s_l}$ is $1 - p_i$ of the whole sum, and $g = -(1 - p_i)\, y_i + \sum_{j\ne i} p_j y_j$.) This
-# is the gradient of the full softmax, longer by $1/(1 - p_i)$. With millions of items $p_i$ is tiny, and the factor is 1
-# for all that matters. Papers often call the result unbiased; exactly, it is this. Without the correction, the same
-# limit has $q_j e^{s_j}$ in place of $e^{s_j}$.
+# is the gradient of the full softmax, longer by $1/(1 - p_i)$. Where the model gives no item a large probability, the
+# factor is near 1. But the factor moves the fixed point. If users take item $i$ with probability $P_i$, the full softmax
+# ends at $p = P$. Here the mean gradient in $s_j$ is $-P_j + p_j\sum_{i\ne j} P_i/(1 - p_i)$. With
+# $c = \sum_i P_i/(1 - p_i)$ it vanishes where $P_j = p_j\,(c - P_j/(1 - p_j))$, so where
+#
+# $$P_j = c\; p_j\,(1 - p_j) .$$
+#
+# The learned law is more peaked than the true one. The order of the items is kept as long as no $p_j$ exceeds one half,
+# and lists need the order only. Papers often call the corrected loss unbiased; exactly, it is this (see question 3 at the
+# end). Without the correction, the same limit has $q_j e^{s_j}$ in place of $e^{s_j}$.
 #
 # **Gradients.** With the softmax $\pi_{ab}$ of the corrected logits of row $a$ (0 outside $N_a$), the derivative of the
 # loss with respect to $s_{ab}$ is $(\pi_{ab} - [a = b])/B$. Call this matrix $G$, shape $(B, B)$. Then
-# $\partial/\partial Q = G\,I$ and $\partial/\partial I = G^\top Q$, both $(B, f)$. The corrections are constants.
+# $\partial/\partial Q = G\,I$ and $\partial/\partial I = G^\top Q$, both $(B, f)$. ($I$ holds the vectors of the items
+# here; it is not the identity.) The corrections are constants.
 
 
 # %% exercise="in_batch_loss" points=3 minutes=25 forbids=["torch"]
@@ -1024,7 +1058,7 @@ with check("in_batch_loss", forbids=["torch"]):
             "The loss is a mean over rows.": math.log(5) + 2 * math.log(1.5),
         },
     )
-    # dQ[0] is (weights 2, 4, 4 over 10) times I, minus I[0], over 3: (3.6 - ... ) = (0.2 * 1 + 0.4 * 2 + 0.4 * 4 - 1) / 3.
+    # dQ[0] is (weights 2, 4, 4 over 10) times I, minus I[0], over 3: (2.6 - 1) / 3 = (0.2 * 1 + 0.4 * 2 + 0.4 * 4 - 1) / 3.
     expect_close(
         dQ,
         [[(0.2 + 0.8 + 1.6 - 1) / 3], [(1 / 3 + 2 * 2 / 3 - 2) / 3], [(1 / 3 + 4 * 2 / 3 - 4) / 3]],
@@ -1162,8 +1196,9 @@ class IVF:
     cells: >= 1, the number of cells; it may exceed the number of rows. seed: an integer, 0 <= seed <
       2^32. The same seed and rows give the same index.
     After fit, two attributes tell how rows are divided (a hidden test reads them): `centroids`,
-    (cells, d), finite, and `cell`, (n,) integers: for each row of X the number of its nearest
-    centroid. `kmeans(X, cells, seed)` of the setup returns both. Cells may be empty.
+    (cells, d), finite, found by k-means on the rows, and `cell`, (n,) integers: for each row of X the
+    number of its nearest centroid. `kmeans(X, cells, seed)` of the setup returns both. Cells may be
+    empty.
     Do not use faiss or sklearn.
     """
 
@@ -1196,9 +1231,9 @@ class IVF:
         or float32, the squared Euclidean distances, in ascending order. Where fewer than k rows lie
         in the probed cells, the last ids are -1 and their distances inf. Rows at equal distances
         (up to rounding) may come in any order. |q|^2 + |x|^2 - 2 q.x is accurate enough.
-        Memory: besides the index, a query needs a few arrays of the size of its probed rows, and
-        all queries together a few of shape (queries, cells) or (queries, k): no distances from all
-        queries to all rows.
+        A query is compared with the rows of its probed cells only. Memory: besides the index, a query
+        needs a few arrays of the size of its probed rows, and nothing of 8 bytes for each row of X;
+        all queries together need a few arrays of shape (queries, cells) or (queries, k).
         """
         ### BEGIN SOLUTION
         ids, distances = np.full((len(Q), k), -1), np.full((len(Q), k), np.inf)
@@ -1258,17 +1293,20 @@ with check("IVF", forbids=["faiss", "sklearn"]):
     expect_close(distances[0][:3], [1.0, 64.0, 81.0], hint="squared distances")
     assert np.all(np.isinf(distances[:, 3:])), "where there are no more rows, distances are inf"
     expect_shape(index.search(Q[:0], 3, 2)[0], (0, 3), hint="no queries: no rows")
+    before = index.search(Q, 3, 10)[1]
+    X[:] = 0
+    expect_close(index.search(Q, 3, 10)[1], before, hint="the index keeps its own copy of X")
 
 # %% [markdown]
 # Cells in two dimensions (left). The star is a query; the crosses are its 30 nearest points. One cell is
-# probed, and its points are dark. Many of the nearest lie across a border, in a cell that is not probed. Right: recall at 10 against the
+# probed, and its points are dark. Some of the nearest lie across a border, in a cell that is not probed. Right: recall at 10 against the
 # share of rows that a query is compared with, for growing probes, on vectors with 2, 8 and 32 independent coordinates.
 # The more coordinates, the more borders are near: in high dimensions nearly every point lies close to a border. Real
 # vectors have many coordinates, but these depend on each other; what counts is how many directions they really fill.
 
 # %% tags=["demo"]
 rng = np.random.default_rng(4)
-flat, here = rng.standard_normal((1500, 2)), np.array([[0.35, -0.42]])
+flat, here = rng.standard_normal((1500, 2)), np.array([[0.3, -0.33]])
 index = IVF(25, seed=2)
 index.fit(flat)
 probed = np.argsort(squared_distances(here, index.centroids)[0])[:1]
@@ -1287,7 +1325,7 @@ axes[0].set(
     ylim=(-1.8, 1.4),
     xlabel="first coordinate",
     ylabel="second coordinate",
-    title="Many of the nearest lie across a border",
+    title="Some of the nearest lie across a border",
 )
 axes[0].legend(loc="upper center", ncols=4, fontsize=8, bbox_to_anchor=(0.5, -0.13), columnspacing=1.0)
 found = set(index.search(here, 30, 1)[0][0].tolist())
@@ -1392,8 +1430,9 @@ class ProductQuantizer:
         float64 or float32, in ascending order: |q - decoded vector|^2, with the query as it is, not
         quantised. Rows at equal distances (up to rounding) may come in any order.
         Memory, besides the arguments and the result: a few arrays of one number for each row of
-        codes (8 bytes each), for one query at a time. The rows are not decoded, and no array has
-        parts numbers of 8 bytes for each row.
+        codes (8 bytes each), for one query at a time. No array has parts numbers of 8 bytes for each
+        row. Time: for each query a table, then `parts` look-ups for each row. The rows are not decoded,
+        neither at once nor in blocks.
         """
         ### BEGIN SOLUTION
         ids, distances = np.zeros((len(Q), k), np.int64), np.zeros((len(Q), k))
@@ -1556,14 +1595,17 @@ def graph_search(neighbours: list[np.ndarray], distance: Callable, entry: int, w
     """
     ### BEGIN SOLUTION
     asked, expanded = {entry}, set()
-    beam = [(float(distance(np.array([entry]))[0]), entry)]  # in ascending order
-    while node := next(([i] for _, i in beam if i not in expanded), None):
-        expanded.update(node)
-        new = [j for j in neighbours[node[0]].tolist() if j not in asked]
+    beam = [(distance(np.array([entry])).item(), entry)]  # in ascending order
+    while True:
+        node = next((i for _, i in beam if i not in expanded), None)
+        if node is None:
+            return [i for _, i in beam[:k]]
+        expanded.add(node)
+        new = [j for j in neighbours[node].tolist() if j not in asked]
         if new:
             asked.update(new)
-            beam = heapq.nsmallest(width, beam + list(zip(distance(np.array(new)).tolist(), new, strict=True)))
-    return [i for _, i in beam[:k]]
+            away = distance(np.array(new)).tolist()
+            beam = heapq.nsmallest(width, beam + [(away[place], j) for place, j in enumerate(new)])
     ### END SOLUTION
 
 
@@ -1588,7 +1630,7 @@ def graph_search(neighbours: list[np.ndarray], distance: Callable, entry: int, w
 with check("graph_search", forbids=["faiss", "networkx"]):
     # Nodes 0 - 1 - 2 - 3 - 4 in a row, with distances 5, 3, 4, 1, 2: node 2 is a hill between 1 and 3.
     line = [np.array([1]), np.array([0, 2]), np.array([1, 3]), np.array([2, 4]), np.array([3])]
-    heights, calls = np.array([5.0, 3.0, 4.0, 1.0, 2.0]), []
+    heights, calls = np.array([5.0, 3.0, 4.0, 1.0, 2.0, 9.0]), []
 
     def height(ids):
         assert len(calls) < 1000, "distance was called 1000 times on a graph of 5 nodes"
@@ -1610,6 +1652,13 @@ with check("graph_search", forbids=["faiss", "networkx"]):
     assert calls == [[0], [1], [2]], f"node 2 is asked, but falls out of the beam; you asked {calls}"
     calls.clear()
     assert graph_search(line, height, 4, 5, 5) == [3, 4, 1, 2, 0], "width 5: all nodes, the nearest first"
+    calls.clear()
+    # Node 1 is asked, then pushed out of a beam of width 2 by nodes 3 and 4: it is never expanded,
+    # and its neighbour 5 is never asked.
+    star = [np.array(some) for some in ([1, 2], [0, 5], [3, 4], [2], [2], [1])]
+    heights[[1, 2]] = 4.5, 3.0
+    assert graph_search(star, height, 0, 2, 2) == [3, 4], "the two nearest nodes of the star are 3 and 4"
+    assert sorted(map(sorted, calls)) == [[0], [1, 2], [3, 4]], f"one call for each expanded node; you asked {calls}"
     calls.clear()
     got = graph_search([np.array([], np.int64), np.array([0])], height, 0, 4, 3)
     assert got == [0] and calls == [[0]], "node 0 leads nowhere: the beam holds one node"
@@ -1913,10 +1962,11 @@ middle = demo_size(full=100_000, small=2000)
 figure, axes = plt.subplots(1, 2, figsize=(12, 5))
 names = list(dict.fromkeys(name for name, _ in contest))
 for number, name in enumerate(names):
+    kind = name.partition(",")[0]
     style = {
-        "color": plotting.COLOURS[number % len(plotting.COLOURS)],
+        "color": plotting.COLOURS[["exact", "IVF", "PQ", "graph", "HNSW", "IVF and PQ"].index(kind)],
         "marker": "os^vDPX*<>"[number % 10],
-        "linestyle": "-" if "yours" in name else "--",
+        "linestyle": "-" if "yours" in name or "NumPy" in name else ":" if "learn" in name else "--",
     }
     if (name, middle) in contest:
         axes[0].plot(*zip(*[(recall, speed) for _, recall, speed in contest[name, middle]], strict=True), **style)
@@ -1944,7 +1994,8 @@ for name, n in contest:
 print(f"{largest:,} vectors take {bytes_text(largest * 4 * dimensions)}, their codes {bytes_text(largest * 8)}")
 
 # %% [markdown]
-# The exact lines fall in proportion to $n$. Cells and graphs fall far more slowly: this is what they are for. Up to some
+# With the full sizes, the exact lines fall in proportion to $n$. Cells and graphs fall far more slowly: this is what they
+# are for. Up to some
 # thousands of vectors the exact way is as good as any, and it needs no index. Yours lose to faiss by a constant factor:
 # each query pays for calls of NumPy, and the graph for one call of Python a step. The shape of the curves is the same, for
 # it comes from the algorithm. At the largest size, cells and codes together (IVF and PQ) search a small part of a small
@@ -2008,7 +2059,8 @@ print(f"a query moves {bytes_text(shards * k * 16)}; the rows of one shard are {
 # items that users like, and since we made the data, we know it.
 #
 # If the probability of being shown is known, a remedy is **inverse propensity weighting**: each hidden click counts
-# $1/\text{popularity}_i$, because for each click on such an item there were that many chances to click. Let $w_{ui} =
+# $1/\text{popularity}_i$. An item that is shown twice as often has twice as many chances of a click, so each of its clicks
+# says half as much about what users like. Let $w_{ui} =
 # 1/\text{popularity}_i$ on hidden clicks. The weighted recall is the sum of $w$ over hits, divided by the sum of $w$ over
 # all hidden clicks.
 
@@ -2038,8 +2090,8 @@ for title, values in (("offline recall", plain), ("weighted recall", weighted), 
     )
 
 # %% [markdown]
-# Left: popularity is far ahead of the true taste, though its lists are liked least; implicit ALS has learned much of it,
-# and stands beside it. Right: the weighted number puts the true taste first and popularity last. In a real system propensities are not known exactly; they are logged when items are shown, or learned, and items
+# Left: popularity is far ahead of the true taste, though its lists are liked least. Implicit ALS has learned mostly
+# popularity, and its marker lies beside that one. Right: the weighted number puts the true taste first and popularity last. In a real system propensities are not known exactly; they are logged when items are shown, or learned, and items
 # that are never shown have none. Rare items have large weights, so the weighted number varies more. The other remedy is a
 # test with real users, with a part of the traffic. Offline numbers choose what is worth such a test.
 #
