@@ -455,10 +455,10 @@ def test_shapes_of_implicit_steps(submission, rng):
             assert close(submission.implicit_als_step(*case), implicit_of(R, case.exact[1], 0.3, 2.0), atol=1e-9)
 
 
-@pytest.mark.exercise("implicit_als_step", weight=5, hint=1, memory_mb=148)
+@pytest.mark.exercise("implicit_als_step", weight=5, hint=1, memory_mb=100)
 def test_no_second_array_of_all_items(submission, rng):
     """No user needs an array of the size of Y, nor a dense row for each user."""
-    # Y takes 64 MB, and the first products of two BLAS (NumPy's and SciPy's) 33 MB each: 130. With a second Y: 161.
+    # Y takes 64 MB, and a second Y another 64.
     sizes = (200, 500_000, 16, 8, int(rng.integers(2**40)))
     X, shape = submission.run(step_of_many, "implicit_als_step", *sizes, [3.0, 2.0])
     check_many(X, shape, sizes, 3.0, 2.0)
@@ -1081,7 +1081,7 @@ def search_codes(n, parts, d, seed):
     return np.asarray(books), np.asarray(ids), np.asarray(distances, float)
 
 
-@pytest.mark.exercise("ProductQuantizer", weight=8, hint=3, memory_mb=96, seconds=5)
+@pytest.mark.exercise("ProductQuantizer", weight=8, hint=3, memory_mb=64, seconds=5)
 def test_a_million_codes(submission, rng):
     """A million codes are searched by tables, in time for 8 look-ups a row, without decoding 2,048 coordinates."""
     n, parts, d, seed = 10**6, 8, 2048, int(rng.integers(2**40))
