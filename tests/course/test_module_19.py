@@ -33,7 +33,7 @@ print(json.dumps({
     "plain": plain, "weighted": weighted, "liked": liked,
 }))
 """
-MISSING = ("faiss", "implicit", "implicit.als", "pyspark")
+MISSING = ("faiss", "implicit", "pyspark")
 
 
 def scale_section(first):
