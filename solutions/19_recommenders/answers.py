@@ -413,6 +413,12 @@ wrong(
 )
 wrong(
     "bpr_step",
+    "keeps one update of each repeated user",
+    fails=["test_repeats_add_up"],
+    edit={"np.add.at(new_U, users, rate * (g * (i - j) - reg * u))": "new_U[users] += rate * (g * (i - j) - reg * u)"},
+)
+wrong(
+    "bpr_step",
     "updates the items with the new vectors of the users",
     fails=["test_a_step_down_the_gradient"],
     edit={
