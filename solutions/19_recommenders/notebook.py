@@ -1803,7 +1803,7 @@ def relative(A, B):
     return float(np.abs(A - B).max() / np.abs(B).max())
 
 
-implicit_als, agree, sweep_seconds = engines.library("implicit.als"), {}, {}
+implicit_als, agree, sweep_seconds = engines.library("implicit") and engines.library("implicit.als"), {}, {}
 factors, reg, alpha = 16, 0.05, 2.0
 for users in demo_size(full=[2000, 20_000], small=[300, 1000]):
     R = clicks_of(users, demo_size(full=2000, small=200))
