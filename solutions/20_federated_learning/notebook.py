@@ -1,0 +1,1550 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 20 · Federated learning
+#
+# **What you will be able to do.** Train a model on data that stays where it is. Say what uneven clients do to the
+# answer, by a formula, and cure it. Send fewer bytes without a bias. Add up updates of which nobody can read a single
+# one, even when clients vanish in the middle of a round. At the end your own functions run in real processes that
+# exchange only updates, beside training on all data in one place, and beside Flower.
+#
+# **You need** minibatch steps, momentum and Adam from module 02, softmax regression from module 03, and back-propagated
+# gradients of one layer from module 08; expectation and variance; remainders modulo an integer.
+#
+# **Skills it trains**: federated averaging, fixed points, control variates, unbiased compression, secret sharing,
+# secure aggregation, counting what a computation costs.
+#
+# **Time**: about four and a half hours, of which two hours and three quarters are eight exercises and a bug to find.
+# Take a break after 20.5. Each exercise says how important it is (essential, important, optional), its level, which is
+# also its points, and its minutes.
+#
+# **Symbols**
+#
+# | symbol | in code | shape | meaning |
+# | --- | --- | --- | --- |
+# | $N$ | `clients` | | number of clients |
+# | $m_i$, $m$ | `counts[i]`, `len(labels)` | | rows of client $i$; rows of all clients together |
+# | $w_i$ | | | share of client $i$ in the mean, $m_i / m$ |
+# | $\theta$, $d$ | `theta` | $(d,)$ | parameters that the server holds, and their number |
+# | $y$, $y_i$ | `y` | $(d,)$ | parameters that client $i$ works on during a round |
+# | $f_i$, $F$ | `grad` is $\nabla f_i$ | | mean loss over the rows of client $i$; $F = \sum_i w_i f_i$ |
+# | $K$ | `steps` | | local steps of a client in a round |
+# | $\eta$ | `lr` | | learning rate of these steps, or of the server where the text says so |
+# | $\mu$ | `mu` | | strength of the proximal term |
+# | $c_i$, $c$ | `controls[i]`, `control` | $(d,)$ | control of client $i$; control of the server |
+# | $S$ | `chosen` | | the clients that take part in a round |
+# | $\Delta$ | `delta` | $(d,)$ | mean change of a round, $\sum_i w_i (y_i - \theta)$ |
+# | $\alpha$ | `alpha` | | evenness of the split: small is uneven |
+# | $A_i$, $b_i$ | `A`, `b` | $(d, d)$, $(d,)$ | curvature and minimum of a quadratic client |
+# | $P_i$ | | $(d, d)$ | $I - (I - \eta A_i)^K$ |
+# | $s$ | `levels` | | levels of the quantiser |
+# | $p$ | `PRIME` | | the prime $2^{61} - 1$ |
+# | $t$ | `threshold` | | number of shares that recover a secret |
+# | $q$, $a_k$ | | | polynomial of the shares, and its coefficients |
+# | $\beta_i$, $s_{ij}$ | `own`, `pairs` | | seed of client $i$'s own mask; seed of the mask that $i$ and $j$ share |
+# | $G(\cdot)$ | `expand(seed, d)` | $(d,)$ | mask from a seed, words of 32 bits |
+
+# %% tags=["setup"]
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+if find_spec("lsml_utils") is None:  # not installed: look for its folder above this notebook's
+    sys.path += [str(folder) for folder in Path.cwd().parents if (folder / "lsml_utils").is_dir()]
+try:
+    from lsml_utils import checking, datasets, demo_size, plotting
+    from lsml_utils.checking import check, expect_close, expect_dtype, expect_raises, expect_unchanged
+    from lsml_utils.hashing import expand
+    from lsml_utils.tables import Table, bytes_text, seconds_text
+except ModuleNotFoundError as missing:
+    remedy = "lsml_utils/ belongs in a folder above this notebook; install anything else with pip"
+    raise SystemExit(f"{missing.name} is missing: {remedy}") from None
+
+import json
+import math
+import os
+import random
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
+
+plotting.use()
+threadpool_limits(1)
+torch.set_num_threads(1)
+checking.start("20_federated_learning", total=9)
+
+PRIME = 2**61 - 1
+
+# %% [markdown]
+# ## Derive
+#
+# ### Data that does not move
+#
+# Phones, hospitals and banks hold rows that may not leave them. There are $N$ such **clients**; client $i$ has $m_i$
+# rows, and $f_i(\theta)$ is the mean loss over them. With $w_i = m_i/m$ the mean loss over all rows is
+#
+# $$F(\theta) = \frac1m \sum_{\text{rows}} \text{loss} = \sum_{i=1}^N w_i\, f_i(\theta), \qquad
+# \nabla F(\theta) = \sum_{i=1}^N w_i\, \nabla f_i(\theta) .$$
+#
+# So the gradient of the whole is a weighted mean of what the clients can compute at home. A **server** could send out
+# $\theta$, $d$ numbers; each client answers with its gradient, $d$ numbers; the server takes one step. This is exact
+# gradient descent, and it needs one exchange for each step. On a network of phones an exchange takes seconds and a step
+# takes milliseconds. Federated averaging (McMahan et al., 2017) therefore lets each client take $K$ steps of its own
+# before it answers:
+#
+# 1. the server sends $\theta$ to the clients $S$ of this round;
+# 2. client $i$ begins at $y = \theta$, takes $K$ steps $y \leftarrow y - \eta\, \nabla f_i(y)$, and sends $y_i = y$;
+# 3. the server averages: $\theta \leftarrow \sum_i w_i\, y_i$.
+#
+# The rest of this module is about five questions that these three lines leave open. What happens if the clients' data
+# differ? Where does the iteration end? Which cure ends at the right place? How many bytes does it take? And what does
+# the server learn about one client, whose rows never left home but whose $y_i$ did?
+#
+# The data are the digits of module 03: 1,797 pictures of 8 × 8 pixels, softmax regression, $d = 650$ parameters. A
+# small $\ell_2$ term gives $F$ a single minimum, so that we can say how far away from it we are.
+
+
+# %% tags=["demo"]
+digits = datasets.digits()
+order = np.random.default_rng(0).permutation(len(digits.y))
+X, labels = digits.X[order] / 16, digits.y[order]
+X_train, y_train, X_test, y_test = X[:1400], labels[:1400], X[1400:], labels[1400:]
+RIDGE = 1e-3
+
+
+def scores(theta, X):
+    """The 10 scores of each row; theta holds the weights (64, 10), then the 10 biases."""
+    return X @ theta[:640].reshape(64, 10) + theta[640:]
+
+
+def loss_and_gradient(theta, X, y):
+    """Mean cross-entropy plus RIDGE/2 times the squared norm of theta, and its gradient (650,)."""
+    Z = scores(theta, X)
+    Z -= Z.max(axis=1, keepdims=True)
+    E = np.exp(Z)
+    total = E.sum(axis=1)
+    rows = np.arange(len(y))
+    loss = np.mean(np.log(total) - Z[rows, y]) + RIDGE / 2 * theta @ theta
+    D = E / total[:, None]
+    D[rows, y] -= 1
+    gradient = np.concatenate([(X.T @ D).ravel(), D.sum(axis=0)]) / len(y) + RIDGE * theta
+    return float(loss), gradient
+
+
+def gradient_of(part):
+    """The gradient of one client's loss, as a function of theta alone; part: the client's rows."""
+    mine, truth = X_train[part], y_train[part]
+    return lambda theta: loss_and_gradient(theta, mine, truth)[1]
+
+
+def accuracy(theta):
+    return float(np.mean(scores(theta, X_test).argmax(axis=1) == y_test))
+
+
+central = LogisticRegression(C=1 / (RIDGE * len(y_train)), tol=1e-8, max_iter=5000).fit(X_train, y_train)
+print(f"all rows in one place (scikit-learn): accuracy {central.score(X_test, y_test):.1%} on {len(y_test)} test rows")
+
+# %% [markdown]
+# ## Implement
+#
+# ### 20.1 `split_dirichlet` · essential · level 2 of 4 · 15 min
+#
+# To study uneven clients, we must be able to make them. Papers do it with the **Dirichlet distribution**: random shares
+# $(p_1, \dots, p_N)$ that are not negative and add up to 1, with density in proportion to $\prod_i p_i^{\alpha - 1}$.
+# All clients are alike in it, so $\mathbb E\, p_i = 1/N$. Its variance shows what $\alpha$ does:
+#
+# $$\operatorname{Var} p_i = \frac{\frac1N\left(1 - \frac1N\right)}{N\alpha + 1} .$$
+#
+# For $\alpha \to \infty$ the variance vanishes, and each client gets the same share of every class. For $\alpha \to 0$
+# it is $\frac1N(1 - \frac1N)$, the variance of a coin that is 1 with probability $1/N$: one client gets the whole class.
+#
+# Tutorials differ in two places, and results then cannot be compared. Some draw shares *of classes for each client*
+# (Hsu et al., 2019), and then all clients have equally many rows. Others draw shares *of clients for each class*
+# (Li et al., 2022). Then the number of rows is uneven, too; this is what we do. And a client without rows can compute
+# nothing. Many scripts draw everything again until nobody is empty. For small $\alpha$ this does not end: with 20
+# clients and 10 classes, at least ten clients stay empty in nearly every draw. We move rows instead.
+
+
+# %% exercise="split_dirichlet" points=2 minutes=15
+def split_dirichlet(
+    labels: np.ndarray, clients: int, alpha: float, seed: int, least: int = 1
+) -> list[np.ndarray]:
+    """Uneven parts of the rows: of each class, every client gets a random share.
+
+    labels: shape (m,), the class of each row, integers of any kind and in any order; not modified.
+    clients: >= 1. alpha: from 1e-3 to 1e6. seed: a Python integer, 0 <= seed < 2^63.
+    least: how many rows each client gets at least, >= 0.
+
+    For each class that occurs, independently of the others: draw shares of the clients from the
+    symmetric Dirichlet distribution with parameter alpha. A client gets as many rows of the class
+    as its share says, rounded up or down so that its number differs by at most 1 from share times
+    rows of the class. Which rows these are is drawn at random, without replacement.
+    After this, while a client has fewer than `least` rows: one row of a client that has most goes
+    to a client that has fewest (which row, and which of several such clients, is free).
+
+    Returns a list of `clients` new int64 arrays: the indices of each client's rows, ascending (an
+    empty array where a client has none). Each index from 0 to m - 1 is in exactly one of them.
+    The same arguments give the same result, and other seeds other ones. Neither uses nor changes
+    the global random states of Python and NumPy.
+    Raises ValueError if clients * least > m.
+    """
+    ### BEGIN SOLUTION
+    if clients * least > len(labels):
+        raise ValueError(f"{len(labels)} rows are too few for {clients} clients with {least} each")
+    rng = np.random.default_rng(seed)
+    parts = [[] for _ in range(clients)]
+    for label in np.unique(labels):
+        rows = rng.permutation(np.flatnonzero(labels == label))
+        shares = rng.dirichlet(np.full(clients, alpha))
+        cuts = np.rint(np.cumsum(shares)[:-1] * len(rows)).astype(int)
+        # In an order of its own for each class: where rows are few, rounding favours some places.
+        for client, piece in zip(rng.permutation(clients), np.split(rows, cuts), strict=True):
+            parts[client].extend(piece.tolist())
+    sizes = [len(part) for part in parts]
+    while min(sizes) < least:
+        rich, poor = sizes.index(max(sizes)), sizes.index(min(sizes))
+        parts[poor].append(parts[rich].pop())
+        sizes[rich] -= 1
+        sizes[poor] += 1
+    return [np.sort(np.array(part, np.int64)) for part in parts]
+    ### END SOLUTION
+
+
+# %% [markdown] hints="split_dirichlet"
+# <details><summary>Hint 1: one class at a time</summary>
+#
+# `np.unique(labels)` names the classes, `np.flatnonzero(labels == label)` the rows of one. Draw new shares for each:
+# `rng.dirichlet(np.full(clients, alpha))`. (Gamma variables divided by their sum are the same law, but for a small alpha
+# all of them may be 0.)
+# </details>
+# <details><summary>Hint 2: from shares to rows</summary>
+#
+# Shuffle the rows of the class. `np.cumsum(shares)` says where each client's piece ends, as a share of the class. Times
+# the number of rows, rounded, without the last one, these are the places for `np.split`.
+# </details>
+# <details><summary>Hint 3: nobody is empty</summary>
+#
+# Keep a list of indices for each client. While the shortest list has fewer than `least` entries, pop an index from the
+# longest list and append it to the shortest. At the end, `np.sort(np.array(part, np.int64))`.
+# </details>
+
+# %% check="split_dirichlet"
+with check("split_dirichlet"):
+    toy = np.array([7, 3, 3, 7, 7, 3, 3, 7] * 50)  # 200 rows of class 3 and 200 of class 7
+    with expect_unchanged(toy=toy):
+        parts = split_dirichlet(toy, 4, 1e6, seed=1)
+    assert isinstance(parts, list) and len(parts) == 4, "a list with one array for each client"
+    expect_close(np.sort(np.concatenate(parts)), np.arange(400), hint="each index is in exactly one part")
+    assert all(part.dtype == np.int64 and np.all(np.diff(part) > 0) for part in parts), "int64, ascending"
+    mix = np.array([[np.sum(toy[part] == label) for label in (3, 7)] for part in parts])
+    # alpha = 1e6: all shares are 1/4 up to 0.0002 or so, and 50 rows, give or take the rounding.
+    expect_close(mix, np.full((4, 2), 50), atol=1.3, hint="with a very large alpha everybody gets the same share")
+    assert np.any(np.diff(split_dirichlet(np.zeros(60, int), 2, 1e6, seed=0)[0]) > 1), "which rows: drawn at random"
+    # Two clients, alpha = 1: the first one's share is uniform on [0, 1], with mean 1/2 and variance 1/12. Over 400
+    # seeds the mean is within 5 * sqrt(1/12/400) = 0.072; the variance within 5 * sqrt((1/80 - 1/144)/400) = 0.019.
+    first = np.array(
+        [[np.sum(toy[split_dirichlet(toy, 2, 1.0, seed)[0]] == label) / 200 for label in (3, 7)] for seed in range(400)]
+    )
+    expect_close(first.mean(axis=0), [0.5, 0.5], atol=0.072, hint="every client has the mean share 1 / clients")
+    expect_close(first.var(axis=0), [1 / 12, 1 / 12], atol=0.019, hint="shares of the Dirichlet distribution")
+    expect_close(np.corrcoef(first.T)[0, 1], 0.0, atol=0.25, hint="each class has shares of its own")
+    # alpha = 0.001: one client gets (nearly) the whole class, and the others get the rows that are moved to them.
+    sizes = [len(part) for part in split_dirichlet(np.zeros(100, int), 20, 1e-3, seed=3, least=2)]
+    assert min(sizes) == 2, f"with least=2, the smallest of 20 parts of 100 rows has 2 rows, and not {min(sizes)}"
+    again = split_dirichlet(toy, 4, 0.5, seed=9)
+    for one, other in zip(again, split_dirichlet(toy, 4, 0.5, seed=9), strict=True):
+        expect_close(one, other, hint="the same seed gives the same parts")
+    with expect_raises(ValueError):
+        split_dirichlet(np.zeros(9, int), 5, 1.0, seed=0, least=2)
+
+# %% [markdown]
+# Each bar is a client, each colour a digit. With $\alpha = 100$ all clients look like the whole. With $\alpha = 0.1$
+# most of a client's rows belong to two or three digits, and some clients have many more rows than others.
+
+# %% tags=["demo"]
+figure, axes = plt.subplots(1, 2, figsize=(10, 3.8), sharey=True)
+ten_colours = plt.get_cmap("tab10").colors
+for ax, alpha in zip(axes, (100.0, 0.1), strict=True):
+    parts = split_dirichlet(y_train, 10, alpha, seed=1)
+    below = np.zeros(10)
+    for digit in range(10):
+        height = np.array([np.sum(y_train[part] == digit) for part in parts])
+        ax.bar(range(10), height, bottom=below, color=ten_colours[digit], label=str(digit))
+        below += height
+    ax.set(xlabel="client", title=f"α = {alpha:g}: {'all alike' if alpha > 1 else 'few digits each'}")
+    ax.set_xticks(range(10))
+    ax.grid(False)
+axes[0].set_ylabel("rows")
+figure.legend(*axes[0].get_legend_handles_labels(), title="digit", loc="outside right center")
+plt.show()
+
+# %% [markdown]
+# ### 20.2 `fedavg` · essential · level 1 of 4 · 10 min
+#
+# The server's part: $\sum_i w_i\, y_i$ with $w_i = m_i / \sum_{j\in S} m_j$. The sum in the denominator goes over the
+# clients that *answered*, not over all. A model is a dictionary of arrays, as in `state_dict()` of torch. Some of them
+# are no parameters, such as the number of batches that a batch normalisation has seen. They are integers and must stay
+# integers.
+#
+# What does it cost? With a thousand clients and a model of 100 MB, a list of all updates takes 100 GB. A sum needs one
+# update at a time, as in module 00.
+
+
+# %% exercise="fedavg" points=1 minutes=10
+def fedavg(updates: Iterable[dict[str, np.ndarray]], counts: list[int]) -> dict[str, np.ndarray]:
+    """The mean of the clients' models, each weighted by its number of rows.
+
+    updates: one dictionary for each client, all with the same keys (in any order) and, under one
+      key, arrays of one shape (0-d as well) and one dtype: float64, float32, or integers of any
+      kind between -2^31 and 2^31. An iterable that is gone through once. It may fill the same
+      arrays anew for each client, so nothing of a client may be looked at later. Not modified.
+    counts: the rows of each client, integers >= 0, as many as there are updates. A client with
+      count 0 has no influence, even if its arrays hold nan.
+
+    Returns a new dictionary with the keys of the first update in its order: under each key
+    sum_i counts[i] * updates[i][key] / sum_i counts[i], as a new array in the dtype of the key.
+    Sums are taken in float64; means of integers are rounded to the nearest integer (which one at
+    a half is free).
+    Raises ValueError if there is no update, if all counts are 0, if there are more updates than
+    counts or fewer, or if an update has other keys than the first one.
+    Memory for a few models, however many clients there are.
+    """
+    ### BEGIN SOLUTION
+    total = sum(counts)
+    if total == 0:
+        raise ValueError("no rows at all")
+    sums, dtypes = {}, {}
+    for number, (update, count) in enumerate(zip(updates, counts, strict=True)):
+        if number == 0:
+            sums = {key: np.zeros(np.shape(array)) for key, array in update.items()}
+            dtypes = {key: array.dtype for key, array in update.items()}
+        if update.keys() != sums.keys():
+            raise ValueError(f"client {number} has other keys than the first one")
+        if count > 0:
+            for key, array in update.items():
+                sums[key] += count / total * array
+    rounded = {key: np.rint(value) if dtypes[key].kind in "iu" else value for key, value in sums.items()}
+    return {key: np.asarray(value).astype(dtypes[key]) for key, value in rounded.items()}
+    ### END SOLUTION
+
+
+# %% [markdown] hints="fedavg"
+# <details><summary>Hint 1: the weights are known before the first update</summary>
+#
+# `counts` is a list, so its sum can be taken first. `zip(updates, counts, strict=True)` raises ValueError where one of
+# the two ends earlier.
+# </details>
+# <details><summary>Hint 2: a running sum</summary>
+#
+# At the first update, make zeros in float64 for every key and keep the dtypes. Then add `count / total * array` to each
+# sum. Leave a client with count 0 out: 0 times nan is nan.
+# </details>
+# <details><summary>Hint 3: back to the dtype of the key</summary>
+#
+# `np.rint` for integers (`dtype.kind in "iu"`), then `.astype(dtype)`. NumPy makes a number of a 0-d array in some
+# operations; `np.asarray` makes it an array again.
+# </details>
+
+# %% check="fedavg"
+with check("fedavg"):
+    one = {"W": np.array([[1.0, 2.0]]), "seen": np.array(10), "b": np.float32([4])}
+    two = {"W": np.array([[4.0, 8.0]]), "b": np.float32([1]), "seen": np.array(21)}
+    with expect_unchanged(W1=one["W"], W2=two["W"]):
+        got = fedavg(iter([one, two]), [1, 2])
+    assert list(got) == ["W", "seen", "b"], f"the keys of the first update, in its order, and not {list(got)}"
+    expect_close(
+        got["W"],
+        [[3.0, 6.0]],  # (1 * 1 + 2 * 4) / 3 and (1 * 2 + 2 * 8) / 3
+        rtol=1e-12,
+        hint="weight by the number of rows",
+        mistakes={"All clients got the same weight.": [[2.5, 5.0]], "This is a sum; divide.": [[9.0, 18.0]]},
+    )
+    expect_close(got["seen"], 17, hint="(10 + 42) / 3 = 17.33: the nearest integer")
+    expect_dtype(got["seen"], np.int64, hint="integers stay integers")
+    expect_dtype(got["b"], np.float32)
+    absent = {"W": np.array([[np.nan, 0.0]]), "seen": np.array(0), "b": np.float32([0])}
+    expect_close(fedavg([absent, one, two], [0, 1, 2])["W"], [[3.0, 6.0]], hint="count 0: no influence")
+    with expect_raises(ValueError):
+        fedavg([one, two], [1])
+    with expect_raises(ValueError):
+        fedavg([one, two], [0, 0])
+    with expect_raises(ValueError):
+        fedavg([one, {"W": two["W"]}], [1, 1])
+
+# %% [markdown]
+# Is the mean of models a model? For softmax regression at $K = 1$ it is exactly a gradient step on all rows: by
+# linearity $\sum_i w_i (\theta - \eta \nabla f_i(\theta)) = \theta - \eta \nabla F(\theta)$. The cell below compares
+# the two, on ten uneven clients. The difference is rounding.
+
+# %% tags=["demo"]
+parts = split_dirichlet(y_train, 10, 0.1, seed=1)
+theta = np.random.default_rng(0).standard_normal(650)
+stepped = [{"theta": theta - 0.5 * gradient_of(part)(theta)} for part in parts]
+averaged = fedavg(stepped, [len(part) for part in parts])["theta"]
+whole = theta - 0.5 * gradient_of(slice(None))(theta)
+print(f"largest difference between the mean of ten steps and one step on all rows: {abs(averaged - whole).max():.1e}")
+
+# %% [markdown]
+# ### 20.3 `local_update` · essential · level 2 of 4 · 15 min
+#
+# With $K > 1$ the client goes on from its own $y$, and follows its own loss. One function holds all variants of this
+# module:
+#
+# $$y \leftarrow y - \eta\left(\nabla f_i(y) + \mu\,(y - \theta) + v\right), \qquad K \text{ times, from } y = \theta .$$
+#
+# The **proximal** term with $\mu$ (FedProx, Li et al., 2020) pulls the client back to the parameters that the server
+# sent. It is the gradient of $\frac\mu2 \lVert y - \theta\rVert^2$. The shift $v$, a constant vector for the round, is
+# for 20.4.
+#
+# **Where does federated averaging end?** Take clients with quadratic losses
+# $f_i(y) = \frac12 (y - b_i)^\top A_i\, (y - b_i)$, where $A_i$ is $(d, d)$, symmetric and positive definite. A local
+# step multiplies the distance to the client's own minimum: $y - b_i \leftarrow (I - \eta A_i)(y - b_i)$. After $K$
+# steps
+#
+# $$y_i - b_i = (I - \eta A_i)^K (\theta - b_i), \qquad
+# y_i - \theta = -\underbrace{\left(I - (I - \eta A_i)^K\right)}_{P_i}(\theta - b_i) .$$
+#
+# The server stands still where the weighted mean of the changes is zero, $\sum_i w_i P_i(\theta - b_i) = 0$:
+#
+# $$\theta_{\text{FedAvg}} = \Big(\sum_i w_i P_i\Big)^{-1} \sum_i w_i P_i\, b_i, \qquad\text{but}\qquad
+# \theta^\star = \Big(\sum_i w_i A_i\Big)^{-1} \sum_i w_i A_i\, b_i ,$$
+#
+# since the optimum is where $\nabla F = \sum_i w_i A_i (\theta - b_i) = 0$. These are two different points. They
+# coincide for $K = 1$, where $P_i = \eta A_i$. They also coincide if all $A_i$ are equal. For small $\eta K$ the second
+# order of the power gives $P_i = \eta K A_i - \binom K2 \eta^2 A_i^2 + \dots$, so the gap grows like $\eta (K - 1)$.
+# For $K\to\infty$ every $P_i$ becomes $I$, and the server ends in the mean of the clients' own minima, however flat
+# these are. This gap is called **client drift**. It is no noise: more rounds do not help.
+
+
+# %% exercise="local_update" points=2 minutes=15
+def local_update(
+    theta: np.ndarray,
+    grad: Callable[[np.ndarray], np.ndarray],
+    steps: int,
+    lr: float,
+    mu: float = 0.0,
+    shift: np.ndarray | None = None,
+) -> np.ndarray:
+    """What a client makes of the server's parameters in one round.
+
+    theta: shape (d,), float64, d >= 1; not modified.
+    grad: the gradient of the client's loss: takes y, shape (d,), float64, and returns an array
+      (d,), float64, which is not modified. It is called `steps` times, once for each step, also
+      when values become inf or nan. What it gets is not changed after the call.
+    steps: >= 0. lr: the learning rate, > 0. mu: >= 0, the strength of the proximal term.
+    shift: shape (d,), float64, added to the gradient in each step, or None for zeros; not modified.
+
+    From y = theta, `steps` times: y <- y - lr * (grad(y) + mu * (y - theta) + shift).
+
+    Returns y, a new array (d,) of float64; for steps = 0 a copy of theta.
+    """
+    ### BEGIN SOLUTION
+    y = theta.copy()
+    for _ in range(steps):
+        direction = grad(y) + mu * (y - theta)
+        if shift is not None:
+            direction = direction + shift
+        y = y - lr * direction
+    return y
+    ### END SOLUTION
+
+
+# %% [markdown] hints="local_update"
+# <details><summary>Hint 1: two points, not one</summary>
+#
+# `theta` is where the round began, and it stays. `y` moves. The proximal term is the difference of the two, so it is
+# zero in the first step.
+# </details>
+# <details><summary>Hint 2: new arrays</summary>
+#
+# Write `y = y - lr * direction`, and not `y -= ...`: a function that keeps the array it got would see it change.
+# </details>
+# <details><summary>Hint 3: nearly the answer</summary>
+#
+# `y = theta.copy()`; in each step `direction = grad(y) + mu * (y - theta)`, plus `shift` unless it is None; then
+# `y = y - lr * direction`. After the loop return `y`.
+# </details>
+
+# %% check="local_update"
+with check("local_update"):
+    start, asked = np.array([1.0, -2.0]), []
+
+    def slope(y):
+        asked.append(y)
+        return np.array([2.0, 4.0]) * y  # of y_1^2 + 2 y_2^2
+
+    with expect_unchanged(start=start):
+        got = local_update(start, slope, 2, 0.25)
+    # Step 1: y = (1, -2) - 0.25 * (2, -8) = (0.5, 0). Step 2: y = (0.5, 0) - 0.25 * (1, 0) = (0.25, 0).
+    expect_close(got, [0.25, 0.0], rtol=1e-12, hint="the second step begins where the first one ended")
+    expect_close(asked, [[1.0, -2.0], [0.5, 0.0]], hint="grad is asked once a step, and its argument does not change")
+    # mu = 2. Step 1 as above. Step 2: the direction is (1, 0) + 2 * (-0.5, 2) = (0, 4), so y = (0.5, -1).
+    expect_close(
+        local_update(start, slope, 2, 0.25, mu=2.0),
+        [0.5, -1.0],
+        rtol=1e-12,
+        hint="mu * (y - theta): towards the server's parameters",
+        mistakes={"The proximal term pulls towards zero.": [0.0, 2.0]},
+    )
+    # shift = (1, 1). Step 1: (1, -2) - 0.25 * (3, -7) = (0.25, -0.25). Step 2: - 0.25 * (1.5, 0) = (-0.125, -0.25).
+    expect_close(
+        local_update(start, slope, 2, 0.25, 0.0, np.ones(2)),
+        [-0.125, -0.25],
+        rtol=1e-12,
+        hint="the shift is added to the gradient",
+        mistakes={"The shift was subtracted from the gradient.": [0.625, 0.25]},
+    )
+    copy = local_update(start, slope, 0, 0.25)
+    expect_close(copy, start, hint="no step: a copy of theta")
+    assert copy is not start, "no step: a copy of theta, not theta itself"
+
+# %% [markdown]
+# Two clients with elongated bowls that lie across each other. The thin lines are the local paths of one round, from the
+# point where the server ends: each client walks towards its own minimum, and the two changes cancel. The server's path
+# ends at the cross, which the formula predicts, and not at the star, the optimum of the sum. The right panel shows the
+# distance to the optimum against rounds, for several $K$ and for a proximal term. The dotted lines are the distance of
+# the predicted end.
+
+
+# %% tags=["demo"]
+def bowls(seed, clients, d, spread=1.0):
+    """Quadratic clients: A (clients, d, d) with eigenvalues from 0.2 to 2, and their minima b (clients, d)."""
+    rng = np.random.default_rng(seed)
+    turns = [np.linalg.qr(rng.standard_normal((d, d)))[0] for _ in range(clients)]
+    A = np.array([Q @ np.diag(np.geomspace(0.2, 2.0, d)) @ Q.T for Q in turns])
+    return A, spread * rng.standard_normal((clients, d))
+
+
+def optimum(A, b):
+    """Where the mean of the clients' gradients is zero (equal weights)."""
+    return np.linalg.solve(A.sum(axis=0), np.einsum("ijk,ik->j", A, b))
+
+
+def fedavg_end(A, b, steps, lr, mu=0.0):
+    """Where federated averaging stands still: a client's change is -P (theta - b)."""
+    eye = np.eye(A.shape[1])
+    P = [
+        (eye - np.linalg.matrix_power(eye - lr * (Ai + mu * eye), steps)) @ np.linalg.solve(Ai + mu * eye, Ai)
+        for Ai in A
+    ]
+    return np.linalg.solve(np.sum(P, axis=0), np.einsum("ijk,ik->j", np.array(P), b))
+
+
+def averaging(theta, gradients, rounds, steps, lr, mu=0.0):
+    """The server's parameters after each round, the first ones included."""
+    path = [theta]
+    for _ in range(rounds):
+        updates = ({"theta": local_update(path[-1], g, steps, lr, mu)} for g in gradients)
+        path.append(fedavg(updates, [1] * len(gradients))["theta"])
+    return np.array(path)
+
+
+A = np.array([[[2.0, 0.0], [0.0, 0.2]], [[0.3, 0.0], [0.0, 1.5]]])
+b = np.array([[-1.0, 1.5], [1.5, -1.0]])
+gradients = [lambda y, Ai=Ai, bi=bi: Ai @ (y - bi) for Ai, bi in zip(A, b, strict=True)]
+best, start, lr = optimum(A, b), np.array([1.5, 1.5]), 0.3
+path = averaging(start, gradients, 30, 20, lr)
+figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4))
+grid = np.linspace(-2, 2, 80)
+points = np.stack(np.meshgrid(grid, grid), axis=-1)
+height = sum(np.einsum("...j,jk,...k->...", points - bi, Ai, points - bi) / 4 for Ai, bi in zip(A, b, strict=True))
+left.contour(grid, grid, height, levels=14, colors="#BBBBBB", linewidths=0.7)
+for i in range(2):
+    walk = [path[-1]]
+    for _ in range(20):
+        walk.append(local_update(walk[-1], gradients[i], 1, lr))
+    left.plot(*np.array(walk).T, color=plotting.COLOURS[i + 1], marker=".", markersize=4, label=f"client {i + 1}")
+left.plot(*path.T, color=plotting.COLOURS[0], marker="o", markersize=4, label="server, 30 rounds")
+left.plot(*fedavg_end(A, b, 20, lr), "x", color="#222222", markersize=11, markeredgewidth=2, label="predicted end")
+left.plot(*best, "*", color="#222222", markersize=13, label="optimum")
+left.set(xlabel="θ₁", ylabel="θ₂", title="The server stops where two walks cancel", xlim=(-2, 2), ylim=(-2, 2))
+left.legend(loc="lower left", fontsize=8)
+for number, (steps, mu) in enumerate([(1, 0.0), (5, 0.0), (20, 0.0), (20, 2.0)]):
+    distances = np.linalg.norm(averaging(start, gradients, 60, steps, lr, mu) - best, axis=1)
+    name = f"K = {steps}" + (f", μ = {mu:g}" if mu else "")
+    right.plot(np.maximum(distances, 1e-12), color=plotting.COLOURS[number], label=name)
+    gap = np.linalg.norm(fedavg_end(A, b, steps, lr, mu) - best)
+    if gap > 1e-9:
+        right.axhline(gap, color=plotting.COLOURS[number], linestyle=":", linewidth=1)
+    print(f"{name}: after 60 rounds {distances[-1]:.2e} from the optimum; the formula says {gap:.2e} in the end")
+right.set(xlabel="round", ylabel="distance to the optimum", yscale="log", title="More local steps, a worse end")
+right.legend(loc="lower left")
+plt.show()
+
+# %% [markdown]
+# The proximal term makes the gap smaller, and does not close it. With it, $P_i$ becomes
+# $\left(I - (I - \eta(A_i + \mu I))^K\right)(A_i + \mu I)^{-1} A_i$. For large $\mu$ this tends to $A_i/\mu$ (after
+# enough local steps), and then the end is the optimum, but each round moves by a share of about $1/\mu$ only. So the
+# proximal term trades speed for a smaller error.
+#
+# ### 20.4 `scaffold_round` · essential · level 3 of 4 · 30 min
+#
+# The client walks wrong because it sees $\nabla f_i$ and not $\nabla F$. If it knew the difference
+# $\nabla F - \nabla f_i$ it could add it. It cannot know it at its own moving $y$. But the difference changes slowly,
+# and the last round gives an estimate. SCAFFOLD (Karimireddy et al., 2020) keeps a **control** $c_i$ for each client,
+# an estimate of $\nabla f_i$, and $c$ at the server, their mean. The client walks along $\nabla f_i(y) + (c - c_i)$: this
+# is `local_update` with the shift $v = c - c_i$. After its $K$ steps it updates its own control ("option II" in the
+# paper). The mean of the directions that it went is known without another gradient, from start and end:
+#
+# $$\frac{\theta - y_i}{K \eta} = \frac1K \sum_{k} \left(\nabla f_i(y^{(k)}) + c - c_i\right)
+# \qquad\Longrightarrow\qquad
+# c_i^+ = c_i - c + \frac{\theta - y_i}{K\eta} = \frac1K \sum_k \nabla f_i(y^{(k)}) .$$
+#
+# So the new control is the mean of the client's own gradients along its path. The server moves by the mean change of
+# the clients in $S$. Its control must stay the mean over *all* $N$ clients, of which only those in $S$ have changed:
+#
+# $$\theta^+ = \theta + \frac1{|S|} \sum_{i\in S} (y_i - \theta), \qquad
+# c^+ = c + \frac{|S|}{N}\cdot\frac1{|S|} \sum_{i\in S} (c_i^+ - c_i) = c + \frac1N \sum_{i\in S} (c_i^+ - c_i) .$$
+#
+# **Why does it end at the optimum?** Let $\theta = \theta^\star$ and $c_i = \nabla f_i(\theta^\star)$, so
+# $c = \nabla F(\theta^\star) = 0$, here with equal weights. The first local step goes along
+# $\nabla f_i(\theta^\star) + 0 - c_i = 0$: no client moves, no control changes. The optimum is a fixed point for every
+# $K$ and every $\eta$. The price: $c$ travels with $\theta$, and the change of the control travels back with $y_i$. So a
+# round sends twice the numbers, and a client must keep its control from one round to the next.
+
+
+# %% exercise="scaffold_round" points=3 minutes=30
+def scaffold_round(
+    theta: np.ndarray,
+    control: np.ndarray,
+    controls: list[np.ndarray],
+    chosen: list[int],
+    grad: Callable[[int, np.ndarray], np.ndarray],
+    steps: int,
+    lr: float,
+) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+    """One round of SCAFFOLD (option II, with the server's step 1), all clients with equal weight.
+
+    theta, control: shape (d,), float64, the server's parameters and control; not modified.
+    controls: one array (d,), float64, for each of the N >= 1 clients; not modified.
+    chosen: the clients of this round, at least one, each at most once, in any order.
+    grad: grad(i, y) is the gradient of client i at y, shape (d,), float64; what it returns is not
+      modified. It is called exactly `steps` times for each chosen client, and for no other.
+    steps: K >= 1. lr: the learning rate of the local steps, > 0.
+
+    Each chosen client i begins at y = theta and goes, `steps` times,
+      y <- y - lr * (grad(i, y) + control - controls[i]); then its new control is
+      controls[i] - control + (theta - y) / (steps * lr).
+    All clients use `theta`, `control` and `controls` as they were at the beginning of the round.
+
+    Returns (theta, control, controls) after the round, in new arrays:
+      theta plus the mean of y - theta over the chosen clients;
+      control plus the sum over the chosen clients of (new - old control) / N;
+      a new list of N arrays, in which those of clients that were not chosen are copies.
+    """
+    ### BEGIN SOLUTION
+    change, moved = np.zeros_like(theta), np.zeros_like(theta)
+    after = [old.copy() for old in controls]
+    for i in chosen:
+        y = local_update(theta, lambda y, i=i: grad(i, y), steps, lr, shift=control - controls[i])
+        after[i] = controls[i] - control + (theta - y) / (steps * lr)
+        change += y - theta
+        moved += after[i] - controls[i]
+    return theta + change / len(chosen), control + moved / len(controls), after
+    ### END SOLUTION
+
+
+# %% [markdown] hints="scaffold_round"
+# <details><summary>Hint 1: two counts</summary>
+#
+# The parameters move by a mean over the chosen clients. The server's control is the mean over all $N$ clients, and
+# those that were not chosen changed by zero. So the first sum is divided by `len(chosen)` and the second one by
+# `len(controls)`.
+# </details>
+# <details><summary>Hint 2: use what you have</summary>
+#
+# The local walk is `local_update(theta, lambda y: grad(i, y), steps, lr, shift=control - controls[i])`. In a loop write
+# `lambda y, i=i: ...`, or each function uses the last client.
+# </details>
+# <details><summary>Hint 3: keep the old ones</summary>
+#
+# Collect the new controls in a copied list, `after`. Compute `after[i]` from `controls[i]`, `control`, `theta` and `y`.
+# Add `y - theta` to one sum and `after[i] - controls[i]` to the other. Use the two sums only behind the loop.
+# </details>
+
+# %% check="scaffold_round"
+with check("scaffold_round"):
+    # Three clients with the losses (y - b)^2 / 2 of one number, b = 0, 2, 4; gradient y - b. Clients 2 and 0 take part.
+    centres, started = [0.0, 2.0, 4.0], (np.array([1.0]), np.array([0.5]), [np.array([v]) for v in (0.0, 9.0, 1.5)])
+    calls = []
+
+    def toy_grad(i, y):
+        calls.append(i)
+        return y - centres[i]
+
+    with expect_unchanged(theta=started[0], control=started[1], first=started[2][0], last=started[2][2]):
+        theta1, control1, controls1 = scaffold_round(*started, [2, 0], toy_grad, 2, 0.5)
+    assert sorted(calls) == [0, 0, 2, 2], f"two calls for each of the clients 0 and 2, and not {sorted(calls)}"
+    # Client 0, shift 0.5 - 0 = 0.5: y = 1 - 0.5 * 1.5 = 0.25, then 0.25 - 0.5 * 0.75 = -0.125.
+    #   Its control: 0 - 0.5 + (1 + 0.125) / (2 * 0.5) = 0.625. Check: the mean of its gradients 1 and 0.25.
+    # Client 2, shift 0.5 - 1.5 = -1: y = 1 - 0.5 * (-3 - 1) = 3, then 3 - 0.5 * (-1 - 1) = 4.
+    #   Its control: 1.5 - 0.5 + (1 - 4) / 1 = -2, the mean of -3 and -1.
+    expect_close(
+        controls1,
+        [[0.625], [9.0], [-2.0]],
+        rtol=1e-12,
+        hint="the new control is the mean of the client's own gradients; client 1 keeps its control",
+        mistakes={
+            "The path was divided by the steps, and not by steps * lr.": [[0.0625], [9.0], [-0.5]],
+            "The shift has the wrong sign.": [[-0.125], [9.0], [-3.0]],
+        },
+    )
+    expect_close(
+        theta1,
+        [1.9375],  # 1 + (-1.125 + 3) / 2
+        rtol=1e-12,
+        hint="the mean over the chosen clients",
+        mistakes={"You divided by the number of all clients.": [1.625]},
+    )
+    expect_close(
+        control1,
+        [0.5 + (0.625 - 3.5) / 3],
+        rtol=1e-12,
+        hint="the sum of the changes of the controls, divided by N",
+        mistakes={"You divided by the chosen clients, not by all.": [0.5 + (0.625 - 3.5) / 2]},
+    )
+
+# %% [markdown]
+# Six clients with bowls in eight dimensions, ten local steps. Federated averaging goes quickly to its own end, which
+# the formula of 20.3 predicts (dotted). SCAFFOLD goes on to the optimum, with all clients in each round and with two of
+# six. The right panel asks the closed form alone, without any iteration: how far from the optimum does federated
+# averaging end, if the step size becomes smaller? The fitted slope is near 1, as the expansion of $P_i$ says.
+
+# %% tags=["demo"]
+A, b = bowls(3, 6, 8)
+best, theta0, steps, lr = optimum(A, b), np.zeros(8), 10, 0.1
+rounds = demo_size(full=250, small=60)
+
+
+def bowl_grad(i, y):
+    return A[i] @ (y - b[i])
+
+
+lines = {
+    "FedAvg": np.linalg.norm(
+        averaging(theta0, [lambda y, i=i: bowl_grad(i, y) for i in range(6)], rounds, steps, lr) - best, axis=1
+    )
+}
+for name, taking in (("SCAFFOLD, all", 6), ("SCAFFOLD, 2 of 6", 2)):
+    rng, state, found = np.random.default_rng(5), (theta0, np.zeros(8), [np.zeros(8)] * 6), []
+    for _ in range(rounds + 1):
+        found.append(np.linalg.norm(state[0] - best))
+        state = scaffold_round(*state, rng.choice(6, taking, replace=False).tolist(), bowl_grad, steps, lr)
+    lines[name] = np.array(found)
+figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2))
+for number, (name, found) in enumerate(lines.items()):
+    left.plot(np.maximum(found, 1e-16), color=plotting.COLOURS[number], label=name)
+left.axhline(np.linalg.norm(fedavg_end(A, b, steps, lr) - best), color="#222222", linestyle=":", linewidth=1)
+left.set(xlabel="round", ylabel="distance to the optimum", yscale="log", title="SCAFFOLD passes FedAvg's end")
+left.legend(loc="lower left")
+rates = np.geomspace(0.001, 0.1, 9)
+for number, many in enumerate((2, 10, 50)):
+    gaps = [np.linalg.norm(fedavg_end(A, b, many, rate) - best) for rate in rates]
+    slope = np.polyfit(np.log(rates[:3]), np.log(gaps[:3]), 1)[0]
+    right.plot(rates, gaps, marker="os^"[number], color=plotting.COLOURS[number], label=f"K = {many}, slope {slope:.2f}")
+right.set(xscale="log", yscale="log", xlabel="learning rate η", ylabel="distance of FedAvg's end")
+right.set_title("The end's error, by the closed form")
+right.legend(loc="lower right")
+plt.show()
+print(", ".join(f"{name}: {found[-1]:.1e}" for name, found in lines.items()), f"after {rounds} rounds")
+
+# %% [markdown]
+# ### 20.5 `server_step` · important · level 2 of 4 · 15 min
+#
+# Until now the server replaces $\theta$ by the mean. Write the same as a step:
+# $\theta \leftarrow \theta + \Delta$ with $\Delta = \sum_i w_i (y_i - \theta)$. So $-\Delta$ plays the part of a
+# gradient, and any optimiser of module 02 may use it (Reddi et al., 2021). With $\eta$ for the server's rate:
+#
+# - *sgd*: $\theta + \eta\Delta$. With $\eta = 1$ this is federated averaging.
+# - *momentum*: $v \leftarrow 0.9\, v + \Delta$, then $\theta + \eta v$.
+# - *adam*: $m \leftarrow 0.9\, m + 0.1\, \Delta$ and $u \leftarrow 0.99\, u + 0.01\, \Delta^2$, entry by entry, then
+#   $\theta + \eta\, m / (\sqrt u + \tau)$ with $\tau = 10^{-3}$.
+#
+# Two things differ from module 02. The sign is plus, because $\Delta$ points downhill already. And the paper's Adam has
+# no bias correction, so we leave it out, too. (Flower's class has one since version 1.12 or so: compare before you
+# copy numbers.) Without it, and from zeros, the first step is $0.1\,\Delta / (0.1\, |\Delta| + \tau)$, which is the sign of
+# $\Delta$ where $|\Delta|$ is much larger than $10^{-2}$.
+
+
+# %% exercise="server_step" points=2 minutes=15
+def server_step(
+    theta: np.ndarray, delta: np.ndarray, state: dict, kind: str, lr: float
+) -> tuple[np.ndarray, dict]:
+    """The server's parameters after a round, from the mean change of the clients.
+
+    theta, delta: shape (d,), float64; delta is the mean of y_i - theta. Not modified.
+    state: {} in the first round, then what the call of the round before returned (with the same
+      kind); not modified, and neither are arrays in it, so a round can be done again.
+    kind: "sgd", "momentum" or "adam". lr: the server's learning rate, > 0.
+
+    "sgd":      theta + lr * delta
+    "momentum": v <- 0.9 v + delta;  theta + lr * v
+    "adam":     m <- 0.9 m + 0.1 delta;  u <- 0.99 u + 0.01 delta^2;
+                theta + lr * m / (sqrt(u) + 1e-3), no bias correction
+    v, m and u begin as zeros, and are never divided by anything else.
+
+    Returns the new parameters, a new array (d,) of float64, and the new state: a dictionary with
+    texts as keys and arrays or numbers as values. What stands in it is up to you.
+    Raises ValueError for any other kind.
+    """
+    ### BEGIN SOLUTION
+    if kind == "sgd":
+        return theta + lr * delta, {}
+    if kind == "momentum":
+        v = 0.9 * state.get("v", 0.0) + delta
+        return theta + lr * v, {"v": v}
+    if kind == "adam":
+        m = 0.9 * state.get("m", 0.0) + 0.1 * delta
+        u = 0.99 * state.get("u", 0.0) + 0.01 * delta**2
+        return theta + lr * m / (np.sqrt(u) + 1e-3), {"m": m, "u": u}
+    raise ValueError(f"kind {kind!r}: sgd, momentum or adam")
+    ### END SOLUTION
+
+
+# %% [markdown] hints="server_step"
+# <details><summary>Hint 1: which way?</summary>
+#
+# `delta` is where the clients went. The server goes the same way: plus.
+# </details>
+# <details><summary>Hint 2: the first round</summary>
+#
+# `state.get("v", 0.0)` is zero where the state is still empty, and zero times an array's shape is no problem:
+# `0.9 * 0.0 + delta` has the shape of `delta`.
+# </details>
+# <details><summary>Hint 3: nearly the answer</summary>
+#
+# For "adam": `m = 0.9 * state.get("m", 0.0) + 0.1 * delta`, `u` in the same way with 0.99, 0.01 and `delta**2`. Return
+# `theta + lr * m / (np.sqrt(u) + 1e-3), {"m": m, "u": u}`. Make new arrays; an `+=` would change the old state.
+# </details>
+
+# %% check="server_step"
+with check("server_step"):
+    here, change = np.array([1.0, 2.0]), np.array([0.5, -1.0])
+    with expect_unchanged(here=here, change=change):
+        got, _ = server_step(here, change, {}, "sgd", 2.0)
+    expect_close(
+        got, [2.0, 0.0], rtol=1e-12, hint="plus lr * delta", mistakes={"You went the other way.": [0.0, 4.0]}
+    )
+    got, memory = server_step(here, change, {}, "momentum", 1.0)
+    expect_close(got, [1.5, 1.0], rtol=1e-12)
+    for _ in range(2):  # twice from the same state
+        second, _ = server_step(got, change, memory, "momentum", 1.0)
+        expect_close(second, [2.45, -0.9], rtol=1e-12, hint="v = 0.9 * delta + delta; the old state is not changed")
+    got, memory = server_step(here, change, {}, "adam", 1.0)
+    # m = 0.1 * (0.5, -1), u = 0.01 * (0.25, 1), sqrt(u) = 0.1 * (0.5, 1)
+    expect_close(
+        got,
+        [1 + 0.05 / 0.051, 2 - 0.1 / 0.101],
+        rtol=1e-12,
+        hint="m / (sqrt(u) + 1e-3), with m and u from zeros",
+        mistakes={"This has a bias correction.": [1 + 0.5 / 0.501, 2 - 1 / 1.001]},
+    )
+    second, _ = server_step(got, np.zeros(2), memory, "adam", 1.0)
+    # m = 0.9 * (0.05, -0.1), u = 0.99 * (0.0025, 0.01)
+    expect_close(second - got, [0.045 / (0.05 * 0.99**0.5 + 1e-3), -0.09 / (0.1 * 0.99**0.5 + 1e-3)], rtol=1e-9)
+    with expect_raises(ValueError):
+        server_step(here, change, {}, "Adam", 1.0)
+
+# %% [markdown]
+# Twenty uneven clients of the digits ($\alpha = 0.1$), of which five take part in each round. Which five is drawn anew,
+# so $\Delta$ is noisy. What do momentum and Adam change? The server's rates were chosen by trying powers of ten times
+# 1 and 3; so for each method this is about the best.
+
+
+# %% tags=["demo"]
+def federate(parts, rounds, steps, lr, take, kind="sgd", server_lr=1.0, mu=0.0, seed=0, watch=accuracy, every=1):
+    """Train on the digits; `take` clients in each round. The server's parameters, and what `watch` says of them."""
+    rng, theta, state = np.random.default_rng(seed), np.zeros(650), {}
+    gradients, seen = [gradient_of(part) for part in parts], []
+    for number in range(1, rounds + 1):
+        chosen = rng.choice(len(parts), take, replace=False)
+        updates = ({"change": local_update(theta, gradients[i], steps, lr, mu) - theta} for i in chosen)
+        delta = fedavg(updates, [len(parts[i]) for i in chosen])["change"]
+        theta, state = server_step(theta, delta, state, kind, server_lr)
+        if number % every == 0:
+            seen.append(watch(theta))
+    return theta, np.array(seen)
+
+
+parts = split_dirichlet(y_train, 20, 0.1, seed=2)
+rounds = demo_size(full=120, small=15)
+figure, ax = plt.subplots(figsize=(7.5, 4))
+for number, (kind, server_lr) in enumerate([("sgd", 1.0), ("momentum", 0.3), ("adam", 0.03)]):
+    _, found = federate(parts, rounds, 10, 0.5, 5, kind, server_lr, seed=1)
+    ax.plot(range(1, rounds + 1), found, color=plotting.COLOURS[number], label=f"{kind}, rate {server_lr:g}")
+ax.axhline(central.score(X_test, y_test), color="#222222", linewidth=0.8, linestyle=":", label="all rows in one place")
+ax.set(xlabel="round", ylabel="accuracy on test rows", title="A server with a memory is less shaken", ylim=(0, 1))
+ax.legend(loc="lower right")
+plt.show()
+
+# %% [markdown]
+# ### 20.6 `quantize_update` · important · level 2 of 4 · 15 min
+#
+# A round sends $d$ numbers from each client. How many bits does a number need? Let $x$ be the change of a client, $(d,)$,
+# and $\lVert x\rVert$ its Euclidean norm. Then $s|x_j|/\lVert x\rVert$ lies between 0 and $s$. Write it as a whole
+# number $l_j$ plus a rest $r_j \in [0, 1)$. QSGD (Alistarh et al., 2017) sends the integer
+#
+# $$\xi_j = l_j + \begin{cases} 1 & \text{with probability } r_j\\ 0 & \text{otherwise,} \end{cases}
+# \qquad Q(x)_j = \frac{\lVert x\rVert}{s}\, \operatorname{sign}(x_j)\, \xi_j .$$
+#
+# With $s \le 127$, sign and level fit into one byte instead of eight; the norm adds eight bytes for the whole vector.
+#
+# **No bias.** $\mathbb E\, \xi_j = l_j + r_j$, so $\mathbb E\, Q(x) = x$. Rounding to the nearest level would be
+# closer in each single entry, but it sends small entries to zero *every* time, and their sum over clients and rounds is
+# lost.
+#
+# **Variance.** $\operatorname{Var}\xi_j = r_j(1 - r_j)$. This is at most $\frac14$, and also at most
+# $r_j \le s|x_j|/\lVert x\rVert$. Sum over $j$, and use $\sum_j |x_j| \le \sqrt d\, \lVert x\rVert$:
+#
+# $$\mathbb E \lVert Q(x) - x\rVert^2 = \frac{\lVert x\rVert^2}{s^2} \sum_j r_j(1 - r_j)
+# \le \min\left(\frac{d}{4s^2},\; \frac{\sqrt d}{s}\right) \lVert x\rVert^2 .$$
+#
+# The errors of different clients are independent if their seeds are, so the mean over $|S|$ clients has $1/|S|$ of this
+# variance.
+
+
+# %% exercise="quantize_update" points=2 minutes=15
+def quantize_update(x: np.ndarray, levels: int, seed: int) -> tuple[np.ndarray, float]:
+    """An update in one byte a number, by random rounding without a bias.
+
+    x: shape (d,), d >= 1, float64 or float32; entries are 0 or from 1e-30 to 1e30 in size. Not
+      modified. levels: 1 <= levels <= 127. seed: a Python integer, 0 <= seed < 2^63.
+
+    norm is the Euclidean norm of x, computed in float64. With level = levels * |x_j| / norm, code j
+    has the sign of x_j; its size is level rounded up with probability level - floor(level), and
+    rounded down otherwise, independently for each j (up to rounding errors of 1e-12 in level). It
+    is never larger than `levels`.
+
+    Returns (codes, norm): codes, a new int8 array (d,), and norm, a Python float. So
+    norm * codes / levels estimates x without a bias. If x is all zeros, codes are zeros and norm is
+    0.0. The same arguments give the same codes, and other seeds unrelated ones, also neighbouring
+    seeds. Neither uses nor changes the global random states of Python and NumPy.
+    """
+    ### BEGIN SOLUTION
+    x = x.astype(np.float64)
+    norm = float(np.linalg.norm(x))
+    if norm == 0:
+        return np.zeros(len(x), np.int8), 0.0
+    level = levels * np.abs(x) / norm
+    size = np.floor(level + np.random.default_rng(seed).random(len(x)))
+    return (np.sign(x) * np.minimum(size, levels)).astype(np.int8), norm
+    ### END SOLUTION
+
+
+# %% [markdown] hints="quantize_update"
+# <details><summary>Hint 1: one line for random rounding</summary>
+#
+# For $u$ uniform on $[0, 1)$, $\lfloor l + r + u\rfloor$ is $l + 1$ exactly if $u \ge 1 - r$, which has probability $r$.
+# </details>
+# <details><summary>Hint 2: dtypes</summary>
+#
+# Squares of float32 overflow at $10^{20}$, so go to float64 first. Multiply by the sign before you go to int8.
+# `np.linalg.norm` gives a NumPy number; `float` makes it Python's.
+# </details>
+# <details><summary>Hint 3: nearly the answer</summary>
+#
+# `level = levels * np.abs(x) / norm`, `size = np.floor(level + rng.random(len(x)))`, cut at `levels`, because a rounding
+# error may put `level` just above it. Treat `norm == 0` before you divide.
+# </details>
+
+# %% check="quantize_update"
+with check("quantize_update"):
+    update = np.array([3.0, -4.0, 0.0])  # norm 5
+    with expect_unchanged(update=update):
+        codes, norm = quantize_update(update, 100, seed=0)
+    expect_dtype(codes, np.int8)
+    assert type(norm) is float, f"norm is a Python float, and not {type(norm).__name__}"
+    expect_close(norm, 5.0, hint="the Euclidean norm", mistakes={"This is the largest entry.": 4.0, "A sum.": 7.0})
+    expect_close(codes, [60, -80, 0], atol=0.1, hint="100 * 3/5 = 60 is a whole number: nothing is random")
+    # levels = 2: the levels are 1.2, 1.6 and 0. Over 2000 seeds the mean code is (1.2, -1.6, 0), give or take
+    # sqrt(0.24 / 2000) = 0.011; five times that is 0.055.
+    many = np.array([quantize_update(update, 2, seed)[0] for seed in range(2000)])
+    expect_close(
+        many.mean(axis=0),
+        [1.2, -1.6, 0.0],
+        atol=0.055,
+        hint="up with the probability of the rest",
+        mistakes={
+            "You rounded to the nearest level, always.": [1.0, -2.0, 0.0],
+            "You rounded down, always.": [1.0, -1.0, 0.0],
+            "You rounded up or down with probability one half.": [1.5, -1.5, 0.0],
+        },
+    )
+    joint = np.mean((np.abs(many[:, 0]) == 2) & (np.abs(many[:, 1]) == 2))
+    expect_close(joint, 0.2 * 0.6, atol=0.036, hint="each entry is rounded independently of the others")
+    expect_close(quantize_update(np.array([0.0, -7.0]), 127, seed=1)[0], [0, -127], hint="never beyond `levels`")
+    codes, norm = quantize_update(np.zeros(3), 4, seed=0)
+    assert norm == 0.0 and not codes.any(), "zeros: zero codes, and norm 0.0"
+    expect_close(quantize_update(np.float32([3e25, 4e25]), 5, seed=0)[0], [3, 4], hint="float64 before squaring")
+    expect_close(quantize_update(update, 2, 7)[0], quantize_update(update, 2, 7)[0], hint="the seed settles the codes")
+
+# %% [markdown]
+# The left panel compares the mean squared error of your quantiser, on a vector of 10,000 normal numbers, with the
+# bound. The two terms of the minimum meet at $s = \sqrt d/4 = 25$; right of it, the fitted slope is near $-2$. The right
+# panel is training on the digits by megabytes sent to the server: ten clients, all in each round, $\alpha = 1$, with
+# float64 numbers and with codes. With $s = 127$ the curve has the shape of the exact one, at an eighth of the bytes.
+# With $s = 1$ every number is one of $-1$, 0, 1; it still learns, since nothing is biased.
+
+# %% tags=["demo"]
+vector = np.random.default_rng(0).standard_normal(10_000)
+level_counts = np.array([1, 2, 4, 8, 16, 32, 64, 127])
+errors = []
+for levels in level_counts.tolist():
+    trials = (quantize_update(vector, levels, seed) for seed in range(5))
+    errors.append(np.mean([np.sum((norm * codes / levels - vector) ** 2) / norm**2 for codes, norm in trials]))
+bound = np.minimum(len(vector) / (4.0 * level_counts**2), np.sqrt(len(vector)) / level_counts)
+slope = np.polyfit(np.log(level_counts[-3:]), np.log(errors[-3:]), 1)[0]
+figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2))
+left.plot(level_counts, bound, color="#222222", linestyle="--", label="bound")
+left.plot(level_counts, errors, "o", color=plotting.COLOURS[0], label=f"yours, slope {slope:.2f} at the right")
+left.set(xscale="log", yscale="log", xlabel="levels s", ylabel="squared error / squared norm")
+left.set_title("Below the bound, which is tight")
+left.legend(loc="upper right")
+
+
+def train_by_bytes(parts, rounds, levels):
+    """Loss on the training rows after each round, and megabytes sent to the server so far; levels None: float64."""
+    theta, gradients = np.zeros(650), [gradient_of(part) for part in parts]
+    counts, losses, sent, megabytes = [len(part) for part in parts], [], 0, []
+    for number in range(rounds):
+        changes = []
+        for i, gradient in enumerate(gradients):
+            change = local_update(theta, gradient, 5, 0.5) - theta
+            if levels is None:
+                sent += change.nbytes
+            else:
+                codes, norm = quantize_update(change, levels, seed=1000 * number + i)
+                change = norm * codes / levels
+                sent += codes.nbytes + 8
+            changes.append({"change": change})
+        theta = theta + fedavg(changes, counts)["change"]
+        losses.append(loss_and_gradient(theta, X_train, y_train)[0])
+        megabytes.append(sent / 1e6)
+    return losses, megabytes
+
+
+parts = split_dirichlet(y_train, 10, 1.0, seed=4)
+for number, (name, levels) in enumerate([("float64", None), ("s = 127", 127), ("s = 8", 8), ("s = 1", 1)]):
+    losses, megabytes = train_by_bytes(parts, demo_size(full=60, small=10), levels)
+    right.plot(megabytes, losses, color=plotting.COLOURS[number], label=name)
+right.set(xscale="log", yscale="log", xlabel="megabytes sent to the server", ylabel="loss on all training rows")
+right.set_title("The same loss, an eighth of the bytes")
+right.legend(loc="lower left")
+plt.show()
+
+# %% [markdown]
+# One byte is not the end: codes of $s = 1$ that are mostly zero pack into less than two bits (by an entropy code).
+# Module 17 sends only the largest entries, and keeps what was left out for the next step. That is biased in each step,
+# and needs the memory of a client that comes back; quantisation needs no memory.
+#
+# ### 20.7 `share_secret` · essential · level 2 of 4 · 20 min
+#
+# Rows stay at home. But does the update keep them private? A client with a single row $x$ sends the gradient of the
+# weights, $x\,(p - e)^\top$, of shape $(64, 10)$, where $p$ are the probabilities and $e$ is the one-hot label, and the
+# gradient of the biases, $p - e$. Divide one column of the first by the entry of the second: there is $x$, exactly. (The
+# figure in 20.8 does so.) With more rows the sum is less readable, but not unreadable.
+#
+# The server needs only the *sum* of the updates. The next two exercises build a sum of which nobody can read a term.
+# First a tool for the case that clients vanish: a secret in pieces.
+#
+# **Shamir's scheme** (1979). Let $p = 2^{61} - 1$, a prime; all arithmetic is modulo $p$, so each number but 0 has an
+# inverse. Hide the secret in a polynomial of degree $t - 1$ with random coefficients $a_1, \dots, a_{t-1}$, uniform on
+# $0, \dots, p - 1$:
+#
+# $$q(z) = \text{secret} + a_1 z + a_2 z^2 + \dots + a_{t-1} z^{t-1} \pmod p .$$
+#
+# The share of client $i$ is $q(i)$, with $i \ne 0$, because $q(0)$ is the secret. **Any $t$ shares recover it**: a
+# polynomial of degree $t - 1$ is determined by $t$ points, and Lagrange's formula gives its value at 0,
+#
+# $$q(0) = \sum_i q(i) \prod_{j \ne i} \frac{j}{j - i} \pmod p .$$
+#
+# **Fewer say nothing**: take $t - 1$ shares and *any* candidate for the secret. These are $t$ points, with the candidate
+# at 0, so exactly one polynomial passes through them. Each candidate therefore fits what was seen, and each with the
+# same number of polynomials: one. No computing power helps.
+
+
+# %% exercise="share_secret" points=2 minutes=20
+def share_secret(secret: int, ids: list[int], threshold: int, seed: int) -> dict[int, int]:
+    """Shamir's shares of a secret, modulo PRIME = 2^61 - 1.
+
+    secret: a Python integer, 0 <= secret < PRIME. ids: different Python integers, at least one,
+    each 1 <= id < PRIME, in any order; not modified. threshold: 1 <= threshold <= len(ids).
+    seed: a Python integer, 0 <= seed < 2^63.
+
+    The polynomial q has degree threshold - 1 at most and q(0) = secret. Its other coefficients are
+    drawn independently and uniformly from 0 to PRIME - 1. The share of id is q(id) modulo PRIME.
+
+    Returns a new dictionary {id: share} in the order of ids; shares are Python integers from 0 to
+    PRIME - 1. The same arguments give the same shares, other seeds unrelated coefficients, also
+    neighbouring seeds. Neither uses nor changes the global random states of Python and NumPy.
+    Raises ValueError for a threshold out of range, and where an id is 0: its share would be the
+    secret.
+    """
+    ### BEGIN SOLUTION
+    if not 1 <= threshold <= len(ids):
+        raise ValueError(f"threshold {threshold} with {len(ids)} clients")
+    if 0 in ids:
+        raise ValueError("the share at 0 is the secret")
+    rng = random.Random(seed)
+    coefficients = [secret] + [rng.randrange(PRIME) for _ in range(threshold - 1)]
+    shares = {}
+    for place in ids:
+        value = 0
+        for coefficient in reversed(coefficients):
+            value = (value * place + coefficient) % PRIME
+        shares[place] = value
+    return shares
+    ### END SOLUTION
+
+
+def recover_secret(shares: dict[int, int]) -> int:
+    """The secret from shares that `share_secret` made, as {id: share}, at least `threshold` of them.
+
+    All shares that are given may be used; any set of at least `threshold` gives the secret.
+    Returns a Python integer from 0 to PRIME - 1. `shares` is not modified.
+    Raises ValueError where shares is empty.
+    """
+    ### BEGIN SOLUTION
+    if not shares:
+        raise ValueError("no shares")
+    secret = 0
+    for i, share in shares.items():
+        above, below = 1, 1
+        for j in shares:
+            if j != i:
+                above, below = above * j % PRIME, below * (j - i) % PRIME
+        secret += share * above * pow(below, -1, PRIME)
+    return secret % PRIME
+    ### END SOLUTION
+
+
+# %% [markdown] hints="share_secret"
+# <details><summary>Hint 1: Python's integers</summary>
+#
+# They have as many digits as they need; floats and NumPy's int64 do not. `pow(x, -1, PRIME)` is the inverse of `x`
+# modulo PRIME, also for negative `x`.
+# </details>
+# <details><summary>Hint 2: the polynomial</summary>
+#
+# `coefficients = [secret] + [rng.randrange(PRIME) for _ in range(threshold - 1)]` with `rng = random.Random(seed)`. Its
+# value by Horner's rule: begin with 0, and for each coefficient from the last to the first,
+# `value = (value * id + coefficient) % PRIME`.
+# </details>
+# <details><summary>Hint 3: Lagrange at 0</summary>
+#
+# For each `i, share`: multiply `j` over all other ids for the numerator, and `j - i` for the denominator, both modulo
+# PRIME. Add `share * numerator * pow(denominator, -1, PRIME)`.
+# </details>
+
+# %% check="share_secret"
+with check("share_secret"):
+    # q(z) = 5 + 2 z + z^2 has q(1) = 8, q(2) = 13, q(4) = 29. At 0: 8 * (2/1)(4/3) + 13 * (1/-1)(4/2) + 29 * (1/-3)(2/-2)
+    # = 64/3 - 26 + 29/3 = 5.
+    secret = recover_secret({1: 8, 4: 29, 2: 13})
+    assert secret == 5 and type(secret) is int, f"recover_secret of q(1), q(4), q(2) is 5, and not {secret!r}"
+    shares = share_secret(2**60 + 12_345, [3, 1, 7, 2**40], 3, seed=1)
+    assert list(shares) == [3, 1, 7, 2**40], "a share for each id, in their order"
+    assert all(type(share) is int and 0 <= share < PRIME for share in shares.values()), "integers below PRIME"
+    for left_out in shares:
+        some = {place: share for place, share in shares.items() if place != left_out}
+        assert recover_secret(some) == 2**60 + 12_345, "any three of four shares recover the secret"
+    assert recover_secret(shares) == 2**60 + 12_345, "more shares than needed recover it, too"
+    two = {place: shares[place] for place in (3, 1)}
+    assert recover_secret(two) != 2**60 + 12_345, "two shares do not: the polynomial has degree threshold - 1"
+    assert share_secret(9, [4, 5], 1, seed=0) == {4: 9, 5: 9}, "threshold 1: every share is the secret"
+    # The share of client 1 with threshold 2 is secret + a_1, uniform below PRIME: in four equal ranges, 500 of 2000
+    # each, give or take 19.
+    seen = [share_secret(0, [1, 2], 2, seed)[1] * 4 // PRIME for seed in range(2000)]
+    expect_close(np.bincount(seen, minlength=4), [500] * 4, atol=97, hint="uniform from 0 to PRIME - 1")
+    for ids, threshold in (([0, 1], 2), ([1, 2], 3), ([1, 2], 0)):
+        with expect_raises(ValueError):
+            share_secret(1, ids, threshold, seed=0)
+
+# %% [markdown]
+# Why fewer shares say nothing, in a world small enough to see: $p = 31$, threshold 3, and two shares that are known
+# (large dots). Each line is one polynomial modulo 31 through both, one for each possible secret at $z = 0$. At the third
+# client's place, all 31 values occur, each once.
+
+# %% tags=["demo"]
+small_prime = 31
+figure, ax = plt.subplots(figsize=(7, 4))
+known_shares = {1: 9, 2: 20}
+for secret in range(small_prime):
+    # q(z) = secret + a z + c z^2 through (1, 9) and (2, 20): two equations for a and c.
+    c = (20 - secret - 2 * (9 - secret)) * pow(2, -1, small_prime) % small_prime
+    a = (9 - secret - c) % small_prime
+    values = [(secret + a * z + c * z * z) % small_prime for z in range(4)]
+    colour = plt.get_cmap("viridis")(secret / small_prime)
+    ax.plot(range(4), values, color=colour, linewidth=0.8, alpha=0.8, linestyle="-", marker="")
+    ax.plot([0, 3], [values[0], values[3]], "o", color=colour, markersize=4)
+ax.plot(list(known_shares), list(known_shares.values()), "o", color="#222222", markersize=11, label="two known shares")
+ax.set(xlabel="z (0: the secret; 1, 2, 3: clients)", ylabel="q(z) modulo 31", title="Two of three shares fit every secret")
+ax.set_xticks(range(4))
+ax.legend(loc="upper center")
+plt.show()
+
+# %% [markdown]
+# ### 20.8 `mask_update` · essential · level 4 of 4 · 35 min
+#
+# Now the sum (Bonawitz et al., 2017). Numbers become words of 32 bits, by fixed point: multiply by $2^{16}$, round, and
+# take the remainder modulo $2^{32}$. All sums are modulo $2^{32}$ from here on. (The two functions in the next demo cell do
+# this and back.) Let $x_i$ be the words of client $i$, $(d,)$.
+#
+# **Masks that cancel.** Each two clients $i < j$ agree on a secret seed $s_{ij}$. Client $i$ *adds* the mask $G(s_{ij})$,
+# and client $j$ *subtracts* it. $G(\cdot)$ is `expand(seed, d)`, $d$ words that look uniform. In the sum over all
+# clients each mask occurs once with plus and once with minus:
+#
+# $$z_i = x_i + \sum_{j > i} G(s_{ij}) - \sum_{j < i} G(s_{ji}), \qquad \sum_i z_i = \sum_i x_i \pmod{2^{32}} .$$
+#
+# A word plus an independent uniform word is uniform, whatever the first one is. So $z_i$ tells nothing about $x_i$. This
+# is why we need remainders: masks in floating point would have to be bounded, and what is bounded shows through; and
+# their sum would not cancel exactly.
+#
+# **Clients that vanish.** Client $u$ agrees on its seeds, and then its battery is empty. Its masks stand in the sums of
+# all others and do not cancel. So before anything is sent, each client shares its secrets among all, by 20.7. The
+# server asks $t$ of those who are left for their shares of $u$'s secret, recovers the seeds $s_{uj}$, and removes the
+# masks itself.
+#
+# **Clients that are only late.** Now the server knows the seeds of $u$, and then $z_u$ arrives after all. The server
+# could unmask it. So each client adds one more mask, its **own**, from a seed $\beta_i$ that it also shares:
+#
+# $$z_i = x_i + G(\beta_i) + \sum_{j > i} G(s_{ij}) - \sum_{j < i} G(s_{ji}) \pmod{2^{32}} .$$
+#
+# For a client that sent $z_i$ (a survivor), the server asks for $\beta_i$. For a client that did not, it asks for its
+# pair seeds. Never for both. With $U$ the survivors and $D$ the dropouts,
+#
+# $$\sum_{i\in U} x_i = \sum_{i \in U} z_i - \sum_{i\in U} G(\beta_i)
+# - \sum_{i \in U} \Big( \sum_{j\in D,\, j > i} G(s_{ij}) - \sum_{j \in D,\, j < i} G(s_{ji})\Big) \pmod{2^{32}} .$$
+#
+# Pairs of two survivors cancel, pairs of two dropouts never came. The formula asks for exactly the pairs with one
+# survivor and one dropout.
+
+
+# %% exercise="mask_update" points=4 minutes=35
+def mask_update(x: np.ndarray, me: int, own: int, pairs: dict[int, int]) -> np.ndarray:
+    """The words of client `me` under its own mask and a mask for each other client.
+
+    x: shape (d,), uint32, d >= 1; not modified. me: the id of this client, an integer >= 0.
+    own: the seed of its own mask. pairs: {id of another client: seed of the pair}, maybe empty, in
+    any order; not modified. Seeds are Python integers, 0 <= seed < 2^64.
+
+    A mask is hashing.expand(seed, d). Returns, modulo 2^32, x plus the own mask, plus the mask of
+    each pair in which `me` is the lower id, minus that of each pair in which it is the higher: a
+    new array (d,) of uint32.
+    Working memory for a few arrays of the size of x, however many pairs there are.
+    """
+    ### BEGIN SOLUTION
+    d = len(x)
+    masked = x + expand(own, d)
+    for other, seed in pairs.items():
+        if me < other:
+            masked += expand(seed, d)
+        else:
+            masked -= expand(seed, d)
+    return masked
+    ### END SOLUTION
+
+
+def unmask_sum(
+    masked: dict[int, np.ndarray], own: dict[int, int], pairs: dict[tuple[int, int], int]
+) -> np.ndarray:
+    """The sum of the survivors' words, modulo 2^32, out of their masked vectors.
+
+    masked: {id: what mask_update returned there}, of the survivors, at least one. All clients had
+      the same set of partners: everybody else, survivor or not. Not modified.
+    own: {id: seed of the own mask} of exactly the survivors.
+    pairs: {(lower id, higher id): seed} of exactly those pairs of which one is a survivor and the
+      other one is not; empty where nobody dropped out.
+    The dictionaries may be in any order, also in another order than each other; not modified.
+
+    Returns a new array (d,) of uint32: exactly the sum of the survivors' x.
+    Raises ValueError if own has other keys than masked, or if a pair in `pairs` has two survivors
+    or none.
+    Besides the arguments, working memory for a few arrays of d words, however many clients.
+    """
+    ### BEGIN SOLUTION
+    if own.keys() != masked.keys():
+        raise ValueError("the own seeds of exactly the survivors are needed")
+    if any((low in masked) == (high in masked) for low, high in pairs):
+        raise ValueError("a pair has one survivor and one client that dropped out")
+    d = len(next(iter(masked.values())))
+    total = np.zeros(d, np.uint32)
+    for i, vector in masked.items():
+        total += vector
+        total -= expand(own[i], d)
+    for (low, _), seed in pairs.items():
+        if low in masked:  # the lower one is there, and has added the mask
+            total -= expand(seed, d)
+        else:
+            total += expand(seed, d)
+    return total
+    ### END SOLUTION
+
+
+# %% [markdown] hints="mask_update"
+# <details><summary>Hint 1: remainders for nothing</summary>
+#
+# Sums and differences of uint32 arrays are taken modulo $2^{32}$, without a warning. `+=` on a new uint32 array keeps
+# the dtype. Begin with `x + expand(own, d)`, which is a new array.
+# </details>
+# <details><summary>Hint 2: who survived?</summary>
+#
+# For a pair `(low, high)`, only one of the two is in `masked`. If it is `low`, the sum contains the mask with plus, so
+# subtract it. If it is `high`, the sum contains it with minus, so add it.
+# </details>
+# <details><summary>Hint 3: nearly the answer</summary>
+#
+# `total = np.zeros(d, np.uint32)`; for each survivor `total += masked[i]` and `total -= expand(own[i], d)`; for each pair
+# `total -= expand(seed, d)` or `total += expand(seed, d)`. Look for bad keys first.
+# </details>
+
+# %% check="mask_update"
+with check("mask_update"):
+    words = {1: np.array([5, 2**32 - 1, 0], np.uint32), 2: np.array([7, 7, 7], np.uint32)}
+    words[5] = np.array([1, 2, 3], np.uint32)
+    own_seeds, pair_seeds = {1: 11, 2: 12, 5: 15}, {(1, 2): 101, (1, 5): 102, (2, 5): 103}
+    seeds_of = {i: {sum(pair) - i: seed for pair, seed in pair_seeds.items() if i in pair} for i in words}
+    with expect_unchanged(x=words[2]):
+        masked = {i: mask_update(words[i], i, own_seeds[i], seeds_of[i]) for i in words}
+    expect_dtype(masked[2], np.uint32, hint="remainders modulo 2^32 are uint32")
+    # Client 2 adds its own mask and that of (2, 5), and subtracts that of (1, 2).
+    expect_close(
+        masked[2],
+        words[2] + expand(12, 3) + expand(103, 3) - expand(101, 3),
+        hint="the lower id adds, the higher one subtracts",
+        mistakes={"Both partners of a pair add its mask.": words[2] + expand(12, 3) + expand(103, 3) + expand(101, 3)},
+    )
+    expect_close(mask_update(words[2], 2, 12, {}), words[2] + expand(12, 3), hint="no pairs: the own mask alone")
+    # Everybody is there: (5 + 7 + 1, -1 + 7 + 2, 0 + 7 + 3).
+    expect_close(unmask_sum(masked, own_seeds, {}), [13, 8, 10], hint="the own masks come off, the pairs cancel")
+    # Client 2 is gone: (5 + 1, -1 + 2, 0 + 3).
+    left = {5: masked[5], 1: masked[1]}
+    got = unmask_sum(left, {1: 11, 5: 15}, {(1, 2): 101, (2, 5): 103})
+    expect_close(
+        got,
+        [6, 1, 3],
+        hint="(1, 2): client 1 added this mask; (2, 5): client 5 subtracted it",
+        mistakes={
+            "The masks of the pairs with client 2 are still in the sum.": left[1]
+            + left[5]
+            - expand(11, 3)
+            - expand(15, 3)
+        },
+    )
+    expect_dtype(got, np.uint32)
+    with expect_raises(ValueError):
+        unmask_sum(left, {1: 11, 2: 12, 5: 15}, {(1, 2): 101, (2, 5): 103})
+    with expect_raises(ValueError):
+        unmask_sum(left, {1: 11, 5: 15}, {(1, 2): 101, (1, 5): 102, (2, 5): 103})
+
+# %% [markdown]
+# Three pictures that a curious server can make. *Plain*: the update of a client with one row gives the row back, by the
+# division of 20.7. *Masked*: the same division on the masked update gives noise. *Sum of 50*: the server gets the exact
+# sum of 50 clients' updates. Dividing again gives a mixture of many rows. The masked words are uniform: the line that
+# is printed holds the chi-squared p-value of their leading bytes.
+
+
+# %% tags=["demo"]
+def to_words(x, bits=16):
+    """Numbers as words of 32 bits: fixed point with so many bits behind the point, modulo 2^32."""
+    return np.rint(np.asarray(x) * 2.0**bits).astype(np.int64).astype(np.uint32)
+
+
+def from_words(words, bits=16):
+    """Back to numbers: right where the true number is between -2^(31-bits) and 2^(31-bits)."""
+    return words.astype(np.int32) / 2.0**bits
+
+
+def all_seeds(ids, number):
+    """Own seeds and pair seeds of a round, all different. (At work, each pair agrees on its own: see below.)"""
+    rng = random.Random(number)
+    own = {i: rng.randrange(2**64) for i in ids}
+    return own, {(i, j): rng.randrange(2**64) for i in ids for j in ids if i < j}
+
+
+def masked_by_all(words, own, pairs):
+    partners = {i: {} for i in words}
+    for (i, j), seed in pairs.items():
+        partners[i][j] = partners[j][i] = seed
+    return {i: mask_update(words[i], i, own[i], partners[i]) for i in words}
+
+
+def picture(gradient, label):
+    """The row behind a gradient of one row: a column of the weights' part over the same entry of the biases' part."""
+    weights, biases = gradient[:640].reshape(64, 10), gradient[640:]
+    return (weights[:, label] / biases[label]).reshape(8, 8)
+
+
+ids = list(range(1, demo_size(full=51, small=11)))
+zeros = np.zeros(650)
+plain = {i: gradient_of([i])(zeros) for i in ids}
+own, pairs = all_seeds(ids, 7)
+masked = masked_by_all({i: to_words(plain[i]) for i in ids}, own, pairs)
+added = from_words(unmask_sum(masked, own, {}))
+label = int(y_train[1])
+images = [X_train[1].reshape(8, 8), picture(plain[1], label), picture(from_words(masked[1]), label), picture(added, label)]
+plotting.image_grid(
+    images, titles=["the row of client 1", "from its update", "from its masked one", f"from the sum of {len(ids)}"], columns=4
+)
+plt.show()
+exact = sum(plain.values())
+print(f"sum under masks and plain sum differ by at most {abs(added - exact).max():.1e}, rounding to 16 bits")
+rounded = [np.rint(plain[i] * 2**16) / 2**16 for i in ids]
+print(f"against the sum of the rounded updates: {abs(added - np.sum(rounded, axis=0)).max():.1e}")
+top = np.bincount(np.concatenate([masked[i] for i in ids]) >> 28, minlength=16)
+statistic = np.sum((top - top.mean()) ** 2) / top.mean()
+limit = 15 + 6 * math.sqrt(30)
+print(f"leading hexadecimal digit of masked words: chi-squared {statistic:.1f} (15 expected, rarely above {limit:.0f})")
+
+# %% [markdown]
+# What about weights? Client $i$ sends $m_i\, y_i$ and $m_i$ itself as one more word, both masked. The server divides one
+# sum by the other: `fedavg` without a view of any term.
+#
+# Where do the pair seeds come from? Nobody may hand them out. Each client draws a secret key $k_i$ and publishes
+# $g^{k_i}$ modulo a prime. Then $i$ computes $(g^{k_j})^{k_i}$ and $j$ computes $(g^{k_i})^{k_j}$: the same number, which
+# nobody else can compute from what was published if the prime is large enough (Diffie and Hellman, 1976). So what a
+# client shares by 20.7 is $k_i$, one secret instead of $N - 1$ seeds, and $\beta_i$. The cell below runs a whole round
+# of this, with three of ten clients lost between two messages. (Our prime of 61 bits is a toy: it falls in seconds. Real
+# systems use elliptic curves of 256 bits, and a cryptographic generator in place of `expand`.)
+
+
+# %% tags=["demo"]
+def secure_round(words, threshold, lost, number):
+    """The sum of the words of those who stay, found by a server that sees messages alone."""
+    rng, generator, ids = random.Random(number), 37, list(words)
+    keys, owns = ({i: rng.randrange(1, PRIME - 1) for i in ids} for _ in range(2))
+    public = {i: pow(generator, keys[i], PRIME) for i in ids}  # 1. everybody publishes this
+    key_shares = {i: share_secret(keys[i], ids, threshold, rng.randrange(2**60)) for i in ids}  # 2. to each client one
+    own_shares = {i: share_secret(owns[i], ids, threshold, rng.randrange(2**60)) for i in ids}
+    masked = {}
+    for i in ids:  # 3. who is still there sends its masked words
+        if i not in lost:
+            pairs = {j: pow(public[j], keys[i], PRIME) for j in ids if j != i}
+            masked[i] = mask_update(words[i], i, owns[i], pairs)
+    helpers = list(masked)[:threshold]  # 4. the server asks these for one share of each client
+    own = {i: recover_secret({h: own_shares[i][h] for h in helpers}) for i in masked}
+    pairs = {}
+    for gone in lost:
+        key = recover_secret({h: key_shares[gone][h] for h in helpers})
+        for i in masked:
+            pairs[min(i, gone), max(i, gone)] = pow(public[i], key, PRIME)
+    return unmask_sum(masked, own, pairs)
+
+
+words = {i: to_words(np.random.default_rng(i).standard_normal(1000)) for i in range(1, 11)}
+for lost in ([], [3], [1, 10], [2, 3, 9]):
+    found = secure_round(words, 6, lost, number=1)
+    truth = sum((words[i] for i in words if i not in lost), np.zeros(1000, np.uint32))
+    print(f"lost: {lost or 'nobody'}; the sum of the others is {'exact' if np.array_equal(found, truth) else 'WRONG'}")
+
+# %% [markdown]
+# ### 20.9 `shares_to_release` · essential · level 2 of 4 · 10 min
+#
+# The safety of this protocol now hangs on the clients' answers in the last step. A server that collects both secrets of
+# client $u$, its key and its own seed, can unmask $z_u$. A server may be curious, and networks do it by accident: $u$ is
+# declared lost, the key is recovered, and then its late message arrives and the server lists it among the survivors.
+# Nobody else can notice. So each client keeps a rule: in one round, for each client, a share of one kind only, the one
+# that was asked for first.
+#
+# **Find the bug.** The function below is a client's answer to the requests of one round, in their order. It does
+# remember something, and yet it gives out both. Find out why, and repair it.
+
+
+# %% exercise="shares_to_release" points=2 minutes=10 bug=true
+def shares_to_release(
+    own: dict[int, int], key: dict[int, int], requests: list[tuple[int, str]]
+) -> list[int | None]:
+    """A client's answers to the requests of one round: a share, or None where it refuses.
+
+    own, key: {client: share of its own seed} and {client: share of its key} that this client
+      holds, for the same clients; not modified.
+    requests: (client, kind) in the order in which they arrive, kind being "own" or "key"; not
+      modified.
+
+    The first request for a client settles the kind for the round: it is answered with the share
+    of that kind, and so is each later request of the same kind for this client. Each request of
+    the other kind for it is answered with None. A request for a client of which this one holds no
+    shares is answered with None.
+
+    Returns a new list with one answer for each request, in their order.
+    """
+    ### BEGIN SOLUTION
+    settled, answers = {}, []
+    for client, kind in requests:
+        held = own if kind == "own" else key
+        if client in held and settled.setdefault(client, kind) == kind:
+            answers.append(held[client])
+        else:
+            answers.append(None)
+    return answers
+    ### END SOLUTION
+    ### BEGIN BUG
+    # settled, answers = {}, []
+    # for client, kind in requests:
+    #     held = own if kind == "own" else key
+    #     if client in held and settled.setdefault((client, kind), kind) == kind:
+    #         answers.append(held[client])
+    #     else:
+    #         answers.append(None)
+    # return answers
+    ### END BUG
+
+
+# %% [markdown] hints="shares_to_release"
+# <details><summary>Hint 1: play the late client</summary>
+#
+# Try the requests `[(4, "key"), (4, "own")]`. What is in `settled` after the first one?
+# </details>
+# <details><summary>Hint 2: what is remembered?</summary>
+#
+# For which question must the memory have one answer: "which kind, for this client and this kind?", or "which kind, for
+# this client?"
+# </details>
+
+# %% check="shares_to_release"
+with check("shares_to_release"):
+    own_held, key_held = {2: 20, 4: 40}, {2: 21, 4: 41}
+    asked_for = [(4, "key"), (2, "own"), (4, "own"), (4, "key"), (9, "own"), (2, "key"), (2, "own")]
+    with expect_unchanged(requests=asked_for):
+        got = shares_to_release(own_held, key_held, asked_for)
+    assert got[:2] == [41, 20], "the first request for a client is answered"
+    assert got[2] is None, "client 4 was lost, and its message was only late: no second kind in the same round"
+    assert got[3] == 41 and got[6] == 20, "the same kind again is answered again"
+    assert got[4] is None, "nothing is held of client 9"
+    assert got[5] is None, "client 2: its own seed first, so no key"
+    assert shares_to_release(own_held, key_held, [(4, "own"), (4, "key")]) == [40, None], "each round begins anew"
+    assert shares_to_release({1: 0}, {1: 0}, [(1, "key")]) == [0], "a share may be the number 0"
+
+# %% [markdown]
+# The cell plays the late client with the function as it stands above, and with a client that answers everything. Ten
+# clients, threshold 6. The server asks everybody for the key of client 4 and, after its late message, for its own seed.
+
+# %% tags=["demo"]
+ids = list(range(1, 11))
+key_shares, own_shares = share_secret(1234, ids, 6, seed=1), share_secret(5678, ids, 6, seed=2)
+requests = [(4, "key"), (4, "own")]
+careless = lambda own, key, requests: [(own if kind == "own" else key)[client] for client, kind in requests]
+for name, answer in (("yours", shares_to_release), ("answers everything", careless)):
+    replies = {h: answer({4: own_shares[h]}, {4: key_shares[h]}, requests) for h in ids}
+    kinds = {}
+    for place, kind in enumerate(("key", "own")):
+        got = {h: reply[place] for h, reply in replies.items() if reply[place] is not None}
+        kinds[kind] = "recovered" if len(got) >= 6 else f"{len(got)} shares of 6"
+    print(f"{name}: key {kinds['key']}, own seed {kinds['own']}")
