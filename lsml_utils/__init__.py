@@ -1,4 +1,4 @@
-"""What the course's notebooks import: checking, datasets, device, engines, hashing, plotting, scaling, demo_size.
+"""What notebooks import: checking, datasets, device, engines, hashing, plotting, ranks, scaling, demo_size.
 
 Importing this package reads nothing, writes nothing and needs no home directory; its parts are loaded on first use.
 """
@@ -6,10 +6,10 @@ Importing this package reads nothing, writes nothing and needs no home directory
 import importlib
 import os
 
-__all__ = ["checking", "datasets", "demo_size", "device", "engines", "hashing", "plotting", "scaling"]
+__all__ = ["checking", "datasets", "demo_size", "device", "engines", "hashing", "plotting", "ranks", "scaling"]
 __version__ = "0.1.0"
 
-_PARTS = ("checking", "datasets", "device", "engines", "hashing", "plotting", "scaling")
+_PARTS = ("checking", "datasets", "device", "engines", "hashing", "plotting", "ranks", "scaling")
 
 
 def __getattr__(name):

@@ -8,6 +8,7 @@ import atexit
 import contextlib
 import importlib
 import logging
+import multiprocessing
 import os
 import re
 import shutil
@@ -249,9 +250,17 @@ class _Dask:
         return "its workers were stopped again and again" if isinstance(error, KilledWorker) else None
 
     def stop(self) -> None:
+        # distributed cannot close a worker that it is just starting again (AssertionError in AsyncProcess.join).
+        with contextlib.suppress(Exception):
+            self.session.wait_for_workers(CORES, timeout=10)
         for part in (self.session, self.cluster):
             if part is not None:
-                part.close()
+                with contextlib.suppress(Exception):
+                    part.close()
+        for process in multiprocessing.active_children():
+            if process.name.startswith("Dask Worker"):
+                process.kill()
+                process.join()
 
 
 _ENGINES = {"spark": _Spark, "dask": _Dask}

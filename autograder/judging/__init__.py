@@ -27,6 +27,7 @@ from autograder.judging.closeness import (
 from autograder.judging.contract import Case, Contract
 from autograder.judging.over_there import on_large, student_side
 from autograder.judging.raising import NothingRaised, raises_student
+from autograder.judging.rank_programs import OnRanks, on_ranks
 from autograder.submission import StudentError
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "Comparison",
     "Contract",
     "NothingRaised",
+    "OnRanks",
     "StudentError",
     "close",
     "constant",
@@ -49,6 +51,7 @@ __all__ = [
     "labels",
     "numbers",
     "on_large",
+    "on_ranks",
     "one_of",
     "raises_student",
     "relative_error",

@@ -29,6 +29,17 @@ def on_large(name, seed, shapes, rest=(), transposed=False):
 
 
 @student_side
+def call_on_ranks(name, arguments, post, fetch, gather):
+    """Call a rank program on every rank over there; its messages come and go through these callbacks."""
+    from lsml_utils import ranks
+
+    def program(comm, *all_reduce):
+        return getattr(student, name)(comm, *all_reduce, *arguments[comm.rank])
+
+    return ranks.interleave(program, len(arguments), post, fetch, gather=gather, most=20_000 // len(arguments))
+
+
+@student_side
 def trace(name, names, first, second, refused, fresh):
     """What calls leave behind, in words, "" where nothing: see `Contract.leaves_no_trace`."""
     call, given, wrapped = getattr(student, name), [], {}

@@ -21,6 +21,7 @@ PUBLIC = [
     "lsml_utils.engines",
     "lsml_utils.hashing",
     "lsml_utils.plotting",
+    "lsml_utils.ranks",
     "lsml_utils.scaling",
 ]
 

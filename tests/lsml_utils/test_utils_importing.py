@@ -8,7 +8,7 @@ import pytest
 
 import lsml_utils
 
-PARTS = "from lsml_utils import checking, datasets, demo_size, device, engines, hashing, plotting, scaling\n"
+PARTS = "from lsml_utils import checking, datasets, demo_size, device, engines, hashing, plotting, ranks, scaling\n"
 
 
 def run(code, **environment):
