@@ -183,9 +183,7 @@ print(f"all rows in one place (scikit-learn): accuracy {central.score(X_test, y_
 
 
 # %% exercise="split_dirichlet" points=2 minutes=15
-def split_dirichlet(
-    labels: np.ndarray, clients: int, alpha: float, seed: int, least: int = 1
-) -> list[np.ndarray]:
+def split_dirichlet(labels: np.ndarray, clients: int, alpha: float, seed: int, least: int = 1) -> list[np.ndarray]:
     """Uneven parts of the rows: of each class, every client gets a random share.
 
     labels: shape (m,), the class of each row, integers of any kind and in any order; not modified.
@@ -758,7 +756,9 @@ rates = np.geomspace(0.001, 0.1, 9)
 for number, many in enumerate((2, 10, 50)):
     gaps = [np.linalg.norm(fedavg_end(A, b, many, rate) - best) for rate in rates]
     slope = np.polyfit(np.log(rates[:3]), np.log(gaps[:3]), 1)[0]
-    right.plot(rates, gaps, marker="os^"[number], color=plotting.COLOURS[number], label=f"K = {many}, slope {slope:.2f}")
+    right.plot(
+        rates, gaps, marker="os^"[number], color=plotting.COLOURS[number], label=f"K = {many}, slope {slope:.2f}"
+    )
 right.set(xscale="log", yscale="log", xlabel="learning rate η", ylabel="distance of FedAvg's end")
 right.set_title("The end's error, by the closed form")
 right.legend(loc="lower right")
@@ -784,9 +784,7 @@ print(", ".join(f"{name}: {found[-1]:.1e}" for name, found in lines.items()), f"
 
 
 # %% exercise="server_step" points=2 minutes=15
-def server_step(
-    theta: np.ndarray, delta: np.ndarray, state: dict, kind: str, lr: float
-) -> tuple[np.ndarray, dict]:
+def server_step(theta: np.ndarray, delta: np.ndarray, state: dict, kind: str, lr: float) -> tuple[np.ndarray, dict]:
     """The server's parameters after a round, from the mean change of the clients.
 
     theta, delta: shape (d,), float64; delta is the mean of y_i - theta. Not modified.
@@ -839,9 +837,7 @@ with check("server_step"):
     here, change = np.array([1.0, 2.0]), np.array([0.5, -1.0])
     with expect_unchanged(here=here, change=change):
         got, _ = server_step(here, change, {}, "sgd", 2.0)
-    expect_close(
-        got, [2.0, 0.0], rtol=1e-12, hint="plus lr * delta", mistakes={"You went the other way.": [0.0, 4.0]}
-    )
+    expect_close(got, [2.0, 0.0], rtol=1e-12, hint="plus lr * delta", mistakes={"You went the other way.": [0.0, 4.0]})
     got, memory = server_step(here, change, {}, "momentum", 1.0)
     expect_close(got, [1.5, 1.0], rtol=1e-12)
     for _ in range(2):  # twice from the same state
@@ -1195,7 +1191,9 @@ for secret in range(small_prime):
     ax.plot(range(4), values, color=colour, linewidth=0.8, alpha=0.8, linestyle="-", marker="")
     ax.plot([0, 3], [values[0], values[3]], "o", color=colour, markersize=4)
 ax.plot(list(known_shares), list(known_shares.values()), "o", color="#222222", markersize=11, label="two known shares")
-ax.set(xlabel="z (0: the secret; 1, 2, 3: clients)", ylabel="q(z) modulo 31", title="Two of three shares fit every secret")
+ax.set(
+    xlabel="z (0: the secret; 1, 2, 3: clients)", ylabel="q(z) modulo 31", title="Two of three shares fit every secret"
+)
 ax.set_xticks(range(4))
 ax.legend(loc="upper center")
 plt.show()
@@ -1262,9 +1260,7 @@ def mask_update(x: np.ndarray, me: int, own: int, pairs: dict[int, int]) -> np.n
     ### END SOLUTION
 
 
-def unmask_sum(
-    masked: dict[int, np.ndarray], own: dict[int, int], pairs: dict[tuple[int, int], int]
-) -> np.ndarray:
+def unmask_sum(masked: dict[int, np.ndarray], own: dict[int, int], pairs: dict[tuple[int, int], int]) -> np.ndarray:
     """The sum of the survivors' words, modulo 2^32, out of their masked vectors.
 
     masked: {id: what mask_update returned there}, of the survivors, at least one. All clients had
@@ -1399,9 +1395,16 @@ own, pairs = all_seeds(ids, 7)
 masked = masked_by_all({i: to_words(plain[i]) for i in ids}, own, pairs)
 added = from_words(unmask_sum(masked, own, {}))
 label = int(y_train[1])
-images = [X_train[1].reshape(8, 8), picture(plain[1], label), picture(from_words(masked[1]), label), picture(added, label)]
+images = [
+    X_train[1].reshape(8, 8),
+    picture(plain[1], label),
+    picture(from_words(masked[1]), label),
+    picture(added, label),
+]
 plotting.image_grid(
-    images, titles=["the row of client 1", "from its update", "from its masked one", f"from the sum of {len(ids)}"], columns=4
+    images,
+    titles=["the row of client 1", "from its update", "from its masked one", f"from the sum of {len(ids)}"],
+    columns=4,
 )
 plt.show()
 exact = sum(plain.values())
@@ -1468,9 +1471,7 @@ for lost in ([], [3], [1, 10], [2, 3, 9]):
 
 
 # %% exercise="shares_to_release" points=2 minutes=10 bug=true
-def shares_to_release(
-    own: dict[int, int], key: dict[int, int], requests: list[tuple[int, str]]
-) -> list[int | None]:
+def shares_to_release(own: dict[int, int], key: dict[int, int], requests: list[tuple[int, str]]) -> list[int | None]:
     """A client's answers to the requests of one round: a share, or None where it refuses.
 
     own, key: {client: share of its own seed} and {client: share of its key} that this client
@@ -1540,7 +1541,12 @@ with check("shares_to_release"):
 ids = list(range(1, 11))
 key_shares, own_shares = share_secret(1234, ids, 6, seed=1), share_secret(5678, ids, 6, seed=2)
 requests = [(4, "key"), (4, "own")]
-careless = lambda own, key, requests: [(own if kind == "own" else key)[client] for client, kind in requests]
+
+
+def careless(own, key, requests):
+    return [(own if kind == "own" else key)[client] for client, kind in requests]
+
+
 for name, answer in (("yours", shares_to_release), ("answers everything", careless)):
     replies = {h: answer({4: own_shares[h]}, {4: key_shares[h]}, requests) for h in ids}
     kinds = {}
