@@ -4,13 +4,20 @@ The text of a wrong answer ends the sentence "It behaves like one that ...".
 """
 
 # What an answer may use stands in the reference's cells, which are not here.
-# ruff: noqa: F821
+# ruff: noqa: F821, B905
 
 import random
 
 import numpy as np
 
-from autograder.answers import right, wrong
+from autograder.answers import equivalent, right, wrong
+
+equivalent(
+    "split_dirichlet",
+    diff="""- cuts = np.rint(np.cumsum(shares)[:-1] * len(rows)).astype(int)
++ cuts = (np.cumsum(shares)[:-1] * len(rows)).astype(int)""",
+    reason="a client's number of rows may be rounded up or down; both cuts keep it within 1 of its share",
+)
 
 # ------------------------------------------------------------------------------------------------ split_dirichlet
 
@@ -45,10 +52,10 @@ wrong(
 wrong(
     "split_dirichlet",
     "divides gamma variables by their sum, which may be 0 for a small alpha",
-    fails=["test_nobody_has_too_few"],
+    fails=["test_shares_have_the_law"],
     edit={
         "shares = rng.dirichlet(np.full(clients, alpha))": (
-            "shares = rng.gamma(alpha, size=clients)\n        shares = np.nan_to_num(shares / (shares.sum() or np.nan))"
+            "shares = rng.gamma(alpha, size=clients)\n        shares = shares / max(shares.sum(), 5e-324)"
         )
     },
 )
@@ -128,6 +135,12 @@ wrong(
     "gives every client the same weight",
     fails=["test_weights_are_rows"],
     edit={"count / total * array": "array / len(counts)"},
+)
+wrong(
+    "fedavg",
+    "adds the weighted models up and does not divide",
+    fails=["test_weights_are_rows"],
+    edit={"count / total * array": "count * array"},
 )
 wrong(
     "fedavg",
@@ -690,11 +703,9 @@ def by_survivor(masked, own, pairs):
 
 wrong(
     "shares_to_release",
-    "lets a later request change the kind",
-    fails=["test_the_same_kind_again"],
-    edit={
-        "settled.setdefault(client, kind) == kind": "(settled.get(client) == kind or settled.update({client: kind}))"
-    },
+    "remembers the last request only, and so gives out both kinds",
+    fails=["test_never_both_kinds"],
+    edit={"settled.setdefault(client, kind) == kind": "settled.update({client: kind}) is None"},
 )
 wrong(
     "shares_to_release",
@@ -718,7 +729,7 @@ wrong(
 
 @right("shares_to_release", "looks for the first request for the client each time")
 def by_looking_back(own, key, requests):
-    first = {client: kind for client, kind in reversed(requests)}
+    first = dict(reversed(requests))
     shares = {"own": own, "key": key}
     return [shares[kind].get(client) if first[client] == kind else None for client, kind in requests]
 

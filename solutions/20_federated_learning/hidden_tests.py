@@ -148,6 +148,9 @@ def test_shares_have_the_law(submission, rng):
             above = np.max(np.arange(1, 351) / 350 - values)
             below = np.max(values - np.arange(350) / 350)
             assert close(float(max(above, below)), 0.0, atol=limit)
+    # With a tiny alpha one client has (nearly) all of a class, and it is each of them equally often.
+    mixes = np.asarray(submission.run(many_mixes, np.repeat([2, 5], 4), 2, 1e-3, seeds_from(rng, 700)))
+    assert evenly(np.argmax(mixes.reshape(1400, 2), axis=1), 2)
 
 
 @pytest.mark.exercise("split_dirichlet", weight=2, hint=1)

@@ -62,7 +62,7 @@ from pathlib import Path
 if find_spec("lsml_utils") is None:  # not installed: look for its folder above this notebook's
     sys.path += [str(folder) for folder in Path.cwd().parents if (folder / "lsml_utils").is_dir()]
 try:
-    from lsml_utils import checking, datasets, demo_size, plotting
+    from lsml_utils import checking, datasets, demo_size, plotting, ranks
     from lsml_utils.checking import check, expect_close, expect_dtype, expect_raises, expect_unchanged
     from lsml_utils.hashing import expand
     from lsml_utils.tables import Table, bytes_text, seconds_text
@@ -70,7 +70,6 @@ except ModuleNotFoundError as missing:
     remedy = "lsml_utils/ belongs in a folder above this notebook; install anything else with pip"
     raise SystemExit(f"{missing.name} is missing: {remedy}") from None
 
-import json
 import math
 import os
 import random
@@ -499,7 +498,7 @@ with check("local_update"):
         [0.5, -1.0],
         rtol=1e-12,
         hint="mu * (y - theta): towards the server's parameters",
-        mistakes={"The proximal term pulls towards zero.": [0.0, 2.0]},
+        mistakes={"The proximal term pulls towards zero.": [0.0, -0.5]},
     )
     # shift = (1, 1). Step 1: (1, -2) - 0.25 * (3, -7) = (0.25, -0.25). Step 2: - 0.25 * (1.5, 0) = (-0.125, -0.25).
     expect_close(
@@ -865,17 +864,17 @@ with check("server_step"):
 
 
 # %% tags=["demo"]
-def federate(parts, rounds, steps, lr, take, kind="sgd", server_lr=1.0, mu=0.0, seed=0, watch=accuracy, every=1):
-    """Train on the digits; `take` clients in each round. The server's parameters, and what `watch` says of them."""
+def federate(parts, rounds, steps, lr, take, kind="sgd", server_lr=1.0, mu=0.0, seed=0, watch=accuracy, bar=-1.0):
+    """Train on the digits; `take` clients in each round. The server's parameters, and what `watch` said of them after
+    each round; the training ends early where that falls to `bar`."""
     rng, theta, state = np.random.default_rng(seed), np.zeros(650), {}
     gradients, seen = [gradient_of(part) for part in parts], []
-    for number in range(1, rounds + 1):
+    while len(seen) < rounds and not (seen and seen[-1] <= bar):
         chosen = rng.choice(len(parts), take, replace=False)
         updates = ({"change": local_update(theta, gradients[i], steps, lr, mu) - theta} for i in chosen)
         delta = fedavg(updates, [len(parts[i]) for i in chosen])["change"]
         theta, state = server_step(theta, delta, state, kind, server_lr)
-        if number % every == 0:
-            seen.append(watch(theta))
+        seen.append(watch(theta))
     return theta, np.array(seen)
 
 
@@ -1554,3 +1553,417 @@ for name, answer in (("yours", shares_to_release), ("answers everything", carele
         got = {h: reply[place] for h, reply in replies.items() if reply[place] is not None}
         kinds[kind] = "recovered" if len(got) >= 6 else f"{len(got)} shares of 6"
     print(f"{name}: key {kinds['key']}, own seed {kinds['own']}")
+
+# %% [markdown]
+# ## Scale it
+#
+# ### How many rounds, for which clients?
+#
+# The bar is a loss of 0.35 on all training rows; the smallest possible loss is printed, and it lies well below. Left:
+# ten clients, all in each round. More local steps save rounds, and how far this goes depends on $\alpha$. With even
+# clients every doubling of $K$ nearly halves the rounds. With $\alpha = 0.1$ the curve ends: beyond some $K$ the end of
+# federated averaging itself lies above the bar, and no number of rounds helps. (A curve without a mark at some $K$ did
+# not reach the bar.) Right: from 2 to 1,000 clients, ten at most in each round, eight local steps. The same 1,400 rows
+# are cut finer and finer; with 1,000 clients most have one or two rows.
+
+
+# %% tags=["demo"]
+def whole_loss(theta):
+    return loss_and_gradient(theta, X_train, y_train)[0]
+
+
+def by_torch():
+    """The parameters with the smallest loss on all rows: torch's L-BFGS, in one place."""
+    inputs, truth = torch.tensor(X_train), torch.tensor(y_train)
+    theta = torch.zeros(650, dtype=torch.float64, requires_grad=True)
+    optimiser = torch.optim.LBFGS([theta], max_iter=500, tolerance_grad=1e-9, line_search_fn="strong_wolfe")
+
+    def closure():
+        optimiser.zero_grad()
+        logits = inputs @ theta[:640].reshape(64, 10) + theta[640:]
+        loss = torch.nn.functional.cross_entropy(logits, truth) + RIDGE / 2 * theta @ theta
+        loss.backward()
+        return loss
+
+    optimiser.step(closure)
+    return theta.detach().numpy()
+
+
+theta_best = by_torch()
+print(f"the smallest loss, all rows in one place (torch): {whole_loss(theta_best):.4f}")
+bar, figure, (left, right) = 0.35, *plt.subplots(1, 2, figsize=(11, 4.2))
+most = demo_size(full={1: 300, 2: 160, 4: 120, 8: 80, 16: 50, 32: 30, 64: 20}, small={1: 4, 8: 4, 64: 4})
+for number, alpha in enumerate((100.0, 1.0, 0.1)):
+    parts, reached = split_dirichlet(y_train, 10, alpha, seed=2), {}
+    for steps, rounds in most.items():
+        _, found = federate(parts, rounds, steps, 0.5, 10, watch=whole_loss, bar=bar)
+        if found[-1] <= bar:
+            reached[steps] = len(found)
+    left.plot(
+        reached.keys(), reached.values(), marker="os^"[number], color=plotting.COLOURS[number], label=f"α = {alpha:g}"
+    )
+left.set(
+    xscale="log", yscale="log", xlabel="local steps K", ylabel="rounds to the bar", title="Uneven clients stop the gain"
+)
+left.legend(loc="upper right")
+for number, alpha in enumerate((100.0, 0.1)):
+    reached = {}
+    for clients in demo_size(full=(2, 5, 10, 30, 100, 300, 1000), small=(2, 1000)):
+        parts = split_dirichlet(y_train, clients, alpha, seed=3)
+        _, found = federate(parts, demo_size(full=150, small=3), 8, 0.5, min(clients, 10), watch=whole_loss, bar=bar)
+        if found[-1] <= bar:
+            reached[clients] = len(found)
+    right.plot(
+        reached.keys(),
+        reached.values(),
+        marker="os"[number],
+        color=plotting.COLOURS[2 * number],
+        label=f"α = {alpha:g}",
+    )
+right.set(
+    xscale="log",
+    yscale="log",
+    xlabel="clients (10 a round)",
+    ylabel="rounds to the bar",
+    title="Smaller clients, noisier rounds",
+)
+right.legend(loc="upper left")
+plt.show()
+
+# %% [markdown]
+# ### Beside one place, and beside nobody
+#
+# What is it all good for? Two peers frame the answer: training with all rows in one place (scikit-learn, and torch's
+# L-BFGS on exactly our loss), and each client alone. Twenty clients, $\alpha = 0.1$. SCAFFOLD gives each client the same
+# weight, so its loss is another one, where small clients count more; here it is run on clients of equal weight, and
+# judged by the test rows like all others.
+
+# %% tags=["demo"]
+parts = split_dirichlet(y_train, 20, 0.1, seed=2)
+rounds, rows = demo_size(full=60, small=5), []
+rows.append(("scikit-learn, all rows", f"{central.score(X_test, y_test):.1%}", "0", "all rows"))
+rows.append(("torch, all rows", f"{accuracy(theta_best):.1%}", "0", "all rows"))
+alone = [accuracy(local_update(np.zeros(650), gradient_of(part), demo_size(full=200, small=20), 0.5)) for part in parts]
+rows.append(("each client alone, mean", f"{np.mean(alone):.1%}", "0", "0"))
+rows.append(("each client alone, best", f"{max(alone):.1%}", "0", "0"))
+for name, options in {
+    "FedAvg": {},
+    "FedAvg, proximal μ = 0.1": {"mu": 0.1},
+    "FedAvg, server with momentum": {"kind": "momentum", "server_lr": 0.5},
+}.items():
+    theta, _ = federate(parts, rounds, 10, 0.5, 20, **options)
+    rows.append((name, f"{accuracy(theta):.1%}", f"{rounds}", bytes_text(2 * rounds * 20 * theta.nbytes)))
+gradients = [gradient_of(part) for part in parts]
+state = (np.zeros(650), np.zeros(650), [np.zeros(650)] * 20)
+for _ in range(rounds):
+    state = scaffold_round(*state, list(range(20)), lambda i, y: gradients[i](y), 10, 0.5)
+rows.append(("SCAFFOLD", f"{accuracy(state[0]):.1%}", f"{rounds}", bytes_text(4 * rounds * 20 * theta.nbytes)))
+print(f"all training rows as float64: {bytes_text(X_train.nbytes)}")
+Table(("trained by", "accuracy", "rounds", "bytes moved"), rows, numeric=(1, 2, 3))
+
+# %% [markdown]
+# Who wins? One place does, in accuracy and in bytes. For a model of 650 parameters and 1,400 rows, *sending the rows is
+# cheaper* than sending the model back and forth, as the last column says. Federated learning does not pay for speed. It
+# is for data that may not be moved, or for clients with far more rows than the model has parameters. But a client that
+# has seen two digits knows only these two, and each of them gains a lot from the others.
+#
+# ### Clients in processes of their own
+#
+# Until now all clients lived in one Python. `ranks.launch` starts real processes, which talk by torch.distributed over
+# gloo. Rank 0 is the server and a client, too. Each rank reads its own part only, calls your `local_update`, and sends
+# 650 numbers; the server calls your `fedavg` on an iterator that receives one update after the other. The same program
+# runs in the simulator, where one process plays all ranks by turns. The last column compares the two, bit for bit.
+
+
+# %% tags=["demo"]
+def client_program(rounds, clients):
+    """A program for ranks: federated averaging with a client on each rank, and the server on rank 0."""
+    # What a rank uses is given here, so that it travels with the program.
+    parts = split_dirichlet(y_train, clients, 0.5, seed=6)
+    counts = [len(part) for part in parts]
+
+    def program(comm):
+        gradient, theta = gradient_of(parts[comm.rank]), np.zeros(650)
+        for _ in range(rounds):
+            mine = local_update(theta, gradient, 5, 0.5)
+            if comm.rank == 0:
+                arriving = ({"theta": comm.recv(source) if source else mine} for source in range(comm.size))
+                theta = fedavg(arriving, counts)["theta"]
+                for rank in range(1, comm.size):
+                    comm.send(rank, theta)
+            else:
+                comm.send(0, mine)
+                theta = comm.recv(0)
+        return theta
+
+    return program
+
+
+rounds, rows = demo_size(full=20, small=3), []
+limit = max(2, min(8, 2 * (os.cpu_count() or 1)))
+for clients in demo_size(full=[size for size in (2, 4, 8) if size <= limit], small=[2]):
+    program = client_program(rounds, clients)
+    # A link of 10 ms and 10 MB/s, as of a phone; the simulator counts no time for computing.
+    simulated = ranks.simulate(program, clients, latency=0.01, bandwidth=1e7)
+    real = ranks.launch(program, clients)
+    if real is None:
+        continue
+    same = all(np.array_equal(one, simulated.results[0]) for one in real.results)
+    difference = max(abs(one - simulated.results[0]).max() for one in real.results)
+    rows.append(
+        (
+            clients,
+            seconds_text(real.start_seconds),
+            seconds_text(real.seconds / rounds),
+            seconds_text(simulated.seconds / rounds),
+            f"{real.sent[0]:,}",
+            f"{real.sent[1]:,}",
+            "yes" if same else f"{difference:.0e}",
+        )
+    )
+head = ("clients", "start", "a round, gloo", "a round, phone links", "sent by rank 0", "sent by rank 1", "same bits")
+Table(head, rows, numeric=tuple(range(6)))
+
+# %% [markdown]
+# The server sends $(N - 1) \cdot 8d$ bytes a round, each client $8d$: the star has one hot end, as module 17 says of the
+# "root" all-reduce. In a data centre one would use a ring. But clients that come and go cannot form one, and on a phone
+# nobody may open a connection to it. So real systems keep the star, and put a tree of servers in front.
+#
+# ### What do masks cost?
+#
+# A client expands a mask for each other client: $N - 1$ times $d$ words. If $u$ clients drop out, the server expands
+# $u\,(N - u)$ masks of pairs and $N - u$ own ones. The figure measures both, with a tenth of the clients lost.
+
+# %% tags=["demo"]
+d = demo_size(full=10_000, small=500)
+sizes = np.array(demo_size(full=(10, 20, 40, 80, 160), small=(10, 20)))
+of_client, of_server = [], []
+for clients in sizes.tolist():
+    own, pairs = all_seeds(range(clients), 3)
+    words = np.zeros(d, np.uint32)
+    mine = {j: pairs[0, j] for j in range(1, clients)}
+    spent = []
+    for _ in range(3):
+        begun = time.perf_counter()
+        one = mask_update(words, 0, own[0], mine)
+        spent.append(time.perf_counter() - begun)
+    of_client.append(min(spent))
+    alive = range(clients - clients // 10)
+    mixed = {pair: seed for pair, seed in pairs.items() if (pair[0] in alive) != (pair[1] in alive)}
+    begun = time.perf_counter()
+    unmask_sum(dict.fromkeys(alive, one), {i: own[i] for i in alive}, mixed)
+    of_server.append(time.perf_counter() - begun)
+figure, ax = plt.subplots(figsize=(7, 4))
+for number, (name, spent) in enumerate({"one client": of_client, "the server, 10% lost": of_server}.items()):
+    slope = np.polyfit(np.log(sizes), np.log(spent), 1)[0]
+    ax.plot(sizes, spent, marker="os"[number], color=plotting.COLOURS[number], label=f"{name}, slope {slope:.2f}")
+ax.set(
+    xscale="log",
+    yscale="log",
+    xlabel="clients",
+    ylabel=f"seconds for {d:,} words",
+    title="Linear for a client, square for the server",
+)
+ax.legend(loc="upper left")
+plt.show()
+
+# %% [markdown]
+# The slopes are near 1 and 2. A million clients cannot each agree with a million partners. So each client is paired with
+# about $\log N$ others only, chosen at random (Bell et al., 2020): this is enough for privacy and for recovery with
+# overwhelming probability, and the server's work becomes nearly linear. In bytes, masks cost little: four for a word, where a
+# float32 has four as well. What they forbid is more: under a mask the server cannot see that a client sends nonsense, and
+# random rounding must be done before the mask, on a common scale.
+#
+# ### Flower
+#
+# Flower is the framework that most tutorials use. It wants other versions of some packages than this course, so it
+# lives in an environment of its own:
+#
+# ```
+# python -m venv ~/flower
+# ~/flower/bin/pip install "flwr[simulation]>=1.40,<1.42"       # about 0.5 GB
+# export LSML_FLOWER=~/flower/bin/python                         # before JupyterLab is started
+# ```
+#
+# The cell writes a small script, runs it there, and compares: four clients with 5 to 80 rows of a least-squares problem,
+# three rounds, five local steps. The order of summing may differ, so we expect agreement to rounding, not in the last
+# bit. (Most of Flower's seconds are the start of Ray, which plays its clients.)
+
+# %% tags=["demo"]
+FLOWER_JOB = """
+import sys
+
+import numpy as np
+from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.serverapp import ServerApp
+from flwr.serverapp.strategy import FedAvg
+from flwr.simulation import run_simulation
+
+given, target = dict(np.load(sys.argv[1])), sys.argv[2]
+clients, rounds, steps, lr = (given[name].item() for name in ("clients", "rounds", "steps", "lr"))
+client, server = ClientApp(), ServerApp()
+
+
+@client.train()
+def train(message, context):
+    X, y = (given[f"{name}{context.node_config['partition-id']}"] for name in "Xy")
+    (theta,) = message.content["arrays"].to_numpy_ndarrays()
+    for _ in range(steps):
+        theta = theta - lr * X.T @ (X @ theta - y) / len(y)
+    reply = {"arrays": ArrayRecord([theta]), "metrics": MetricRecord({"num-examples": len(y)})}
+    return Message(content=RecordDict(reply), reply_to=message)
+
+
+@server.main()
+def main(grid, context):
+    strategy = FedAvg(fraction_train=1.0, fraction_evaluate=0.0, min_train_nodes=clients, min_available_nodes=clients)
+    found = strategy.start(grid=grid, initial_arrays=ArrayRecord([given["theta"]]), num_rounds=rounds)
+    np.save(target, found.arrays.to_numpy_ndarrays()[0])
+
+
+run_simulation(server, client, num_supernodes=clients, backend_config={"client_resources": {"num_cpus": 1}})
+"""
+
+
+def with_flower(problem, seconds=120):
+    """What Flower makes of a problem, and its seconds; None after one line where it cannot be asked."""
+    python = os.environ.get("LSML_FLOWER") or str(Path.home() / "flower" / "bin" / "python")
+    if not Path(python).is_file():
+        print(f"Flower: there is no {python} (see above for how to make it): this cell goes on without it.")
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        job, given, found = (Path(folder, name) for name in ("job.py", "given.npz", "found.npy"))
+        job.write_text(FLOWER_JOB)
+        np.savez(given, **problem)
+        quiet = os.environ | {
+            "FLWR_TELEMETRY_ENABLED": "0",
+            "FLWR_HOME": folder,
+            "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        }
+        quiet.pop("PYTHONPATH", None)
+        begun = time.perf_counter()
+        try:
+            done = subprocess.run(
+                [python, job, given, found], env=quiet, capture_output=True, text=True, timeout=seconds
+            )
+        except (OSError, subprocess.TimeoutExpired) as why:
+            print(f"Flower did not end well ({type(why).__name__}): this cell goes on without it.")
+            return None
+        if not found.is_file():
+            last = (done.stderr.strip().splitlines() or ["no message"])[-1][:150]
+            print(f"Flower did not end well ({last}): this cell goes on without it.")
+            return None
+        return np.load(found), time.perf_counter() - begun
+
+
+rng, counts = np.random.default_rng(0), [30, 5, 12, 80]
+federation = [(rng.standard_normal((m, 6)), rng.standard_normal(m) + i) for i, m in enumerate(counts)]
+theta = np.zeros(6)
+for _ in range(3):
+    theta = fedavg(
+        ({"theta": local_update(theta, lambda w, X=X, y=y: X.T @ (X @ w - y) / len(y), 5, 0.1)} for X, y in federation),
+        counts,
+    )["theta"]
+problem = {"clients": 4, "rounds": 3, "steps": 5, "lr": 0.1, "theta": np.zeros(6)}
+for i, (X_i, y_i) in enumerate(federation):
+    problem |= {f"X{i}": X_i, f"y{i}": y_i}
+asked = with_flower(problem)
+print("yours after three rounds:", np.array2string(theta, precision=6))
+if asked is not None:
+    print(f"Flower, {asked[1]:.0f} s:          ", np.array2string(asked[0], precision=6))
+    print(f"largest difference: {abs(asked[0] - theta).max():.1e}")
+
+# %% [markdown]
+# ### Where it breaks
+#
+# - **The sum itself tells.** Masks hide the terms, never the total. If 99 clients of 100 work with the server, the sum
+#   minus their 99 terms is the last client. And a model remembers rows that it was trained on. Module 21 adds noise, and
+#   says how much is enough.
+# - **Clients that lie.** A mean has no defence: one client that sends $10^6$ moves it anywhere. Medians and trimmed means
+#   need single updates, which masks hide. Both at once is a subject of research.
+# - **A server that lies.** Our protocol assumes that it follows the rules and is curious. A server that tells different
+#   clients different lists of survivors needs signatures and one more round (the paper has it).
+# - **Who takes part.** Phones answer when they are charged, at night, on Wi-Fi. The mean over those who answer is not the
+#   mean over all; no averaging rule repairs that.
+# - **Controls of clients that never come back.** SCAFFOLD needs a memory on each client. With a million phones, of which
+#   each is met once, its controls are always the first ones.
+
+# %% [markdown] written="what_the_server_learns" points=2
+# **Written question (2 points).** Twelve hospitals train a model for a rare disease with this module's protocol: FedAvg,
+# updates under masks with a threshold of 8, one server. (a) Name two things that the server, or somebody who gets the
+# model at the end, can still learn about a single hospital or a patient, although no single update is ever seen. Say by
+# which way. (b) One hospital has forty patients, all others have thousands; in one round only this hospital and ten others
+# answer, in the next round the same ten without it. What can the server compute, and why do masks not prevent it? (c)
+# Which part does module 21 add, where in the round is it added, and which of your points in (a) and (b) does it address?
+#
+# ### BEGIN SOLUTION
+# (a) The server knows who took part and when, and the sum of counts if it is sent, so the size of the data. The sum of
+# the updates, and the final model, depend on single rows: a membership test asks the model how certain it is of a known
+# patient's record, and a rare feature that only one hospital uses shows in the parameters that belong to it. Hospitals
+# that work together with the server can subtract their own updates from the sum; with eleven of twelve, the last one is
+# plain. Eight hospitals that work together also have enough shares to recover every seed. (b) The difference of the two
+# sums, after the server's own change of the model is taken into account, is approximately the small hospital's update,
+# since the ten others send nearly the same in neighbouring rounds. Masks make the sum exact; they hide terms within a
+# round, not differences between sums. (c) Differential privacy: each client clips its update and adds noise before it is
+# masked (or the server adds it to the sum). It bounds what any output, the sums of all rounds and the final model, tells
+# about one patient or one hospital, so it addresses the membership test and the difference of rounds. It does not hide
+# who took part.
+#
+# ### RUBRIC
+# - 0.5: Names one thing that follows from the sum or the final model, such as membership of a patient or features of
+#   one hospital, and the way to learn it.
+# - 0.5: Names another one by another way, such as who took part, sizes, or hospitals that work together with the server
+#   and subtract their terms or pool eight shares.
+# - 0.5: In (b), the difference of two rounds' sums is about the small hospital's update, and masks hide terms within a
+#   round only.
+# - 0.5: In (c), clipping and noise (differential privacy) before masking or on the sum, which bounds what sums and model
+#   tell about one patient or hospital.
+# ### END SOLUTION
+
+# %% [markdown]
+# ## Further
+#
+# Open questions:
+#
+# 1. Derive the end of federated averaging if clients take *different* numbers of local steps $K_i$. Which loss does it
+#    minimise for small $\eta$? Show that dividing each change by $K_i$ repairs it (Wang et al., 2020).
+# 2. SCAFFOLD here weighs all clients equally. Change one line of the client and one of the server so that it ends at the
+#    optimum of $\sum_i w_i f_i$.
+# 3. How large may $N$ and the largest entry be before the sum of words of 32 bits wraps around? Choose the scale of the
+#    fixed point for 10,000 clients and clipped updates.
+# 4. With a threshold $t$, how many clients may vanish, and how many may work together with the server, before the
+#    protocol fails in one way or the other? Draw both against $t$.
+# 5. A client that takes the mean of the *median* rows of others is safe from liars. What would it take to compute a
+#    median under masks?
+#
+# References:
+#
+# - B. McMahan, E. Moore, D. Ramage, S. Hampson and B. Agüera y Arcas, "Communication-efficient learning of deep networks
+#   from decentralized data", *AISTATS*, 2017. Federated averaging.
+# - T. Li, A. K. Sahu, M. Zaheer, M. Sanjabi, A. Talwalkar and V. Smith, "Federated optimization in heterogeneous
+#   networks", *MLSys*, 2020. The proximal term.
+# - S. P. Karimireddy, S. Kale, M. Mohri, S. Reddi, S. Stich and A. T. Suresh, "SCAFFOLD: stochastic controlled averaging
+#   for federated learning", *ICML*, 2020. Drift, and the controls of 20.4, with rates.
+# - S. Reddi, Z. Charles, M. Zaheer, Z. Garrett, K. Rush, J. Konečný, S. Kumar and B. McMahan, "Adaptive federated
+#   optimization", *ICLR*, 2021. Optimisers at the server.
+# - J. Wang, Q. Liu, H. Liang, G. Joshi and H. V. Poor, "Tackling the objective inconsistency problem in heterogeneous
+#   federated optimization", *NeurIPS*, 2020. Question 1.
+# - T.-M. H. Hsu, H. Qi and M. Brown, "Measuring the effects of non-identical data distribution for federated visual
+#   classification", arXiv:1909.06335, 2019; Q. Li, Y. Diao, Q. Chen and B. He, "Federated learning on non-IID data silos:
+#   an experimental study", *ICDE*, 2022. The two ways to split by a Dirichlet distribution.
+# - D. Alistarh, D. Grubic, J. Li, R. Tomioka and M. Vojnović, "QSGD: communication-efficient SGD via gradient
+#   quantization and encoding", *NeurIPS*, 2017. Random rounding, its variance and its bits.
+# - A. Shamir, "How to share a secret", *Communications of the ACM*, 1979. Two pages; read the original.
+# - W. Diffie and M. Hellman, "New directions in cryptography", *IEEE Transactions on Information Theory*, 1976. How two
+#   clients agree on a seed in public.
+# - K. Bonawitz, V. Ivanov, B. Kreuter, A. Marcedone, B. McMahan, S. Patel, D. Ramage, A. Segal and K. Seth, "Practical
+#   secure aggregation for privacy-preserving machine learning", *CCS*, 2017. The protocol of 20.8 and 20.9 in full.
+# - J. Bell, K. Bonawitz, A. Gascón, T. Lepoint and M. Raykova, "Secure single-server aggregation with (poly)logarithmic
+#   overhead", *CCS*, 2020. Fewer partners for each client.
+# - L. Zhu, Z. Liu and S. Han, "Deep leakage from gradients", *NeurIPS*, 2019. Pictures from the updates of deep networks.
+# - P. Kairouz, B. McMahan and 57 others, "Advances and open problems in federated learning", *Foundations and Trends in
+#   Machine Learning*, 2021. The map of the field.
+#
+# At work: Flower and NVIDIA FLARE to run federations, FedML and TensorFlow Federated for research; in all of them, look
+# up how a client is weighted and what is averaged besides the parameters.
