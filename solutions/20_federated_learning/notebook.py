@@ -172,13 +172,14 @@ print(f"all rows in one place (scikit-learn): accuracy {central.score(X_test, y_
 # $$\operatorname{Var} p_i = \frac{\frac1N\left(1 - \frac1N\right)}{N\alpha + 1} .$$
 #
 # For $\alpha \to \infty$ the variance vanishes, and each client gets the same share of every class. For $\alpha \to 0$
-# it is $\frac1N(1 - \frac1N)$, the variance of a coin that is 1 with probability $1/N$: one client gets the whole class.
+# it is $\frac1N(1 - \frac1N)$, the variance of a coin that is 1 with probability $1/N$: one client gets the whole
+# class.
 #
 # Tutorials differ in two places, and results then cannot be compared. Some draw shares *of classes for each client*
-# (Hsu et al., 2019), and then all clients have equally many rows. Others draw shares *of clients for each class*
-# (Li et al., 2022). Then the number of rows is uneven, too; this is what we do. And a client without rows can compute
-# nothing. Many scripts draw everything again until nobody is empty. For small $\alpha$ this does not end: with 20
-# clients and 10 classes, at least ten clients stay empty in nearly every draw. We move rows instead.
+# (Hsu et al., 2019), and then all clients have equally many rows. Others draw shares *of clients for each class* (Li et
+# al., 2022). Then the number of rows is uneven, too; this is what we do. And a client without rows can compute nothing.
+# Many scripts draw everything again until nobody is empty. For small $\alpha$ this does not end: with 20 clients and 10
+# classes, at least ten clients stay empty in nearly every draw. We move rows instead.
 
 
 # %% exercise="split_dirichlet" points=2 minutes=15
@@ -596,9 +597,9 @@ plt.show()
 # The client walks wrong because it sees $\nabla f_i$ and not $\nabla F$. If it knew the difference
 # $\nabla F - \nabla f_i$ it could add it. It cannot know it at its own moving $y$. But the difference changes slowly,
 # and the last round gives an estimate. SCAFFOLD (Karimireddy et al., 2020) keeps a **control** $c_i$ for each client,
-# an estimate of $\nabla f_i$, and $c$ at the server, their mean. The client walks along $\nabla f_i(y) + (c - c_i)$: this
-# is `local_update` with the shift $v = c - c_i$. After its $K$ steps it updates its own control ("option II" in the
-# paper). The mean of the directions that it went is known without another gradient, from start and end:
+# an estimate of $\nabla f_i$, and $c$ at the server, their mean. The client walks along $\nabla f_i(y) + (c - c_i)$:
+# this is `local_update` with the shift $v = c - c_i$. After its $K$ steps it updates its own control ("option II" in
+# the paper). The mean of the directions that it went is known without another gradient, from start and end:
 #
 # $$\frac{\theta - y_i}{K \eta} = \frac1K \sum_{k} \left(\nabla f_i(y^{(k)}) + c - c_i\right)
 # \qquad\Longrightarrow\qquad
@@ -613,8 +614,8 @@ plt.show()
 # **Why does it end at the optimum?** Let $\theta = \theta^\star$ and $c_i = \nabla f_i(\theta^\star)$, so
 # $c = \nabla F(\theta^\star) = 0$, here with equal weights. The first local step goes along
 # $\nabla f_i(\theta^\star) + 0 - c_i = 0$: no client moves, no control changes. The optimum is a fixed point for every
-# $K$ and every $\eta$. The price: $c$ travels with $\theta$, and the change of the control travels back with $y_i$. So a
-# round sends twice the numbers, and a client must keep its control from one round to the next.
+# $K$ and every $\eta$. The price: $c$ travels with $\theta$, and the change of the control travels back with $y_i$. So
+# a round sends twice the numbers, and a client must keep its control from one round to the next.
 
 
 # %% exercise="scaffold_round" points=3 minutes=30
@@ -767,9 +768,9 @@ print(", ".join(f"{name}: {found[-1]:.1e}" for name, found in lines.items()), f"
 # %% [markdown]
 # ### 20.5 `server_step` · important · level 2 of 4 · 15 min
 #
-# Until now the server replaces $\theta$ by the mean. Write the same as a step:
-# $\theta \leftarrow \theta + \Delta$ with $\Delta = \sum_i w_i (y_i - \theta)$. So $-\Delta$ plays the part of a
-# gradient, and any optimiser of module 02 may use it (Reddi et al., 2021). With $\eta$ for the server's rate:
+# Until now the server replaces $\theta$ by the mean. Write the same as a step: $\theta \leftarrow \theta + \Delta$ with
+# $\Delta = \sum_i w_i (y_i - \theta)$. So $-\Delta$ plays the part of a gradient, and any optimiser of module 02 may
+# use it (Reddi et al., 2021). With $\eta$ for the server's rate:
 #
 # - *sgd*: $\theta + \eta\Delta$. With $\eta = 1$ this is federated averaging.
 # - *momentum*: $v \leftarrow 0.9\, v + \Delta$, then $\theta + \eta v$.
@@ -777,8 +778,8 @@ print(", ".join(f"{name}: {found[-1]:.1e}" for name, found in lines.items()), f"
 #   $\theta + \eta\, m / (\sqrt u + \tau)$ with $\tau = 10^{-3}$.
 #
 # Two things differ from module 02. The sign is plus, because $\Delta$ points downhill already. And the paper's Adam has
-# no bias correction, so we leave it out, too. (Flower's class has one since version 1.12 or so: compare before you
-# copy numbers.) Without it, and from zeros, the first step is $0.1\,\Delta / (0.1\, |\Delta| + \tau)$, which is the sign of
+# no bias correction, so we leave it out, too. (Flower's class has one since version 1.12 or so: compare before you copy
+# numbers.) Without it, and from zeros, the first step is $0.1\,\Delta / (0.1\, |\Delta| + \tau)$, which is the sign of
 # $\Delta$ where $|\Delta|$ is much larger than $10^{-2}$.
 
 
@@ -895,18 +896,17 @@ plt.show()
 # %% [markdown]
 # ### 20.6 `quantize_update` · important · level 2 of 4 · 15 min
 #
-# A round sends $d$ numbers from each client. How many bits does a number need? Let $x$ be the change of a client, $(d,)$,
-# and $\lVert x\rVert$ its Euclidean norm. Then $s|x_j|/\lVert x\rVert$ lies between 0 and $s$. Write it as a whole
-# number $l_j$ plus a rest $r_j \in [0, 1)$. QSGD (Alistarh et al., 2017) sends the integer
+# A round sends $d$ numbers from each client. How many bits does a number need? Let $x$ be the change of a client,
+# $(d,)$, and $\lVert x\rVert$ its Euclidean norm. Then $s|x_j|/\lVert x\rVert$ lies between 0 and $s$. Write it as a
+# whole number $l_j$ plus a rest $r_j \in [0, 1)$. QSGD (Alistarh et al., 2017) sends the integer
 #
 # $$\xi_j = l_j + \begin{cases} 1 & \text{with probability } r_j\\ 0 & \text{otherwise,} \end{cases}
 # \qquad Q(x)_j = \frac{\lVert x\rVert}{s}\, \operatorname{sign}(x_j)\, \xi_j .$$
 #
 # With $s \le 127$, sign and level fit into one byte instead of eight; the norm adds eight bytes for the whole vector.
 #
-# **No bias.** $\mathbb E\, \xi_j = l_j + r_j$, so $\mathbb E\, Q(x) = x$. Rounding to the nearest level would be
-# closer in each single entry, but it sends small entries to zero *every* time, and their sum over clients and rounds is
-# lost.
+# **No bias.** $\mathbb E\, \xi_j = l_j + r_j$, so $\mathbb E\, Q(x) = x$. Rounding to the nearest level would be closer
+# in each single entry, but it sends small entries to zero *every* time, and their sum over clients and rounds is lost.
 #
 # **Variance.** $\operatorname{Var}\xi_j = r_j(1 - r_j)$. This is at most $\frac14$, and also at most
 # $r_j \le s|x_j|/\lVert x\rVert$. Sum over $j$, and use $\sum_j |x_j| \le \sqrt d\, \lVert x\rVert$:
@@ -995,10 +995,10 @@ with check("quantize_update"):
 
 # %% [markdown]
 # The left panel compares the mean squared error of your quantiser, on a vector of 10,000 normal numbers, with the
-# bound. The two terms of the minimum meet at $s = \sqrt d/4 = 25$; right of it, the fitted slope is near $-2$. The right
-# panel is training on the digits by megabytes sent to the server: ten clients, all in each round, $\alpha = 1$, with
-# float64 numbers and with codes. With $s = 127$ the curve has the shape of the exact one, at an eighth of the bytes.
-# With $s = 1$ every number is one of $-1$, 0, 1; it still learns, since nothing is biased.
+# bound. The two terms of the minimum meet at $s = \sqrt d/4 = 25$; right of it, the fitted slope is near $-2$. The
+# right panel is training on the digits by megabytes sent to the server: ten clients, all in each round, $\alpha = 1$,
+# with float64 numbers and with codes. With $s = 127$ the curve has the shape of the exact one, at an eighth of the
+# bytes. With $s = 1$ every number is one of $-1$, 0, 1; it still learns, since nothing is biased.
 
 # %% tags=["demo"]
 vector = np.random.default_rng(0).standard_normal(10_000)
@@ -1056,8 +1056,8 @@ plt.show()
 #
 # Rows stay at home. But does the update keep them private? A client with a single row $x$ sends the gradient of the
 # weights, $x\,(p - e)^\top$, of shape $(64, 10)$, where $p$ are the probabilities and $e$ is the one-hot label, and the
-# gradient of the biases, $p - e$. Divide one column of the first by the entry of the second: there is $x$, exactly. (The
-# figure in 20.8 does so.) With more rows the sum is less readable, but not unreadable.
+# gradient of the biases, $p - e$. Divide one column of the first by the entry of the second: there is $x$, exactly.
+# (The figure in 20.8 does so.) With more rows the sum is less readable, but not unreadable.
 #
 # The server needs only the *sum* of the updates. The next two exercises build a sum of which nobody can read a term.
 # First a tool for the case that clients vanish: a secret in pieces.
@@ -1073,9 +1073,9 @@ plt.show()
 #
 # $$q(0) = \sum_i q(i) \prod_{j \ne i} \frac{j}{j - i} \pmod p .$$
 #
-# **Fewer say nothing**: take $t - 1$ shares and *any* candidate for the secret. These are $t$ points, with the candidate
-# at 0, so exactly one polynomial passes through them. Each candidate therefore fits what was seen, and each with the
-# same number of polynomials: one. No computing power helps.
+# **Fewer say nothing**: take $t - 1$ shares and *any* candidate for the secret. These are $t$ points, with the
+# candidate at 0, so exactly one polynomial passes through them. Each candidate therefore fits what was seen, and each
+# with the same number of polynomials: one. No computing power helps.
 
 
 # %% exercise="share_secret" points=2 minutes=20
@@ -1177,8 +1177,8 @@ with check("share_secret"):
 
 # %% [markdown]
 # Why fewer shares say nothing, in a world small enough to see: $p = 31$, threshold 3, and two shares that are known
-# (large dots). Each line is one polynomial modulo 31 through both, one for each possible secret at $z = 0$. At the third
-# client's place, all 31 values occur, each once.
+# (large dots). Each line is one polynomial modulo 31 through both, one for each possible secret at $z = 0$. At the
+# third client's place, all 31 values occur, each once.
 
 # %% tags=["demo"]
 small_prime = 31
@@ -1204,18 +1204,18 @@ plt.show()
 # ### 20.8 `mask_update` · essential · level 4 of 4 · 35 min
 #
 # Now the sum (Bonawitz et al., 2017). Numbers become words of 32 bits, by fixed point: multiply by $2^{16}$, round, and
-# take the remainder modulo $2^{32}$. All sums are modulo $2^{32}$ from here on. (The two functions in the next demo cell do
-# this and back.) Let $x_i$ be the words of client $i$, $(d,)$.
+# take the remainder modulo $2^{32}$. All sums are modulo $2^{32}$ from here on. (The two functions in the next demo
+# cell do this and back.) Let $x_i$ be the words of client $i$, $(d,)$.
 #
-# **Masks that cancel.** Each two clients $i < j$ agree on a secret seed $s_{ij}$. Client $i$ *adds* the mask $G(s_{ij})$,
-# and client $j$ *subtracts* it. $G(\cdot)$ is `expand(seed, d)`, $d$ words that look uniform. In the sum over all
-# clients each mask occurs once with plus and once with minus:
+# **Masks that cancel.** Each two clients $i < j$ agree on a secret seed $s_{ij}$. Client $i$ *adds* the mask
+# $G(s_{ij})$, and client $j$ *subtracts* it. $G(\cdot)$ is `expand(seed, d)`, $d$ words that look uniform. In the sum
+# over all clients each mask occurs once with plus and once with minus:
 #
 # $$z_i = x_i + \sum_{j > i} G(s_{ij}) - \sum_{j < i} G(s_{ji}), \qquad \sum_i z_i = \sum_i x_i \pmod{2^{32}} .$$
 #
-# A word plus an independent uniform word is uniform, whatever the first one is. So $z_i$ tells nothing about $x_i$. This
-# is why we need remainders: masks in floating point would have to be bounded, and what is bounded shows through; and
-# their sum would not cancel exactly.
+# A word plus an independent uniform word is uniform, whatever the first one is. So $z_i$ tells nothing about $x_i$.
+# This is why we need remainders: masks in floating point would have to be bounded, and what is bounded shows through;
+# and their sum would not cancel exactly.
 #
 # **Clients that vanish.** Client $u$ agrees on its seeds, and then its battery is empty. Its masks stand in the sums of
 # all others and do not cancel. So before anything is sent, each client shares its secrets among all, by 20.7. The
@@ -1355,8 +1355,8 @@ with check("mask_update"):
 # %% [markdown]
 # Three pictures that a curious server can make. *Plain*: the update of a client with one row gives the row back, by the
 # division of 20.7. *Masked*: the same division on the masked update gives noise. *Sum of 50*: the server gets the exact
-# sum of 50 clients' updates. Dividing again gives a mixture of many rows. The masked words are uniform: the line that
-# is printed holds the chi-squared p-value of their leading bytes.
+# sum of 50 clients' updates. Dividing again gives a mixture of many rows. The last line that is printed looks at all
+# masked words: their leading hexadecimal digits are as evenly spread as those of random words.
 
 
 # %% tags=["demo"]
@@ -1419,15 +1419,15 @@ limit = 15 + 6 * math.sqrt(30)
 print(f"leading hexadecimal digit of masked words: chi-squared {statistic:.1f} (15 expected, rarely above {limit:.0f})")
 
 # %% [markdown]
-# What about weights? Client $i$ sends $m_i\, y_i$ and $m_i$ itself as one more word, both masked. The server divides one
-# sum by the other: `fedavg` without a view of any term.
+# What about weights? Client $i$ sends $m_i\, y_i$ and $m_i$ itself as one more word, both masked. The server divides
+# one sum by the other: `fedavg` without a view of any term.
 #
 # Where do the pair seeds come from? Nobody may hand them out. Each client draws a secret key $k_i$ and publishes
-# $g^{k_i}$ modulo a prime. Then $i$ computes $(g^{k_j})^{k_i}$ and $j$ computes $(g^{k_i})^{k_j}$: the same number, which
-# nobody else can compute from what was published if the prime is large enough (Diffie and Hellman, 1976). So what a
-# client shares by 20.7 is $k_i$, one secret instead of $N - 1$ seeds, and $\beta_i$. The cell below runs a whole round
-# of this, with three of ten clients lost between two messages. (Our prime of 61 bits is a toy: it falls in seconds. Real
-# systems use elliptic curves of 256 bits, and a cryptographic generator in place of `expand`.)
+# $g^{k_i}$ modulo a prime. Then $i$ computes $(g^{k_j})^{k_i}$ and $j$ computes $(g^{k_i})^{k_j}$: the same number. As
+# far as is known, nobody else can compute it from what was published, if the prime is large enough (Diffie and Hellman,
+# 1976). So what a client shares by 20.7 is $k_i$, one secret instead of $N - 1$ seeds, and $\beta_i$. The cell below
+# runs a whole round of this, with three of ten clients lost between two messages. (Our prime of 61 bits is a toy: it
+# falls in seconds. Real systems use elliptic curves of 256 bits, and a cryptographic generator in place of `expand`.)
 
 
 # %% tags=["demo"]
@@ -1463,8 +1463,8 @@ for lost in ([], [3], [1, 10], [2, 3, 9]):
 # ### 20.9 `shares_to_release` · essential · level 2 of 4 · 10 min
 #
 # The safety of this protocol now hangs on the clients' answers in the last step. A server that collects both secrets of
-# client $u$, its key and its own seed, can unmask $z_u$. A server may be curious, and networks do it by accident: $u$ is
-# declared lost, the key is recovered, and then its late message arrives and the server lists it among the survivors.
+# client $u$, its key and its own seed, can unmask $z_u$. A server may be curious, and networks do it by accident: $u$
+# is declared lost, the key is recovered, and then its late message arrives and the server lists it among the survivors.
 # Nobody else can notice. So each client keeps a rule: in one round, for each client, a share of one kind only, the one
 # that was asked for first.
 #
@@ -1563,10 +1563,10 @@ for name, answer in (("yours", shares_to_release), ("answers everything", carele
 # ### How many rounds, for which clients?
 #
 # The bar is a loss of 0.35 on all training rows; the smallest possible loss is printed, and it lies well below. Ten
-# clients, all in each round. More local steps save rounds, and how far this goes depends on $\alpha$. With even clients,
-# four times the steps need about a quarter of the rounds. With $\alpha = 0.1$ the curve bends, and then it ends: a line
-# below says where the loss stood when we stopped, and half-way there. If the two hardly differ, the end of federated
-# averaging itself lies above the bar, and no number of rounds helps.
+# clients, all in each round. More local steps save rounds, and how far this goes depends on $\alpha$. With even
+# clients, four times the steps need about a quarter of the rounds. With $\alpha = 0.1$ the curve bends, and then it
+# ends: a line below says where the loss stood when we stopped, and half-way there. If the two hardly differ, the end of
+# federated averaging itself lies above the bar, and no number of rounds helps.
 
 
 # %% tags=["demo"]
@@ -1615,9 +1615,9 @@ ax.legend(loc="upper right")
 plt.show()
 
 # %% [markdown]
-# And from 2 to 1,000 clients, ten at most in each round, eight local steps? The same 1,400 rows are cut finer and finer:
-# with 1,000 clients most have one or two rows, and ten of them stand for very little of the whole. (A line below tells
-# of those that did not reach the bar.)
+# And from 2 to 1,000 clients, ten at most in each round, eight local steps? The same 1,400 rows are cut finer and
+# finer: with 1,000 clients most have one or two rows, and ten of them stand for very little of the whole. (A line below
+# tells of those that did not reach the bar.)
 
 # %% tags=["demo"]
 figure, ax = plt.subplots(figsize=(7, 4))
@@ -1646,9 +1646,9 @@ plt.show()
 # ### Beside one place, and beside nobody
 #
 # What is it all good for? Two peers frame the answer: training with all rows in one place (scikit-learn, and torch's
-# L-BFGS on exactly our loss), and each client alone. Twenty clients, $\alpha = 0.1$. SCAFFOLD gives each client the same
-# weight, so its loss is another one, where small clients count more; here it is run on clients of equal weight, and
-# judged by the test rows like all others.
+# L-BFGS on exactly our loss), and each client alone. Twenty clients, $\alpha = 0.1$. SCAFFOLD gives each client the
+# same weight, so its loss is another one, where small clients count more; here it is run on clients of equal weight,
+# and judged by the test rows like all others.
 
 # %% tags=["demo"]
 parts = split_dirichlet(y_train, 20, 0.1, seed=2)
@@ -1737,9 +1737,9 @@ head = ("clients", "start", "a round, gloo", "a round, phone links", "sent by ra
 Table(head, rows, numeric=tuple(range(6)))
 
 # %% [markdown]
-# The server sends $(N - 1) \cdot 8d$ bytes a round, each client $8d$: the star has one hot end, as module 17 says of the
-# "root" all-reduce. In a data centre one would use a ring. But clients that come and go cannot form one, and on a phone
-# nobody may open a connection to it. So real systems keep the star, and put a tree of servers in front.
+# The server sends $(N - 1) \cdot 8d$ bytes a round, each client $8d$: the star has one hot end, as module 17 says of
+# the "root" all-reduce. In a data centre one would use a ring. But clients that come and go cannot form one, and on a
+# phone nobody may open a connection to it. So real systems keep the star, and put a tree of servers in front.
 #
 # ### What do masks cost?
 #
@@ -1782,12 +1782,13 @@ ax.legend(loc="upper left")
 plt.show()
 
 # %% [markdown]
-# The slope of a client is near 1. That of the server tends to 2: with $u = N/10$, the number of masks is $0.09\,N^2 +
-# 0.9\,N$, of which the square is the larger part from $N = 10$ on. A million clients cannot each agree with a million partners. So each client is paired with
-# about $\log N$ others only, chosen at random (Bell et al., 2020): this is enough for privacy and for recovery with
-# overwhelming probability, and the server's work becomes nearly linear. In bytes, masks cost little: four for a word, where a
-# float32 has four as well. What they forbid is more: under a mask the server cannot see that a client sends nonsense, and
-# random rounding must be done before the mask, on a common scale.
+# The slope of a client is near 1. That of the server tends to 2: with $u = N/10$, the number of masks is
+# $0.09\,N^2 + 0.9\,N$, of which the square is the larger part from $N = 10$ on. A million clients cannot each agree
+# with a million partners. So each client is paired with about $\log N$ others only, chosen at random (Bell et al.,
+# 2020): this is enough for privacy and for recovery with overwhelming probability, and the server's work becomes nearly
+# linear. In bytes, masks cost little: four for a word, where a float32 has four as well. What they forbid is more:
+# under a mask the server cannot see that a client sends nonsense, and random rounding must be done before the mask, on
+# a common scale.
 #
 # ### Flower
 #
@@ -1800,9 +1801,9 @@ plt.show()
 # export LSML_FLOWER=~/flower/bin/python                         # before JupyterLab is started
 # ```
 #
-# The cell writes a small script, runs it there, and compares: four clients with 5 to 80 rows of a least-squares problem,
-# three rounds, five local steps. The order of summing may differ, so we expect agreement to rounding, not in the last
-# bit. (Most of Flower's seconds are the start of Ray, which plays its clients.)
+# The cell writes a small script, runs it there, and compares: four clients with 5 to 80 rows of a least-squares
+# problem, three rounds, five local steps. The order of summing may differ, so we expect agreement to rounding, not in
+# the last bit. (Most of Flower's seconds are the start of Ray, which plays its clients.)
 
 # %% tags=["demo"]
 FLOWER_JOB = """
@@ -1893,24 +1894,25 @@ if asked is not None:
 # ### Where it breaks
 #
 # - **The sum itself tells.** Masks hide the terms, never the total. If 99 clients of 100 work with the server, the sum
-#   minus their 99 terms is the last client. And a model remembers rows that it was trained on. Module 21 adds noise, and
-#   says how much is enough.
-# - **Clients that lie.** A mean has no defence: one client that sends $10^6$ moves it anywhere. Medians and trimmed means
-#   need single updates, which masks hide. Both at once is a subject of research.
+#   minus their 99 terms is the last client. And a model remembers rows that it was trained on. Module 21 adds noise,
+#   and says how much is enough.
+# - **Clients that lie.** A mean has no defence: one client that sends $10^6$ moves it anywhere. Medians and trimmed
+#   means need single updates, which masks hide. Both at once is a subject of research.
 # - **A server that lies.** Our protocol assumes that it follows the rules and is curious. A server that tells different
 #   clients different lists of survivors needs signatures and one more round (the paper has it).
-# - **Who takes part.** Phones answer when they are charged, at night, on Wi-Fi. The mean over those who answer is not the
-#   mean over all; no averaging rule repairs that.
-# - **Controls of clients that never come back.** SCAFFOLD needs a memory on each client. With a million phones, of which
-#   each is met once, its controls are always the first ones.
+# - **Who takes part.** Phones answer when they are charged, at night, on Wi-Fi. The mean over those who answer is not
+#   the mean over all; no averaging rule repairs that.
+# - **Controls of clients that never come back.** SCAFFOLD needs a memory on each client. With a million phones, of
+#   which each is met once, its controls are always the first ones.
 
 # %% [markdown] written="what_the_server_learns" points=2
-# **Written question (2 points).** Twelve hospitals train a model for a rare disease with this module's protocol: FedAvg,
-# updates under masks with a threshold of 8, one server. (a) Name two things that the server, or somebody who gets the
-# model at the end, can still learn about a single hospital or a patient, although no single update is ever seen. Say by
-# which way. (b) One hospital has forty patients, all others have thousands; in one round only this hospital and ten others
-# answer, in the next round the same ten without it. What can the server compute, and why do masks not prevent it? (c)
-# Which part does module 21 add, where in the round is it added, and which of your points in (a) and (b) does it address?
+# **Written question (2 points).** Twelve hospitals train a model for a rare disease with this module's protocol:
+# FedAvg, updates under masks with a threshold of 8, one server. (a) Name two things that the server, or somebody who
+# gets the model at the end, can still learn about a single hospital or a patient, although no single update is ever
+# seen. Say by which way. (b) One hospital has forty patients, all others have thousands; in one round only this
+# hospital and ten others answer, in the next round the same ten without it. What can the server compute, and why do
+# masks not prevent it? (c) Which part does module 21 add, where in the round is it added, and which of your points in
+# (a) and (b) does it address?
 #
 # ### BEGIN SOLUTION
 # (a) The server knows who took part and when, and the sum of counts if it is sent, so the size of the data. The sum of
@@ -1943,8 +1945,8 @@ if asked is not None:
 #
 # 1. Derive the end of federated averaging if clients take *different* numbers of local steps $K_i$. Which loss does it
 #    minimise for small $\eta$? Show that dividing each change by $K_i$ repairs it (Wang et al., 2020).
-# 2. SCAFFOLD here weighs all clients equally. Change one line of the client and one of the server so that it ends at the
-#    optimum of $\sum_i w_i f_i$.
+# 2. SCAFFOLD here weighs all clients equally. Change one line of the client and one of the server so that it ends at
+#    the optimum of $\sum_i w_i f_i$.
 # 3. How large may $N$ and the largest entry be before the sum of words of 32 bits wraps around? Choose the scale of the
 #    fixed point for 10,000 clients and clipped updates.
 # 4. With a threshold $t$, how many clients may vanish, and how many may work together with the server, before the
@@ -1954,19 +1956,19 @@ if asked is not None:
 #
 # References:
 #
-# - B. McMahan, E. Moore, D. Ramage, S. Hampson and B. Agüera y Arcas, "Communication-efficient learning of deep networks
-#   from decentralized data", *AISTATS*, 2017. Federated averaging.
+# - B. McMahan, E. Moore, D. Ramage, S. Hampson and B. Agüera y Arcas, "Communication-efficient learning of deep
+#   networks from decentralized data", *AISTATS*, 2017. Federated averaging.
 # - T. Li, A. K. Sahu, M. Zaheer, M. Sanjabi, A. Talwalkar and V. Smith, "Federated optimization in heterogeneous
 #   networks", *MLSys*, 2020. The proximal term.
-# - S. P. Karimireddy, S. Kale, M. Mohri, S. Reddi, S. Stich and A. T. Suresh, "SCAFFOLD: stochastic controlled averaging
-#   for federated learning", *ICML*, 2020. Drift, and the controls of 20.4, with rates.
+# - S. P. Karimireddy, S. Kale, M. Mohri, S. Reddi, S. Stich and A. T. Suresh, "SCAFFOLD: stochastic controlled
+#   averaging for federated learning", *ICML*, 2020. Drift, and the controls of 20.4, with rates.
 # - S. Reddi, Z. Charles, M. Zaheer, Z. Garrett, K. Rush, J. Konečný, S. Kumar and B. McMahan, "Adaptive federated
 #   optimization", *ICLR*, 2021. Optimisers at the server.
 # - J. Wang, Q. Liu, H. Liang, G. Joshi and H. V. Poor, "Tackling the objective inconsistency problem in heterogeneous
 #   federated optimization", *NeurIPS*, 2020. Question 1.
 # - T.-M. H. Hsu, H. Qi and M. Brown, "Measuring the effects of non-identical data distribution for federated visual
-#   classification", arXiv:1909.06335, 2019; Q. Li, Y. Diao, Q. Chen and B. He, "Federated learning on non-IID data silos:
-#   an experimental study", *ICDE*, 2022. The two ways to split by a Dirichlet distribution.
+#   classification", arXiv:1909.06335, 2019; Q. Li, Y. Diao, Q. Chen and B. He, "Federated learning on non-IID data
+#   silos: an experimental study", *ICDE*, 2022. The two ways to split by a Dirichlet distribution.
 # - D. Alistarh, D. Grubic, J. Li, R. Tomioka and M. Vojnović, "QSGD: communication-efficient SGD via gradient
 #   quantization and encoding", *NeurIPS*, 2017. Random rounding, its variance and its bits.
 # - A. Shamir, "How to share a secret", *Communications of the ACM*, 1979. Two pages; read the original.
@@ -1976,7 +1978,8 @@ if asked is not None:
 #   secure aggregation for privacy-preserving machine learning", *CCS*, 2017. The protocol of 20.8 and 20.9 in full.
 # - J. Bell, K. Bonawitz, A. Gascón, T. Lepoint and M. Raykova, "Secure single-server aggregation with (poly)logarithmic
 #   overhead", *CCS*, 2020. Fewer partners for each client.
-# - L. Zhu, Z. Liu and S. Han, "Deep leakage from gradients", *NeurIPS*, 2019. Pictures from the updates of deep networks.
+# - L. Zhu, Z. Liu and S. Han, "Deep leakage from gradients", *NeurIPS*, 2019. Pictures from the updates of deep
+#   networks.
 # - P. Kairouz, B. McMahan and 57 others, "Advances and open problems in federated learning", *Foundations and Trends in
 #   Machine Learning*, 2021. The map of the field.
 #
