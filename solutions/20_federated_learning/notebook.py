@@ -778,7 +778,7 @@ print(", ".join(f"{name}: {found[-1]:.1e}" for name, found in lines.items()), f"
 #   $\theta + \eta\, m / (\sqrt u + \tau)$ with $\tau = 10^{-3}$.
 #
 # Two things differ from module 02. The sign is plus, because $\Delta$ points downhill already. And the paper's Adam has
-# no bias correction, so we leave it out, too. (Flower's class has one since version 1.12 or so: compare before you copy
+# no bias correction, so we leave it out, too. (The class of that name in Flower 1.41 has one: look before you compare
 # numbers.) Without it, and from zeros, the first step is $0.1\,\Delta / (0.1\, |\Delta| + \tau)$, which is the sign of
 # $\Delta$ where $|\Delta|$ is much larger than $10^{-2}$.
 
