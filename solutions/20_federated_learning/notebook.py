@@ -1591,9 +1591,9 @@ def by_torch():
     return theta.detach().numpy()
 
 
-theta_best, bar = by_torch(), 0.35
+theta_best, bar = by_torch(), demo_size(full=0.35, small=2.0)
 print(f"the smallest loss, all rows in one place (torch): {whole_loss(theta_best):.4f}")
-most = demo_size(full={1: 250, 4: 150, 16: 100, 64: 80}, small={1: 4, 8: 4, 64: 4})
+most = demo_size(full={1: 250, 4: 150, 16: 100, 64: 80}, small={1: 9, 8: 4, 64: 4})
 figure, ax = plt.subplots(figsize=(7, 4))
 for number, alpha in enumerate((100.0, 1.0, 0.1)):
     parts, reached = split_dirichlet(y_train, 10, alpha, seed=2), {}
@@ -1625,7 +1625,7 @@ for number, alpha in enumerate((100.0, 0.1)):
     reached = {}
     for clients in demo_size(full=(2, 10, 30, 100, 300, 1000), small=(2, 1000)):
         parts = split_dirichlet(y_train, clients, alpha, seed=3)
-        _, found = federate(parts, demo_size(full=150, small=3), 8, 0.5, min(clients, 10), watch=whole_loss, bar=bar)
+        _, found = federate(parts, demo_size(full=150, small=9), 8, 0.5, min(clients, 10), watch=whole_loss, bar=bar)
         if found[-1] <= bar:
             reached[clients] = len(found)
         else:
