@@ -413,7 +413,7 @@ wrong(
     "server_step",
     "averages the velocity: 0.9 v + 0.1 delta",
     fails=["test_the_step_with_momentum"],
-    edit={'0.9 * state.get("v", 0.0) + delta': '0.9 * state.get("v", 0.0) + 0.1 * delta'},
+    edit={'0.9 * state.get("g", 0.0) + delta': '0.9 * state.get("g", 0.0) + 0.1 * delta'},
 )
 wrong(
     "server_step",
@@ -429,14 +429,14 @@ wrong(
 )
 wrong(
     "server_step",
-    "corrects the bias of m and u",
+    "corrects the bias of g and u",
     fails=["test_the_step_of_adam"],
     edit={
-        "        return theta + lr * m / (np.sqrt(u) + 1e-3)": (
+        "        return theta + lr * g / (np.sqrt(u) + 1e-3)": (
             '        k = state.get("k", 0) + 1\n'
-            "        return theta + lr * m / (1 - 0.9**k) / (np.sqrt(u / (1 - 0.99**k)) + 1e-3)"
+            "        return theta + lr * g / (1 - 0.9**k) / (np.sqrt(u / (1 - 0.99**k)) + 1e-3)"
         ),
-        '{"m": m, "u": u}': '{"m": m, "u": u, "k": k}',
+        '{"g": g, "u": u}': '{"g": g, "u": u, "k": k}',
     },
 )
 wrong(
@@ -444,12 +444,11 @@ wrong(
     "writes the new velocity into the old state",
     fails=["test_a_round_can_be_done_again"],
     edit={
-        'v = 0.9 * state.get("v", 0.0) + delta': (
-            'v = state.setdefault("v", np.zeros(len(theta)))\n        v *= 0.9\n        v += delta'
+        'g = 0.9 * state.get("g", 0.0) + delta': (
+            'g = state.setdefault("g", np.zeros(len(theta)))\n        g *= 0.9\n        g += delta'
         ),
-        "theta + lr * v, {": "theta + lr * v, {",
-        'm = 0.9 * state.get("m", 0.0) + 0.1 * delta': (
-            'm = state.setdefault("m", np.zeros(len(theta)))\n        m *= 0.9\n        m += 0.1 * delta'
+        'g = 0.9 * state.get("g", 0.0) + 0.1 * delta': (
+            'g = state.setdefault("g", np.zeros(len(theta)))\n        g *= 0.9\n        g += 0.1 * delta'
         ),
     },
 )

@@ -205,8 +205,8 @@ def test_nobody_has_too_few(submission, rng):
     for seed in seeds_from(rng, 30):
         parts = submission.split_dirichlet(np.full(400, 9), 8, 1e-3, seed, 1)
         taken.append(max(len(part) for part in parts) >= 393)  # one client had (nearly) all 400, and gave away 7
-    # With probability 0.97 or more one client has over 399.5 of 400 rows; 20 of 30 is far below that.
-    assert close(sum(taken) >= 20, True)
+    # One client has over 399.5 of 400 rows with a probability of 0.95: 14 of 30 or fewer come once in 10^13.
+    assert close(sum(taken) >= 15, True)
     default = submission.split_dirichlet(np.zeros(50, np.int64), 10, 1e-3, 1)
     assert is_split(default, 50, 10, 1) and close(min(map(len, default)), 1)
 
@@ -721,13 +721,13 @@ def test_the_plain_step(submission, rng):
 
 @pytest.mark.exercise("server_step", weight=2, core=True, hint=2)
 def test_the_step_with_momentum(submission, rng):
-    """ "momentum" keeps v = 0.9 v + delta from round to round, and goes lr * v."""
+    """ "momentum" keeps g = 0.9 g + delta from round to round, and goes lr * g."""
     assert same_walk(submission, rng, "momentum", 12)
 
 
 @pytest.mark.exercise("server_step", weight=3, core=True, hint=3)
 def test_the_step_of_adam(submission, rng):
-    """ "adam" goes lr * m / (sqrt(u) + 1e-3), with m and u from zeros, and without a bias correction."""
+    """ "adam" goes lr * g / (sqrt(u) + 1e-3), with g and u from zeros, and without a bias correction."""
     assert same_walk(submission, rng, "adam", 12)
 
 
@@ -826,7 +826,6 @@ def test_rounding_has_no_bias(submission, rng):
     for d, levels in [(5, 3), (30, 1), (12, 20), (8, 127)]:
         x = rng.standard_normal(d)
         level = levels * np.abs(x) / np.linalg.norm(x)
-        level = np.where(np.abs(level - np.rint(level)) < 1e-6, 0.3, level)  # has probability 0
         codes = np.asarray(submission.run(many_codes, x, levels, seeds_from(rng, 700)))
         assert close(bool(np.all(codes * np.sign(x) >= 0)), True)
         assert coin_sums(np.abs(codes), level)

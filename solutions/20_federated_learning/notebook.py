@@ -40,11 +40,11 @@
 # | $f_i$, $F$ | `grad` is $\nabla f_i$ | | mean loss over the rows of client $i$; $F = \sum_i w_i f_i$ |
 # | $K$ | `steps` | | local steps of a client in a round |
 # | $\eta$ | `lr` | | learning rate of these steps, or of the server where the text says so |
-# | $\mu$ | `mu` | | strength of the proximal term |
+# | $\mu$, $v$ | `mu`, `shift` | $v$: $(d,)$ | strength of the proximal term; shift of a round |
 # | $c_i$, $c$ | `controls[i]`, `control` | $(d,)$ | control of client $i$; control of the server |
 # | $S$ | `chosen` | | the clients that take part in a round |
 # | $\Delta$ | `delta` | $(d,)$ | mean change of a round, $\sum_i w_i (y_i - \theta)$ |
-# | $\alpha$ | `alpha` | | evenness of the split: small is uneven |
+# | $\alpha$, $\pi_i$ | `alpha` | | evenness of the split (small is uneven); share of client $i$ in a class |
 # | $A_i$, $b_i$ | `A`, `b` | $(d, d)$, $(d,)$ | curvature and minimum of a quadratic client |
 # | $P_i$ | | $(d, d)$ | $I - (I - \eta A_i)^K$ |
 # | $s$ | `levels` | | levels of the quantiser |
@@ -166,10 +166,10 @@ print(f"all rows in one place (scikit-learn): accuracy {central.score(X_test, y_
 # ### 20.1 `split_dirichlet` · essential · level 2 of 4 · 15 min
 #
 # To study uneven clients, we must be able to make them. Papers do it with the **Dirichlet distribution**: random shares
-# $(p_1, \dots, p_N)$ that are not negative and add up to 1, with density in proportion to $\prod_i p_i^{\alpha - 1}$.
-# All clients are alike in it, so $\mathbb E\, p_i = 1/N$. Its variance shows what $\alpha$ does:
+# $(\pi_1, \dots, \pi_N)$ that are not negative and add up to 1, with density in proportion to $\prod_i \pi_i^{\alpha - 1}$.
+# All clients are alike in it, so $\mathbb E\, \pi_i = 1/N$. Its variance shows what $\alpha$ does:
 #
-# $$\operatorname{Var} p_i = \frac{\frac1N\left(1 - \frac1N\right)}{N\alpha + 1} .$$
+# $$\operatorname{Var} \pi_i = \frac{\frac1N\left(1 - \frac1N\right)}{N\alpha + 1} .$$
 #
 # For $\alpha \to \infty$ the variance vanishes, and each client gets the same share of every class. For $\alpha \to 0$
 # it is $\frac1N(1 - \frac1N)$, the variance of a coin that is 1 with probability $1/N$: one client gets the whole
@@ -751,7 +751,7 @@ for number, (name, found) in enumerate(lines.items()):
     left.plot(np.maximum(found, 1e-16), color=plotting.COLOURS[number], label=name)
 left.axhline(np.linalg.norm(fedavg_end(A, b, steps, lr) - best), color="#222222", linestyle=":", linewidth=1)
 left.set(xlabel="round", ylabel="distance to the optimum", yscale="log", title="SCAFFOLD passes FedAvg's end")
-left.legend(loc="center right")
+left.legend(loc=demo_size(full="center right", small="lower left"))
 rates = np.geomspace(0.001, 0.1, 9)
 for number, many in enumerate((2, 10, 50)):
     gaps = [np.linalg.norm(fedavg_end(A, b, many, rate) - best) for rate in rates]
@@ -773,9 +773,9 @@ print(", ".join(f"{name}: {found[-1]:.1e}" for name, found in lines.items()), f"
 # use it (Reddi et al., 2021). With $\eta$ for the server's rate:
 #
 # - *sgd*: $\theta + \eta\Delta$. With $\eta = 1$ this is federated averaging.
-# - *momentum*: $v \leftarrow 0.9\, v + \Delta$, then $\theta + \eta v$.
-# - *adam*: $m \leftarrow 0.9\, m + 0.1\, \Delta$ and $u \leftarrow 0.99\, u + 0.01\, \Delta^2$, entry by entry, then
-#   $\theta + \eta\, m / (\sqrt u + \tau)$ with $\tau = 10^{-3}$.
+# - *momentum*: $g \leftarrow 0.9\, g + \Delta$, then $\theta + \eta g$.
+# - *adam*: $g \leftarrow 0.9\, g + 0.1\, \Delta$ and $u \leftarrow 0.99\, u + 0.01\, \Delta^2$, entry by entry, then
+#   $\theta + \eta\, g / (\sqrt u + \tau)$ with $\tau = 10^{-3}$.
 #
 # Two things differ from module 02. The sign is plus, because $\Delta$ points downhill already. And the paper's Adam has
 # no bias correction, so we leave it out, too. (The class of that name in Flower 1.41 has one: look before you compare
@@ -793,10 +793,10 @@ def server_step(theta: np.ndarray, delta: np.ndarray, state: dict, kind: str, lr
     kind: "sgd", "momentum" or "adam". lr: the server's learning rate, > 0.
 
     "sgd":      theta + lr * delta
-    "momentum": v <- 0.9 v + delta;  theta + lr * v
-    "adam":     m <- 0.9 m + 0.1 delta;  u <- 0.99 u + 0.01 delta^2;
-                theta + lr * m / (sqrt(u) + 1e-3), no bias correction
-    v, m and u begin as zeros, and are never divided by anything else.
+    "momentum": g <- 0.9 g + delta;  theta + lr * g
+    "adam":     g <- 0.9 g + 0.1 delta;  u <- 0.99 u + 0.01 delta^2;
+                theta + lr * g / (sqrt(u) + 1e-3), no bias correction
+    g and u begin as zeros.
 
     Returns the new parameters, a new array (d,) of float64, and the new state: a dictionary with
     texts as keys and arrays or numbers as values. What stands in it is up to you.
@@ -806,12 +806,12 @@ def server_step(theta: np.ndarray, delta: np.ndarray, state: dict, kind: str, lr
     if kind == "sgd":
         return theta + lr * delta, {}
     if kind == "momentum":
-        v = 0.9 * state.get("v", 0.0) + delta
-        return theta + lr * v, {"v": v}
+        g = 0.9 * state.get("g", 0.0) + delta
+        return theta + lr * g, {"g": g}
     if kind == "adam":
-        m = 0.9 * state.get("m", 0.0) + 0.1 * delta
+        g = 0.9 * state.get("g", 0.0) + 0.1 * delta
         u = 0.99 * state.get("u", 0.0) + 0.01 * delta**2
-        return theta + lr * m / (np.sqrt(u) + 1e-3), {"m": m, "u": u}
+        return theta + lr * g / (np.sqrt(u) + 1e-3), {"g": g, "u": u}
     raise ValueError(f"kind {kind!r}: sgd, momentum or adam")
     ### END SOLUTION
 
@@ -823,13 +823,12 @@ def server_step(theta: np.ndarray, delta: np.ndarray, state: dict, kind: str, lr
 # </details>
 # <details><summary>Hint 2: the first round</summary>
 #
-# `state.get("v", 0.0)` is zero where the state is still empty, and zero times an array's shape is no problem:
-# `0.9 * 0.0 + delta` has the shape of `delta`.
+# `state.get("g", 0.0)` is zero where the state is still empty, and `0.9 * 0.0 + delta` has the shape of `delta`.
 # </details>
 # <details><summary>Hint 3: nearly the answer</summary>
 #
-# For "adam": `m = 0.9 * state.get("m", 0.0) + 0.1 * delta`, `u` in the same way with 0.99, 0.01 and `delta**2`. Return
-# `theta + lr * m / (np.sqrt(u) + 1e-3), {"m": m, "u": u}`. Make new arrays; an `+=` would change the old state.
+# For "adam": `g = 0.9 * state.get("g", 0.0) + 0.1 * delta`, `u` in the same way with 0.99, 0.01 and `delta**2`. Return
+# `theta + lr * g / (np.sqrt(u) + 1e-3), {"g": g, "u": u}`. Make new arrays; an `+=` would change the old state.
 # </details>
 
 # %% check="server_step"
@@ -842,18 +841,18 @@ with check("server_step"):
     expect_close(got, [1.5, 1.0], rtol=1e-12)
     for _ in range(2):  # twice from the same state
         second, _ = server_step(got, change, memory, "momentum", 1.0)
-        expect_close(second, [2.45, -0.9], rtol=1e-12, hint="v = 0.9 * delta + delta; the old state is not changed")
+        expect_close(second, [2.45, -0.9], rtol=1e-12, hint="g = 0.9 * delta + delta; the old state is not changed")
     got, memory = server_step(here, change, {}, "adam", 1.0)
-    # m = 0.1 * (0.5, -1), u = 0.01 * (0.25, 1), sqrt(u) = 0.1 * (0.5, 1)
+    # g = 0.1 * (0.5, -1), u = 0.01 * (0.25, 1), sqrt(u) = 0.1 * (0.5, 1)
     expect_close(
         got,
         [1 + 0.05 / 0.051, 2 - 0.1 / 0.101],
         rtol=1e-12,
-        hint="m / (sqrt(u) + 1e-3), with m and u from zeros",
+        hint="g / (sqrt(u) + 1e-3), with g and u from zeros",
         mistakes={"This has a bias correction.": [1 + 0.5 / 0.501, 2 - 1 / 1.001]},
     )
     second, _ = server_step(got, np.zeros(2), memory, "adam", 1.0)
-    # m = 0.9 * (0.05, -0.1), u = 0.99 * (0.0025, 0.01)
+    # g = 0.9 * (0.05, -0.1), u = 0.99 * (0.0025, 0.01)
     expect_close(second - got, [0.045 / (0.05 * 0.99**0.5 + 1e-3), -0.09 / (0.1 * 0.99**0.5 + 1e-3)], rtol=1e-9)
     with expect_raises(ValueError):
         server_step(here, change, {}, "Adam", 1.0)
@@ -1055,8 +1054,8 @@ plt.show()
 # ### 20.7 `share_secret` · essential · level 2 of 4 · 20 min
 #
 # Rows stay at home. But does the update keep them private? A client with a single row $x$ sends the gradient of the
-# weights, $x\,(p - e)^\top$, of shape $(64, 10)$, where $p$ are the probabilities and $e$ is the one-hot label, and the
-# gradient of the biases, $p - e$. Divide one column of the first by the entry of the second: there is $x$, exactly.
+# weights, $x\,(\hat p - e)^\top$, of shape $(64, 10)$, where $\hat p$ are the probabilities and $e$ is the one-hot label, and the
+# gradient of the biases, $\hat p - e$. Divide one column of the first by the entry of the second: there is $x$, exactly.
 # (The figure in 20.8 does so.) With more rows the sum is less readable, but not unreadable.
 #
 # The server needs only the *sum* of the updates. The next two exercises build a sum of which nobody can read a term.
@@ -1743,8 +1742,8 @@ Table(head, rows, numeric=tuple(range(6)))
 #
 # ### What do masks cost?
 #
-# A client expands a mask for each other client: $N - 1$ times $d$ words. If $u$ clients drop out, the server expands
-# $u\,(N - u)$ masks of pairs and $N - u$ own ones. The figure measures both, with a tenth of the clients lost.
+# A client expands a mask for each other client: $N - 1$ times $d$ words. If $a$ clients drop out, the server expands
+# $a\,(N - a)$ masks of pairs and $N - a$ own ones. The figure measures both, with a tenth of the clients lost.
 
 # %% tags=["demo"]
 d = demo_size(full=10_000, small=500)
@@ -1782,7 +1781,7 @@ ax.legend(loc="upper left")
 plt.show()
 
 # %% [markdown]
-# The slope of a client is near 1. That of the server tends to 2: with $u = N/10$, the number of masks is
+# The slope of a client is near 1. That of the server tends to 2: with $a = N/10$, the number of masks is
 # $0.09\,N^2 + 0.9\,N$, of which the square is the larger part from $N = 10$ on. A million clients cannot each agree
 # with a million partners. So each client is paired with about $\log N$ others only, chosen at random (Bell et al.,
 # 2020): this is enough for privacy and for recovery with overwhelming probability, and the server's work becomes nearly
