@@ -68,7 +68,8 @@ wrong(
     edit={
         "shares = rng.dirichlet(np.full(clients, alpha))": (
             "shares = rng.gamma(alpha, size=clients)\n        shares = shares / max(shares.sum(), 5e-324)"
-        )
+        ),
+        "rng.permutation(clients)": "range(clients)",
     },
 )
 wrong(
