@@ -19,14 +19,17 @@ import torch
 
 from autograder.judging import (
     SEEDS,
+    Argument,
     Asked,
     Contract,
     close,
     floats,
+    frozen,
     integers,
     is_array,
     one_of,
     raises_student,
+    stepped,
     student_side,
 )
 from lsml_utils.hashing import expand
@@ -197,7 +200,7 @@ def test_rows_are_drawn_at_random(submission, rng):
 @pytest.mark.exercise("split_dirichlet", weight=3, hint=3)
 def test_nobody_has_too_few(submission, rng):
     """With a tiny alpha, everybody has `least` rows, and no more rows than that are taken from the others."""
-    for m, clients, least in [(100, 20, 1), (100, 20, 3), (60, 20, 3), (2000, 300, 1), (40, 5, 0)]:
+    for m, clients, least in [(100, 20, 1), (100, 20, 3), (60, 20, 3), (2000, 300, 1), (40, 5, 0), (900, 2, 350)]:
         for seed in (0, int(rng.integers(2**60))):
             parts = submission.split_dirichlet(np.zeros(m, np.int64), clients, 1e-3, seed, least)
             assert is_split(parts, m, clients, least)
@@ -550,7 +553,12 @@ def federation(rng, n, d):
 @pytest.mark.exercise("scaffold_round", weight=3, core=True, hint=2, depends=("local_update",))
 def test_parameters_move_by_the_mean(submission, rng):
     """The parameters move by the mean change of the chosen clients, each of which walks with its shift."""
-    for n, chosen, steps, lr in [(3, [0, 1, 2], 4, 0.3), (6, [4, 1], 7, 0.1), (1, [0], 1, 0.5), (5, [3], 12, 0.2)]:
+    for n, chosen, steps, lr in [
+        (3, [0, 1, 2], 4, 0.3),
+        (6, [4, 1], 7, 0.1),
+        (1, [0], 1, 0.5),
+        (310, list(range(5, 308)), 1, 0.2),
+    ]:
         grad, state, _ = federation(rng, n, 4)
         got = submission.scaffold_round(*state, chosen, grad, steps, lr)[0]
         assert close(got, scaffold(*state, chosen, grad, steps, lr)[0], rtol=1e-9, atol=1e-9)
@@ -622,7 +630,14 @@ SCAFFOLD = Contract(
     "scaffold_round",
     theta=doubles(3, scales=(2.0**-30, 2.0**30)),
     control=doubles(3),
-    controls=replace(one_of(0), plain=lambda rng: [rng.standard_normal(3) for _ in range(4)]),
+    controls=Argument(
+        lambda rng: [row.copy() for row in rng.standard_normal((4, 3))],
+        {
+            "read-only": lambda rng: [frozen(row) for row in rng.standard_normal((4, 3))],
+            "in steps": lambda rng: [stepped(row) for row in rng.standard_normal((4, 3))],
+        },
+        frozenset(),
+    ),
     chosen=one_of([2, 0], [1], [3, 2, 1, 0]),
     grad=one_of(lambda i, y: (i + 1) * y),
     steps=one_of(3, 1),
@@ -1086,13 +1101,13 @@ def partners(pairs, i):
 
 def masked_here(words, own, pairs):
     """The masked vectors by the definition, in integers of 64 bits."""
-    found = {}
-    for i, x in words.items():
-        total = x.astype(np.int64) + expand(own[i], len(x))
-        for j, seed in partners(pairs, i).items():
-            total = total + (1 if i < j else -1) * expand(seed, len(x)).astype(np.int64)
-        found[i] = (total % 2**32).astype(np.uint32)
-    return found
+    totals = {i: x.astype(np.int64) + expand(own[i], len(x)) for i, x in words.items()}
+    for (low, high), seed in pairs.items():
+        mask = expand(seed, len(next(iter(words.values())))).astype(np.int64)
+        for i, sign in ((low, 1), (high, -1)):
+            if i in totals:
+                totals[i] = totals[i] + sign * mask
+    return {i: (total % 2**32).astype(np.uint32) for i, total in totals.items()}
 
 
 def summed(words, ids):
@@ -1173,18 +1188,30 @@ def test_words_and_seeds_at_their_ends(submission, rng):
                 for j, seed in pairs.items():
                     total = total + (1 if me < j else -1) * expand(seed, len(x)).astype(np.int64)
                 expected = (total % 2**32).astype(np.uint32)
-                assert close(submission.mask_update(x, me, own, pairs), expected, typed=True)
+                for form in (np.array, frozen, stepped) if own == 1 else (np.array,):
+                    assert close(submission.mask_update(form(x), me, own, pairs), expected, typed=True)
     words, own, pairs = a_round(rng, [5, 2**45, 0], 7)
     masked = masked_here(words, own, pairs)
-    for form in integers(7, high=2**32 - 1).forms.values():
-        x = form(rng)
-        if x.dtype == np.int64:  # the layouts
-            view = np.lib.stride_tricks.as_strided(np.repeat(x.astype(np.uint32), 2), (7,), (8,), writeable=False)
-            expected = masked_here({5: x.astype(np.uint32)}, own, {})[5]
-            assert close(submission.mask_update(view, 5, own[5], {}), expected, typed=True)
-    left = {i: np.repeat(masked[i], 2)[::2] for i in (0, 5)}
-    got = submission.unmask_sum(left, {5: own[5], 0: own[0]}, mixed_pairs(pairs, (0, 5)))
-    assert close(got, summed(words, (0, 5)), typed=True)
+    for form in (frozen, stepped):
+        left = {i: form(masked[i]) for i in (0, 5)}
+        got = submission.unmask_sum(left, {5: own[5], 0: own[0]}, mixed_pairs(pairs, (0, 5)))
+        assert close(got, summed(words, (0, 5)), typed=True)
+
+
+@pytest.mark.exercise("mask_update", weight=1)
+def test_hundreds_of_partners(submission, rng):
+    """A client masks with 320 partners, and the sum of 300 survivors is exact after 20 have dropped out."""
+    ids, gone = list(range(321)), list(range(7, 320, 16))
+    words, own, _ = a_round(rng, ids[:1], 3)
+    seeds = {j: int(rng.integers(2**63)) for j in ids if j != 200}
+    expected = masked_here({200: words[0]}, {200: own[0]}, {(min(200, j), max(200, j)): seeds[j] for j in seeds})
+    assert close(submission.mask_update(words[0], 200, own[0], seeds), expected[200], typed=True)
+    alive = [i for i in ids if i not in gone]
+    words = {i: rng.integers(2**32, size=3, dtype=np.uint32) for i in alive}
+    own = {i: int(rng.integers(2**63)) for i in alive}
+    pairs = {(min(i, j), max(i, j)): int(rng.integers(2**63)) for i in alive for j in gone}
+    masked = masked_here(words, own, pairs)
+    assert close(submission.unmask_sum(masked, own, pairs), summed(words, alive), typed=True)
 
 
 @pytest.mark.exercise("mask_update", hint=3)
