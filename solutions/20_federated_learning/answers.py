@@ -355,6 +355,12 @@ wrong(
 )
 wrong(
     "scaffold_round",
+    "makes the server's control the mean of the new controls, whatever it was before",
+    fails=["test_the_control_of_the_server"],
+    edit={"control + moved / len(controls)": "np.mean(after, axis=0)"},
+)
+wrong(
+    "scaffold_round",
     "divides the change of the parameters by the number of all clients",
     fails=["test_parameters_move_by_the_mean"],
     edit={"change / len(chosen)": "change / len(controls)"},
@@ -412,7 +418,7 @@ wrong(
 )
 wrong(
     "server_step",
-    "averages the velocity: 0.9 v + 0.1 delta",
+    "averages the velocity: 0.9 g + 0.1 delta",
     fails=["test_the_step_with_momentum"],
     edit={'0.9 * state.get("g", 0.0) + delta': '0.9 * state.get("g", 0.0) + 0.1 * delta'},
 )
@@ -420,24 +426,24 @@ wrong(
     "server_step",
     "puts the 1e-3 under the root",
     fails=["test_the_step_of_adam"],
-    edit={"(np.sqrt(u) + 1e-3)": "np.sqrt(u + 1e-3)"},
+    edit={"(np.sqrt(h) + 1e-3)": "np.sqrt(h + 1e-3)"},
 )
 wrong(
     "server_step",
     "takes module 02's 0.999 for the squares",
     fails=["test_the_step_of_adam"],
-    edit={'u = 0.99 * state.get("u", 0.0) + 0.01 * delta**2': 'u = 0.999 * state.get("u", 0.0) + 0.001 * delta**2'},
+    edit={'h = 0.99 * state.get("h", 0.0) + 0.01 * delta**2': 'h = 0.999 * state.get("h", 0.0) + 0.001 * delta**2'},
 )
 wrong(
     "server_step",
     "corrects the bias of g and u",
     fails=["test_the_step_of_adam"],
     edit={
-        "        return theta + lr * g / (np.sqrt(u) + 1e-3)": (
+        "        return theta + lr * g / (np.sqrt(h) + 1e-3)": (
             '        k = state.get("k", 0) + 1\n'
-            "        return theta + lr * g / (1 - 0.9**k) / (np.sqrt(u / (1 - 0.99**k)) + 1e-3)"
+            "        return theta + lr * g / (1 - 0.9**k) / (np.sqrt(h / (1 - 0.99**k)) + 1e-3)"
         ),
-        '{"g": g, "u": u}': '{"g": g, "u": u, "k": k}',
+        '{"g": g, "h": h}': '{"g": g, "h": h, "k": k}',
     },
 )
 wrong(

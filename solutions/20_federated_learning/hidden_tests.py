@@ -158,7 +158,7 @@ def test_shares_have_the_law(submission, rng):
 
 @pytest.mark.exercise("split_dirichlet", weight=2, hint=1)
 def test_classes_are_drawn_independently(submission, rng):
-    """Each class has its own shares: who has much of one class has no more of another one."""
+    """Each class has its own shares: who has much of one class has no more of another one, also under the next seed."""
     labels = np.repeat([0, 1, 7], 200)
     mixes = np.asarray(submission.run(many_mixes, labels, 2, 1.0, seeds_from(rng, 500)))
     # Is a client's share of a class above one half? A fair coin for each class, up to ties at exactly 100 of 200.
@@ -166,6 +166,11 @@ def test_classes_are_drawn_independently(submission, rng):
     for a, b in itertools.combinations(range(3), 2):
         untied = (mixes[:, a, 0] != 100) & (mixes[:, b, 0] != 100)
         same = int(np.sum(above[untied, a] == above[untied, b]))
+        assert close(min(scipy.stats.binomtest(same, int(untied.sum())).pvalue, TINY), TINY)
+    # The same for a class under one seed and a class under the next seed.
+    for a, b in itertools.product(range(3), repeat=2):
+        untied = (mixes[:-1, a, 0] != 100) & (mixes[1:, b, 0] != 100)
+        same = int(np.sum(above[:-1][untied, a] == above[1:][untied, b]))
         assert close(min(scipy.stats.binomtest(same, int(untied.sum())).pvalue, TINY), TINY)
 
 
@@ -666,15 +671,22 @@ def test_scaffold_leaves_no_trace(submission, rng):
 
 @student_side
 def shared_controls(rows):
-    """Whether a new state shares memory with the old one, or two of its arrays with each other."""
+    """What is shared between the arrays of the old and the new state, or changed in what grad got, in words."""
     theta, control, controls = rows[0].copy(), rows[1].copy(), [row.copy() for row in rows]
-    new = student.scaffold_round(theta, control, controls, [1, 3], lambda i, y: y * i, 2, 0.1)
+    given, copies = [], []
+
+    def grad(i, y):
+        given.append(y)
+        copies.append(y.copy())
+        return i * y
+
+    new = student.scaffold_round(theta, control, controls, [1, 3], grad, 3, 0.1)
     before, after = [theta, control, *controls], [new[0], new[1], *new[2]]
     if any(np.shares_memory(a, b) for a in before for b in after):
         return "a new array shares memory with an old one"
     if any(np.shares_memory(a, b) for k, a in enumerate(after) for b in after[:k]):
         return "two of the new arrays share memory"
-    return ""
+    return "" if all(map(np.array_equal, given, copies)) else "what grad got is changed after the call"
 
 
 # ---------------------------------------------------------------------------------------------------- server_step
@@ -742,7 +754,7 @@ def test_the_step_with_momentum(submission, rng):
 
 @pytest.mark.exercise("server_step", weight=3, core=True, hint=3)
 def test_the_step_of_adam(submission, rng):
-    """ "adam" goes lr * g / (sqrt(u) + 1e-3), with g and u from zeros, and without a bias correction."""
+    """ "adam" goes lr * g / (sqrt(h) + 1e-3), with g and h from zeros, and without a bias correction."""
     assert same_walk(submission, rng, "adam", 12)
 
 

@@ -47,12 +47,16 @@
 # | $\alpha$, $\pi_i$ | `alpha` | | evenness of the split (small is uneven); share of client $i$ in a class |
 # | $A_i$, $b_i$ | `A`, `b` | $(d, d)$, $(d,)$ | curvature and minimum of a quadratic client |
 # | $P_i$ | | $(d, d)$ | $I - (I - \eta A_i)^K$ |
+# | $g$, $h$, $\tau$ | `server_step` | $(d,)$ | running means of $\Delta$ and $\Delta^2$; $\tau = 10^{-3}$ |
 # | $s$ | `levels` | | levels of the quantiser |
 # | $p$ | `PRIME` | | the prime $2^{61} - 1$ |
 # | $t$ | `threshold` | | number of shares that recover a secret |
 # | $q$, $a_k$ | | | polynomial of the shares, and its coefficients |
 # | $\beta_i$, $s_{ij}$ | `own`, `pairs` | | seed of client $i$'s own mask; seed of the mask that $i$ and $j$ share |
 # | $G(\cdot)$ | `expand(seed, d)` | $(d,)$ | mask from a seed, words of 32 bits |
+# | $\tilde x_i$ | `masked[i]` | $(d,)$ | words of client $i$ under its masks |
+# | $U$, $D$ | | | clients that sent their words (survivors); clients that dropped out |
+# | $k_i$, $\gamma$ | `keys`, `generator` | | secret key of client $i$; a public number whose powers are published |
 
 # %% tags=["setup"]
 import sys
@@ -177,10 +181,10 @@ print(f"all rows in one place (scikit-learn): accuracy {central.score(X_test, y_
 # class.
 #
 # Tutorials differ in two places, and results then cannot be compared. Some draw shares *of classes for each client*
-# (Hsu et al., 2019), and then all clients have equally many rows. Others draw shares *of clients for each class* (Li et
-# al., 2022). Then the number of rows is uneven, too; this is what we do. And a client without rows can compute nothing.
-# Many scripts draw everything again until nobody is empty. For small $\alpha$ this does not end: with 20 clients and 10
-# classes, at least ten clients stay empty in nearly every draw. We move rows instead.
+# (Hsu et al., 2019), and then all clients have the same number of rows. Others draw shares *of clients for each class*
+# (Li et al., 2022). Then the number of rows is uneven, too; this is what we do. And a client without rows can compute
+# nothing. Many scripts draw everything again until nobody is empty. For small $\alpha$ this does not end: with 20
+# clients and 10 classes, at least ten clients stay empty in nearly every draw. We move rows instead.
 
 
 # %% exercise="split_dirichlet" points=2 minutes=15
@@ -192,16 +196,16 @@ def split_dirichlet(labels: np.ndarray, clients: int, alpha: float, seed: int, l
     least: how many rows each client gets at least, >= 0.
 
     For each class that occurs, independently of the others: draw shares of the clients from the
-    symmetric Dirichlet distribution with parameter alpha. A client gets as many rows of the class
-    as its share says, rounded up or down so that its number differs by at most 1 from share times
-    rows of the class. Which rows these are is drawn at random, without replacement.
+    symmetric Dirichlet distribution with parameter alpha. A client gets a whole number of rows that
+    differs by at most 1 from its share times the rows of the class. Which rows these are is drawn
+    at random, without replacement.
     After this, while a client has fewer than `least` rows: one row of a client that has most goes
     to a client that has fewest (which row, and which of several such clients, is free).
 
     Returns a list of `clients` new int64 arrays: the indices of each client's rows, ascending (an
     empty array where a client has none). Each index from 0 to m - 1 is in exactly one of them.
-    The same arguments give the same result, and other seeds other ones. Neither uses nor changes
-    the global random states of Python and NumPy.
+    The same arguments give the same result, and other seeds unrelated ones, also neighbouring
+    seeds. Neither uses nor changes the global random states of Python and NumPy.
     Raises ValueError if clients * least > m.
     """
     ### BEGIN SOLUTION
@@ -291,7 +295,8 @@ for ax, alpha in zip(axes, (100.0, 0.1), strict=True):
     ax.set_xticks(range(10))
     ax.grid(False)
 axes[0].set_ylabel("rows")
-figure.legend(*axes[0].get_legend_handles_labels(), title="digit", loc="outside right center")
+handles, names = axes[0].get_legend_handles_labels()
+figure.legend(handles[::-1], names[::-1], title="digit", loc="outside right center")  # in the order of the bars
 plt.show()
 
 # %% [markdown]
@@ -428,8 +433,9 @@ print(f"largest difference between the mean of ten steps and one step on all row
 # since the optimum is where $\nabla F = \sum_i w_i A_i (\theta - b_i) = 0$. These are two different points. They
 # coincide for $K = 1$, where $P_i = \eta A_i$. They also coincide if all $A_i$ are equal. For small $\eta K$ the second
 # order of the power gives $P_i = \eta K A_i - \binom K2 \eta^2 A_i^2 + \dots$, so the gap grows like $\eta (K - 1)$.
-# For $K\to\infty$ every $P_i$ becomes $I$, and the server ends in the mean of the clients' own minima, however flat
-# these are. This gap is called **client drift**. It is no noise: more rounds do not help.
+# For $K\to\infty$ (and $\eta$ below 2 over the largest eigenvalue of each $A_i$, as in module 01) every $P_i$ becomes
+# $I$, and the server ends in the mean of the clients' own minima, however flat these are. This gap is called **client
+# drift**. It is no noise: more rounds do not help.
 
 
 # %% exercise="local_update" points=2 minutes=15
@@ -446,7 +452,8 @@ def local_update(
     theta: shape (d,), float64, d >= 1; not modified.
     grad: the gradient of the client's loss: takes y, shape (d,), float64, and returns an array
       (d,), float64, which is not modified. It is called `steps` times, once for each step, also
-      when values become inf or nan. What it gets is not changed after the call.
+      when values become inf or nan (what is returned then is free). What it gets is not changed
+      after the call.
     steps: >= 0. lr: the learning rate, > 0. mu: >= 0, the strength of the proximal term.
     shift: shape (d,), float64, added to the gradient in each step, or None for zeros; not modified.
 
@@ -515,11 +522,11 @@ with check("local_update"):
     assert copy is not start, "no step: a copy of theta, not theta itself"
 
 # %% [markdown]
-# Two clients with elongated bowls that lie across each other. The thin lines are the local paths of one round, from the
-# point where the server ends: each client walks towards its own minimum, and the two changes cancel. The server's path
-# ends at the cross, which the formula predicts, and not at the star, the optimum of the sum. The right panel shows the
-# distance to the optimum against rounds, for several $K$ and for a proximal term. The dotted lines are the distance of
-# the predicted end.
+# Two clients with elongated bowls, one steep along $\theta_1$, the other one along $\theta_2$. The grey contours are
+# those of $F$. The orange and the green line are the local paths of one round, from the point where the server ends:
+# each client walks towards its own minimum, and the two changes cancel. The server's path ends at the cross, which the
+# formula predicts, and not at the star, the optimum of the sum. The right panel shows the distance to the optimum
+# against rounds, for several $K$ and for a proximal term. The dotted lines are the distance of the predicted end.
 
 
 # %% tags=["demo"]
@@ -589,9 +596,10 @@ plt.show()
 
 # %% [markdown]
 # The proximal term makes the gap smaller, and does not close it. With it, $P_i$ becomes
-# $\left(I - (I - \eta(A_i + \mu I))^K\right)(A_i + \mu I)^{-1} A_i$. For large $\mu$ this tends to $A_i/\mu$ (after
-# enough local steps), and then the end is the optimum, but each round moves by a share of about $1/\mu$ only. So the
-# proximal term trades speed for a smaller error.
+# $\left(I - (I - \eta(A_i + \mu I))^K\right)(A_i + \mu I)^{-1} A_i$. For large $\mu$ this tends to $A_i/\mu$, after
+# enough local steps and with $\eta$ so small that $\eta(\lambda_{\max} + \mu) < 2$ for the largest eigenvalue
+# $\lambda_{\max}$ of $A_i$ (otherwise the client diverges), and then the end is the optimum, but each round moves by a
+# share of about $1/\mu$ only. So the proximal term trades speed for a smaller error.
 #
 # ### 20.4 `scaffold_round` · essential · level 3 of 4 · 30 min
 #
@@ -615,8 +623,9 @@ plt.show()
 # **Why does it end at the optimum?** Let $\theta = \theta^\star$ and $c_i = \nabla f_i(\theta^\star)$, so
 # $c = \nabla F(\theta^\star) = 0$, here with equal weights. The first local step goes along
 # $\nabla f_i(\theta^\star) + 0 - c_i = 0$: no client moves, no control changes. The optimum is a fixed point for every
-# $K$ and every $\eta$. The price: $c$ travels with $\theta$, and the change of the control travels back with $y_i$. So
-# a round sends twice the numbers, and a client must keep its control from one round to the next.
+# $K$ and every $\eta$. (The rounds get there only if $\eta K$ is not too large.) The price: $c$ travels with $\theta$,
+# and the change of the control travels back with $y_i$. So a round sends twice the numbers, and a client must keep its
+# control from one round to the next.
 
 
 # %% exercise="scaffold_round" points=3 minutes=30
@@ -631,11 +640,13 @@ def scaffold_round(
 ) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
     """One round of SCAFFOLD (option II, with the server's step 1), all clients with equal weight.
 
-    theta, control: shape (d,), float64, the server's parameters and control; not modified.
+    theta, control: shape (d,), float64, the server's parameters and control (which need not be the
+      mean of `controls`); not modified.
     controls: one array (d,), float64, for each of the N >= 1 clients; not modified.
     chosen: the clients of this round, at least one, each at most once, in any order.
     grad: grad(i, y) is the gradient of client i at y, shape (d,), float64; what it returns is not
-      modified. It is called exactly `steps` times for each chosen client, and for no other.
+      modified. It is called exactly `steps` times for each chosen client, and for no other. What it
+      gets is not changed after the call.
     steps: K >= 1. lr: the learning rate of the local steps, > 0.
 
     Each chosen client i begins at y = theta and goes, `steps` times,
@@ -717,7 +728,10 @@ with check("scaffold_round"):
         [0.5 + (0.625 - 3.5) / 3],
         rtol=1e-12,
         hint="the sum of the changes of the controls, divided by N",
-        mistakes={"You divided by the chosen clients, not by all.": [0.5 + (0.625 - 3.5) / 2]},
+        mistakes={
+            "You divided by the chosen clients, not by all.": [0.5 + (0.625 - 3.5) / 2],
+            "This is the mean of the new controls; here, control was not the mean before.": [(0.625 + 9 - 2) / 3],
+        },
     )
 
 # %% [markdown]
@@ -775,8 +789,8 @@ print(", ".join(f"{name}: {found[-1]:.1e}" for name, found in lines.items()), f"
 #
 # - *sgd*: $\theta + \eta\Delta$. With $\eta = 1$ this is federated averaging.
 # - *momentum*: $g \leftarrow 0.9\, g + \Delta$, then $\theta + \eta g$.
-# - *adam*: $g \leftarrow 0.9\, g + 0.1\, \Delta$ and $u \leftarrow 0.99\, u + 0.01\, \Delta^2$, entry by entry, then
-#   $\theta + \eta\, g / (\sqrt u + \tau)$ with $\tau = 10^{-3}$.
+# - *adam*: $g \leftarrow 0.9\, g + 0.1\, \Delta$ and $h \leftarrow 0.99\, h + 0.01\, \Delta^2$, entry by entry, then
+#   $\theta + \eta\, g / (\sqrt h + \tau)$ with $\tau = 10^{-3}$.
 #
 # Two things differ from module 02. The sign is plus, because $\Delta$ points downhill already. And the paper's Adam has
 # no bias correction, so we leave it out, too. (The class of that name in Flower 1.41 has one: look before you compare
@@ -795,9 +809,9 @@ def server_step(theta: np.ndarray, delta: np.ndarray, state: dict, kind: str, lr
 
     "sgd":      theta + lr * delta
     "momentum": g <- 0.9 g + delta;  theta + lr * g
-    "adam":     g <- 0.9 g + 0.1 delta;  u <- 0.99 u + 0.01 delta^2;
-                theta + lr * g / (sqrt(u) + 1e-3), no bias correction
-    g and u begin as zeros.
+    "adam":     g <- 0.9 g + 0.1 delta;  h <- 0.99 h + 0.01 delta^2;
+                theta + lr * g / (sqrt(h) + 1e-3), no bias correction
+    g and h begin as zeros.
 
     Returns the new parameters, a new array (d,) of float64, and the new state: a dictionary with
     texts as keys and arrays or numbers as values. What stands in it is up to you.
@@ -811,8 +825,8 @@ def server_step(theta: np.ndarray, delta: np.ndarray, state: dict, kind: str, lr
         return theta + lr * g, {"g": g}
     if kind == "adam":
         g = 0.9 * state.get("g", 0.0) + 0.1 * delta
-        u = 0.99 * state.get("u", 0.0) + 0.01 * delta**2
-        return theta + lr * g / (np.sqrt(u) + 1e-3), {"g": g, "u": u}
+        h = 0.99 * state.get("h", 0.0) + 0.01 * delta**2
+        return theta + lr * g / (np.sqrt(h) + 1e-3), {"g": g, "h": h}
     raise ValueError(f"kind {kind!r}: sgd, momentum or adam")
     ### END SOLUTION
 
@@ -828,8 +842,8 @@ def server_step(theta: np.ndarray, delta: np.ndarray, state: dict, kind: str, lr
 # </details>
 # <details><summary>Hint 3: nearly the answer</summary>
 #
-# For "adam": `g = 0.9 * state.get("g", 0.0) + 0.1 * delta`, `u` in the same way with 0.99, 0.01 and `delta**2`. Return
-# `theta + lr * g / (np.sqrt(u) + 1e-3), {"g": g, "u": u}`. Make new arrays; an `+=` would change the old state.
+# For "adam": `g = 0.9 * state.get("g", 0.0) + 0.1 * delta`, `h` in the same way with 0.99, 0.01 and `delta**2`. Return
+# `theta + lr * g / (np.sqrt(h) + 1e-3), {"g": g, "h": h}`. Make new arrays; an `+=` would change the old state.
 # </details>
 
 # %% check="server_step"
@@ -844,16 +858,16 @@ with check("server_step"):
         second, _ = server_step(got, change, memory, "momentum", 1.0)
         expect_close(second, [2.45, -0.9], rtol=1e-12, hint="g = 0.9 * delta + delta; the old state is not changed")
     got, memory = server_step(here, change, {}, "adam", 1.0)
-    # g = 0.1 * (0.5, -1), u = 0.01 * (0.25, 1), sqrt(u) = 0.1 * (0.5, 1)
+    # g = 0.1 * (0.5, -1), h = 0.01 * (0.25, 1), sqrt(h) = 0.1 * (0.5, 1)
     expect_close(
         got,
         [1 + 0.05 / 0.051, 2 - 0.1 / 0.101],
         rtol=1e-12,
-        hint="g / (sqrt(u) + 1e-3), with g and u from zeros",
+        hint="g / (sqrt(h) + 1e-3), with g and h from zeros",
         mistakes={"This has a bias correction.": [1 + 0.5 / 0.501, 2 - 1 / 1.001]},
     )
     second, _ = server_step(got, np.zeros(2), memory, "adam", 1.0)
-    # g = 0.9 * (0.05, -0.1), u = 0.99 * (0.0025, 0.01)
+    # g = 0.9 * (0.05, -0.1), h = 0.99 * (0.0025, 0.01)
     expect_close(second - got, [0.045 / (0.05 * 0.99**0.5 + 1e-3), -0.09 / (0.1 * 0.99**0.5 + 1e-3)], rtol=1e-9)
     with expect_raises(ValueError):
         server_step(here, change, {}, "Adam", 1.0)
@@ -1054,10 +1068,12 @@ plt.show()
 #
 # ### 20.7 `share_secret` · essential · level 2 of 4 · 20 min
 #
-# Rows stay at home. But does the update keep them private? A client with a single row $x$ sends the gradient of the
-# weights, $x\,(\hat p - e)^\top$, of shape $(64, 10)$, where $\hat p$ are the probabilities and $e$ is the one-hot
-# label, and the gradient of the biases, $\hat p - e$. Divide one column of the first by the entry of the second: there
-# is $x$, exactly. (The figure in 20.8 does so.) With more rows the sum is less readable, but not unreadable.
+# Rows stay at home. But does the update keep them private? Take a client with a single row $x$ and one step. What it
+# sends tells the gradient, since $\theta - y_i$ is $\eta$ times it. For softmax regression that is, for the weights,
+# $x\,(\hat p - e)^\top$, of shape $(64, 10)$, where $\hat p$ are the probabilities and $e$ is the one-hot label, and
+# the biases, $\hat p - e$ (plus the part of the $\ell_2$ term, which the server knows and subtracts; it is 0 at
+# $\theta = 0$). Divide one column of the first by the entry of the second: there is $x$, exactly. (The figure in 20.8
+# does so, at $\theta = 0$.) With more rows the sum is harder to read, and not impossible.
 #
 # The server needs only the *sum* of the updates. The next two exercises build a sum of which nobody can read a term.
 # First a tool for the case that clients vanish: a secret in pieces.
@@ -1211,26 +1227,26 @@ plt.show()
 # $G(s_{ij})$, and client $j$ *subtracts* it. $G(\cdot)$ is `expand(seed, d)`, $d$ words that look uniform. In the sum
 # over all clients each mask occurs once with plus and once with minus:
 #
-# $$z_i = x_i + \sum_{j > i} G(s_{ij}) - \sum_{j < i} G(s_{ji}), \qquad \sum_i z_i = \sum_i x_i \pmod{2^{32}} .$$
+# $$\tilde x_i = x_i + \sum_{j > i} G(s_{ij}) - \sum_{j < i} G(s_{ji}), \qquad \sum_i \tilde x_i = \sum_i x_i \pmod{2^{32}} .$$
 #
-# A word plus an independent uniform word is uniform, whatever the first one is. So $z_i$ tells nothing about $x_i$.
-# This is why we need remainders: masks in floating point would have to be bounded, and what is bounded shows through;
-# and their sum would not cancel exactly.
+# A word plus an independent uniform word is uniform, whatever the first one is. So $\tilde x_i$ tells nothing about
+# $x_i$. This is why we need remainders: masks in floating point would have to be bounded, and what is bounded shows
+# through; and their sum would not cancel exactly.
 #
 # **Clients that vanish.** Client $u$ agrees on its seeds, and then its battery is empty. Its masks stand in the sums of
 # all others and do not cancel. So before anything is sent, each client shares its secrets among all, by 20.7. The
 # server asks $t$ of those who are left for their shares of $u$'s secret, recovers the seeds $s_{uj}$, and removes the
 # masks itself.
 #
-# **Clients that are only late.** Now the server knows the seeds of $u$, and then $z_u$ arrives after all. The server
-# could unmask it. So each client adds one more mask, its **own**, from a seed $\beta_i$ that it also shares:
+# **Clients that are only late.** Now the server knows the seeds of $u$, and then $\tilde x_u$ arrives after all. The
+# server could unmask it. So each client adds one more mask, its **own**, from a seed $\beta_i$ that it also shares:
 #
-# $$z_i = x_i + G(\beta_i) + \sum_{j > i} G(s_{ij}) - \sum_{j < i} G(s_{ji}) \pmod{2^{32}} .$$
+# $$\tilde x_i = x_i + G(\beta_i) + \sum_{j > i} G(s_{ij}) - \sum_{j < i} G(s_{ji}) \pmod{2^{32}} .$$
 #
-# For a client that sent $z_i$ (a survivor), the server asks for $\beta_i$. For a client that did not, it asks for its
-# pair seeds. Never for both. With $U$ the survivors and $D$ the dropouts,
+# For a client that sent $\tilde x_i$ (a survivor), the server asks for $\beta_i$. For a client that did not, it asks
+# for its pair seeds. Never for both. With $U$ the survivors and $D$ the dropouts,
 #
-# $$\sum_{i\in U} x_i = \sum_{i \in U} z_i - \sum_{i\in U} G(\beta_i)
+# $$\sum_{i\in U} x_i = \sum_{i \in U} \tilde x_i - \sum_{i\in U} G(\beta_i)
 # - \sum_{i \in U} \Big( \sum_{j\in D,\, j > i} G(s_{ij}) - \sum_{j \in D,\, j < i} G(s_{ji})\Big) \pmod{2^{32}} .$$
 #
 # Pairs of two survivors cancel, pairs of two dropouts never came. The formula asks for exactly the pairs with one
@@ -1245,7 +1261,7 @@ def mask_update(x: np.ndarray, me: int, own: int, pairs: dict[int, int]) -> np.n
     own: the seed of its own mask. pairs: {id of another client: seed of the pair}, maybe empty, in
     any order; not modified. Seeds are Python integers, 0 <= seed < 2^64.
 
-    A mask is hashing.expand(seed, d). Returns, modulo 2^32, x plus the own mask, plus the mask of
+    A mask is expand(seed, d), imported above. Returns, modulo 2^32, x plus the own mask, plus the mask of
     each pair in which `me` is the lower id, minus that of each pair in which it is the higher: a
     new array (d,) of uint32.
     Working memory for a few arrays of the size of x, however many pairs there are.
@@ -1354,9 +1370,10 @@ with check("mask_update"):
 
 # %% [markdown]
 # Three pictures that a curious server can make. *Plain*: the update of a client with one row gives the row back, by the
-# division of 20.7. *Masked*: the same division on the masked update gives noise. *Sum of 50*: the server gets the exact
-# sum of 50 clients' updates. Dividing again gives a mixture of many rows. The last line that is printed looks at all
-# masked words: their leading hexadecimal digits are as evenly spread as those of random words.
+# division of 20.7. *Masked*: the same division on the masked update gives noise. *Sum*: the server gets the exact sum
+# of all clients' updates. Dividing again gives a mixture of many rows, in which the rows of one digit prevail: a sum
+# shows what its terms have in common. The last line that is printed looks at all masked words: their leading
+# hexadecimal digits are as evenly spread as those of random words.
 
 
 # %% tags=["demo"]
@@ -1422,12 +1439,13 @@ print(f"leading hexadecimal digit of masked words: chi-squared {statistic:.1f} (
 # What about weights? Client $i$ sends $m_i\, y_i$ and $m_i$ itself as one more word, both masked. The server divides
 # one sum by the other: `fedavg` without a view of any term.
 #
-# Where do the pair seeds come from? Nobody may hand them out. Each client draws a secret key $k_i$ and publishes
-# $g^{k_i}$ modulo a prime. Then $i$ computes $(g^{k_j})^{k_i}$ and $j$ computes $(g^{k_i})^{k_j}$: the same number. As
-# far as is known, nobody else can compute it from what was published, if the prime is large enough (Diffie and Hellman,
-# 1976). So what a client shares by 20.7 is $k_i$, one secret instead of $N - 1$ seeds, and $\beta_i$. The cell below
-# runs a whole round of this, with three of ten clients lost between two messages. (Our prime of 61 bits is a toy: it
-# falls in seconds. Real systems use elliptic curves of 256 bits, and a cryptographic generator in place of `expand`.)
+# Where do the pair seeds come from? Nobody may hand them out. Each client draws a secret **key** $k_i$ and publishes
+# $\gamma^{k_i}$ modulo a prime. Then $i$ computes $(\gamma^{k_j})^{k_i}$ and $j$ computes $(\gamma^{k_i})^{k_j}$: the
+# same number. As far as is known, nobody else can compute it from what was published, if the prime is large enough
+# (Diffie and Hellman, 1976). So what a client shares by 20.7 is $k_i$, one secret instead of $N - 1$ seeds, and
+# $\beta_i$. The cell below runs a whole round of this, with three of ten clients lost between two messages. (Our prime
+# of 61 bits is a toy: it falls in seconds. Real systems use elliptic curves of 256 bits, and a cryptographic generator
+# in place of `expand`.)
 
 
 # %% tags=["demo"]
@@ -1462,11 +1480,13 @@ for lost in ([], [3], [1, 10], [2, 3, 9]):
 # %% [markdown]
 # ### 20.9 `shares_to_release` · essential · level 2 of 4 · 10 min
 #
-# The safety of this protocol now hangs on the clients' answers in the last step. A server that collects both secrets of
-# client $u$, its key and its own seed, can unmask $z_u$. A server may be curious, and networks do it by accident: $u$
-# is declared lost, the key is recovered, and then its late message arrives and the server lists it among the survivors.
-# Nobody else can notice. So each client keeps a rule: in one round, for each client, a share of one kind only, the one
-# that was asked for first.
+# The safety of this protocol depends on the clients' answers in the last step. A server that collects both secrets of
+# client $u$, its key and its own seed, can unmask $\tilde x_u$. A server may be curious, and networks do it by
+# accident: $u$ is declared lost, the key is recovered, and then its late message arrives and the server lists it among
+# the survivors. No other client notices. So each client keeps a rule: in one round, for each client, a share of one
+# kind only, the one that was asked for first. The rule is enough only if $t > N/2$. Otherwise $t$ clients may have been
+# asked for the key first, and $t$ others for the own seed, and both secrets are out although everybody kept the rule.
+# (If some clients work together with the server, $t$ must be larger still: these answer everything.)
 #
 # **Find the bug.** The function below is a client's answer to the requests of one round, in their order. It does
 # remember something, and yet it gives out both. Find out why, and repair it.
@@ -1513,7 +1533,8 @@ def shares_to_release(own: dict[int, int], key: dict[int, int], requests: list[t
 # %% [markdown] hints="shares_to_release"
 # <details><summary>Hint 1: play the late client</summary>
 #
-# Try the requests `[(4, "key"), (4, "own")]`. What is in `settled` after the first one?
+# Client 4 is lost and then only late: its key is asked for, and then its own seed. Play the two requests by hand. What is
+# in `settled` after the first one, and where does the second one look?
 # </details>
 # <details><summary>Hint 2: what is remembered?</summary>
 #
@@ -1593,6 +1614,8 @@ def by_torch():
 
 theta_best, bar = by_torch(), demo_size(full=0.35, small=2.0)
 print(f"the smallest loss, all rows in one place (torch): {whole_loss(theta_best):.4f}")
+if bar != 0.35:
+    print(f"(the small demo stops at a loss of {bar}, after few rounds: its curves mean little)")
 most = demo_size(full={1: 250, 4: 150, 16: 100, 64: 80}, small={1: 9, 8: 4, 64: 4})
 figure, ax = plt.subplots(figsize=(7, 4))
 for number, alpha in enumerate((100.0, 1.0, 0.1)):
@@ -1653,8 +1676,9 @@ plt.show()
 # %% tags=["demo"]
 parts = split_dirichlet(y_train, 20, 0.1, seed=2)
 rounds, rows = demo_size(full=60, small=5), []
-rows.append(("scikit-learn, all rows", f"{central.score(X_test, y_test):.1%}", "0", "all rows"))
-rows.append(("torch, all rows", f"{accuracy(theta_best):.1%}", "0", "all rows"))
+whole = f"{bytes_text(X_train.nbytes)} of rows"
+rows.append(("scikit-learn, all rows", f"{central.score(X_test, y_test):.1%}", "0", whole))
+rows.append(("torch, all rows", f"{accuracy(theta_best):.1%}", "0", whole))
 alone = [accuracy(local_update(np.zeros(650), gradient_of(part), demo_size(full=200, small=20), 0.5)) for part in parts]
 rows.append(("each client alone, mean", f"{np.mean(alone):.1%}", "0", "0"))
 rows.append(("each client alone, best", f"{max(alone):.1%}", "0", "0"))
@@ -1670,7 +1694,6 @@ state = (np.zeros(650), np.zeros(650), [np.zeros(650)] * 20)
 for _ in range(rounds):
     state = scaffold_round(*state, list(range(20)), lambda i, y: gradients[i](y), 10, 0.5)
 rows.append(("SCAFFOLD", f"{accuracy(state[0]):.1%}", f"{rounds}", bytes_text(4 * rounds * 20 * theta.nbytes)))
-print(f"all training rows as float64: {bytes_text(X_train.nbytes)}")
 Table(("trained by", "accuracy", "rounds", "bytes moved"), rows, numeric=(1, 2, 3))
 
 # %% [markdown]
@@ -1784,12 +1807,12 @@ plt.show()
 
 # %% [markdown]
 # The slope of a client is near 1. That of the server tends to 2: with $a = N/10$, the number of masks is
-# $0.09\,N^2 + 0.9\,N$, of which the square is the larger part from $N = 10$ on. A million clients cannot each agree
-# with a million partners. So each client is paired with about $\log N$ others only, chosen at random (Bell et al.,
-# 2020): this is enough for privacy and for recovery with overwhelming probability, and the server's work becomes nearly
-# linear. In bytes, masks cost little: four for a word, where a float32 has four as well. What they forbid is more:
-# under a mask the server cannot see that a client sends nonsense, and random rounding must be done before the mask, on
-# a common scale.
+# $0.09\,N^2 + 0.9\,N$, of which the square is the larger part above $N = 10$. A million clients cannot each agree with
+# a million partners. So each client is paired with about $\log N$ others only, chosen at random (Bell et al., 2020):
+# this is enough for privacy and for recovery with overwhelming probability, and the server's work becomes nearly
+# linear. In bytes, masks cost nothing: four for a word, where a float32 has four as well. What is added are the keys
+# and shares, some $N$ numbers for each client. What they forbid is more: under a mask the server cannot see that a
+# client sends nonsense, and random rounding must be done before the mask, on a common scale.
 #
 # ### Flower
 #
