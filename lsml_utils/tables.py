@@ -49,20 +49,24 @@ class Table:
 def seconds_text(seconds: float) -> str:
     """Seconds with three figures and a unit.
 
-    >>> seconds_text(0.00123), seconds_text(2.5e-7), seconds_text(75.0)
-    ('1.23 ms', '250 ns', '75 s')
+    >>> seconds_text(0.00123), seconds_text(2.5e-7), seconds_text(75.0), seconds_text(9.999e-4), seconds_text(3600.0)
+    ('1.23 ms', '250 ns', '75 s', '1 ms', '3600 s')
     """
     for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9)):
-        if seconds >= size or unit == "ns":
-            return f"{seconds / size:.3g} {unit}"
+        if seconds >= 0.9995 * size or unit == "ns":
+            return f"{_three_figures(seconds / size)} {unit}"
 
 
 def bytes_text(count: float) -> str:
     """Bytes with three figures and a binary unit.
 
-    >>> bytes_text(1536), bytes_text(10), bytes_text(3 * 2**30)
-    ('1.5 KiB', '10 B', '3 GiB')
+    >>> bytes_text(1536), bytes_text(10), bytes_text(3 * 2**30), bytes_text(2**20 - 1)
+    ('1.5 KiB', '10 B', '3 GiB', '1 MiB')
     """
-    for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10), ("B", 1)):
-        if count >= size or unit == "B":
-            return f"{count / size:.3g} {unit}"
+    for unit, size in (("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10), ("B", 1)):
+        if count >= 999.5 / 1024 * size or unit == "B":
+            return f"{_three_figures(count / size)} {unit}"
+
+
+def _three_figures(number: float) -> str:
+    return f"{number:.0f}" if number >= 999.5 else f"{number:.3g}"

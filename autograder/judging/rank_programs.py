@@ -39,12 +39,14 @@ def on_ranks(
     *,
     alter: Callable[[int, np.ndarray], np.ndarray] | None = None,
     all_reduce: bool = False,
+    alter_sum: Callable[[int, np.ndarray], np.ndarray] | None = None,
 ) -> OnRanks:
     """Call the student's `name(comm, *arguments[rank])` once on each rank; `submission` may be the reference, too.
 
     alter(number, array): what arrives of message `number` (0, 1, ... in the order of sending) in place of the array.
-    all_reduce: the functions get `all_reduce(comm, x)` after comm: the sum of all ranks' x, formed here, which `alter`
-    does not alter. Raises StudentError where the program fails, waits for ever or floods.
+    all_reduce: the functions get `all_reduce(comm, x)` after comm: the sum of all ranks' x, formed here.
+    alter_sum(number, total): what all ranks get from all-reduce `number` in place of the sum. Raises StudentError where
+    the program fails, waits for ever or floods.
     """
     waiting: dict[tuple[int, int], deque] = {}
     messages: list[Sent] = []
@@ -67,6 +69,8 @@ def on_ranks(
         if all(given):
             parts = [one.popleft() for one in given]
             total = np.sum(parts, axis=0, dtype=parts[0].dtype)
+            if alter_sum is not None:
+                total = alter_sum(len(reduced), total)
             reduced.append(total.shape)
             sums.append((total, set(range(len(arguments)))))
         for total, left in sums:

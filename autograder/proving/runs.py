@@ -179,9 +179,10 @@ class Bench:
         return result
 
     def _passes_check(self, module: Module, trial: Trial, cells: list[SourceCell]) -> bool:
-        """Whether an answer passes the visible check of its exercise, run after the checks before it."""
-        until = module.exercises.index(module.exercise(trial.exercise)) + 1
-        checks = [SourceCell(f"check of {e.name}", e.check, "added") for e in module.exercises[:until]]
+        """Whether an answer passes the visible check of its exercise, run after the checks that it needs."""
+        own = module.exercise(trial.exercise)
+        needed = [*mistakes.checks_before(module, own), own]
+        checks = [SourceCell(f"check of {e.name}", e.check, "added") for e in needed]
         with self.grader.load([*cells, *checks]) as submission:
             return checks[-1].label not in {error.label for error in submission.cell_errors}
 

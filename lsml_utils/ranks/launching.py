@@ -72,13 +72,19 @@ def _launch(program, size, seconds) -> Launched:
     began = time.perf_counter()
     method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     context = multiprocessing.get_context(method)
-    if method == "forkserver":
+    if method == "forkserver":  # not on Windows
+        from multiprocessing import forkserver
+
         context.set_forkserver_preload(["torch.distributed", "sklearn", __name__])
+        with _ignoring_interrupts():
+            forkserver.ensure_running()
     code = cloudpickle.dumps(program)
     shared = context.RawArray("q", _Board.numbers(size))
     board = _Board(shared, size)
     board.waits[:] = NOBODY
     pipes, processes = [], []
+    # The ranks end when the other end of `life` is closed: here, or with this Python, however that ends.
+    life, held = context.Pipe(duplex=False)
     with tempfile.TemporaryDirectory(prefix="lsml-ranks-") as folder:
         try:
             # A child would import __main__, and a script without its `if __name__` would launch again.
@@ -86,7 +92,7 @@ def _launch(program, size, seconds) -> Launched:
                 for rank in range(size):
                     ours, theirs = context.Pipe()
                     process = context.Process(
-                        target=_rank, args=(rank, size, folder, code, shared, theirs, seconds), daemon=True
+                        target=_rank, args=(rank, size, folder, code, shared, theirs, life, seconds), daemon=True
                     )
                     process.start()
                     theirs.close()
@@ -99,6 +105,7 @@ def _launch(program, size, seconds) -> Launched:
                 pipe.send("go")
             told.until(lambda: len(told.results) == size, seconds, "the ranks have not ended")
         finally:
+            held.close()
             for process in processes:
                 process.kill()
             for process in processes:
@@ -249,14 +256,10 @@ class _Gloo(Comm):
         return array
 
 
-def _rank(rank, size, folder, code, shared, pipe, seconds):
+def _rank(rank, size, folder, code, shared, pipe, life, seconds):
     """What a rank's process does."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    printed = os.open(_printed(folder, size)[rank], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(printed, 1)
-    os.dup2(printed, 2)
-    sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)
-    sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
+    threading.Thread(target=_end_with, args=(life,), daemon=True).start()
+    _print_into(os.devnull)  # gloo warns of names that it cannot resolve
     import cloudpickle
     import torch
     import torch.distributed as dist
@@ -264,17 +267,23 @@ def _rank(rank, size, folder, code, shared, pipe, seconds):
 
     torch.set_num_threads(1)
     threadpool_limits(1)
-    backend = "gloo"
-    if torch.cuda.device_count() >= size:
-        torch.cuda.set_device(rank)
-        backend = "cpu:gloo,cuda:nccl"
-    dist.init_process_group(
-        backend,
-        init_method=f"file://{folder}/meet",
-        rank=rank,
-        world_size=size,
-        timeout=timedelta(seconds=START + seconds),
-    )
+    try:
+        backend = "gloo"
+        if torch.cuda.device_count() >= size:
+            torch.cuda.set_device(rank)
+            backend = "cpu:gloo,cuda:nccl"
+        dist.init_process_group(
+            backend,
+            init_method=f"file://{folder}/meet",
+            rank=rank,
+            world_size=size,
+            timeout=timedelta(seconds=START + seconds),
+        )
+    except Exception as error:
+        why = RankError(f"torch.distributed cannot start: {' '.join(str(error).split())[:200]}")
+        pipe.send(("error", time.time(), cloudpickle.dumps(why)))
+        return
+    _print_into(_printed(folder, size)[rank])
     pipe.send(("ready",))
     pipe.recv()
     comm = _Gloo(rank, size, _Board(shared, size))  # kept to the end: it holds what the others have yet to read
@@ -303,9 +312,32 @@ def _pickled(error):
     return cloudpickle.dumps(RuntimeError(f"{type(error).__name__}: {error}"))
 
 
-def _end_with_parent():
-    multiprocessing.parent_process().join()
+def _print_into(file):
+    printed = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(printed, 1)
+    os.dup2(printed, 2)
+    os.close(printed)
+    sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)
+    sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
+
+
+def _end_with(life):
+    with contextlib.suppress(EOFError, OSError):
+        life.recv()
     os._exit(1)
+
+
+@contextlib.contextmanager
+def _ignoring_interrupts():
+    """A process started in here does not hear Ctrl-C, which Jupyter sends to all: who hears it, ends the ranks."""
+    if threading.current_thread() is not threading.main_thread():  # where signal handlers cannot be set
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _printed(folder, size):

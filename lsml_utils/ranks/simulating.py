@@ -107,7 +107,7 @@ def interleave(program, size: int, post, fetch, work=None, gather=None, most: in
     counts, afloat = [0] * size, 0
     pending: dict[tuple[int, int], deque] = {}
     waits: list[tuple[str, Callable[[], bool]] | None] = [None] * size
-    rounds = [0] * size
+    rounds, shapes = [0] * size, {}
     results: list[Any] = [None] * size
 
     class _Comm(Comm):
@@ -138,10 +138,14 @@ def interleave(program, size: int, post, fetch, work=None, gather=None, most: in
                 hub.switch()
 
     def all_reduce(comm, x):
-        rank = comm.rank
-        gather(rank, np.array(x))
+        rank, x = comm.rank, np.array(x)
         rounds[rank] += 1
         mine = rounds[rank]
+        first, shape = shapes.setdefault(mine, (rank, x.shape))
+        if x.shape != shape:
+            what = f"rank {first} gives an array of shape {shape}, rank {rank} one of shape {x.shape}"
+            raise ValueError(f"an all-reduce adds arrays of one shape: {what}")
+        gather(rank, x)
         comm._wait("all ranks in an all-reduce", lambda: min(rounds) >= mine)
         return gather(rank, None)
 

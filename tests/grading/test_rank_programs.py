@@ -31,6 +31,9 @@ def by_all_reduce(comm, all_reduce, x):
 def only_rank_0_reduces(comm, all_reduce, x):
     return all_reduce(comm, x) if comm.rank == 0 else None
 
+def unequal(comm, all_reduce, x):
+    return all_reduce(comm, x[: comm.rank + 1])
+
 def waits(comm):
     return comm.recv((comm.rank + 1) % comm.size)
 
@@ -72,6 +75,8 @@ def test_sums_go_through_the_grader(submission):
     done = on_ranks(submission, "by_all_reduce", rows(3), all_reduce=True)
     assert all(np.array_equal(result, 3 * (3 * np.arange(4.0) + 30)) for result in done.results)
     assert done.reduced == [(4,), (4,)] and done.messages == []
+    more = on_ranks(submission, "by_all_reduce", rows(3), all_reduce=True, alter_sum=lambda number, x: x + number)
+    assert all(np.array_equal(a, b + 1) for a, b in zip(more.results, done.results, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -79,6 +84,7 @@ def test_sums_go_through_the_grader(submission):
     [
         ("waits", [(), ()], False, "rank 0 waits for rank 1, rank 1 waits for rank 0"),
         ("only_rank_0_reduces", rows(2), True, "rank 0 waits for all ranks in an all-reduce; the others have ended"),
+        ("unequal", rows(2), True, r"rank 0 gives an array of shape \(1,\), rank 1 one of shape \(2,\)"),
         ("floods", [(), ()], False, "has sent more than 10,000 messages"),
         ("fails", [(), ()], False, "ZeroDivisionError: division by zero"),
     ],

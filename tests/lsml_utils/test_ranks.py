@@ -292,6 +292,29 @@ def test_a_script_without_its_guard_launches_once(tmp_path):
         time.sleep(0.1)
 
 
+@pytest.mark.parametrize("seconds", [0.2, 4])
+def test_an_interrupt_ends_the_ranks_and_prints_nothing(seconds):
+    """Also while they start, when Jupyter sends it to every process."""
+    code = (
+        "import time, psutil\nfrom lsml_utils import ranks\nprint('begins', flush=True)\n"
+        "try:\n    ranks.launch(lambda comm: time.sleep(60), 2)\nexcept KeyboardInterrupt:\n    print('ends')\n"
+        "end = time.monotonic() + 60\n"
+        "while any('_rank' in str(p.cmdline()) or len(p.children()) for p in psutil.Process().children()):\n"
+        "    time.sleep(0.1)\n    assert time.monotonic() < end\n"
+    )
+    run = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    assert run.stdout.readline() == "begins\n"
+    time.sleep(seconds)
+    os.killpg(run.pid, signal.SIGINT)
+    assert run.communicate(timeout=120)[0] == "ends\n" and run.returncode == 0
+
+
 def read_when_there(file):
     end = time.monotonic() + 60
     while not (file.exists() and file.read_text()):
