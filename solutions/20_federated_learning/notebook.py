@@ -1071,7 +1071,7 @@ plt.show()
 # Rows stay at home. But does the update keep them private? Take a client with a single row $x$ and one step. What it
 # sends tells the gradient, since $\theta - y_i$ is $\eta$ times it. For softmax regression that is, for the weights,
 # $x\,(\hat p - e)^\top$, of shape $(64, 10)$, where $\hat p$ are the probabilities and $e$ is the one-hot label, and
-# the biases, $\hat p - e$ (plus the part of the $\ell_2$ term, which the server knows and subtracts; it is 0 at
+# for the biases, $\hat p - e$ (plus the part of the $\ell_2$ term, which the server knows and subtracts; it is 0 at
 # $\theta = 0$). Divide one column of the first by the entry of the second: there is $x$, exactly. (The figure in 20.8
 # does so, at $\theta = 0$.) With more rows the sum is harder to read, and not impossible.
 #
