@@ -74,6 +74,12 @@ wrong(
 )
 wrong(
     "split_dirichlet",
+    "takes the rows for a poor client from the first one that can spare some, not from one that has most",
+    fails=["test_nobody_has_too_few"],
+    edit={"sizes.index(max(sizes))": "next(i for i, size in enumerate(sizes) if size > least)"},
+)
+wrong(
+    "split_dirichlet",
     "leaves clients with fewer rows than `least`",
     fails=["test_nobody_has_too_few"],
     edit={"while min(sizes) < least:": "while min(sizes) < min(least, 1):"},
