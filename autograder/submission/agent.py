@@ -181,6 +181,17 @@ class Agent:
         names = (name for name in list(self.space) if isinstance(name, str) and name not in self.hidden)
         return [name[:200] for name in names if not name.startswith("__")][:NAMES]
 
+    def op_settle(self, message):
+        """Let NumPy's BLAS, and SciPy's, take their buffers, 32 MB of addresses each.
+
+        After a setup cell's `threadpool_limits` each takes a new one when it is first used; where a limit refuses it, it
+        tries for ever.
+        """
+        with contextlib.suppress(Exception):
+            large = np.ones((256, 256))
+            np.matmul(large, large)
+            sys.modules["scipy.linalg"].cho_factor(np.eye(256))
+
     def close(self):
         """Forget the namespace: for an agent that shares its process."""
         sys.modules.pop(self.module.__name__, None)

@@ -213,6 +213,8 @@ class Submission(Answers):
 
     def grant(self, memory_mb: int) -> None:
         """From now on allow so much memory beyond what the cells left behind. Raises SandboxFault."""
+        with contextlib.suppress(SubmissionError):  # a process that has ended says so when it is asked for something
+            self._request({"op": "settle"}, seconds=self._limits.call_seconds)
         self._peer.child.grant(memory_mb)
 
     @property

@@ -51,6 +51,19 @@ def test_nor_for_an_instant(kind):
             child.f(110)
 
 
+@pytest.mark.parametrize("library", ["np.linalg.solve", "scipy.linalg.solve"])
+def test_the_buffers_of_both_blas_are_not_the_answers(library):
+    """`threadpool_limits` gives them back; where a limit refuses a new one, OpenBLAS would try for ever."""
+    cell = SourceCell(
+        "cell [1]",
+        "import numpy as np, scipy.linalg\nfrom threadpoolctl import threadpool_limits\nthreadpool_limits(1)\n"
+        f"def f(n): return float({library}(np.eye(n), np.ones(n)).sum() + (np.ones((n, n)) @ np.ones(n))[0])",
+    )
+    with open_sandbox() as sandbox, Submission.load(sandbox, [cell]) as child:
+        child.grant(16)
+        assert child.f(300) == 600.0
+
+
 @pytest.mark.parametrize("scratch", ["", SCRATCH["freed before"], "import gc", "pool = np.empty(300 << 17)"])
 def test_the_call_itself_has_no_more(grader, module, write, scratch):
     result = graded(grader, module, write, HOARDS, scratch)
