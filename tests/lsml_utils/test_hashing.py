@@ -1,4 +1,4 @@
-"""mix64 is a bijection, spreads every bit, and is the same everywhere."""
+"""mix64 is a bijection, spreads every bit, and is the same everywhere; expand makes words of it that look random."""
 
 import os
 import subprocess
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from lsml_utils.hashing import BLOCK, mix64
+from lsml_utils.hashing import BLOCK, expand, mix64
 
 LEVEL = 1e-6
 
@@ -83,3 +83,55 @@ def test_other_keys_are_refused(keys):
 def test_a_seed_out_of_range_is_refused(seed):
     with pytest.raises(ValueError, match="seed"):
         mix64(1, seed)
+
+
+SEEDS = (0, 1, 2, 5, 1000, 2**32, 2**61 - 2, 2**63, 2**64 - 1)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_expanded_words_are_uniform(seed):
+    """Bytes, pairs of neighbours and single bits, each at a level of 1e-6 / 80."""
+    words = expand(seed, 400_000)
+    for shift in (0, 8, 16, 24):
+        cells = (words >> np.uint32(shift) & np.uint32(255)).astype(int)
+        assert uniform_at(np.bincount(cells, minlength=256)) > LEVEL / 80
+    for pairs in (words.reshape(-1, 2), words[1:-1].reshape(-1, 2)):
+        top = (pairs >> np.uint32(27)).astype(int)
+        assert uniform_at(np.bincount(top[:, 0] * 32 + top[:, 1], minlength=1024)) > LEVEL / 80
+    ones = np.unpackbits(words.view(np.uint8).reshape(-1, 4), axis=1).mean(axis=0)
+    assert np.abs(ones - 0.5).max() < 6.5 * 0.5 / np.sqrt(len(words))
+
+
+@pytest.mark.parametrize(("first", "second"), [(0, 1), (1, 2), (5, 6), (0, 1000), (0, 2**32), (2**64 - 1, 0)])
+def test_neighbouring_seeds_expand_to_unrelated_words(first, second):
+    """Their exclusive or is uniform, and no pair of words stands in both vectors, at whatever place."""
+    a, b = expand(first, 200_000), expand(second, 200_000)
+    cells = ((a ^ b) >> np.uint32(22)).astype(int)
+    assert uniform_at(np.bincount(cells, minlength=1024)) > LEVEL
+    assert uniform_at(np.bincount(((a - b) >> np.uint32(22)).astype(int), minlength=1024)) > LEVEL
+    for start in (0, 1):
+        blocks = [words[start : start + 199_998].astype(np.uint64).reshape(-1, 2) for words in (a, b)]
+        blocks = [pairs[:, 0] << np.uint64(32) | pairs[:, 1] for pairs in blocks]
+        assert len(np.intersect1d(*blocks)) == 0  # by chance once in 10^9
+
+
+def test_a_longer_expansion_begins_with_the_shorter():
+    whole = expand(3, 2 * BLOCK + 5)
+    assert whole.dtype == np.uint32 and whole.shape == (2 * BLOCK + 5,)
+    for d in (0, 1, 2, 3, 1000, 2 * BLOCK - 1, 2 * BLOCK, 2 * BLOCK + 1):
+        assert expand(3, d).shape == (d,) and np.array_equal(expand(3, d), whole[:d])
+    assert np.array_equal(expand(np.int64(3), np.int64(7)), whole[:7])
+    lower, upper = mix64(4, 3) & np.uint64(2**32 - 1), mix64(4, 3) >> np.uint64(32)
+    assert (whole[8], whole[9]) == (lower, upper)
+
+
+@pytest.mark.parametrize(("seed", "d", "error"), [(-1, 3, ValueError), (2**64, 0, ValueError), (1, -1, ValueError)])
+def test_an_expansion_out_of_range_is_refused(seed, d, error):
+    with pytest.raises(error, match="must"):
+        expand(seed, d)
+
+
+@pytest.mark.parametrize(("seed", "d"), [(1.0, 3), ("a", 3), (1, 2.5), (None, 1)])
+def test_an_expansion_by_other_than_integers_is_refused(seed, d):
+    with pytest.raises(TypeError):
+        expand(seed, d)
