@@ -177,7 +177,8 @@ def _pattern(got, expected, rtol, atol, sizes=()) -> str | None:
         return "The decimals are lost: integers where floating-point numbers are needed."
     square = np.vdot(theirs, theirs)
     factor = np.vdot(theirs, ours) / square if 1e-200 < abs(square) < 1e200 else 0.0
-    if factor and _is_known(abs(factor), {*expected.shape, *sizes}) and same(ours / factor):
+    other = abs(abs(factor) - 1) > 1e-3  # else too little is wrong to call it a factor
+    if factor and other and _is_known(abs(factor), {*expected.shape, *sizes}) and same(ours / factor):
         size = f"{abs(factor):.4g} times" if abs(factor) >= 1 else f"1/{1 / abs(factor):.4g} of"
         return (
             f"{'Every entry is' if ours.size > 1 else 'It is'} {'−' if factor.real < 0 else ''}{size} what is expected."

@@ -201,8 +201,8 @@ print(f"bytes sent by each rank: {done.sent.tolist()}; time {1e3 * done.seconds:
 # - **Ring.** In each of $2(P-1)$ steps each rank sends one $P$th of an array to its neighbour, all at the same time (17.2
 #   shows how): $2(P-1)\left(\alpha + \frac{n}{P\beta}\right)$.
 #
-# No other one needs fewer steps than the tree, and the ring moves the fewest bytes through the busiest port: for long arrays its
-# time is about $2\frac{P-1}{P}\frac n\beta$, less than $2n/\beta$ *whatever $P$ is*. Write the three formulas.
+# Of the three, none needs fewer steps than the tree, and the ring moves the fewest bytes through the busiest port: for
+# long arrays its time is about $2\frac{P-1}{P}\frac n\beta$, less than $2n/\beta$ *whatever $P$ is*. Write the three formulas.
 
 
 # %% exercise="collective_time" points=1 minutes=10
@@ -338,8 +338,9 @@ draw_collectives({"root": root_all_reduce, "tree": tree_all_reduce})
 #    sends chunk $r + 1 - t$, receives chunk $r - t$, and *replaces* its own chunk by it.
 #
 # In each step each rank sends about $n/P$ numbers, so in all $2(P-1)\frac nP$. No all-reduce sends less from its busiest
-# rank (Patarasuk and Yuan, 2009): for each entry, $P - 1$ numbers must be sent before its sum can stand anywhere, and
-# $P - 1$ more before all ranks have it. These are $2(P-1)n$ numbers in all, and somebody sends at least one $P$th of them.
+# rank (Patarasuk and Yuan, 2009): for each entry, $P - 1$ numbers must arrive somewhere before its sum can stand
+# anywhere, and at each of the $P - 1$ ranks that do not have the sum then, one more must arrive. These are $2(P-1)n$
+# numbers in all, and somebody sends at least one $P$th of them.
 #
 # For example $P = 3$: in the first round rank 0 sends chunk 0 and then chunk 2, to which it has added. It receives chunk 2
 # and then chunk 1, whose sum is now complete. In the second round it sends chunk 1 and then chunk 0, which it has received.
@@ -1428,10 +1429,17 @@ with check("pipeline_schedule"):
     assert got[0] == first, f"stage 0 of 2: one forward of warm-up, then F1 B0, F2 B1, and B2; not {got[0]}"
     for p, M in ((4, 8), (4, 2), (3, 3), (1, 4), (5, 1)):
         for kind in ("gpipe", "1f1b"):
-            times = replay(pipeline_schedule(p, M, kind), 1.0, 2.0)
+            schedule = pipeline_schedule(p, M, kind)
+            times = replay(schedule, 1.0, 2.0)
             assert len(times) == 2 * p * M, "each micro-batch once forward and once backward on each stage"
             end = max(end for _, end in times.values())
             expect_close(end, 3.0 * (M + p - 1), hint=f"{kind}, p = {p}, M = {M}: both take (M + p - 1)(F + G)")
+            for s, row in enumerate(schedule):
+                most = max(np.cumsum([1 if operation == "F" else -1 for operation, _ in row]))
+                limit = M if kind == "gpipe" else min(p - s, M)
+                assert most == limit, (
+                    f"{kind}: stage {s} of {p} keeps {most} micro-batches of {M}; it should be {limit}"
+                )
     with expect_raises(ValueError):
         pipeline_schedule(2, 2, "zigzag")
 
@@ -1704,7 +1712,7 @@ plt.show()
 
 # %% [markdown]
 # As far as the machine is idle, you see what the model says: flat at $2(P-1)\alpha$ for short arrays, and of slope 1 for
-# long ones. gloo's own all-reduce is a ring, too, unless told otherwise, and it wins. For short arrays the difference is
+# long ones. gloo's own all-reduce is a ring, too, unless told otherwise, and on an idle machine it wins. For short arrays the difference is
 # our `comm`: each of your messages is two of gloo's (272 bytes that say what comes, then the data), and passes through
 # Python. For long arrays gloo copies less, and it cuts chunks into segments and adds one while the next arrives.
 #

@@ -1894,7 +1894,7 @@ plt.show()
 #
 # ```
 # python -m venv ~/flower
-# ~/flower/bin/pip install "flwr[simulation]>=1.40,<1.42"       # about 0.5 GB
+# ~/flower/bin/pip install "flwr[simulation]>=1.40,<1.42"       # about 6 GB on disk
 # export LSML_FLOWER=~/flower/bin/python                         # before JupyterLab is started
 # ```
 #
