@@ -350,9 +350,9 @@ wrong(
 )
 wrong(
     "steal_work",
-    "steals in no time",
+    "gives an attempt to steal half of its time",
     fails=["test_nobody_waits_without_need"],
-    edit={"(now + 1.0, worker, None,": "(now + 1.0 / 64, worker, None,"},
+    edit={"(now + 1.0, worker, None,": "(now + 0.5, worker, None,"},
 )
 wrong(
     "steal_work",
