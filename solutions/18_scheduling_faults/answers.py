@@ -187,11 +187,12 @@ wrong(
     "waits for the task with the longest path of all, also while others are ready",
     fails=["test_no_worker_is_idle_while_a_task_is_ready"],
     edit={
+        "    idle, running, now = ": (
+            "    turn = deque(sorted(range(n), key=lambda u: (-path[u], u)))\n    idle, running, now = "
+        ),
         "        while ready and idle:\n": (
-            "        begun = start > 0\n"
-            "        while ready and idle and (not running or -ready[0][0] >= max(\n"
-            "            (path[x] for x in range(n) if 0 < waits_for[x] and not begun[x]), default=0.0)):\n"
-        )
+            "        while ready and idle and ready[0][1] == turn[0]:\n            turn.popleft()\n"
+        ),
     },
 )
 wrong(
@@ -350,9 +351,9 @@ wrong(
 )
 wrong(
     "steal_work",
-    "steals in no time",
+    "gives an attempt to steal half of its time",
     fails=["test_nobody_waits_without_need"],
-    edit={"(now + 1.0, worker, None,": "(now + 1.0 / 64, worker, None,"},
+    edit={"(now + 1.0, worker, None,": "(now + 0.5, worker, None,"},
 )
 wrong(
     "steal_work",

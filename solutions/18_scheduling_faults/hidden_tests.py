@@ -490,10 +490,10 @@ def one_steal_run(children, root, cost, workers, seeds):
 @pytest.mark.exercise("steal_work", weight=5, hint=2)
 def test_stealing_is_as_fast_as_it_should_be(submission, rng):
     """The makespan lies between max(T1/P, Tinf) and T1/P + 20 Tinf, for few and many workers and unlike trees."""
-    for n, kind in ((1500, "random"), (1023, "binary"), (400, "chain")):
+    for n, kind in ((900, "random"), (1023, "binary"), (200, "chain")):
         root, children, depth = tree(rng, n, kind)
-        for workers in (2, 16, 200):
-            runs = submission.run(one_steal_run, list(children.items()), root, 2.0, workers, [1, 2])
+        for workers in (2, 16, 100):
+            runs = submission.run(one_steal_run, list(children.items()), root, 2.0, workers, [1])
             for makespan, steals, _ in runs:
                 assert close(makespan <= 2.0 * n / workers + 20 * 2.0 * depth, True)
                 assert close(makespan >= max(2.0 * n / workers, 2.0 * depth), True) and close(0 <= steals < n, True)
