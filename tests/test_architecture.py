@@ -14,7 +14,7 @@ MAY_IMPORT = {
     "lsml_utils": set(),
     "sandbox": set(),
     "submission": {"sandbox"},
-    "judging": {"submission"},
+    "judging": {"lsml_utils", "submission"},  # the first in what runs in the student's process
     "curriculum": BELOW_ALL,
     "answers": BELOW_ALL | {"curriculum"},
     "authoring": BELOW_ALL | {"curriculum"},
