@@ -32,6 +32,11 @@ EXTRAS = {
     "datasketches": "search",
     "datasketch": "search",
     "pyspark": "spark",
+    "opacus": "privacy",
+    "phe": "privacy",
+    "captum": "explain",
+    "fairlearn": "explain",
+    "shap": "explain",
     "triton": "triton",
 }
 JAVA = 17  # the oldest that Spark 4 runs on
