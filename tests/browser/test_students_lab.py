@@ -5,6 +5,7 @@ Set LSML_SCREENSHOTS to a folder to keep pictures.
 
 import time
 
+from playwright.sync_api import expect
 from test_lab import MINUTES, MODULE, idle, keep_picture
 
 from autograder import curriculum
@@ -55,7 +56,7 @@ def test_the_report_is_new_whenever_the_notebook_is_saved(students_lab, page):
 
     answer(first.solution)
     report.locator(f"section#{first.name}.passed").wait_for(timeout=2 * MINUTES)
-    assert report.locator(".running").count() == 0
+    expect(report.locator(".running")).to_have_count(0, timeout=2 * MINUTES)
     answer("def " + first.solution.partition("def ")[2].partition("\n")[0] + "\n    return 'wrong'\n")
     report.locator(f"section#{first.name}.failed, section#{first.name}.error").wait_for(timeout=2 * MINUTES)
     keep_picture(page, page.locator(".jp-Help"), "report")
