@@ -175,10 +175,16 @@ def _without_docstrings(source: str) -> str:
 
 def load(module: str, root: Path = curriculum.ROOT) -> Gallery:
     """Read a module's gallery; an empty one where it has no `answers.py` yet. UserError where that is malformed."""
-    file = curriculum.files(module, root).answers
-    if not file.is_file():
+    files = curriculum.files(module, root)
+    if not files.answers.is_file():
         return Gallery(module)
-    gallery = _read(module, file, file.stat().st_mtime_ns)
+    made_of = [file.stat().st_mtime_ns for file in (files.answers, files.notebook) if file.is_file()]
+    return _checked(module, root, files.answers, *made_of)
+
+
+@lru_cache(maxsize=64)
+def _checked(module: str, root: Path, file: Path, *_mtimes: int) -> Gallery:
+    gallery = _read(module, file)
     for answer in gallery.answers:
         if answer.edit:
             _check_edit(answer, module, root, file)
@@ -194,8 +200,7 @@ def _check_edit(answer: Answer, module: str, root: Path, file: Path) -> None:
         raise UserError(f"{_shown(file)}:{answer.line}: edit: {error}") from None
 
 
-@lru_cache(maxsize=64)
-def _read(module: str, file: Path, _mtime: int) -> Gallery:
+def _read(module: str, file: Path) -> Gallery:
     text = file.read_text(encoding="utf-8")
     try:
         tree = ast.parse(text)

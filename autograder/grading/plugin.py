@@ -169,7 +169,7 @@ class _Judge:
     ):
         self.module, self.open_submission, self.secret = module, open_submission, secret
         self._reference, self._data_dir = reference, data_dir
-        self.exercises, self.enough = exercises, enough
+        self.exercises, self.enough = None if exercises is None else frozenset(exercises), enough
         self.specs: list[Spec] = []
         self.outcomes: list[Outcome] = []
         self.broken = ""
@@ -205,6 +205,12 @@ class _Judge:
         config.option.tbstyle = "native"  # pytest's own is not read, and parses every file on the way: 0.2 s each
         config.addinivalue_line("markers", "exercise(name, **says): which exercise a hidden test judges")
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_pycollect_makeitem(self, obj: Any) -> list | None:
+        """Leave out what judges other exercises before its parameters are multiplied out."""
+        judged = [mark.args[0] for mark in getattr(obj, "pytestmark", ()) if mark.name == "exercise" and mark.args]
+        return [] if self.exercises is not None and judged and self.exercises.isdisjoint(judged) else None
+
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed and not self.broken:
             self.broken = f"hidden tests of {self.module.name}: {str(report.longrepr).strip().splitlines()[-1]}"
@@ -217,16 +223,13 @@ class _Judge:
             for item in items:
                 self._spec_of[item.nodeid] = _spec(item, self.module)
             self.specs = list(dict.fromkeys(self._spec_of[item.nodeid] for item in items))
-            _check(self.specs, self.module)
+            _check(self.specs, self.module, self.exercises)
         except BrokenTests as error:
             self.broken = str(error)
             items.clear()
             return
         order = {exercise.name: i for i, exercise in enumerate(self.module.exercises)}
-        items[:] = sorted(
-            (item for item in items if self.exercises is None or self._spec_of[item.nodeid].exercise in self.exercises),
-            key=lambda item: order[self._spec_of[item.nodeid].exercise],
-        )
+        items.sort(key=lambda item: order[self._spec_of[item.nodeid].exercise])
         self._order = [self._spec_of[item.nodeid] for item in items]
 
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
@@ -322,9 +325,11 @@ def _problems(spec: Spec, module: Module) -> Iterator[str]:
         yield "what the student's process says about itself cannot be core"
 
 
-def _check(found: list[Spec], module: Module) -> None:
-    """The rules that bind the tests of an exercise together."""
+def _check(found: list[Spec], module: Module, wanted: Collection[str] | None) -> None:
+    """The rules that bind the tests of an exercise together. `wanted`: these exercises only (None: all)."""
     for exercise in module.exercises:
+        if wanted is not None and exercise.name not in wanted:
+            continue
         own = [spec for spec in found if spec.exercise == exercise.name]
         if not own:
             raise BrokenTests(f"hidden tests of {module.name}: no test judges {exercise.name!r}")
