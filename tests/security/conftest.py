@@ -86,4 +86,7 @@ def nothing_stays(request):
     before = traces(box)
     # The attack's submission is closed before this looks again: `attack` is set up after, so torn down earlier.
     yield
-    assert traces(box) == before
+    after = traces(box)
+    # What an earlier test left to the garbage collector may be gone by now.
+    assert after.pop("descriptors") <= before.pop("descriptors")
+    assert after == before
