@@ -11,7 +11,7 @@ from autograder import curriculum
 
 
 class ClearExercises(ClearSolutions):
-    """Clear solutions as nbgrader does, but with stubs that name their functions, and the bug in a find-the-bug cell."""
+    """Clear solutions as nbgrader does, with stubs that name their functions; swap the bug into a find-the-bug cell."""
 
     def preprocess_cell(self, cell, resources, cell_index):
         own = cell.metadata.get("nbgrader", {})

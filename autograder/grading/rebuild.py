@@ -412,7 +412,7 @@ STUB = re.compile(r'\("[\w.]+(?=: write your answer here"\))')
 
 def _untouched(parts: list[str], released: str) -> bool:
     """Whether the parts of an exercise's cell hold nothing but what was released, once, twice or in pieces."""
-    parts, released = [STUB.sub('(""', part) for part in parts], STUB.sub('(""', released)
+    parts, released = [STUB.sub('("', part) for part in parts], STUB.sub('("', released)
     if all(part.strip() in ("", released.strip()) for part in parts):
         return True
     wanted = _normal(released)

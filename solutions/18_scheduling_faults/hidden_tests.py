@@ -408,7 +408,7 @@ def replay(calls, children, root, cost, workers, steals):
     return "" if steals == stolen else "count"
 
 
-def wrong_in_replays(submission, rng, runs=((220, "random"), (160, "chain"), (127, "binary"))):
+def wrong_in_replays(submission, rng, runs=((100, "random"), (70, "chain"), (63, "binary"))):
     """What is wrong in the replays of several runs, a set of words."""
     found = set()
     for n, kind in runs:
