@@ -171,7 +171,7 @@ def draw_graph(names, edges, title):
     for kind, colour in KINDS.items():
         own = [at[i] for i, name in enumerate(names) if name[0] == kind]
         ax.plot(*zip(*own, strict=True), "o", markersize=11, color=colour, label=kind)
-    ax.set(title=title, xlabel="tasks on the longest way to it")
+    ax.set(title=title, xlabel="tasks on the longest way to it", ylabel="tasks of equal depth")
     ax.set_yticks([])
     ax.grid(False)
     ax.legend(loc="upper right", ncols=3)
