@@ -1161,7 +1161,8 @@ plt.show()
 #
 # **Fewer say nothing**: take $t - 1$ shares and *any* candidate for the secret. These are $t$ points, with the
 # candidate at 0, so exactly one polynomial passes through them. Each candidate therefore fits what was seen, and each
-# with the same number of polynomials: one. No computing power helps.
+# with the same number of polynomials: one. No computing power helps. You write both ways: `share_secret` and
+# `recover_secret`.
 
 
 # %% exercise="share_secret" points=2 minutes=20
@@ -1334,7 +1335,7 @@ plt.show()
 # - \sum_{i \in U} \Big( \sum_{j\in D,\, j > i} G(s_{ij}) - \sum_{j \in D,\, j < i} G(s_{ji})\Big) \pmod{2^{32}} .$$
 #
 # Pairs of two survivors cancel, pairs of two dropouts never came. The formula asks for exactly the pairs with one
-# survivor and one dropout.
+# survivor and one dropout. You write `mask_update` for a client and `unmask_sum` for the server.
 
 
 # %% exercise="mask_update" points=4 minutes=35
