@@ -1741,11 +1741,12 @@ axes[0].set_ylabel("milliseconds")
 plt.show()
 
 # %% [markdown]
-# As far as the machine is idle, you see what the model says: flat at $2(P-1)\alpha$ for short arrays, and of slope 1 for
-# long ones. The fitted $\alpha$ is that of processes that wait for a core, too: with more ranks than cores it may be a
-# hundred times the 20 µs of the model. gloo's own all-reduce is a ring, too, unless told otherwise, and on an idle
+# As far as the machine is idle, you see what the model says: flat at $2(P-1)\alpha$ for short arrays, and of slope 1
+# for long ones. The fitted $\alpha$ is that of processes that wait for a core, too: with more ranks than cores it may
+# be a hundred times the 20 µs of the model. gloo's own all-reduce is a ring, too, unless told otherwise, and on an idle
 # machine it wins. For short arrays the difference is our `comm`: each of your messages is two of gloo's (272 bytes that
-# say what comes, then the data), and passes through Python. For long arrays gloo copies less, and it cuts chunks into segments and adds one while the next arrives.
+# say what comes, then the data), and passes through Python. For long arrays gloo copies less, and it cuts chunks into
+# segments and adds one while the next arrives.
 #
 # ### Your step beside DDP
 #
@@ -2110,8 +2111,9 @@ Table(("scheme", "bytes a parameter, formula", "allocator"), rows, numeric=(1, 2
 # precision a parameter takes 2 bytes, its gradient 2, and the optimiser's state 8 (a copy of the parameter in float32
 # and two moments of 2 bytes each); parameters and gradients are sent with 2 bytes each. (The table above is for
 # float32: here the parts differ.) (a) How many GB does each GPU store for DDP, ZeRO 1, ZeRO 2 and ZeRO 3, without
-# activations? Activations take 35 GB on each GPU: which schemes fit? (b) How many GB does each GPU send in a step in each of the four schemes? Say where the
-# factor of ZeRO 3 comes from. (c) Which scheme do you choose, and which measurement would change your mind?
+# activations? Activations take 35 GB on each GPU: which schemes fit? (b) How many GB does each GPU send in a step in
+# each of the four schemes? Say where the factor of ZeRO 3 comes from. (c) Which scheme do you choose, and which
+# measurement would change your mind?
 #
 # ### BEGIN SOLUTION
 # (a) DDP: 12 bytes a parameter, 84 GB; it does not fit even without activations. ZeRO 1: 2 + 2 + 8/8 = 5 bytes,
