@@ -263,17 +263,35 @@ def stub(name: str) -> str:
 
 
 def released_source(source: str, name: str) -> str:
-    """An exercise cell as a student receives it: the stub, or the bug, in the place of the answer."""
+    """An exercise cell as a student receives it: stubs, or the bug, in the place of the answer.
+
+    Each stub names the function, or the class and its method, in which it stands.
+    """
     lines, has_bug = [], "### BEGIN BUG" in source
-    for line, region in _regions(source):
+    for number, (line, region) in enumerate(_regions(source), 1):
         if region == "bug":
             lines.append(re.sub(r"^(\s*)# ?", r"\1", line))
         elif region == "":
             lines.append(line)
         elif region == "BEGIN SOLUTION" and not has_bug:
             indent = line[: len(line) - len(line.lstrip())]
-            lines += [indent + stubbed for stubbed in stub(name).split("\n")]
+            lines += [indent + stubbed for stubbed in stub(_owner(source, number) or name).split("\n")]
     return "\n".join(lines)
+
+
+def _owner(source: str, line: int) -> str:
+    """Whose code stands on this line: "total", "Counter.add", or "" where it is nobody's."""
+    found, body = [], ast.parse(source).body
+    while len(found) < 2:  # a function within a function is part of it
+        inside = (node for node in body if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef))
+        node = next((node for node in inside if node.lineno <= line <= node.end_lineno), None)
+        if node is None:
+            break
+        found.append(node.name)
+        if not isinstance(node, ast.ClassDef):
+            break
+        body = node.body
+    return ".".join(found)
 
 
 def solved_source(source: str) -> str:

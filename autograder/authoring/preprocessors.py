@@ -11,14 +11,13 @@ from autograder import curriculum
 
 
 class ClearExercises(ClearSolutions):
-    """Clear solutions as nbgrader does, with a stub that names its exercise; swap the bug into a find-the-bug cell."""
+    """Clear solutions as nbgrader does, with stubs that name their functions; swap the bug into a find-the-bug cell."""
 
     def preprocess_cell(self, cell, resources, cell_index):
-        name = cell.metadata.get("nbgrader", {}).get("grade_id", "")
-        if cell.cell_type == "code" and "### BEGIN BUG" in cell.source:
-            cell.source = curriculum.released_source(cell.source, name)
+        own = cell.metadata.get("nbgrader", {})
+        if cell.cell_type == "code" and own.get("solution"):
+            cell.source = curriculum.released_source(cell.source, own["grade_id"])
             return cell, resources
-        self.code_stub = {"python": curriculum.stub(name)}
         return super().preprocess_cell(cell, resources, cell_index)
 
 

@@ -94,7 +94,7 @@ class check:
         title = f"{self.name} does not pass its check yet"
         done = f" ({progress()} done)" if _total else ""
         if _is_stub(error, traceback):
-            return self._unanswered(error, done)
+            return self._unanswered(error, traceback, frame, done)
         if isinstance(error, NameError) and error.name == self.name:
             return Unanswered(f"{self.name} is not defined: run the cell above this check first{done}", self.name)
         if isinstance(error, CheckFailed):
@@ -126,20 +126,36 @@ class check:
         card = Card("").add("Uses", names, True).add("Expected", "the same result without it: that is the exercise")
         return CheckFailed(f"the answer is right, but may not use {names}", card)
 
-    def _unanswered(self, error: NotImplementedError, done: str) -> Unanswered:
-        other = str(error).partition(":")[0].strip()
-        if other.isidentifier() and other != self.name:
-            return Unanswered(f"{self.name} needs {other}, which has no answer yet{done}", other)
+    def _unanswered(self, error: NotImplementedError, traceback, frame, done: str) -> Unanswered:
+        said = str(error).partition(":")[0].strip()
+        owner, _, method = said.partition(".")
+        if not owner.isidentifier():
+            said = owner = self.name
+        if owner != self.name and not self._stands_beside(traceback, frame):
+            return Unanswered(f"{self.name} needs {said}, which has no answer yet{done}", owner)
+        missing = owner if method == "__init__" else said
         how = "write it in the cell above, run that cell, then this one"
-        return Unanswered(f"{self.name} has no answer yet: {how}{done}", self.name)
+        return Unanswered(f"{missing} has no answer yet: {how}{done}", self.name)
+
+    def _stands_beside(self, traceback, frame) -> bool:
+        """Whether the code that raised stands in the exercise's own cell. Each cell is a file to Python."""
+        answer = frame.f_locals.get(self.name, frame.f_globals.get(self.name))
+        parts = (answer, *(vars(answer).values() if isinstance(answer, type) else ()))
+        own = {part.__code__.co_filename for part in parts if hasattr(part, "__code__")}
+        return _innermost(traceback).tb_frame.f_code.co_filename in own - {frame.f_code.co_filename}
+
+
+def _innermost(traceback):
+    while traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    return traceback
 
 
 def _is_stub(error: Exception, traceback) -> bool:
     """Whether the student's own line raises NotImplementedError (a library written in C leaves no frame of its own)."""
     if not isinstance(error, NotImplementedError):
         return False
-    while traceback.tb_next is not None:
-        traceback = traceback.tb_next
+    traceback = _innermost(traceback)
     frame = traceback.tb_frame
     line = sources.line_text(frame, traceback.tb_lineno)
     return sources.is_user_code(frame.f_code.co_filename) and (line is None or "NotImplementedError" in line)

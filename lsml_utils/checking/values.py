@@ -148,7 +148,9 @@ def _largest(got, expected, agrees) -> str:
         with np.errstate(invalid="ignore", over="ignore"):
             error = np.where(agrees, -1.0, np.nan_to_num(np.abs(got - expected), nan=np.inf))
         place = np.unravel_index(np.argmax(error), got.shape)
-        text = f"{error[place]:.3g} (returned {got[place]:.6g}, expected {expected[place]:.6g})"
+        ours, theirs = got[place], expected[place]
+        digits = next((n for n in range(6, 18) if f"{ours:.{n}g}" != f"{theirs:.{n}g}"), 6)  # so many that they differ
+        text = f"{error[place]:.3g} (returned {ours:.{digits}g}, expected {theirs:.{digits}g})"
     where = "" if scalar else f" at [{', '.join(str(int(i)) for i in place)}]"
     return text + where + (f"; {count}" if count else "")
 

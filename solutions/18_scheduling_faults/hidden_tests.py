@@ -265,7 +265,7 @@ def test_the_longest_remaining_path_goes_first(submission, rng):
         ready, path = ready_times(durations, edges, start), remaining(durations, edges)
         for i in range(len(start)):
             passed_over = np.flatnonzero((ready <= start[i]) & (start > start[i]))
-            assert close([j for j in passed_over if (-path[j], j) < (-path[i], i)], [])
+            assert close(any((-path[j], j) < (-path[i], i) for j in passed_over), False)
 
 
 @pytest.mark.exercise("list_schedule", weight=2, hint=2)
@@ -408,7 +408,7 @@ def replay(calls, children, root, cost, workers, steals):
     return "" if steals == stolen else "count"
 
 
-def wrong_in_replays(submission, rng, runs=((220, "random"), (160, "chain"), (127, "binary"))):
+def wrong_in_replays(submission, rng, runs=((100, "random"), (70, "chain"), (63, "binary"))):
     """What is wrong in the replays of several runs, a set of words."""
     found = set()
     for n, kind in runs:
@@ -771,7 +771,7 @@ def test_interval_is_nearly_the_best(submission, rng):
 @pytest.mark.exercise("best_interval", weight=3, hint=1)
 def test_runtime_with_rare_failures(submission, rng):
     """Where failures are rare, no digits are lost: the relative error is at most 1e-12."""
-    for power in (0, -2, -5, -8, -10, -11.9):
+    for power in (0, -1, -2, *np.arange(-8, -3, 0.1), -10, -11.9):  # whoever changes formulas does so in between
         mtbf = float(rng.uniform(1, 2) * 10.0**-power)
         args = (float(rng.uniform(1, 1e6)), float(rng.uniform(0.5, 1)), float(rng.uniform(0.6, 1)), 0.5, mtbf)
         assert close(submission.expected_runtime(*args), runtime(*args), rtol=1e-12)
@@ -1292,6 +1292,8 @@ def test_pods_at_the_borders(submission, rng):
     # 33.3 and 33.9 both count as 33, so the smaller number wins; then it is the fuller one.
     uneven = [{"cpu": 300, "memory": 1000, "labels": {}}, {"cpu": 295, "memory": 1000, "labels": {}}]
     assert close(submission.pack_pods([nothing | {"cpu": 100}], uneven), [0])
+    half = [{"cpu": 100, "memory": memory, "labels": {}} for memory in (100, 97)]  # (33 + 33) // 2 and (33 + 34) // 2
+    assert close(submission.pack_pods([nothing | {"cpu": 33, "memory": 33}], half), [0])
 
 
 @pytest.mark.exercise("pack_pods", forgeable=True)

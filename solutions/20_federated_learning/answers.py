@@ -80,6 +80,12 @@ wrong(
 )
 wrong(
     "split_dirichlet",
+    "gives two neighbouring seeds the same parts",
+    fails=["test_a_split_depends_on_its_seed_alone"],
+    edit={"np.random.default_rng(seed)": "np.random.default_rng(seed // 2)"},
+)
+wrong(
+    "split_dirichlet",
     "leaves clients with fewer rows than `least`",
     fails=["test_nobody_has_too_few"],
     edit={"while min(sizes) < least:": "while min(sizes) < min(least, 1):"},
@@ -442,7 +448,7 @@ wrong(
 )
 wrong(
     "server_step",
-    "corrects the bias of g and u",
+    "corrects the bias of g and h",
     fails=["test_the_step_of_adam"],
     edit={
         "        return theta + lr * g / (np.sqrt(h) + 1e-3)": (
@@ -532,6 +538,12 @@ wrong(
 )
 wrong(
     "quantize_update",
+    "gives two neighbouring seeds the same random numbers",
+    fails=["test_codes_depend_on_the_seed_alone"],
+    edit={"np.random.default_rng(seed)": "np.random.default_rng(seed // 2)"},
+)
+wrong(
+    "quantize_update",
     "divides by zero where the update is zero",
     fails=["test_zeros"],
     edit={"if norm == 0:\n        return np.zeros(len(x), np.int8), 0.0": "if norm == 0:\n        norm = np.nan"},
@@ -596,6 +608,18 @@ wrong(
     "draws small coefficients only",
     fails=["test_coefficients_are_uniform"],
     edit={"rng.randrange(PRIME)": "rng.randrange(2**32)"},
+)
+wrong(
+    "share_secret",
+    "draws the first coefficient only, and takes 1 for all others",
+    fails=["test_coefficients_are_uniform"],
+    edit={"rng.randrange(PRIME) for _ in": "rng.randrange(PRIME) if k == 0 else 1 for k in"},
+)
+wrong(
+    "share_secret",
+    "gives two neighbouring seeds the same coefficients",
+    fails=["test_shares_depend_on_the_seed_alone"],
+    edit={"random.Random(seed)": "random.Random(seed // 2)"},
 )
 wrong(
     "share_secret",
@@ -666,6 +690,12 @@ wrong(
     "removes the mask of a dropped pair with the sign of the survivor's partner",
     fails=["test_any_set_of_dropouts"],
     edit={"if low in masked:": "if low not in masked:"},
+)
+wrong(
+    "mask_update",
+    "takes pairs of two clients that both dropped out",
+    fails=["test_wrong_seeds_are_refused"],
+    edit={"(low in masked) == (high in masked)": "low in masked and high in masked"},
 )
 wrong(
     "mask_update",

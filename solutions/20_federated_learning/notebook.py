@@ -36,7 +36,7 @@
 # | $m_i$, $m$ | `counts[i]`, `len(labels)` | | rows of client $i$; rows of all clients together |
 # | $w_i$ | | | share of client $i$ in the mean, $m_i / m$ |
 # | $\theta$, $d$ | `theta` | $(d,)$ | parameters that the server holds, and their number |
-# | $y$, $y_i$ | `y` | $(d,)$ | parameters that client $i$ works on during a round (not targets, as elsewhere) |
+# | $y$, $y_i$ | `y` | $(d,)$ | parameters that client $i$ works on during a round (not targets, as elsewhere and in the code of the Flower cell) |
 # | $f_i$, $F$ | `grad` is $\nabla f_i$ | | mean loss over the rows of client $i$; $F = \sum_i w_i f_i$ |
 # | $K$ | `steps` | | local steps of a client in a round |
 # | $\eta$ | `lr` | | learning rate of these steps, or of the server where the text says so |
@@ -47,7 +47,7 @@
 # | $\alpha$, $\pi_i$ | `alpha` | | evenness of the split (small is uneven); share of client $i$ in a class |
 # | $A_i$, $b_i$ | `A`, `b` | $(d, d)$, $(d,)$ | curvature and minimum of a quadratic client |
 # | $P_i$ | | $(d, d)$ | $I - (I - \eta A_i)^K$ |
-# | $g$, $h$, $\tau$ | `server_step` | $(d,)$ | running means of $\Delta$ and $\Delta^2$; $\tau = 10^{-3}$ |
+# | $g$, $h$, $\tau$ | | $(d,)$ | running means of $\Delta$ and $\Delta^2$; $\tau = 10^{-3}$ |
 # | $s$ | `levels` | | levels of the quantiser |
 # | $p$ | `PRIME` | | the prime $2^{61} - 1$ |
 # | $t$ | `threshold` | | number of shares that recover a secret |
@@ -274,7 +274,8 @@ with check("split_dirichlet"):
     # Which of two clients gets the class is a fair coin: of 1500 seeds 750, give or take 19; five times that is 97.
     held = sum(len(split_dirichlet(np.zeros(4, int), 2, 1e-3, seed, least=0)[0]) > 2 for seed in range(1500))
     expect_close(held, 750, atol=97, hint="a tiny alpha: gamma variables may all be 0, and then nobody has a share")
-    again = split_dirichlet(toy, 4, 0.5, seed=9)
+    again, near = (split_dirichlet(toy, 4, 0.5, seed) for seed in (9, 8))
+    assert any(not np.array_equal(*pair) for pair in zip(again, near, strict=True)), "the seeds 8 and 9: other parts"
     for one, other in zip(again, split_dirichlet(toy, 4, 0.5, seed=9), strict=True):
         expect_close(one, other, hint="the same seed gives the same parts")
     with expect_raises(ValueError):
@@ -303,7 +304,7 @@ figure.legend(handles[::-1], names[::-1], title="digit", loc="outside right cent
 plt.show()
 
 # %% [markdown]
-# ### 20.2 `fedavg` · essential · level 1 of 4 · 10 min
+# ### 20.2 `fedavg` · essential · level 1 of 4 · 15 min
 #
 # The server's part: $\sum_i w_i\, y_i$ with $w_i = m_i / \sum_{j\in S} m_j$. The sum in the denominator goes over the
 # clients that *answered*, not over all. A model is a dictionary of arrays, as in `state_dict()` of torch. Some of them
@@ -314,14 +315,15 @@ plt.show()
 # update at a time, as in module 00.
 
 
-# %% exercise="fedavg" points=1 minutes=10
+# %% exercise="fedavg" points=1 minutes=15
 def fedavg(updates: Iterable[dict[str, np.ndarray]], counts: list[int]) -> dict[str, np.ndarray]:
     """The mean of the clients' models, each weighted by its number of rows.
 
     updates: one dictionary for each client, all with the same keys (in any order) and, under one
       key, arrays of one shape (0-d as well) and one dtype: float64, float32, or integers of any
-      kind between -2^31 and 2^31. An iterable that is gone through once. It may fill the same
-      arrays anew for each client, so nothing of a client may be looked at later. Not modified.
+      kind between -2^31 and 2^31 (floats so small that the weighted sum does not overflow). An
+      iterable that is gone through once. It may fill the same arrays anew for each client, so
+      nothing of a client may be looked at later. Not modified.
     counts: the rows of each client, integers >= 0, as many as there are updates. A client with
       count 0 has no influence, even if its arrays hold nan.
 
@@ -390,6 +392,21 @@ with check("fedavg"):
     expect_dtype(got["b"], np.float32)
     absent = {"W": np.array([[np.nan, 0.0]]), "seen": np.array(0), "b": np.float32([0])}
     expect_close(fedavg([absent, one, two], [0, 1, 2])["W"], [[3.0, 6.0]], hint="count 0: no influence")
+    filled = {"W": np.zeros(1)}
+
+    def filled_anew():  # the same array for each client
+        for value in (1.0, 4.0):
+            filled["W"][:] = value
+            yield filled
+
+    expect_close(
+        fedavg(filled_anew(), [1, 2])["W"],
+        [3.0],
+        hint="one update at a time: its arrays may be filled anew for the next client",
+        mistakes={"This is the last client's model: its arrays were looked at when they had been filled anew.": [4.0]},
+    )
+    with expect_raises(ValueError):
+        fedavg([], [])
     with expect_raises(ValueError):
         fedavg([one, two], [1])
     with expect_raises(ValueError):
@@ -411,7 +428,7 @@ whole = theta - 0.5 * gradient_of(slice(None))(theta)
 print(f"largest difference between the mean of ten steps and one step on all rows: {abs(averaged - whole).max():.1e}")
 
 # %% [markdown]
-# ### 20.3 `local_update` · essential · level 2 of 4 · 15 min
+# ### 20.3 `local_update` · essential · level 2 of 4 · 10 min
 #
 # With $K > 1$ the client goes on from its own $y$, and follows its own loss. One function holds all variants of this
 # module:
@@ -420,7 +437,7 @@ print(f"largest difference between the mean of ten steps and one step on all row
 #
 # The **proximal** term with $\mu$ (FedProx, Li et al., 2020) pulls the client back to the parameters that the server
 # sent. It is the gradient of $\frac\mu2 \lVert y - \theta\rVert^2$. The shift $v$, a constant vector for the round, is
-# for 20.4.
+# for 20.4. The exercise needs this formula only; what follows is for the figure after it.
 #
 # **Where does federated averaging end?** Take clients with quadratic losses
 # $f_i(y) = \frac12 (y - b_i)^\top A_i\, (y - b_i)$, where $A_i$ is $(d, d)$, symmetric and positive definite. A local
@@ -445,7 +462,7 @@ print(f"largest difference between the mean of ten steps and one step on all row
 # called **client drift**. It is no noise: more rounds do not help.
 
 
-# %% exercise="local_update" points=2 minutes=15
+# %% exercise="local_update" points=2 minutes=10
 def local_update(
     theta: np.ndarray,
     grad: Callable[[np.ndarray], np.ndarray],
@@ -651,8 +668,8 @@ def scaffold_round(
 ) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
     """One round of SCAFFOLD (option II, with the server's step 1), all clients with equal weight.
 
-    theta, control: shape (d,), float64, the server's parameters and control (which need not be the
-      mean of `controls`); not modified.
+    theta, control: shape (d,), float64, the server's parameters and control (usually the mean of
+      `controls`; do not rely on it, and change it by the sum below only); not modified.
     controls: one array (d,), float64, for each of the N >= 1 clients; not modified.
     chosen: the clients of this round, at least one, each at most once, in any order.
     grad: grad(i, y) is the gradient of client i at y, shape (d,), float64; what it returns is not
@@ -804,9 +821,9 @@ print(", ".join(f"{name}: {found[-1]:.1e}" for name, found in lines.items()), f"
 #   $\theta + \eta\, g / (\sqrt h + \tau)$ with $\tau = 10^{-3}$.
 #
 # Two things differ from module 02. The sign is plus, because $\Delta$ points downhill already. And the paper's Adam has
-# no bias correction, so we leave it out, too. (The paper begins $h$ at $\tau^2$ or above, we begin at zeros.) (The
-# class of that name in Flower 1.41 has one: look before you compare numbers.) Without it, and from zeros, the first
-# step is $0.1\,\Delta / (0.1\, |\Delta| + \tau)$, which is the sign of $\Delta$ where $|\Delta|$ is much larger than
+# no bias correction, so we leave it out, too. (The paper begins $h$ at $\tau^2$ or above, we begin at zeros. Flower
+# 1.41's class `FedAdam` does correct the bias: look before you compare numbers.) Without a correction, and from zeros,
+# the first step is $0.1\,\Delta / (0.1\, |\Delta| + \tau)$, which is the sign of $\Delta$ where $|\Delta|$ is much larger than
 # $10^{-2}$.
 
 
@@ -1027,6 +1044,8 @@ with check("quantize_update"):
     assert norm == 0.0 and not codes.any(), "zeros: zero codes, and norm 0.0"
     expect_close(quantize_update(np.float32([3e25, 4e25]), 5, seed=0)[0], [3, 4], hint="float64 before squaring")
     expect_close(quantize_update(update, 2, 7)[0], quantize_update(update, 2, 7)[0], hint="the seed settles the codes")
+    near = [quantize_update(np.ones(99), 5, seed)[0] for seed in (6, 7)]
+    assert not np.array_equal(*near), "the seeds 6 and 7: other codes"
 
 # %% [markdown]
 # The left panel compares the mean squared error of your quantiser, on a vector of 10,000 normal numbers, with the
@@ -1123,7 +1142,8 @@ plt.show()
 # $x\,(\hat p - e)^\top$, of shape $(64, 10)$, where $\hat p$ are the probabilities and $e$ is the one-hot label, and
 # for the biases, $\hat p - e$ (plus the part of the $\ell_2$ term, which the server knows and subtracts; it is 0 at
 # $\theta = 0$). Divide one column of the first by the entry of the second: there is $x$, exactly. (The figure in 20.8
-# does so, at $\theta = 0$.) With more rows the sum is harder to read, and not impossible.
+# does so, at $\theta = 0$.) With more rows the sum is harder to read, and not impossible
+# (Zhu et al., 2019).
 #
 # The server needs only the *sum* of the updates. The next two exercises build a sum of which nobody can read a term.
 # First a tool for the case that clients vanish: a secret in pieces.
@@ -1141,7 +1161,8 @@ plt.show()
 #
 # **Fewer say nothing**: take $t - 1$ shares and *any* candidate for the secret. These are $t$ points, with the
 # candidate at 0, so exactly one polynomial passes through them. Each candidate therefore fits what was seen, and each
-# with the same number of polynomials: one. No computing power helps.
+# with the same number of polynomials: one. No computing power helps. You write both ways: `share_secret` and
+# `recover_secret`.
 
 
 # %% exercise="share_secret" points=2 minutes=20
@@ -1237,9 +1258,16 @@ with check("share_secret"):
     # each, give or take 19.
     seen = [share_secret(0, [1, 2], 2, seed)[1] * 4 // PRIME for seed in range(2000)]
     expect_close(np.bincount(seen, minlength=4), [500] * 4, atol=97, hint="uniform from 0 to PRIME - 1")
+    assert share_secret(0, [1, 2], 2, 6) != share_secret(0, [1, 2], 2, 7), "the seeds 6 and 7: other coefficients"
+    # Threshold 3 and the secret 0: q(1) = a_1 + a_2 and q(2) = 2 a_1 + 4 a_2, so a_2 = (q(2) - 2 q(1)) / 2.
+    pairs = [share_secret(0, [1, 2, 3], 3, seed) for seed in range(2000)]
+    seen = [(q[2] - 2 * q[1]) * pow(2, -1, PRIME) % PRIME * 4 // PRIME for q in pairs]
+    expect_close(np.bincount(seen, minlength=4), [500] * 4, atol=97, hint="a_2 is uniform, too, not a_1 alone")
     for ids, threshold in (([0, 1], 2), ([1, 2], 3), ([1, 2], 0)):
         with expect_raises(ValueError):
             share_secret(1, ids, threshold, seed=0)
+    with expect_raises(ValueError):
+        recover_secret({})
 
 # %% [markdown]
 # Why fewer shares say nothing, in a world small enough to see: $p = 31$, threshold 3, and two shares that are known
@@ -1307,7 +1335,7 @@ plt.show()
 # - \sum_{i \in U} \Big( \sum_{j\in D,\, j > i} G(s_{ij}) - \sum_{j \in D,\, j < i} G(s_{ji})\Big) \pmod{2^{32}} .$$
 #
 # Pairs of two survivors cancel, pairs of two dropouts never came. The formula asks for exactly the pairs with one
-# survivor and one dropout.
+# survivor and one dropout. You write `mask_update` for a client and `unmask_sum` for the server.
 
 
 # %% exercise="mask_update" points=4 minutes=35
@@ -1422,8 +1450,11 @@ with check("mask_update"):
     expect_dtype(got, np.uint32)
     with expect_raises(ValueError):
         unmask_sum(left, {1: 11, 2: 12, 5: 15}, {(1, 2): 101, (2, 5): 103})
-    with expect_raises(ValueError):
-        unmask_sum(left, {1: 11, 5: 15}, {(1, 2): 101, (1, 5): 102, (2, 5): 103})
+    with expect_raises(ValueError, hint="the own seed of client 5 is missing"):
+        unmask_sum(left, {1: 11}, {(1, 2): 101, (2, 5): 103})
+    for wrong_pair in ((1, 5), (2, 7)):  # two survivors; two clients that dropped out
+        with expect_raises(ValueError):
+            unmask_sum(left, {1: 11, 5: 15}, {(1, 2): 101, wrong_pair: 102, (2, 5): 103})
 
 # %% [markdown]
 # Three pictures that a curious server can make. *Plain*: the update of a client with one row gives the row back, by the
@@ -1740,7 +1771,7 @@ theta_learn = np.concatenate([central.coef_.T.ravel(), central.intercept_])
 rows.append(("scikit-learn, all rows", f"{accuracy(theta_learn):.1%}", f"{whole_loss(theta_learn):.3f}", "0", whole))
 rows.append(("torch, all rows", f"{accuracy(theta_best):.1%}", f"{whole_loss(theta_best):.3f}", "0", whole))
 alone = [local_update(np.zeros(650), gradient_of(part), demo_size(full=200, small=20), 0.5) for part in parts]
-for name, pick in (("mean", np.mean), ("best", max)):
+for name, pick in (("mean", np.mean), ("best of each", max)):
     losses = [whole_loss(theta) for theta in alone]
     chosen = np.mean(losses) if name == "mean" else min(losses)
     rows.append(
@@ -1766,7 +1797,7 @@ Table(("trained by", "accuracy", "loss on all rows", "rounds", "bytes moved"), r
 # Who wins? One place does, in the loss and by far in bytes. For a model of 650 parameters and 1,400 rows, *sending the
 # rows is cheaper* than sending the model back and forth, as the last column says. Federated learning does not pay for
 # speed. It is for data that may not be moved, or for clients with far more rows than the model has parameters. But a
-# client that has seen two digits knows only these two, and each of them gains a lot from the others. (Differences in
+# client that has seen two digits knows only these two, and each client gains a lot from the others. (Differences in
 # accuracy below one per cent are noise: there are 397 test rows.) Among the federated methods, at equal bytes, the
 # proximal term loses a little, SCAFFOLD gains a little, and momentum gains most. Drift sets the *end* of federated
 # averaging, and after sixty rounds it is still on its way; momentum goes this way faster. Use SCAFFOLD when the end
@@ -2014,8 +2045,8 @@ if asked is not None:
 # gets the model at the end, can still learn about a single hospital or a patient, although no single update is ever
 # seen. Say by which way. (b) One hospital has forty patients, all others have thousands; in one round only this
 # hospital and ten others answer, in the next round the same ten without it. What can the server compute, and why do
-# masks not prevent it? (c) Which part does module 21 add, where in the round is it added, and which of your points in
-# (a) and (b) does it address?
+# masks not prevent it? (c) Module 21 adds noise. Where in the round could it be added (two places), what must be
+# bounded before it, and which of your points in (a) and (b) does it address?
 #
 # ### BEGIN SOLUTION
 # (a) The server knows who took part and when, and the sum of counts if it is sent, so the size of the data. The sum of
@@ -2025,10 +2056,11 @@ if asked is not None:
 # plain. Eight hospitals that work together also have enough shares to recover every seed. (b) The difference of the two
 # sums, after the server's own change of the model is taken into account, is approximately the small hospital's update,
 # since the ten others send nearly the same in neighbouring rounds. Masks make the sum exact; they hide terms within a
-# round, not differences between sums. (c) Differential privacy: each client clips its update and adds noise before it is
-# masked (or the server adds it to the sum). It bounds what any output, the sums of all rounds and the final model, tells
-# about one patient or one hospital, so it addresses the membership test and the difference of rounds. It does not hide
-# who took part.
+# round, not differences between sums. (c) Each client adds noise to its update before it is masked, or the server adds
+# it to the sum. Before that the norm of each update must be bounded (it is clipped), so that no client moves the sum by
+# more than a known amount. The noise (differential privacy) bounds what any output, the sums of all rounds and the
+# final model, tells about one patient or one hospital, so it addresses the membership test and the difference of
+# rounds. It does not hide who took part.
 #
 # ### RUBRIC
 # - 0.5: Names one thing that follows from the sum or the final model, such as membership of a patient or features of
@@ -2037,8 +2069,8 @@ if asked is not None:
 #   and subtract their terms or pool eight shares.
 # - 0.5: In (b), the difference of two rounds' sums is about the small hospital's update, and masks hide terms within a
 #   round only.
-# - 0.5: In (c), clipping and noise (differential privacy) before masking or on the sum, which bounds what sums and model
-#   tell about one patient or hospital.
+# - 0.5: In (c), noise at the client before masking or at the server on the sum, the size (norm) of each update bounded
+#   before it, and a point that it addresses, such as membership or the difference of two rounds.
 # ### END SOLUTION
 
 # %% [markdown]

@@ -80,6 +80,22 @@ def test_the_stub_names_its_exercise(module):
     )
 
 
+def test_each_stub_names_the_function_in_which_it_stands():
+    def cleared(source):
+        kept = curriculum.released_source(source, "share").split("\n")
+        return [line.partition('("')[2].partition(":")[0] for line in kept if "NotImplementedError" in line]
+
+    region = "{0}### BEGIN SOLUTION\n{0}return 1\n{0}### END SOLUTION\n".format
+    two = f"def share():\n{region('    ')}\n\ndef recover():\n    if True:\n{region('        ')}"
+    assert cleared(two) == ["share", "recover"]
+    methods = f"    def add(self):\n{region('        ')}\n    def get(self):\n{region('        ')}"
+    assert cleared(f"class Sums:\n{methods}\n{two}") == ["Sums.add", "Sums.get", "share", "recover"]
+    whole = "### BEGIN SOLUTION\ndef share():\n    return 1\n### END SOLUTION"
+    assert cleared(whole) == ["share"], "outside any function it is the exercise"
+    inner = f"def share():\n    def helper():\n{region('        ')}    return helper"
+    assert cleared(inner) == ["share"]
+
+
 def test_the_bug_is_swapped_in_with_its_own_indentation(module):
     assert module.exercise("mean").released == (
         "def mean(x: list[float]) -> float:\n"

@@ -52,6 +52,7 @@ def test_the_reference_is_answered(module):
         lambda source: f"# my notes\n\n{source}\n\n\n# more",
         lambda source: source.replace("\n", "\r\n"),
         lambda source: source.replace("# YOUR CODE HERE", ""),
+        lambda source: source.replace(': write your answer here"', '_of_before: write your answer here"'),
         lambda source: source.replace('"""Mean of the squares of x, shape (n,): a float."""', '"""Mine."""'),
         lambda source: "",
         lambda source: "# only a comment",

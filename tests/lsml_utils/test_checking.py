@@ -446,6 +446,30 @@ class TestCheck:
         with pytest.raises(Unanswered, match=r"^scale needs stub, which has no answer yet"), check("scale"):
             stub(X)
 
+    def test_a_stub_beside_the_answer_is_named_with_the_exercise_s_own_link(self):
+        cell = """
+def share(x): return x
+def recover(x):
+    raise NotImplementedError("recover: write your answer here")
+class Server:
+    def __init__(self): pass
+    def pull(self):
+        raise NotImplementedError("Server.pull: write your answer here")
+class Client:
+    def __init__(self):
+        raise NotImplementedError("Client.__init__: write your answer here")
+"""
+        exec(compile(cell, "a cell", "exec"), scope := {})
+        share, recover, Server, Client = (scope[name] for name in ("share", "recover", "Server", "Client"))
+        for name, call, missing in (
+            ("share", lambda: recover(share(1)), "recover"),
+            ("Server", lambda: Server().pull(), "Server.pull"),
+            ("Client", lambda: Client(), "Client"),
+        ):
+            with pytest.raises(Unanswered, match=f"^{missing} has no answer yet: write it") as caught, check(name):
+                call()
+            assert caught.value.exercise == name
+
     def test_not_implemented_in_a_library_is_an_error_not_a_stub(self):
         class Broken:
             def __array__(self, *args, **kwargs):
