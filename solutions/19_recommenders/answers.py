@@ -640,6 +640,40 @@ wrong(
 )
 wrong(
     "IVF",
+    "takes the first rows as centroids, without k-means",
+    fails=["test_cells_are_clusters"],
+    edit={
+        "self.centroids, self.cell = kmeans(X, self.cells, self.seed)": (
+            "self.centroids = np.array(X[np.arange(self.cells) % len(X)])\n"
+            "        self.cell = nearest(X, self.centroids)"
+        )
+    },
+)
+wrong(
+    "IVF",
+    "has no more centroids than rows, where there are fewer rows than cells",
+    fails=["test_few_rows_and_empty_cells"],
+    edit={"kmeans(X, self.cells, self.seed)": "kmeans(X, min(self.cells, len(X)), self.seed)"},
+)
+wrong(
+    "IVF",
+    "probes the cells of the first query for all queries",
+    fails=["test_only_probed_cells_are_searched"],
+    edit={"for a, cells in enumerate(order):": "for a, cells in enumerate(order[:1].repeat(len(Q), axis=0)):"},
+)
+wrong(
+    "IVF",
+    "leaves out empty cells before it counts the probes",
+    fails=["test_empty_cells_are_probed_as_well"],
+    edit={
+        "order = np.argsort(squared_distances(Q, self.centroids), axis=1)[:, :probes]": (
+            "order = np.argsort(squared_distances(Q, self.centroids), axis=1)\n"
+            "        order = [[c for c in row if self.starts[c] < self.starts[c + 1]][:probes] for row in order]"
+        )
+    },
+)
+wrong(
+    "IVF",
     "computes all distances, and covers those of other cells",
     fails=["test_many_queries"],
     edit={
@@ -753,6 +787,22 @@ wrong(
     "draws random rows as centroids, without k-means",
     fails=["test_codebooks_are_found_by_k_means"],
     edit={"kmeans(piece, 256, [self.seed, p])": "kmeans(piece, 256, [self.seed, p], steps=0)"},
+)
+wrong(
+    "ProductQuantizer",
+    "takes the first 256 rows as centroids, without k-means",
+    fails=["test_codebooks_are_found_by_k_means"],
+    edit={
+        "kmeans(piece, 256, [self.seed, p])[0] for p, piece in enumerate(pieces)]": (
+            "piece[np.arange(256) % len(X)] + 0.0 for p, piece in enumerate(pieces)]"
+        )
+    },
+)
+wrong(
+    "ProductQuantizer",
+    "has no more centroids than training rows, where these are fewer than 256",
+    fails=["test_few_rows_and_no_rows"],
+    edit={"kmeans(piece, 256, [self.seed, p])": "kmeans(piece, min(256, len(X)), [self.seed, p])"},
 )
 wrong(
     "ProductQuantizer",

@@ -551,6 +551,7 @@ def test_the_difference_of_losses(submission, rng):
 def test_scores_far_apart(submission, rng):
     """Differences of scores as large as 1000 in size give finite steps, on both sides."""
     U, V, users, pos, neg = drawn_triples(rng, 30)
+    users, pos, neg = np.tile(users, 2), np.append(pos, neg), np.append(neg, pos)  # each difference on both sides of 0
     far = np.sum(U[users] * (V[pos] - V[neg]), axis=1)
     for size in (1000.0, 300.0, 30.0):
         asked = (U * (size / np.abs(far).max()), V, users, pos, neg, 0.5, 0.01)
@@ -818,21 +819,25 @@ def test_few_rows_and_empty_cells(submission, rng):
         (np.repeat(rng.standard_normal((4, 2)), 5, axis=0), 10),
     ]:
         index = fitted(submission, X, cells)
+        assert close(np.shape(index.centroids), (cells, X.shape[1]))
         Q = rng.standard_normal((6, X.shape[1]))
         for k, probes in [(1, cells), (4, cells + 5), (30, cells), (2000, 1000)]:
             assert is_found(index.search(Q, k, probes), Q, X, None, k, 1e-9)
         ids, distances = index.search(Q[:0], 3, 1)
         assert close(ids, np.zeros((0, 3), np.int64)) and close(distances, np.zeros((0, 3)))
-    index = fitted(submission, np.array([[0.0], [1.0], [100.0]]), 3)
-    got = index.search(np.array([[0.4], [99.0]]), 3, 1)
-    assert is_found(
-        got,
-        np.array([[0.4], [99.0]]),
-        np.array([[0.0], [1.0], [100.0]]),
-        probed_rows(index, np.array([[0.4], [99.0]]), 1),
-        3,
-        1e-9,
-    )
+
+
+@pytest.mark.exercise("IVF", weight=2, hint=2)
+def test_empty_cells_are_probed_as_well(submission, rng):
+    """An empty cell whose centroid is among the nearest takes one of the probes."""
+    X, Q = np.array([[0.0], [1.0], [100.0]]), np.array([[0.1], [0.8], [99.0]])
+    for cells in (3, 9, 14):
+        index = fitted(submission, X, cells, int(rng.integers(2**32)))
+        away = np.sort(cdist(Q, np.asarray(index.centroids, float), "sqeuclidean"), axis=1)
+        for probes in range(1, cells):
+            clear = away[:, probes] - away[:, probes - 1] > 1e-6  # of equal centroids, either may be probed first
+            got = [np.asarray(part)[clear] for part in index.search(Q, 3, probes)]
+            assert is_found(got, Q[clear], X, probed_rows(index, Q[clear], probes), 3, 1e-9)
 
 
 @pytest.mark.exercise("IVF", weight=2)

@@ -1277,14 +1277,27 @@ with check("IVF", forbids=["faiss", "sklearn"]):
     expect_close(distances, exact, hint="all cells probed: the exact squared distances, the smallest first")
     expect_close(squared_distances(Q, X)[np.arange(20)[:, None], ids], distances, hint="ids are row numbers of X")
     expect_shape(index.centroids, (10, 4), hint="the attribute `centroids`")
+    means = np.stack([X[index.cell == c].mean(axis=0) for c in range(10) if np.any(index.cell == c)])
+    to_means = np.sqrt(squared_distances(means, index.centroids).min(axis=1))
+    assert to_means.mean() < 0.25, "a centroid of k-means lies near the mean of the rows of its cell; yours do not"
     ids, distances = index.search(Q, 5, 1)
-    probed = squared_distances(Q, index.centroids).argmin(axis=1)
-    assert np.all(index.cell[ids[0][ids[0] >= 0]] == probed[0]), (
-        "with one probe, only rows of the nearest cell are found"
+    own_cell = squared_distances(Q, index.centroids).argmin(axis=1)
+    assert all(np.all(index.cell[row[row >= 0]] == own) for row, own in zip(ids, own_cell, strict=True)), (
+        "with one probe, each query finds rows of the cell nearest to it only"
     )
-    few = IVF(4, seed=0)
+    few, asked = IVF(9, seed=0), np.array([[9.0], [0.2]])
     few.fit(np.array([[0.0], [1.0], [10.0]]))
-    ids, distances = few.search(np.array([[9.0], [0.2]]), 5, 99)
+    expect_shape(few.centroids, (9, 1), hint="as many centroids as cells, also where there are fewer rows")
+    away = squared_distances(asked, few.centroids)
+    for probes in range(1, 9):  # three rows in nine cells: at least six are empty
+        for row, to, order in zip(few.search(asked, 5, probes)[0], away, np.argsort(away, axis=1), strict=True):
+            if to[order[probes]] > to[order[probes - 1]]:  # no tie at the border
+                inside = np.count_nonzero(np.isin(few.cell, order[:probes]))
+                found = np.count_nonzero(row >= 0)
+                assert found == inside, (
+                    f"{inside} rows lie in the {probes} nearest cells, empty ones included, not {found}"
+                )
+    ids, distances = few.search(asked, 5, 99)
     expect_close(
         ids, [[2, 1, 0, -1, -1], [0, 1, 2, -1, -1]], atol=0, hint="three rows for k = 5: the rest is -1 and inf"
     )
@@ -1483,6 +1496,12 @@ with check("ProductQuantizer", forbids=["faiss", "sklearn"]):
             atol=1e-8,
             hint="each part is stored as its nearest centroid",
         )
+        members = codes[:, p] == np.arange(256)[:, None]  # (256, 600): which rows have which code
+        means = np.stack([X[own, part].mean(axis=0) for own in members if own.any()])
+        to_means = np.sqrt(np.sum((means - constant[members.any(axis=1), part]) ** 2, axis=1))
+        assert to_means.mean() < 0.03 * X[:, part].std(), (  # k-means: below 0.001; rows that are drawn: 0.05
+            f"part {p}: a centroid of k-means is the mean of the rows that have its code, in the part's own coordinates"
+        )
     ids, distances = pq.search(Q, codes, 7)
     exact = squared_distances(Q, decoded)
     expect_close(
@@ -1499,6 +1518,8 @@ with check("ProductQuantizer", forbids=["faiss", "sklearn"]):
     few = ProductQuantizer(2, seed=0)
     few.fit(X[:20])
     expect_shape(few.encode(X[:0]), (0, 2), hint="no vectors: no codes")
+    last = few.decode(np.full((1, 2), 255, np.uint8))
+    expect_shape(last, (1, 6), hint="256 centroids in each part, also from 20 rows")
 
 # %% [markdown]
 # Bytes against error, on 10,000 vectors of 32 coordinates that fill about eight directions. Left: the mean squared error
@@ -1659,6 +1680,12 @@ with check("graph_search", forbids=["faiss", "networkx"]):
     calls.clear()
     got = graph_search([np.array([], np.int64), np.array([0])], height, 0, 4, 3)
     assert got == [0] and calls == [[0]], "node 0 leads nowhere: the beam holds one node"
+    calls.clear()
+    # Nodes 1 and 2 are neighbours of each other, and both are asked when node 0 is expanded.
+    diamond = [np.array(some) for some in ([1, 2], [0, 2, 3], [0, 1, 3], [1, 2])]
+    assert graph_search(diamond, height, 0, 4, 1) == [3], "the nearest node of the diamond is 3"
+    assert sorted(map(sorted, calls)) == [[0], [1, 2], [3]], f"no distance is asked twice; you asked {calls}"
+
 # %% [markdown]
 # For a picture we need a graph. The function below links each vector to its ten nearest ones, and to four random ones: the
 # near links lead to the goal, the far ones across the map. (It compares all pairs, so it is for some thousands of
