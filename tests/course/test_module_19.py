@@ -19,7 +19,7 @@ NEEDED = (
     "last_fifth = ",
     "def implicit_objective",
     "class Towers",
-    "def build_graph",
+    "def near_and_far",
 )
 TRAINING = "class Towers"  # of this cell, only the function that makes lists is needed
 REPORT = """
