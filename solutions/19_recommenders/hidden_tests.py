@@ -1352,10 +1352,10 @@ def law_of(R, u, weights):
 @pytest.mark.exercise("sample_negatives", weight=3, core=True, hint=1)
 def test_known_items_are_never_drawn(submission, rng):
     """No user gets an item that this user has an entry for, and each entry of users gets one item."""
-    for users, items, B in [(40, 12, 600), (5, 300, 200)]:
+    for users, items, B in [(40, 12, 600), (40, 12, 600), (5, 300, 200)]:
         R, weights = known_to(rng, users, items), rng.uniform(1, 5, items)
         who = rng.integers(0, users, B)
-        drawn = submission.sample_negatives(R, who, weights, int(rng.integers(2**32)))
+        drawn = submission.sample_negatives(R, who, weights, 2**32 - 1)
         assert close(is_array(drawn, (B,)), True)
         assert close(drawn.dtype.kind in "iu" and bool(np.all((drawn >= 0) & (drawn < items))), True)
         assert close(np.asarray(R[who, drawn]).ravel(), np.zeros(B))
@@ -1385,7 +1385,7 @@ def test_draws_are_independent(submission, rng):
     who = rng.integers(0, 2, 300)
     first = submission.sample_negatives(none, who, weights, seed)
     assert close(submission.sample_negatives(none, who, weights, seed), first, typed=True)
-    for other in (seed + 1, 0, 2**32 - 1):
+    for other in (seed + 1, seed + 1000, seed + 2**31, 2**32 - 1):
         assert close(bool(np.any(np.asarray(submission.sample_negatives(none, who, weights, other)) != first)), True)
     with submission.elsewhere() as there:
         assert close(there.sample_negatives(none, who, weights, seed), first)
@@ -1398,6 +1398,9 @@ def test_what_is_free_may_be_rare(submission, rng):
     weights = np.array([0.3, 0.7, 1e-9, 3e-9, 0.0])
     drawn = submission.sample_negatives(R, np.zeros(3000, np.int64), weights, int(rng.integers(2**32)))
     assert follows(drawn, np.array([0, 0, 0.25, 0.75, 0]))
+    for scale in (2.0**-60, 2.0**60):
+        drawn = submission.sample_negatives(R, np.zeros(3000, np.int64), weights * scale, int(rng.integers(2**32)))
+        assert follows(drawn, np.array([0, 0, 0.25, 0.75, 0]))
     for scale in (1e-200, 1e200):
         who = np.array([1, 1])
         assert close(submission.sample_negatives(R, who, weights * scale, 3), np.zeros(2, np.int64), typed=True)
@@ -1526,7 +1529,7 @@ def test_no_more_distances_than_the_walks_ask(submission, rng):
 @pytest.mark.exercise("build_graph", weight=3, depends=("graph_search",))
 def test_graphs_of_every_size(submission, rng):
     """One node, two nodes and many; int64 arrays come back, in ascending order, for distances of any size."""
-    for n, links, width, scale in [(1, 1, 1, 1), (2, 3, 5, 1), (320, 3, 4, 1e-5), (90, 2, 7, 1e5)]:
+    for n, links, width, scale in [(1, 1, 1, 1), (2, 3, 5, 1), (320, 3, 4, 1e-5), (90, 2, 7, 1e5), (130, 115, 120, 1)]:
         X = scale * rng.standard_normal((n, 2))
         got = submission.build_graph(n, CountedPairs(X), links, width)
         assert close(got, [np.array(some, np.int64) for some in graph_of(X, links, width)[0]], typed=True)

@@ -2213,7 +2213,7 @@ figure.legend(
     *axes[1].get_legend_handles_labels(),
     loc="lower center",
     ncols=4,
-    bbox_to_anchor=(0.5, -0.17),
+    bbox_to_anchor=(0.5, -0.21),
     title="in brackets: the slope of the line on the right",
 )
 plt.show()
