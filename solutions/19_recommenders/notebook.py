@@ -1796,8 +1796,9 @@ plt.show()
 # item was known. Active users then lose more triples than others. To draw again until the item is new is exact, but if the
 # known items of a user hold a share $a$ of all weight, it takes $1/(1 - a)$ draws on average: with all but one rare item
 # known, that may be $10^9$. The law that we want gives item $j$ a probability proportional to its weight $v_j$, among the
-# items that the user does not know. Set the weights of known items to 0; then $\text{cumulative sum}_j > t$ holds for the
-# first time at item $j$ with the right probability, where $t$ is uniform between 0 and the total.
+# items that the user does not know. Set the weights of known items to 0. Let $S_j$ be the sum of the weights of items 0 to
+# $j$, and draw $t$ uniformly between 0 and the sum of all. The first $S_j$ above $t$ is that of item $j$ with probability
+# proportional to $S_j - S_{j-1} = v_j$.
 
 
 # %% exercise="sample_negatives" points=2 minutes=15 extra=true
@@ -2061,10 +2062,10 @@ Table(("program", "users", "one sweep", "largest difference from yours"), rows, 
 # ### Vectors: recall against queries a second
 #
 # From $10^3$ to $10^6$ vectors with 32 coordinates, which fill about ten directions. All programs use one thread, and
-# answer the same queries. The exact answer of NumPy judges all others. A method with a dial (probes, length of the list
-# that is re-ranked, width) gives several dots: from fast to accurate. Your graph is built from all pairs, so it stays small;
-# your k-means runs on all rows, so your IVF ends at $10^5$. faiss's HNSW ends there, too: its graph of $10^6$ vectors takes
-# minutes to build.
+# answer the same queries (the slowest ones only the first ten or twenty of them). The exact answer of NumPy judges all
+# others. A method with a dial (probes, length of the list that is re-ranked, width) gives several dots: from fast to
+# accurate. `near_and_far` compares all pairs, so your graph stays small; your k-means runs on all rows, so your IVF ends at $10^5$.
+# faiss trains on 5,000 rows. Its HNSW ends at $10^5$, too, where the construction of its graph is the slowest of all.
 
 
 # %% tags=["demo"]
