@@ -268,8 +268,8 @@ def ranking_metrics(scores: np.ndarray, relevant: csr_matrix, seen: csr_matrix, 
 # <details><summary>Hint 3: from the list to the numbers</summary>
 #
 # `hits = np.isin(places, wanted)` is the vector $h$ for the list `places`. With `discounts = 1 / np.log2(np.arange(2,
-# min(k, items) + 2))` ($k$ may be far larger than the number of items), ndcg is `hits @ discounts[:len(hits)] / discounts[:min(k, N)].sum()`; the first hit is at `hits.argmax()`
-# (from 0) if `hits.any()`.
+# min(k, items) + 2))` ($k$ may be far larger than the number of items), ndcg is `hits @ discounts[:len(hits)] /
+# discounts[:min(k, N)].sum()`; the first hit is at `hits.argmax()` (from 0) if `hits.any()`.
 # </details>
 
 # %% check="ranking_metrics"
@@ -329,12 +329,12 @@ with check("ranking_metrics", forbids=["sklearn"]):
     expect_close(list(got.values()), [0.0] * 4, hint="no user has anything relevant: all metrics are 0.0")
 
 # %% [markdown]
-# How do four recommenders fare, some of which know nothing and some the truth? Each user's last fifth of events is hidden. (The
-# border lies at a different time for each user. This is harmless here, since the law of these data does not change with time.) The
-# first recommender draws scores at random, the second gives every item its number of events, the third knows the true
-# taste but no popularity, and the fourth knows the law of the data. The fourth has the largest *expected* number of
-# hits; what we learn below can beat it by chance only. Note how far *popularity* goes, and
-# how little taste is worth without it. Section "Scale it" comes back to this, because it misleads.
+# How do four recommenders fare, some of which know nothing and some the truth? Each user's last fifth of events is
+# hidden. (The border lies at a different time for each user. This is harmless here, since the law of these data does
+# not change with time.) The first recommender draws scores at random, the second gives every item its number of events,
+# the third knows the true taste but no popularity, and the fourth knows the law of the data. The fourth has the largest
+# *expected* number of hits; what we learn below can beat it by chance only. Note how far *popularity* goes, and how
+# little taste is worth without it. Section "Scale it" comes back to this, because it misleads.
 
 # %% tags=["demo"]
 within = np.arange(len(events.user)) - np.searchsorted(events.user, events.user)  # number of the event of its user
@@ -898,8 +898,9 @@ with check("bpr_step", forbids=["implicit", "torch"]):
 # is one of the user's own is left out of its batch. Left: the loss on new triples. Right: ndcg on the hidden clicks,
 # against the number of triples. Drawing negatives in proportion to their popularity instead changes what is learned:
 # the popular items are then pushed down as often as they are pulled up, and the list loses popularity. Which negatives
-# to draw is a part of the model (extra exercise 19.10 draws them by any weights). Note also what the loss asks: that a positive item comes before a *random* one. This is
-# a statement about the whole order. A list of ten shows only its top, and other losses care more for it.
+# to draw is a part of the model (extra exercise 19.10 draws them by any weights). Note also what the loss asks: that a
+# positive item comes before a *random* one. This is a statement about the whole order. A list of ten shows only its
+# top, and other losses care more for it.
 
 # %% tags=["demo"]
 rng = np.random.default_rng(0)
