@@ -135,7 +135,8 @@ def stop() -> None:
     >>> stop()
     """
     for engine in list(_running):
-        _stop(engine)
+        with _quiet():
+            _stop(engine)
 
 
 class _Spark:
@@ -160,8 +161,12 @@ class _Spark:
             raise _Unavailable(f"Spark could not start ({reason})") from None
 
     def _start(self):
+        import py4j.java_gateway
         from pyspark.sql import SparkSession
 
+        # A thread of py4j tells Java, at any time, what Python needs no more. Where Java ends before it answers, py4j
+        # says so through the root logger, which prints; through its own one, only who asks for it reads it.
+        py4j.java_gateway.logging = py4j.java_gateway.logger
         folder = self.folder.name
         settings = {
             "spark.ui.enabled": "false",
@@ -199,8 +204,18 @@ class _Spark:
         try:
             status = gateway.proc.wait(1) if gateway else None
         except subprocess.TimeoutExpired:
-            return None
+            return self._lost(error)
         return "its Java process was stopped" if status is None or status < 0 else f"Java's exit status is {status}"
+
+    def _lost(self, error: Exception) -> str | None:
+        """Why a Java that still runs is of no more use; None where it is fine."""
+        if "java.lang.OutOfMemoryError" in str(error):
+            return "Java ran out of memory"
+        try:
+            stopped = self.session.sparkContext._jsc.sc().isStopped()
+        except Exception:
+            return "its Java process does not answer"
+        return "Spark stopped itself" if stopped else None
 
     def stop(self) -> None:
         from pyspark import SparkContext

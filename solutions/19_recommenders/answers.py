@@ -41,6 +41,18 @@ equivalent(
     reason="beside logits of 10,000 in size, exp(-1e30 - top) is 0 as well",
 )
 
+equivalent(
+    "sample_negatives",
+    diff="""- drawn[b] = np.searchsorted(total, rng.random() * total[-1], side='right')
++ drawn[b] = np.searchsorted(total, rng.random() * total[-1], side='left')""",
+    reason="a random number equals a cumulative sum once in 2^53 draws",
+)
+equivalent(
+    "build_graph",
+    diff="~ build_graph: what is returned is rounded to float32",
+    reason="node numbers below 2^24 are exact in float32",
+)
+
 # ------------------------------------------------------------------------------------------------ ranking_metrics
 
 wrong(
@@ -640,6 +652,40 @@ wrong(
 )
 wrong(
     "IVF",
+    "takes the first rows as centroids, without k-means",
+    fails=["test_cells_are_clusters"],
+    edit={
+        "self.centroids, self.cell = kmeans(X, self.cells, self.seed)": (
+            "self.centroids = np.array(X[np.arange(self.cells) % len(X)])\n"
+            "        self.cell = nearest(X, self.centroids)"
+        )
+    },
+)
+wrong(
+    "IVF",
+    "has no more centroids than rows, where there are fewer rows than cells",
+    fails=["test_few_rows_and_empty_cells"],
+    edit={"kmeans(X, self.cells, self.seed)": "kmeans(X, min(self.cells, len(X)), self.seed)"},
+)
+wrong(
+    "IVF",
+    "probes the cells of the first query for all queries",
+    fails=["test_only_probed_cells_are_searched"],
+    edit={"for a, cells in enumerate(order):": "for a, cells in enumerate(order[:1].repeat(len(Q), axis=0)):"},
+)
+wrong(
+    "IVF",
+    "leaves out empty cells before it counts the probes",
+    fails=["test_empty_cells_are_probed_as_well"],
+    edit={
+        "order = np.argsort(squared_distances(Q, self.centroids), axis=1)[:, :probes]": (
+            "order = np.argsort(squared_distances(Q, self.centroids), axis=1)\n"
+            "        order = [[c for c in row if self.starts[c] < self.starts[c + 1]][:probes] for row in order]"
+        )
+    },
+)
+wrong(
+    "IVF",
     "computes all distances, and covers those of other cells",
     fails=["test_many_queries"],
     edit={
@@ -753,6 +799,22 @@ wrong(
     "draws random rows as centroids, without k-means",
     fails=["test_codebooks_are_found_by_k_means"],
     edit={"kmeans(piece, 256, [self.seed, p])": "kmeans(piece, 256, [self.seed, p], steps=0)"},
+)
+wrong(
+    "ProductQuantizer",
+    "takes the first 256 rows as centroids, without k-means",
+    fails=["test_codebooks_are_found_by_k_means"],
+    edit={
+        "kmeans(piece, 256, [self.seed, p])[0] for p, piece in enumerate(pieces)]": (
+            "piece[np.arange(256) % len(X)] + 0.0 for p, piece in enumerate(pieces)]"
+        )
+    },
+)
+wrong(
+    "ProductQuantizer",
+    "has no more centroids than training rows, where these are fewer than 256",
+    fails=["test_few_rows_and_no_rows"],
+    edit={"kmeans(piece, 256, [self.seed, p])": "kmeans(piece, min(256, len(X)), [self.seed, p])"},
 )
 wrong(
     "ProductQuantizer",
@@ -961,3 +1023,163 @@ def by_dictionary(neighbours, distance, entry, width, k):
         if new.size:
             known.update(zip(new.tolist(), map(float, distance(new)), strict=True))
             beam = sorted([*beam, *new.tolist()], key=known.get)[:width]
+
+
+# ----------------------------------------------------------------------------------------------- sample_negatives
+
+wrong(
+    "sample_negatives",
+    "draws from all items, also those that the user knows",
+    fails=["test_known_items_are_never_drawn"],
+    edit={"        free[R.indices[R.indptr[u] : R.indptr[u + 1]]] = 0\n": ""},
+)
+wrong(
+    "sample_negatives",
+    "gives all items that are not known the same probability",
+    fails=["test_negatives_come_by_their_weights"],
+    edit={"free = weights.copy()": "free = (weights > 0).astype(float)"},
+)
+wrong(
+    "sample_negatives",
+    "draws one item for each user, and gives it each time the user occurs",
+    fails=["test_negatives_come_by_their_weights"],
+    edit={"rng.random() * total[-1]": "np.random.default_rng([seed, u]).random() * total[-1]"},
+)
+wrong(
+    "sample_negatives",
+    "takes a stored 0 for an item that is not known",
+    fails=["test_entries_of_every_kind"],
+    edit={
+        "        free[R.indices[R.indptr[u] : R.indptr[u + 1]]] = 0\n": (
+            "        mine = slice(R.indptr[u], R.indptr[u + 1])\n        free[R.indices[mine][R.data[mine] != 0]] = 0\n"
+        )
+    },
+)
+
+
+@wrong("sample_negatives", "tries a hundred times, and then takes what comes", fails=["test_what_is_free_may_be_rare"])
+def a_hundred_times(R, users, weights, seed):
+    rng, total = np.random.default_rng(seed), np.cumsum(weights)
+    keys = np.sort(np.repeat(np.arange(R.shape[0]), np.diff(R.indptr)) * R.shape[1] + R.indices)
+
+    def tried(count):
+        return np.searchsorted(total, rng.random(count) * total[-1], side="right")
+
+    drawn = tried(len(users))
+    for _ in range(100):
+        asked = users * R.shape[1] + drawn
+        known = np.flatnonzero(np.append(keys, -1)[np.searchsorted(keys, asked)] == asked)
+        drawn[known] = tried(len(known))
+    return drawn
+
+
+wrong(
+    "sample_negatives",
+    "makes the entries of all users dense",
+    fails=["test_negatives_in_a_large_shop"],
+    edit={
+        "    drawn = np.empty(len(users), np.int64)\n": (
+            "    drawn, known = np.empty(len(users), np.int64), np.ones(R.shape)\n"
+            "    known[np.repeat(np.arange(len(known)), np.diff(R.indptr)), R.indices] = 0\n"
+        ),
+        "free = weights.copy()\n        free[R.indices[R.indptr[u] : R.indptr[u + 1]]] = 0": (
+            "free = weights * known[u]"
+        ),
+    },
+)
+
+
+@right("sample_negatives", "Generator.choice among the items that are left")
+def by_choice(R, users, weights, seed):
+    rng, drawn = np.random.default_rng(seed), []
+    for u in users.tolist():
+        free = np.setdiff1d(np.arange(R.shape[1]), R.indices[R.indptr[u] : R.indptr[u + 1]])
+        drawn.append(rng.choice(free, p=weights[free] / weights[free].sum()))
+    return np.array(drawn, dtype=np.int64)
+
+
+@right("sample_negatives", "all entries of one user at once, in the order of the users")
+def by_users(R, users, weights, seed):
+    rng, drawn = np.random.default_rng([seed, 5]), np.zeros(users.shape, dtype=np.int64)
+    for u in np.unique(users):
+        places = np.flatnonzero(users == u)
+        mask = np.ones(R.shape[1], dtype=bool)
+        mask[R[int(u)].indices] = False
+        items = np.flatnonzero(mask & (weights > 0))
+        borders = np.cumsum(weights[items] / weights[items].max())
+        drawn[places] = items[np.searchsorted(borders / borders[-1], rng.random(len(places)), side="right")]
+    return drawn
+
+
+# ---------------------------------------------------------------------------------------------------- build_graph
+
+wrong(
+    "build_graph",
+    "links a new node to others, and none of them to it",
+    fails=["test_each_node_is_linked_to_the_nearest_that_its_walk_finds"],
+    edit={
+        "graph[j] = np.append(graph[j], i)  # i is larger than all that came before": "pass",
+    },
+)
+wrong(
+    "build_graph",
+    "compares a new node with all before it",
+    fails=["test_no_more_distances_than_the_walks_ask"],
+    edit={
+        "found = graph_search(graph, lambda ids, i=i: distance(i, ids), 0, width, links)": (
+            "found = np.argsort(distance(i, np.arange(i)))[:links].tolist()"
+        )
+    },
+)
+wrong(
+    "build_graph",
+    "begins the walk at the node that was inserted last",
+    fails=["test_no_more_distances_than_the_walks_ask"],
+    edit={"distance(i, ids), 0, width, links)": "distance(i, ids), i - 1, width, links)"},
+)
+wrong(
+    "build_graph",
+    "links a new node to the whole beam",
+    fails=["test_each_node_is_linked_to_the_nearest_that_its_walk_finds"],
+    edit={"0, width, links)": "0, width, width)"},
+)
+wrong(
+    "build_graph",
+    "walks with a beam of as many nodes as are linked",
+    fails=["test_no_more_distances_than_the_walks_ask"],
+    edit={"0, width, links)": "0, links, links)"},
+)
+
+
+@right("build_graph", "sets of neighbours, and a walk of its own")
+def by_sets(n, distance, links, width):
+    around = [set() for _ in range(n)]
+    for i in range(1, n):
+        away, done, beam = {0: float(distance(i, np.array([0]))[0])}, set(), [0]
+        while waiting := [j for j in beam if j not in done]:
+            done.add(waiting[0])
+            new = sorted(around[waiting[0]] - away.keys())
+            if new:
+                away.update(zip(new, distance(i, np.array(new, dtype=np.int64)).tolist(), strict=True))
+                beam = sorted([*beam, *new], key=away.get)[:width]
+        for j in beam[:links]:
+            around[i].add(j)
+            around[j].add(i)
+    return [np.array(sorted(some), dtype=np.int64) for some in around]
+
+
+@right("build_graph", "lists of neighbours, made arrays for each walk")
+def by_pairs(n, distance, links, width):
+    lists = [[] for _ in range(n)]
+    arrays = [np.empty(0, dtype=np.int64) for _ in range(n)]
+    for i in range(1, n):
+
+        def to_new(ids, node=i):
+            return distance(node, ids)
+
+        for j in graph_search(arrays[:i], to_new, 0, width, min(links, width)):
+            lists[i] = sorted([*lists[i], j])
+            lists[j].append(i)
+            arrays[j] = np.array(lists[j], dtype=np.int64)
+        arrays[i] = np.array(lists[i], dtype=np.int64)
+    return arrays

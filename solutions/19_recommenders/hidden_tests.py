@@ -14,6 +14,7 @@ import torch
 from scipy.sparse import csr_matrix
 from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
+from scipy.stats import chi2
 
 from autograder.judging import Contract, close, floats, frozen, is_array, one_of, raises_student, student_side
 
@@ -551,6 +552,7 @@ def test_the_difference_of_losses(submission, rng):
 def test_scores_far_apart(submission, rng):
     """Differences of scores as large as 1000 in size give finite steps, on both sides."""
     U, V, users, pos, neg = drawn_triples(rng, 30)
+    users, pos, neg = np.tile(users, 2), np.append(pos, neg), np.append(neg, pos)  # each difference on both sides of 0
     far = np.sum(U[users] * (V[pos] - V[neg]), axis=1)
     for size in (1000.0, 300.0, 30.0):
         asked = (U * (size / np.abs(far).max()), V, users, pos, neg, 0.5, 0.01)
@@ -818,21 +820,25 @@ def test_few_rows_and_empty_cells(submission, rng):
         (np.repeat(rng.standard_normal((4, 2)), 5, axis=0), 10),
     ]:
         index = fitted(submission, X, cells)
+        assert close(np.shape(index.centroids), (cells, X.shape[1]))
         Q = rng.standard_normal((6, X.shape[1]))
         for k, probes in [(1, cells), (4, cells + 5), (30, cells), (2000, 1000)]:
             assert is_found(index.search(Q, k, probes), Q, X, None, k, 1e-9)
         ids, distances = index.search(Q[:0], 3, 1)
         assert close(ids, np.zeros((0, 3), np.int64)) and close(distances, np.zeros((0, 3)))
-    index = fitted(submission, np.array([[0.0], [1.0], [100.0]]), 3)
-    got = index.search(np.array([[0.4], [99.0]]), 3, 1)
-    assert is_found(
-        got,
-        np.array([[0.4], [99.0]]),
-        np.array([[0.0], [1.0], [100.0]]),
-        probed_rows(index, np.array([[0.4], [99.0]]), 1),
-        3,
-        1e-9,
-    )
+
+
+@pytest.mark.exercise("IVF", weight=2, hint=2)
+def test_empty_cells_are_probed_as_well(submission, rng):
+    """An empty cell whose centroid is among the nearest takes one of the probes."""
+    X, Q = np.array([[0.0], [1.0], [100.0]]), np.array([[0.1], [0.8], [99.0]])
+    for cells in (3, 9, 14):
+        index = fitted(submission, X, cells, int(rng.integers(2**32)))
+        away = np.sort(cdist(Q, np.asarray(index.centroids, float), "sqeuclidean"), axis=1)
+        for probes in range(1, cells):
+            clear = away[:, probes] - away[:, probes - 1] > 1e-6  # of equal centroids, either may be probed first
+            got = [np.asarray(part)[clear] for part in index.search(Q, 3, probes)]
+            assert is_found(got, Q[clear], X, probed_rows(index, Q[clear], probes), 3, 1e-9)
 
 
 @pytest.mark.exercise("IVF", weight=2)
@@ -1314,3 +1320,230 @@ def test_a_walk_leaves_no_trace(submission, rng):
 def heights(ids):
     """Distances of 30 nodes, all different."""
     return ((np.asarray(ids) * 7919 + 13) % 31).astype(float)
+
+
+# ----------------------------------------------------------------------------------------------- sample_negatives
+
+
+def follows(drawn, law):
+    """Whether draws of items follow a law: chi-squared at a level of 1e-9, and nothing of probability 0."""
+    counts = np.bincount(drawn, minlength=len(law)) if is_array(drawn, (len(drawn),)) and len(drawn) else np.zeros(0)
+    if len(counts) != len(law) or np.any(counts[law == 0] > 0):
+        return close(False, True)
+    expected = len(drawn) * law[law > 0]  # 100 and more in each cell, or the law of the statistic is another one
+    statistic = float(np.sum((counts[law > 0] - expected) ** 2 / expected))
+    return close(statistic <= chi2.isf(1e-9, max(1, len(expected) - 1)), True)
+
+
+def known_to(rng, users, items):
+    """Known items at random; user 0 knows none, user 1 all but two."""
+    R = sparse(rng, users, items, 0.4).toarray()
+    R[0], R[1] = 0, 1
+    R[1, rng.permutation(items)[:2]] = 0
+    return csr_matrix(R)
+
+
+def law_of(R, u, weights):
+    free = np.array(weights, float)
+    free[entries(R, u)[0]] = 0
+    return free / free.sum()
+
+
+@pytest.mark.exercise("sample_negatives", weight=3, core=True, hint=1)
+def test_known_items_are_never_drawn(submission, rng):
+    """No user gets an item that this user has an entry for, and each entry of users gets one item."""
+    for users, items, B in [(40, 12, 600), (40, 12, 600), (5, 300, 200)]:
+        R, weights = known_to(rng, users, items), rng.uniform(1, 5, items)
+        who = rng.integers(0, users, B)
+        drawn = submission.sample_negatives(R, who, weights, 2**32 - 1)
+        assert close(is_array(drawn, (B,)), True)
+        assert close(drawn.dtype.kind in "iu" and bool(np.all((drawn >= 0) & (drawn < items))), True)
+        assert close(np.asarray(R[who, drawn]).ravel(), np.zeros(B))
+
+
+@pytest.mark.exercise("sample_negatives", weight=4, core=True, hint=2)
+def test_negatives_come_by_their_weights(submission, rng):
+    """Each item that a user does not know comes in proportion to its weight, for each user apart."""
+    R, weights = known_to(rng, 3, 12), rng.uniform(1, 5, 12)
+    who = rng.permutation(np.repeat(np.arange(3), 6000))
+    drawn = submission.sample_negatives(R, who, weights, int(rng.integers(2**32)))
+    assert close(is_array(drawn, (18_000,)), True)
+    for u in range(3):
+        assert follows(drawn[who == u], law_of(R, u, weights))
+
+
+@pytest.mark.exercise("sample_negatives", weight=2, hint=2)
+def test_draws_are_independent(submission, rng):
+    """Draws for the same user are independent of each other; a seed gives the same items, another one others."""
+    none, weights, seed = csr_matrix((2, 4)), rng.uniform(1, 3, 4), int(rng.integers(2**31))
+    drawn = submission.sample_negatives(none, np.ones(16_000, np.int64), weights, seed)
+    assert close(is_array(drawn, (16_000,)) and drawn.min() >= 0 and drawn.max() < 4, True)
+    law = law_of(none, 1, weights)
+    for lag in (1, 2):
+        pairs = drawn.reshape(-1, 2 * lag)
+        assert follows(pairs[:, 0] * 4 + pairs[:, lag], np.outer(law, law).ravel())
+    who = rng.integers(0, 2, 300)
+    first = submission.sample_negatives(none, who, weights, seed)
+    assert close(submission.sample_negatives(none, who, weights, seed), first, typed=True)
+    for other in (seed + 1, seed + 1000, seed + 2**31, 2**32 - 1):
+        assert close(bool(np.any(np.asarray(submission.sample_negatives(none, who, weights, other)) != first)), True)
+    with submission.elsewhere() as there:
+        assert close(there.sample_negatives(none, who, weights, seed), first)
+
+
+@pytest.mark.exercise("sample_negatives", weight=2, hint=1)
+def test_what_is_free_may_be_rare(submission, rng):
+    """Where a user knows what holds nearly all of the weight, the rare rest is drawn, by its own weights."""
+    R = csr_matrix(np.array([[1.0, 1, 0, 0, 0], [0, 1, 1, 1, 1]]))
+    weights = np.array([0.3, 0.7, 1e-9, 3e-9, 0.0])
+    drawn = submission.sample_negatives(R, np.zeros(3000, np.int64), weights, int(rng.integers(2**32)))
+    assert follows(drawn, np.array([0, 0, 0.25, 0.75, 0]))
+    for scale in (2.0**-60, 2.0**60):
+        drawn = submission.sample_negatives(R, np.zeros(3000, np.int64), weights * scale, int(rng.integers(2**32)))
+        assert follows(drawn, np.array([0, 0, 0.25, 0.75, 0]))
+    for scale in (1e-200, 1e200):
+        who = np.array([1, 1])
+        assert close(submission.sample_negatives(R, who, weights * scale, 3), np.zeros(2, np.int64), typed=True)
+
+
+@pytest.mark.exercise("sample_negatives", weight=1)
+def test_entries_of_every_kind(submission, rng):
+    """Stored entries count whatever their value and order; weights of 0 are never drawn; there may be no users."""
+    R, weights = known_to(rng, 30, 9), rng.uniform(1, 2, 9)
+    other = jumbled(rng, R)
+    other.data = rng.choice([-2.5, 0.0, 7.0], len(other.data))
+    who = frozen(np.repeat(np.arange(30), 5)[::-1])
+    drawn = np.asarray(submission.sample_negatives(other, who, weights, 4))
+    assert close(np.asarray(R[who, drawn]).ravel(), np.zeros(150))
+    got = submission.sample_negatives(R, who, frozen(np.repeat(weights, 2))[::2], 4)
+    assert close(np.asarray(R[who, got]).ravel(), np.zeros(150))
+    free = np.flatnonzero(np.asarray(R[1].todense()).ravel() == 0)
+    weights[free[0]] = 0
+    assert close(submission.sample_negatives(R, np.ones(40, np.int64), weights, 4), np.full(40, free[1]), typed=True)
+    assert close(submission.sample_negatives(R, who[:0], weights, 4), np.zeros(0, np.int64), typed=True)
+    many = submission.sample_negatives(csr_matrix((1, 3000)), np.zeros(2500, np.int64), np.ones(3000), 4)
+    assert follows(np.asarray(many) // 300, np.full(10, 0.1))
+
+
+@student_side
+def sample_for_many(users, items, seed):
+    """Negatives in a large shop, in which each user knows three items; the entries are made over there."""
+    from scipy.sparse import csr_matrix
+
+    rng = np.random.default_rng(seed)
+    known = (rng.integers(0, items, (users, 1)) + np.arange(3) * (items // 3)) % items
+    R = csr_matrix((np.ones(3 * users), known.ravel(), np.arange(0, 3 * users + 1, 3)), shape=(users, items))
+    weights = np.ones(items)
+    weights[known[0]] = 1e7  # what user 0 knows is popular
+    drawn = student.sample_negatives(R, np.arange(users), weights, 5)
+    return drawn, known
+
+
+@pytest.mark.exercise("sample_negatives", weight=5, hint=1, memory_mb=40)
+def test_negatives_in_a_large_shop(submission, rng):
+    """For 400 users of 25,000 items, nothing dense of shape (users, items) is made."""
+    drawn, known = submission.run(sample_for_many, 400, 25_000, int(rng.integers(2**40)))  # dense: 80 MB
+    assert close(is_array(drawn, (400,)) and bool(np.all((drawn >= 0) & (drawn < 25_000))), True)
+    assert close(np.count_nonzero(np.asarray(known) == drawn[:, None]), 0)
+
+
+@pytest.mark.exercise("sample_negatives", forgeable=True)
+def test_sampling_leaves_no_trace(submission, rng):
+    """Nothing that comes in is changed, what is returned is new, and the same call gives the same items."""
+    asked = Contract(
+        "sample_negatives",
+        R=one_of(known_to(rng, 9, 9)),
+        users=one_of(rng.integers(0, 9, 9)),
+        weights=floats(9, draw=lambda rng: rng.uniform(1, 2, 9)),
+        seed=one_of(3, 4),
+    )
+    assert asked.leaves_no_trace(submission, rng, then=[{}, {"seed": 4}])
+
+
+# ---------------------------------------------------------------------------------------------------- build_graph
+
+
+class CountedPairs:
+    """Distances between points. It notes each call and never fails: the test looks afterwards."""
+
+    def __init__(self, X):
+        self.X, self.calls, self.strange = np.asarray(X, float), [], 0
+
+    def __call__(self, i, ids):
+        good = isinstance(i, int) and isinstance(ids, np.ndarray) and ids.ndim == 1 and len(ids) > 0
+        good = good and ids.dtype == np.int64 and 0 <= i < len(self.X)
+        good = good and bool(np.all((ids >= 0) & (ids < len(self.X))))
+        if not good or len(self.calls) > 18_000:
+            self.strange += 1
+            if self.strange > 1000:
+                raise RuntimeError("distance was called too often, or not with node numbers")
+            return np.arange(1.0, 1 + np.size(ids))
+        self.calls.append((i, ids.tolist()))
+        return self.row(i, ids)
+
+    def row(self, i, ids):
+        return ((self.X[ids] - self.X[i]) ** 2).sum(axis=1)
+
+
+def graph_of(X, links, width):
+    """By definition: lists of neighbours, and for each node the calls of its walk."""
+    row, graph, calls = CountedPairs(X).row, [[]], []
+    for i in range(1, len(X)):
+        found, asked = walk_of([np.array(some, int) for some in graph], row(i, np.arange(i)), 0, width, links)
+        calls += [(i, call) for call in asked]
+        for j in found:
+            graph[j].append(i)
+        graph.append(sorted(found))
+    return graph, calls
+
+
+def lists_of(graph, n):
+    """The neighbours as lists of ints, None where something is no array of node numbers."""
+    if not isinstance(graph, list) or len(graph) != n:
+        return None
+    if not all(is_array(some, (len(some),)) and some.dtype.kind in "iu" for some in graph if np.ndim(some) == 1):
+        return None
+    return [some.tolist() for some in graph] if all(np.ndim(some) == 1 for some in graph) else None
+
+
+@pytest.mark.exercise("build_graph", weight=4, core=True, depends=("graph_search",), hint=1)
+def test_each_node_is_linked_to_the_nearest_that_its_walk_finds(submission, rng):
+    """Each node is linked, in both directions, to the nearest that a walk from node 0 finds among those before it."""
+    for n, d, links, width in [(60, 2, 3, 8), (40, 3, 1, 1), (30, 2, 4, 30), (12, 1, 20, 20)]:
+        X = rng.standard_normal((n, d))
+        got = submission.build_graph(n, CountedPairs(X), links, width)
+        assert close(lists_of(got, n), graph_of(X, links, width)[0])
+
+
+@pytest.mark.exercise("build_graph", weight=4, core=True, depends=("graph_search",), hint=1)
+def test_no_more_distances_than_the_walks_ask(submission, rng):
+    """The walks ask the distances that graph_search asks: of nodes before, none twice, one call for each expansion."""
+    for n, d, links, width in [(80, 2, 3, 6), (150, 2, 2, 3)]:
+        X = rng.standard_normal((n, d))
+        distance = CountedPairs(X)
+        submission.build_graph(n, distance, links, width)
+        assert close(distance.strange, 0)
+        assert close([(i, sorted(ids)) for i, ids in distance.calls], graph_of(X, links, width)[1])
+
+
+@pytest.mark.exercise("build_graph", weight=3, depends=("graph_search",))
+def test_graphs_of_every_size(submission, rng):
+    """One node, two nodes and many; int64 arrays come back, in ascending order, for distances of any size."""
+    for n, links, width, scale in [(1, 1, 1, 1), (2, 3, 5, 1), (320, 3, 4, 1e-5), (90, 2, 7, 1e5), (130, 115, 120, 1)]:
+        X = scale * rng.standard_normal((n, 2))
+        got = submission.build_graph(n, CountedPairs(X), links, width)
+        assert close(got, [np.array(some, np.int64) for some in graph_of(X, links, width)[0]], typed=True)
+
+
+@student_side
+def apart(i, ids):
+    """Distances of 40 nodes to each other, all different."""
+    places = np.arange(40.0) * 7919 % 41 + np.sqrt(np.arange(40.0)) / 9
+    return np.abs(places[ids] - places[i])
+
+
+@pytest.mark.exercise("build_graph", forgeable=True, depends=("graph_search",))
+def test_building_leaves_no_trace(submission, rng):
+    """What is returned is new each time, and nothing is kept between calls."""
+    asked = Contract("build_graph", n=one_of(40, 25), distance=one_of(apart), links=one_of(3, 1), width=one_of(5))
+    assert asked.leaves_no_trace(submission, rng, then=[{}, {"n": 25, "links": 1}])

@@ -19,7 +19,7 @@ NEEDED = (
     "last_fifth = ",
     "def implicit_objective",
     "class Towers",
-    "def build_graph",
+    "def near_and_far",
 )
 TRAINING = "class Towers"  # of this cell, only the function that makes lists is needed
 REPORT = """
@@ -34,6 +34,7 @@ print(json.dumps({
 }))
 """
 MISSING = ("faiss", "implicit", "pyspark")
+GOES_ON = ": this cell goes on without it."
 
 
 def scale_section(first):
@@ -91,11 +92,16 @@ def holds_of_yours(found):
 
 @pytest.mark.skipif(bool(lacks()), reason=f"needs {', '.join(lacks())} (make setup EXTRAS='search spark')")
 def test_the_libraries_solve_the_same_equations(execute, monkeypatch):
-    """implicit and Spark agree with the student's half-steps, and faiss has the recall of the student's indexes."""
-    found, _ = measured(execute, monkeypatch)
+    """implicit and Spark agree with the student's half-steps, and faiss has the recall of the student's indexes.
+
+    Where the machine stops Spark, it says so in one line, and all else holds.
+    """
+    found, printed = measured(execute, monkeypatch)
     holds_of_yours(found)
-    assert found["programs"] == ["Spark", "implicit", "yours"]
-    assert found["agree"]["implicit"] < 1e-9 and found["agree"]["Spark"] < 1e-3
+    ended = [line for line in printed.splitlines() if line.startswith("Spark ") and line.endswith(GOES_ON)]
+    assert len(ended) <= 1
+    assert found["programs"] == ["Spark"] * (not ended) + ["implicit", "yours"]
+    assert found["agree"]["implicit"] < 1e-9
     recalls = {(name, n, setting): recall for name, n, setting, recall in found["dots"]}
     faiss = {name for name, _, _ in recalls if "faiss" in name}
     assert faiss == {f"{name}, faiss" for name in ("exact", "IVF", "PQ", "IVF and PQ", "HNSW")}
@@ -104,6 +110,9 @@ def test_the_libraries_solve_the_same_equations(execute, monkeypatch):
             for setting in settings:  # two k-means runs of the same size; 20 to 100 queries
                 assert abs(recalls[f"{kind}, yours", n, setting] - recalls[f"{kind}, faiss", n, setting]) < 0.15
         assert recalls["HNSW, faiss", n, 160] >= 0.9
+    if ended:
+        pytest.skip(ended[0])
+    assert found["agree"]["Spark"] < 1e-3
 
 
 def test_scale_section_without_engines(execute, monkeypatch):

@@ -122,13 +122,29 @@ def test_spark_that_dies_is_one_line_leaves_nothing_and_starts_again(spark, capf
     assert any(name.startswith("lsml-spark-") for name in gone)
 
 
+def test_spark_that_cannot_go_on_is_one_line(spark, capfd):
+    """It stops itself, or its memory is full, and Java still runs."""
+
+    def stopped(session):
+        session.sparkContext._jsc.sc().stop()
+        return session.range(10).count()
+
+    def full(session):
+        return session.sparkContext._jvm.java.util.ArrayList(2**31 - 1)
+
+    for job, why in ((stopped, "Spark stopped itself"), (full, "Java ran out of memory")):
+        assert engines.run("spark", job) is None
+        assert capfd.readouterr() == (f"Spark ended in the middle ({why})" + GOES_ON, "")
+        assert not java_processes()
+
+
 def elsewhere(code: str, *prefix: str, **environment: str) -> subprocess.CompletedProcess:
     """A script of its own, as of a person whose machine is so. It must say nothing on stderr."""
     script = f"from lsml_utils import engines\nif __name__ == '__main__':\n    {code}\n"
     path = Path(os.environ["PYTEST_CURRENT_TEST"].split("::")[-1].split("[")[0].split(" ")[0] + ".py")
     path.write_text(script)
     return subprocess.run(
-        [*prefix, sys.executable, path], env=os.environ | environment, capture_output=True, text=True, timeout=120
+        [*prefix, sys.executable, path], env=os.environ | environment, capture_output=True, text=True, timeout=300
     )
 
 
@@ -180,3 +196,21 @@ def test_no_java_outlives_its_python(spark, tmp_path, monkeypatch, end):
     (pid,) = map(int, elsewhere(code).stdout.split())
     with contextlib.suppress(psutil.NoSuchProcess):
         psutil.Process(pid).wait(20)
+
+
+def test_what_python_no_longer_needs_is_said_to_a_java_that_ends(spark, tmp_path, monkeypatch):
+    """py4j tells Java in a thread of its own; where Java ends before it has read this, nobody hears of it."""
+    monkeypatch.chdir(tmp_path)
+    code = (
+        "import psutil, time\n"
+        "    kept = [engines.run('spark', lambda spark: spark.sparkContext._jvm.java.util.ArrayList())]\n"
+        "    java = [child for child in psutil.Process().children(recursive=True) if child.name() == 'java']\n"
+        "    [process.suspend() for process in java]\n"
+        "    kept.clear()\n"
+        "    time.sleep(1)  # py4j's thread has sent it, and waits for an answer\n"
+        "    [process.kill() for process in java]\n"
+        "    time.sleep(1)\n"
+        "    engines.stop()"
+    )
+    done = elsewhere(code)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
