@@ -3,9 +3,6 @@
 The text of a wrong answer ends the sentence "It behaves like one that ...".
 """
 
-# What an answer may use stands in the reference's cells, which are not here.
-# ruff: noqa: F821
-
 import itertools
 import math
 
@@ -41,7 +38,9 @@ wrong(
     "leaves the columns of earlier groups shuffled",
     fails=["test_a_linear_model"],
     edit={
-        "    before = loss(y, predict(X.copy()))\n": "    before = loss(y, predict(X.copy()))\n    shuffled = X.copy()\n",
+        "    change = np.zeros((len(groups), repeats))\n": (
+            "    change = np.zeros((len(groups), repeats))\n    shuffled = X.copy()\n"
+        ),
         "            shuffled = X.copy()\n": "",
     },
 )
@@ -123,7 +122,7 @@ wrong(
 @right("partial_dependence", "np.where for each value")
 def by_where(predict, X, column, grid):
     mask = np.arange(X.shape[1]) == column
-    means = [float(np.asarray(predict(np.where(mask, float(u), X).astype(np.float64))).mean()) for u in grid]
+    means = [float(np.asarray(predict(np.where(mask, u, X.astype(np.float64)))).mean()) for u in grid]
     return np.array(means, dtype=np.float64)
 
 
@@ -241,7 +240,7 @@ wrong(
     edit={
         "size = rng.choice(sizes, samples // 2,": "size = rng.choice(sizes, samples,",
         "rng.random((samples // 2, d))": "rng.random((samples, d))",
-        "member, weight = np.concatenate([drawn, ~drawn]), np.ones(samples)": "member, weight = drawn, np.ones(samples)",
+        "np.concatenate([drawn, ~drawn]), np.ones(samples)": "drawn, np.ones(samples)",
     },
 )
 wrong(
@@ -403,7 +402,8 @@ wrong(
 
 @wrong("tree_shap", "asks for all coalitions of the columns", fails=["test_sixty_columns"])
 def by_all_coalitions(tree, x, background):
-    d, used = len(x), sorted({int(j) for j, left in zip(tree["feature"], tree["children_left"]) if left >= 0})  # noqa: B905
+    d, inner = len(x), np.asarray(tree["children_left"]) >= 0
+    used = np.unique(np.asarray(tree["feature"])[inner]).tolist()
     k = len(used)
     if k > 12:
         raise MemoryError("too many coalitions")
@@ -791,7 +791,7 @@ def by_lines(score, y, group):
         top = height(g, f_best)
         keep = 1.0 if top <= t_best else (t_best - f_best) / (top - f_best)
         pairs = [(math.inf, (1 - keep) * (1 - f_best)), (-math.inf, (1 - keep) * f_best)]
-        for (f0, t0, c0), (f1, t1, c1) in itertools.pairwise(curves[g]):
+        for (f0, _, c0), (f1, _, c1) in itertools.pairwise(curves[g]):
             if f0 < f1 and f0 <= f_best <= f1:
                 share = (f_best - f0) / (f1 - f0)
                 pairs += [(c0, keep * (1 - share)), (c1, keep * share)]
@@ -883,7 +883,9 @@ wrong(
     "changes one column only",
     fails=["test_the_cheapest_change"],
     edit={
-        "        missing -= min(gain, missing)\n": "        if gain >= missing:\n            missing = 0.0\n        else:\n            result[j] = x[j]\n"
+        "        missing -= min(gain, missing)\n": (
+            "        if gain >= missing:\n            missing = 0.0\n        else:\n            result[j] = x[j]\n"
+        )
     },
 )
 wrong(

@@ -633,11 +633,12 @@ def test_many_samples(submission, rng):
     got = np.asarray(submission.run(kernel_of_square, 30, 100_000, 5))
     a = np.arange(1.0, 31) / 30
     # (a . z)^3 = sum of a_i^3 + 3 a_i^2 a_j + 6 a_i a_j a_k over members: shared by 1, 2 and 3 players.
-    s1, s2, s3 = a.sum(), (a**2).sum(), (a**3).sum()
+    s1, s2 = a.sum(), (a**2).sum()
     others = s1 - a
     pair = 3 * (a**2 * others + a * (s2 - a**2)) / 2
     triple = 6 * a * (others**2 - (s2 - a**2)) / 2 / 3
-    assert close(got, a**3 + pair + triple, rtol=0.05, atol=0.05 * s3)
+    # Errors of 1,000 samples are below 100 here, and fall like the root.
+    assert close(got, a**3 + pair + triple, atol=20.0)
 
 
 @pytest.mark.exercise("kernel_shap", forgeable=True)
@@ -835,7 +836,7 @@ def test_a_long_way(submission, rng):
 
 @pytest.mark.exercise("tree_shap")
 def test_trees_of_every_kind(submission, rng):
-    """Indices of every integer kind, arrays of every layout, a threshold that is inf, large leaves; float64 comes back."""
+    """Indices of every integer kind, arrays of every layout, a threshold of inf, large leaves; float64 comes back."""
     tree, x, background = grown(rng, 5, 4), whole(rng, 5), whole(rng, 4, 5)
     tree["feature"] = np.where(tree["children_left"] >= 0, tree["feature"], -1)
     wanted = tree_values(tree, x, background)

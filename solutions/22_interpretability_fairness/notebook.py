@@ -239,7 +239,7 @@ def permutation_importance(
 # %% check="permutation_importance"
 with check("permutation_importance", forbids=["sklearn"]):
     X_small = np.array([[0.0, 10.0, 1.0], [1.0, 11.0, 1.0], [2.0, 12.0, 4.0], [3.0, 13.0, 9.0], [4.0, 14.0, 2.0]])
-    y_small, seen, losses = X_small[:, 0].copy(), [], []
+    y_small, seen, losses = np.array([1.0, 0.0, 2.0, 4.0, 3.0]), [], []
 
     def predict_small(rows):
         seen.append(np.array(rows))
@@ -497,7 +497,7 @@ with check("shapley_values", forbids=["shap"]):
         [8.5, 4.5, 2.0],
         hint="player 0 gains 6 (nobody there), 10 (after 1), 9 (after 2), 10 (after both): weights 1/3, 1/6, 1/6, 1/3",
         mistakes={
-            "Your weights of one player do not sum to 1: they are |S|! (d - |S| - 1)! / d!.": [22.0, 14.0, 6.0],
+            "Your weights of one player do not sum to 1: they are |S|! (d - |S| - 1)! / d!.": [47 / 3, 23 / 3, 3.0],
             "This is the plain mean of the gains: coalitions of different sizes have different weights.": [
                 8.75,
                 4.75,
@@ -703,6 +703,19 @@ with check("kernel_shap", forbids=["shap"]):
     alone = np.diag(pairs) + (pairs.sum(axis=0) + pairs.sum(axis=1) - 2 * np.diag(pairs)) / 2
     expect_close(
         got, alone, rtol=1e-8, atol=1e-8, hint="games of pairs are exact: each pair is shared by its two players"
+    )
+    asked.clear()
+
+    def of_three(z):
+        asked.append(np.array(z))
+        return 10.0 * z[:, 0] * z[:, 1] * z[:, 2] - z[:, 3] * z[:, 4] * z[:, 0]
+
+    got = kernel_shap(of_three, 6, 40, 2)
+    rows = np.concatenate(asked)
+    inner = rows[(rows.sum(axis=1) > 0) & (rows.sum(axis=1) < 6)]
+    slope = inner.T @ (of_three(inner) - inner @ got)  # how the sum of squares changes with each value: all alike
+    expect_close(
+        slope, np.full(6, slope.mean()), atol=1e-8, hint="where coalitions are drawn, all of them weigh 1 in the fit"
     )
     expect_close(kernel_shap(lambda z: z @ np.ones(20), 20, 2, 3).sum(), 20.0, hint="the sum is met with any samples")
 
@@ -1657,6 +1670,13 @@ with check("counterfactual", forbids=["scipy"]):
         mistakes={
             "You changed the column with the largest coefficient; the price is cost / |w|.": [3.0, 2.0, 0.0, 5.0]
         },
+    )
+    two = counterfactual(np.array([1.0, 10.0]), -5.0, np.zeros(2), np.array([1.0, 4.0]), np.zeros(2), np.full(2, 9.0))
+    expect_close(
+        two,
+        [0.0, 0.5],
+        hint="column 1 gains 10 for a cost of 4, column 0 gains 1 for a cost of 1",
+        mistakes={"You changed the column with the least cost; the price is cost / |w|.": [5.0, 0.0]},
     )
     got = counterfactual(w_small, -3.0, x_small, cost_small, low_small, high_small)
     expect_close(got, [1.0, 1.0, 0.0, 5.0], hint="1 is missing: column 1 falls by 1")
