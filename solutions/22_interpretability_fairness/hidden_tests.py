@@ -749,16 +749,6 @@ def test_thresholds_go_left(submission, rng):
         x, background = whole(rng, 5), whole(rng, 3, 5)
         tree = grown(rng, 5, 4)
         assert close(submission.tree_shap(tree, x, background), tree_values(tree, x, background), rtol=1e-9, atol=1e-9)
-    one = {
-        "children_left": np.array([1, -1, -1]),
-        "children_right": np.array([2, -1, -1]),
-        "feature": np.array([0, -2, -2]),
-        "threshold": np.array([0.1 + 0.2, -2.0, -2.0]),
-        "value": np.array([0.0, 4.0, 6.0]),
-    }
-    for x in (0.1 + 0.2, 0.3, np.nextafter(0.1 + 0.2, 1)):  # neighbours in float64, one number in float32
-        got = submission.tree_shap(one, np.array([x]), np.array([[5.0]]))
-        assert close(got, [-2.0 if x <= 0.1 + 0.2 else 0.0], atol=1e-12)
 
 
 @pytest.mark.exercise("tree_shap", weight=2, hint=2)
@@ -855,6 +845,21 @@ def test_trees_of_every_kind(submission, rng):
     many = whole(rng, 1500, 2)
     small = grown(rng, 2, 2, full=True)
     assert close(submission.tree_shap(small, x[:2], many), tree_values(small, x[:2], many), atol=1e-9)
+
+
+@pytest.mark.exercise("tree_shap", hint=1)
+def test_comparisons_in_float64(submission):
+    """Entries and thresholds are compared in float64: neighbours that float32 cannot tell apart go different ways."""
+    one = {
+        "children_left": np.array([1, -1, -1]),
+        "children_right": np.array([2, -1, -1]),
+        "feature": np.array([0, -2, -2]),
+        "threshold": np.array([0.1 + 0.2, -2.0, -2.0]),
+        "value": np.array([0.0, 4.0, 6.0]),
+    }
+    for x in (0.1 + 0.2, 0.3, np.nextafter(0.1 + 0.2, 1)):  # neighbours in float64, one number in float32
+        got = submission.tree_shap(one, np.array([x]), np.array([[5.0]]))
+        assert close(got, [-2.0 if x <= 0.1 + 0.2 else 0.0], atol=1e-12)
 
 
 @pytest.mark.exercise("tree_shap", forgeable=True)
