@@ -1535,6 +1535,20 @@ with check("equalised_odds", forbids=["sklearn", "fairlearn", "scipy"]):
     expect_close(points[0], points[1], atol=1e-9, hint="equal FPR and equal TPR in both groups")
     # Every point of group 7's border from (0, 1/2) to (1/2, 1) has 4 f + 4 (1 - t) = 2 errors; the perfect group must follow.
     expect_close(4 * points[0][0] + 4 * (1 - points[0][1]), 2.0, atol=1e-8, hint="two errors are the least possible")
+    # Two borders that cross: t = 1/2 + f/2 (scores in the order 1, 0, 0, 1) and t = 2 f up to f = 1/2 (0, 1, 1, 0). They
+    # meet at f = 1/3, t = 2/3, with 4/3 + 4/3 errors; the best corner of the two, f = 1/2, has 4/2 + 4/4.
+    score_small = np.array([4.0, 3.0, 2.0, 1.0, 4.0, 3.0, 2.0, 1.0])
+    y_small, group_small = np.array([1, 0, 0, 1, 0, 1, 1, 0]), np.repeat([0, 1], 4)
+    rules = equalised_odds(score_small, y_small, group_small)
+    points = [reached(rules[g], score_small[group_small == g], y_small[group_small == g]) for g in (0, 1)]
+    expect_close(points[0], points[1], atol=1e-9, hint="equal FPR and equal TPR in both groups")
+    expect_close(
+        4 * points[0][0] + 4 * (1 - points[0][1]),
+        8 / 3,
+        atol=1e-8,
+        hint="the lower one of both borders has a corner where they cross, too",
+        mistakes={"This is the best corner of a hull; where the borders cross there are fewer errors.": 3.0},
+    )
     # Group 1 of the next table has the same score for everybody: only the diagonal can be reached, so 2 of 5 are wrong.
     score_small, y_small = np.array([0.9, 0.1, 0.5, 0.5, 0.5]), np.array([1, 0, 1, 1, 0])
     group_small = np.array([0, 0, 1, 1, 1])
