@@ -36,7 +36,7 @@
 # | $f$ | `predict` | rows $(n, d)$ to $(n,)$ | the model: the predicted probability that a loan is repaid |
 # | $L$ | `loss` | | loss of predictions, a number |
 # | $\pi$ | | $(m,)$ | a random permutation of the rows |
-# | $x$, $z$ | `x`, `background` | $(d,)$, rows of $(b, d)$ | the row that is explained; background rows |
+# | $x$, $z$ | `x`, `background` | $(d,)$, rows of $(b, d)$ | the row that is explained; one of $b$ background rows |
 # | $S$, $\lvert S\rvert$ | a row of `coalitions` | $(d,)$ bool | a coalition: the columns that are known; how many they are |
 # | $v(S)$ | `value` | $(n, d)$ bool to $(n,)$ | what the model predicts, in the mean, if only the columns in $S$ are known |
 # | $\varphi_j$ | | $(d,)$ | Shapley value of column $j$ |
@@ -48,7 +48,7 @@
 # | $p$ | `"prevalence"` | $(G,)$ | share of a group's rows with $y = 1$ |
 # | TPR, FPR, PPV | `"tpr"`, `"fpr"`, `"ppv"` | $(G,)$ | $P(\hat y{=}1 \mid y{=}1)$, $P(\hat y{=}1 \mid y{=}0)$, $P(y{=}1 \mid \hat y{=}1)$ |
 # | $\hat y$, $s$, $t$ | `predicted`, `score`, threshold | | decision, score and threshold: $\hat y = 1$ if $s \ge t$ |
-# | $w$, $b$, $c$ | `w`, `b`, `cost` | $(d,)$, number, $(d,)$ | linear model $w \cdot x + b$; cost of changing a column by 1 |
+# | $w$, $b$, $c$ | `w`, `b`, `cost` | $(d,)$, number, $(d,)$ | in 22.9: linear model $w \cdot x + b$; cost of changing a column by 1 |
 
 # %% tags=["setup"]
 import sys
@@ -566,29 +566,38 @@ print(f"mean + sum of the values - prediction: {end - full:.1e} (efficiency); no
 # w_s = \frac{d - 1}{\binom ds\, s\, (d - s)} .$$
 #
 # With these weights the solution is the Shapley values, for every game (Charnes et al., 1988; Lundberg and Lee, 2017,
-# call it **KernelSHAP**). The proof needs one line of algebra. Both the fit and the Shapley values are linear in $v$,
-# so take a game that is 1 on a single coalition $S^*$ of $s$ players and 0 elsewhere. By symmetry its members get one
-# value $a$, and the others one value $c$, with $sa + (d-s)c = 0$. Move $h$ from one outsider to one member: the sum
-# of squares of the change is $h^2 \kappa$ times 2, where $\kappa = \sum_k w_k \binom{d-2}{k-1} = \sum_{k=1}^{d-1}
-# \frac1d = \frac{d-1}{d}$, since $\binom{d-2}{k-1} / \binom dk = \frac{k(d-k)}{d(d-1)}$. At the minimum,
+# call it **KernelSHAP**). Why? Both the fit and the Shapley values are linear in $v$, so it is enough to look at the
+# game that is 1 on a single coalition $S^*$ of $s$ players, $0 < s < d$, and 0 elsewhere. By symmetry its members get
+# one value $a$, and the outsiders one value $c$, with $sa + (d-s)c = T = 0$. Take a member $i$ and an outsider $j$, add
+# $h$ to $\varphi_i$ and subtract it from $\varphi_j$: the sum stays. Only coalitions with exactly one of the two notice
+# it. They come in pairs, $R \cup i$ and $R \cup j$ with $R$ among the other $d - 2$ players. At the minimum the
+# derivative by $h$ is zero:
 #
-# $$\kappa\,(a - c) = w_s \quad\Longrightarrow\quad a - c = \frac{w_s}{\kappa} = \frac{(s-1)!\,(d-s-1)!}{(d-1)!} .$$
+# $$\sum_R w_{|R|+1} \Bigl( v(R \cup i) - v(R \cup j) - (\varphi_i - \varphi_j) \Bigr) = 0
+# \quad\Longrightarrow\quad w_s = (a - c) \sum_{k=1}^{d-1} \binom{d-2}{k-1} w_k = (a - c)\, \frac{d-1}{d} .$$
 #
-# By the formula of 22.3, a member gets $\frac{(s-1)!\,(d-s)!}{d!}$ and an outsider
-# $-\frac{s!\,(d-s-1)!}{d!}$. Their difference is the same number, and $sa + (d-s)c = 0$ holds as well.
+# On the left, $R \cup i = S^*$ is the only coalition with a value; on the right,
+# $\binom{d-2}{k-1} / \binom dk = \frac{k(d-k)}{d(d-1)}$, so each term is $\frac1d$. Put in $w_s$:
+# $a - c = \frac{(s-1)!\,(d-s-1)!}{(d-1)!}$. And by the formula of 22.3 a member of $S^*$ gets
+# $\frac{(s-1)!\,(d-s)!}{d!}$ and an outsider $-\frac{s!\,(d-s-1)!}{d!}$: the same difference, and the same sum 0. Two
+# equations fix $a$ and $c$, so fit and Shapley values agree. (The game that is 1 on all players only gives $\frac1d$ to
+# each, on both sides.)
 #
 # **Sampling.** There are $\binom ds$ coalitions of size $s$, so in a random coalition with probability in proportion to
 # $w$ the size $s$ has probability in proportion to $\binom ds w_s \propto \frac1{s(d-s)}$, and given the size all are
 # equally likely. Drawn like this, all coalitions weigh the same in the fit.
 #
-# **Complements.** With each $S$ take its complement $\bar S$. The pair enters the fit through the difference
-# $v(S) - v(\bar S)$ alone, and this cancels a source of error completely. In a game of one pair of players,
-# $v(S) = [i \in S][j \in S]$,
+# **Complements.** With each $S$ take its complement $\bar S$. What the pair adds to the sum of squares is least if
+# $\sum_{j \in S} \varphi_j = \frac12 \bigl(T + v(S) - v(\bar S)\bigr)$: it enters the fit through the difference
+# $v(S) - v(\bar S)$ alone. This removes a whole source of error. In a game of one pair of players,
+# $v(S) = [i \in S][j \in S]$ and $T = 1$,
 #
-# $$v(S) - v(\bar S) = [i \in S] + [j \in S] - 1 ,$$
+# $$v(S) - v(\bar S) = [i \in S] + [j \in S] - 1 , \qquad
+# \textstyle\frac12 \bigl(T + v(S) - v(\bar S)\bigr) = \frac12 [i \in S] + \frac12 [j \in S] ,$$
 #
-# which is linear in the members: the fit is exact, whatever was drawn. So is it for all sums of single players and
-# pairs. Only games in which three act together leave an error, and it falls like $1/\sqrt{\text{samples}}$.
+# which $\varphi_i = \varphi_j = \frac12$ meets in every pair that is drawn: the fit has no error. The same holds for all
+# sums of single players and pairs, if the draws determine $\varphi$ at all. Only games in which three act together leave
+# an error, and it falls like $1/\sqrt{\text{samples}}$.
 
 
 # %% exercise="kernel_shap" points=3 minutes=30 forbids=["shap"]
@@ -1431,8 +1440,8 @@ def equalised_odds(score: np.ndarray, y: np.ndarray, group: np.ndarray) -> dict[
 
     With these probabilities, TPR (the mean over the group's rows with y = 1) and FPR (over those
     with y = 0) differ between groups by at most 1e-9. Under this condition, the expected number of
-    rows, over all groups, that are not given their y is the least possible, within 1e-9 * m. Several rules
-    may be best: return any.
+    rows, over all groups, that are not given their y is the least possible, within 1e-9 * m.
+    Several rules may be best: return any.
     Raises ValueError if a group has no row with y = 1, or none with y = 0.
     m may be 10^6: time O(m log m). Forbidden: sklearn, fairlearn, scipy.
     """
@@ -1599,10 +1608,10 @@ for g, rule in rules.items():
     print(f"group {g}:", ", ".join(f"threshold {t:.3f} with probability {p:.3f}" for t, p in rule if p > 0))
 
 # %% [markdown]
-# Equal odds costs some errors, and it has a form that needs to be said aloud: two applicants with equal scores may be
-# treated differently by a coin, and equal scores have other thresholds in other groups. The group must be known to
-# apply the rule. So one demand is met, at a price that the table shows. And the person who was refused? What would
-# have to change?
+# To make the odds equal costs some errors: compare the two shares that the cell prints. And the rule has a form that
+# must be told to those who decide: a coin may treat two applicants with equal scores differently, the thresholds differ
+# between groups, and the group must be known to apply the rule. So one demand is met, at a known price. And the person
+# who was refused? What would have to change?
 #
 # ### 22.9 `counterfactual` · important · level 2 of 4 · 15 min
 #
@@ -1617,8 +1626,8 @@ for g, rule in rules.items():
 # the sign of $w_j$, and it gains at most $|w_j|$ times its room. A unit of gain costs $c_j / |w_j|$. To buy $r$ units
 # of gain from sellers with different prices and limited stocks, buy from the cheapest until it is sold out, then from
 # the next one; the last one sells a part. This is optimal: exchange any unit that was bought dearer for a cheaper one
-# that is left. The largest $|w_j|$ is not the point; the price $c_j/|w_j|$ is. Who cannot change a column (age,
-# district) has $\text{low}_j = \text{high}_j = x_j$.
+# that is left. The largest $|w_j|$ is not the point; the price $c_j/|w_j|$ is. A column that cannot change
+# (age, district) has $\text{low}_j = \text{high}_j = x_j$.
 
 
 # %% exercise="counterfactual" points=2 minutes=15 forbids=["scipy"]
