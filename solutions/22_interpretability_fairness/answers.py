@@ -679,8 +679,7 @@ wrong(
             "        f_own = float(np.interp(t_best, t, f))\n        top = float(np.interp(f_own, f, t))\n"
         ),
         "keep = (t_best - f_best) / (top - f_best) if top > t_best else 1.0": "keep = 1.0",
-        "right = int(np.searchsorted(f, f_best))": "right = int(np.searchsorted(f, f_own))",
-        "if f[right] == f_best:": "if f[right] == f_own:",
+        "int(np.searchsorted(f, f_best))": "int(np.searchsorted(f, f_own))",
         "part = (f_best - f[right - 1])": "part = (f_own - f[right - 1])",
     },
 )

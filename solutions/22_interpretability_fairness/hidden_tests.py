@@ -1248,8 +1248,9 @@ def test_scores_of_every_kind(submission, rng):
     for case in contract.cases(rng):
         _, y, group = case.exact
         score = np.asarray(case.args[0])
-        found = judged(submission.equalised_odds(*case), score, y, group)
-        assert close(found is not None, True)
+        rules = submission.equalised_odds(*case)
+        found = judged(rules, score, y, group)
+        assert close(found is not None, True) and close(all(type(key) is int for key in rules), True)
         assert close(found[0], np.broadcast_to(found[0][0], found[0].shape), atol=1e-9)
         assert close(found[1], least_errors(score, y, group), atol=2e-7)
     near = np.float32(0.3) + np.arange(-3, 4).repeat(12).astype(np.float32) * np.float32(2**-25)

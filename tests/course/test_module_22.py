@@ -34,7 +34,7 @@ print(json.dumps({
     "disagree": float(max(disagree)),
     "merged": [float(np.abs(merged[key] - one_pass[key]).max()) for key in merged],
     "averaged": [float(np.abs(mean_of_rates[key] - one_pass[key]).max()) for key in merged],
-    "exact_gap": exact_gap,
+    "exact_gap": max(gaps_of_rates),
     "excess": excess,
 }))
 """
@@ -95,5 +95,4 @@ def test_equal_odds_are_exact(found):
 
 @pytest.mark.skipif(find_spec("fairlearn") is None, reason="fairlearn is not installed: pip install 'lsml[explain]'")
 def test_no_grid_is_better_than_the_hull(found):
-    """fairlearn's rates differ by what its grid leaves, so its errors may be lower by no more than that."""
-    assert found["excess"] and min(found["excess"]) > -1e-3
+    assert found["excess"] and min(found["excess"]) > -1e-9 and max(found["excess"]) > 1e-5
