@@ -40,12 +40,12 @@ from autograder.judging import (
 TINY = 1e-8
 
 
-def evenly(observed, law=None):
-    """Whether counts follow a law (uniform where none is given), by chi-squared at the level TINY."""
+def evenly(observed, law=None, level=TINY):
+    """Whether counts follow a law (uniform where none is given), by chi-squared at this level."""
     observed = np.asarray(observed, float)
     expected = observed.sum() * (np.full(len(observed), 1 / len(observed)) if law is None else np.asarray(law))
     statistic = float(np.sum((observed - expected) ** 2 / expected))
-    return close(statistic, 0.0, atol=scipy.stats.chi2.isf(TINY, len(expected) - 1))
+    return close(statistic, 0.0, atol=scipy.stats.chi2.isf(level, len(expected) - 1))
 
 
 def doubles(*shape, **settings):
@@ -173,20 +173,23 @@ def loss_of(X):
 @pytest.mark.exercise("permutation_importance", weight=3, hint=2)
 def test_permutations_are_drawn_anew(submission, rng):
     """Each repeat, each group and each seed has a permutation of its own, and all permutations are equally likely."""
-    X = np.arange(6.0).reshape(3, 2)
-    orders = {order: k for k, order in enumerate(itertools.permutations(range(3)))}
-    drawn = []  # (seeds, groups, repeats)
+    X = np.arange(8.0).reshape(4, 2)
+    orders = {order: k for k, order in enumerate(itertools.permutations(range(4)))}
+    drawn = []  # (seeds, groups and repeats)
     start = int(rng.integers(2**40))
     for seed in range(start, start + 4):
         _, seen, _ = watch(submission, lambda rows: rows[:, 0], X, X[:, 0], 250, seed, [[0, 1], [1, 0]])
         codes = [orders.get(tuple((rows[:, 0] / 2).astype(int).tolist()), -1) for rows in seen]
         assert close(len(codes), 501) and close(min(codes) >= 0, True)
-        drawn.append(codes)
+        # The call with X itself is the first one or the last one; anywhere else it is one identity too many among 500.
+        drawn.append(codes[1:] if codes[0] == 0 else codes[:-1])
     flat = np.array(drawn)
-    # The call with X itself is among them: 4 of 2,004 counts move the statistic by less than 1.
-    assert evenly(np.bincount(flat.ravel(), minlength=6))
-    for a, b in [(flat[:, :-1], flat[:, 1:]), (flat[:, 1:251], flat[:, 251:]), (flat[:-1], flat[1:])]:
-        assert evenly(np.bincount((6 * a + b).ravel(), minlength=36))  # neighbours, groups, seeds: independent
+    assert evenly(np.bincount(flat.ravel(), minlength=24))
+    # Where rows 0 and 3 come from, in pairs of draws that do not overlap: neighbours, groups, seeds.
+    ordered = np.array(list(orders))
+    for a, b in [(flat[:, ::2], flat[:, 1::2]), (flat[:, :250], flat[:, 250:]), (flat[::2], flat[1::2])]:
+        for row in (0, 3):
+            assert evenly(np.bincount((4 * ordered[a, row] + ordered[b, row]).ravel(), minlength=16))
 
 
 @pytest.mark.exercise("permutation_importance")
@@ -547,12 +550,9 @@ def test_the_law_of_the_draws(submission, rng):
     # P(player 0 is in | s) = s / d for the draw, and (d - s) / d that its complement (of size d - s) has it.
     with_first = law * s / d + (law * s / d)
     assert evenly(np.bincount(size, minlength=d)[1:d], with_first / with_first.sum())
-    for chosen in (1, 2, d - 1):
-        members = half[size == chosen][:, 1:]
-        if chosen == 2:
-            assert evenly(members.sum(axis=0))
-        if chosen == d - 1:
-            assert evenly((~members).sum(axis=0))
+    # With few rows in a cell the tail is heavier than chi-squared's: hence a hundredth of the level.
+    assert evenly(half[size == 2][:, 1:].sum(axis=0), level=TINY / 100)
+    assert evenly((~half[size == d - 1][:, 1:]).sum(axis=0), level=TINY / 100)
     # Pairs of neighbours are together as often as others: sizes 3 and 4, without player 0.
     for chosen in (3, 4):
         members = half[size == chosen][:, 1:]
@@ -627,9 +627,21 @@ def test_kernel_depends_on_its_seed_alone(submission, rng):
     assert close(len({str(values) for values in found}), len(SEEDS))
 
 
+@pytest.mark.exercise("kernel_shap", weight=2, hint=1)
+def test_calls_of_4096(submission, rng):
+    """All coalitions of 13 players, and 10,000 of 20: no call asks for more than 4,096, and none is left out."""
+    value, table = table_game(rng, 13, 3.0)
+    for d, samples, game in [(13, 8190, value), (20, 10_000, lambda z: z @ np.arange(20.0))]:
+        watched = Asked(game)
+        got = submission.kernel_shap(watched, d, samples, 5)
+        rows = asked_rows(watched, d)
+        assert close(rows is not None, True) and close(len(rows), samples + 2)
+        assert close(got, by_coalitions(table, 13) if d == 13 else np.arange(20.0), rtol=1e-7, atol=1e-7)
+
+
 @pytest.mark.exercise("kernel_shap", weight=1, hint=1)
 def test_many_samples(submission, rng):
-    """10^5 samples of 30 players come in calls of at most 4,096, and the values are near."""
+    """The values of 30 players are near with 10^5 samples."""
     got = np.asarray(submission.run(kernel_of_square, 30, 100_000, 5))
     a = np.arange(1.0, 31) / 30
     # (a . z)^3 = sum of a_i^3 + 3 a_i^2 a_j + 6 a_i a_j a_k over members: shared by 1, 2 and 3 players.
@@ -637,8 +649,8 @@ def test_many_samples(submission, rng):
     others = s1 - a
     pair = 3 * (a**2 * others + a * (s2 - a**2)) / 2
     triple = 6 * a * (others**2 - (s2 - a**2)) / 2 / 3
-    # Errors of 1,000 samples are below 100 here, and fall like the root.
-    assert close(got, a**3 + pair + triple, atol=20.0)
+    # The root mean square of an error was 1.6 over seeds: seven of these.
+    assert close(got, a**3 + pair + triple, atol=11.0)
 
 
 @pytest.mark.exercise("kernel_shap", forgeable=True)
@@ -969,7 +981,7 @@ def test_gradients_of_every_kind(submission, rng):
         mean = (x64 + b64) / 2
         expected = (x64 - b64) * (mean + 2 * mean[:, ::-1])
         size = (np.abs(x64).max() + np.abs(b64).max()) ** 2
-        assert close(got, expected, atol=1e-12 * size, typed=True)
+        assert close(got, expected, atol=4e-12 * size, typed=True)
     tall = np.arange(2400.0).reshape(1200, 2)
     got = submission.integrated_gradients(lambda p: np.ones_like(p), tall, np.zeros(2), 2)
     assert close(got, tall, rtol=1e-12)
