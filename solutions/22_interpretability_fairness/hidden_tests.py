@@ -207,7 +207,7 @@ def importance_contract():
     return Contract(
         "permutation_importance",
         predict=constant(columns_sum),
-        X=numbers(30, 4),
+        X=numbers(30, 4, scales=(1e-20, 1e20)),
         y=numbers(30),
         loss=constant(mean_square),
         repeats=one_of(3, 1),
@@ -233,12 +233,19 @@ def test_rows_of_every_kind(submission, rng):
             {call[0].dtype for call in rows.calls} == {X.dtype}, True
         )
         assert close(all(np.array_equal(call[0], y) for call in given.calls), True)
+        assert close(all(isinstance(part, np.ndarray) for call in given.calls for part in call), True)
+        inside = np.sort(X, axis=0)
+        assert close(all(np.array_equal(np.sort(call[0], axis=0), inside) for call in rows.calls), True)
         assert close(
             float(np.sum(got[0])) * repeats,
             sum(given.answers) - (1 + g * repeats) * given_base(X, y),
             rtol=1e-6,
             atol=1e-5 * abs(sum(given.answers)),
         )
+    tall = np.arange(2600.0).reshape(1300, 2)
+    _, seen, _ = watch(submission, lambda rows: rows[:, 0] * 1.0, tall, tall[:, 1], 1, 3, [[1]])
+    assert close([rows.shape for rows in seen], [(1300, 2)] * 2)
+    assert close(sorted(seen[0][:, 1]) == sorted(seen[1][:, 1]) == tall[:, 1].tolist(), True)
 
 
 def given_base(X, y):
@@ -297,7 +304,11 @@ def test_the_brute_method_agrees(submission, rng):
 def test_dependence_of_every_kind(submission, rng):
     """Rows and grids of every kind, one row, an empty grid, and at most m rows a call; float64 comes back."""
     contract = Contract(
-        "partial_dependence", predict=constant(None), X=numbers(9, 3), column=one_of(0, 2), grid=numbers(4)
+        "partial_dependence",
+        predict=constant(None),
+        X=numbers(9, 3, scales=(1e-20, 1e20)),
+        column=one_of(0, 2),
+        grid=numbers(4),
     )
     for case in contract.cases(rng):
         _, X, column, grid = case.args
@@ -316,6 +327,14 @@ def test_dependence_of_every_kind(submission, rng):
         submission.partial_dependence(lambda r: r[:, 0] * 1.0, np.ones((1, 2)), 0, np.array([3, 1])), [3.0, 1.0]
     )
     assert close(submission.partial_dependence(lambda r: r[:, 0], np.ones((2, 2)), 0, np.zeros(0)), np.zeros(0))
+    for size in (1e-20, 1e20):
+        found = submission.partial_dependence(
+            lambda r: r[:, 1] + r[:, 0], np.full((2, 2), size), 1, np.array([3 * size])
+        )
+        assert close(found, [4 * size], rtol=1e-12)
+    wide = np.arange(450.0).reshape(3, 150)
+    found = submission.partial_dependence(lambda r: r[:, 120] + 2 * r[:, 100], wide, 120, np.array([1.0]))
+    assert close(found, [1 + 2 * 250.0], rtol=1e-12)
     many = np.arange(1500.0)
     assert close(submission.partial_dependence(lambda r: r[:, 0] + r[:, 1], np.ones((3, 2)), 1, many), many + 1)
     tall = np.arange(4000.0).reshape(2000, 2)
@@ -1284,9 +1303,9 @@ def test_groups_of_one_class_are_refused(submission, rng):
 
 
 @pytest.mark.exercise("equalised_odds", weight=5, hint=1)
-def test_a_million_scores(submission, rng):
-    """A million scores in two groups: sorting and one walk, and the least errors of the two hulls."""
-    m = 1_000_000
+def test_many_scores(submission, rng):
+    """300,000 scores in two groups: sorting and one walk, and the least errors of the two hulls."""
+    m = 300_000
     group = (rng.random(m) < 0.3).astype(np.int64)
     y = (rng.random(m) < 0.6 - 0.2 * group).astype(np.int64)
     score = rng.standard_normal(m) + y * np.where(group == 1, 0.9, 1.2)

@@ -24,9 +24,9 @@
 # **Skills it trains**: permutation tests, Shapley values, Monte Carlo estimates, tree algorithms, attribution,
 # numerical integration, fairness metrics, randomised decisions, counterfactual explanations, testing against axioms.
 #
-# **Time**: about four and a half hours, of which three hours are eight exercises and a bug to find. Take a break after
-# 22.5. Each exercise says how important it is (essential, important, optional), its level, which is also its points,
-# and its minutes.
+# **Time**: about four and a half hours, of which a good three hours are eight exercises and a bug to find. Take a
+# break after 22.5. Each exercise says how important it is (essential, important, optional), its level, which is also
+# its points, and its minutes.
 #
 # **Symbols**
 #
@@ -1917,7 +1917,7 @@ for ax, values, label in ((axes[0], spent, "CPU seconds for one row"), (axes[1],
     ax.plot(behind, values, marker="o", label=f"yours, slope {slope:.2f}")
     ax.set(xscale="log", yscale="log", xlabel="background rows b", ylabel=label)
     ax.legend(loc="upper left" if ax is axes[0] else "upper right")
-axes[0].set_title("The work grows with the background")
+axes[0].set_title("The work in b: overhead first, then rows")
 axes[1].set_title("The error falls like 1/√b")
 plt.show()
 print(f"with {behind[-1]} rows the error is {errors[-1] / np.abs(truth).max():.1%} of the largest value")
