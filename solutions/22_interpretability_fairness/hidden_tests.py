@@ -1476,3 +1476,15 @@ def test_changes_leave_no_trace(submission, rng):
         high=doubles(6, draw=lambda rng: rng.uniform(2, 3, 6)),
     )
     assert contract.leaves_no_trace(submission, rng, then=[{}, {"b": 50.0}, {"b": -100.0}])
+
+
+@pytest.mark.exercise("integrated_gradients", hint=2)
+def test_full_calls_and_small_numbers(submission, rng):
+    """No call is empty where the points fill their calls exactly, and differences of 1e-20 count."""
+    for n, steps in [(2, 512), (1, 1024), (1, 2048)]:
+        watched = Asked(lambda p: np.ones_like(p))
+        x = 1e-20 * rng.standard_normal((n, 3))
+        got = submission.integrated_gradients(watched, x, np.full(3, 2e-20), steps)
+        assert close(got, x - 2e-20, rtol=1e-11, atol=1e-32)
+        sizes = [len(call[0]) for call in watched.calls]
+        assert close(min(sizes) >= 1 and max(sizes) <= 1024, True) and close(sum(sizes), n * steps)
