@@ -15,6 +15,7 @@ from lsml_utils.datasets.folder import data_folder
 from lsml_utils.datasets.graphs import graph
 from lsml_utils.datasets.interactions import interactions, interactions_chunks
 from lsml_utils.datasets.language import events, instructions
+from lsml_utils.datasets.loans import Loans, loans, loans_chunks
 from lsml_utils.datasets.moving import clips, clips_chunks
 from lsml_utils.datasets.points import blobs, blobs_chunks, linear, linear_chunks, moons, moons_chunks
 from lsml_utils.datasets.reviews import reviews, reviews_chunks
@@ -25,6 +26,7 @@ __all__ = [
     "Chunks",
     "Clicks",
     "DatasetUnavailable",
+    "Loans",
     "Remote",
     "Visits",
     "batches",
@@ -45,6 +47,8 @@ __all__ = [
     "interactions_chunks",
     "linear",
     "linear_chunks",
+    "loans",
+    "loans_chunks",
     "mnist",
     "moons",
     "moons_chunks",
