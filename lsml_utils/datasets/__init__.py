@@ -16,6 +16,7 @@ from lsml_utils.datasets.graphs import graph
 from lsml_utils.datasets.interactions import interactions, interactions_chunks
 from lsml_utils.datasets.language import events, instructions
 from lsml_utils.datasets.moving import clips, clips_chunks
+from lsml_utils.datasets.patients import Patients, patients
 from lsml_utils.datasets.points import blobs, blobs_chunks, linear, linear_chunks, moons, moons_chunks
 from lsml_utils.datasets.reviews import reviews, reviews_chunks
 from lsml_utils.datasets.shapes import one_hot, shapes, shapes_chunks
@@ -25,6 +26,7 @@ __all__ = [
     "Chunks",
     "Clicks",
     "DatasetUnavailable",
+    "Patients",
     "Remote",
     "Visits",
     "batches",
@@ -51,6 +53,7 @@ __all__ = [
     "near_duplicates",
     "near_duplicates_chunks",
     "one_hot",
+    "patients",
     "python_help",
     "reviews",
     "reviews_chunks",
