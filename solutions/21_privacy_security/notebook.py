@@ -228,8 +228,9 @@ def k_anonymise(
     released, shape (len(kept), c), the classes of these rows, in the same order. Both may be empty.
     Raises ValueError where no release is allowed.
 
-    Size: m = 10^6 rows of 5,000 different kinds with 1,000 vectors of heights must end in seconds,
-    so do not go through all rows for each vector. Fewer than 2^62 combinations of values.
+    Size: m = 10^6 rows of 5,000 different kinds with 100 vectors of heights must end in seconds,
+    so do not go through all rows for each vector. There are fewer than 2^62 combinations of the
+    columns' values, and of their classes.
     """
     ### BEGIN SOLUTION
     sizes = [len(column[0]) for column in heights]
@@ -239,9 +240,10 @@ def k_anonymise(
     kinds = rows[first]  # (kinds, c)
     for chosen in sorted(itertools.product(*(range(len(column)) for column in heights)), key=lambda h: (sum(h), h)):
         classes = np.stack([heights[j][h][kinds[:, j]] for j, h in enumerate(chosen)], axis=1)
-        _, member = np.unique(classes, axis=0, return_inverse=True)
-        total = np.bincount(member.ravel(), counts)
-        stays = total[member.ravel()] >= k
+        numbers = np.ravel_multi_index(tuple(classes.T), tuple(classes.max(axis=0) + 1))
+        _, member = np.unique(numbers, return_inverse=True)
+        total = np.bincount(member, counts)
+        stays = total[member] >= k
         if counts[~stays].sum() <= suppress * len(rows):
             kept = np.flatnonzero(stays[kind])
             return classes[kind[kept]], kept
@@ -322,9 +324,9 @@ with check("k_anonymise"):
     assert possible([here, there], np.array([2, 0])) == {7, 8, 9}, "left out of both: nothing is excluded"
 
 # %% [markdown]
-# Two releases of the same patients, both with $k = 10$ and at most 5% of the rows left out. They serve two purposes: one
-# has no postcodes and fine ages, the other has districts and two age groups. The figure counts, for each patient, how
-# many diagnoses are left. Whoever has one diagnosis left has no secret.
+# Three releases of the same patients, each with $k = 3$ and at most 5% of the rows left out, for three purposes: one has
+# ages and no postcodes, one has districts and two age groups, one has both a little coarser and no jobs. The figure
+# counts, for each patient, how many diagnoses are left. Whoever has one diagnosis left has no secret.
 
 # %% tags=["demo"]
 postcodes, ages, sexes, jobs = town.heights
@@ -340,30 +342,30 @@ def published(ladders, k):
     return released, town.diagnosis[kept], maps
 
 
-one = published([postcodes[2:], ages, sexes, jobs[1:]], k=10)
-two = published([postcodes[1:], ages[3:], sexes, jobs[1:]], k=10)
+all_ladders = [[postcodes[2:], ages, sexes, jobs], [postcodes, ages[3:], sexes, jobs]]
+all_ladders.append([postcodes[1:], ages[1:], sexes, jobs[2:]])
+releases = [published(ladders, k=3) for ladders in all_ladders]
 some = np.arange(min(m, demo_size(full=800, small=200)))
-after_one = np.array([len(possible([one], town.rows[i])) for i in some])
-after_both = np.array([len(possible([one, two], town.rows[i])) for i in some])
-for name, (released, _, _) in {"first": one, "second": two}.items():
+left_after = {
+    f"after {n} release{'s' * (n > 1)}": np.array([len(possible(releases[:n], town.rows[i])) for i in some])
+    for n in (1, 2, 3)
+}
+for released, _, _ in releases:
     sizes = np.unique(released, axis=0, return_counts=True)[1]
-    print(f"{name} release: {len(released):,} rows, smallest class {sizes.min()}, median class {np.median(sizes):.0f}")
-print(
-    f"patients with one diagnosis left: {np.mean(after_one == 1):.1%} after the first, {np.mean(after_both == 1):.1%}"
-    f" after both; median left: {np.median(after_one):.0f}, then {np.median(after_both):.0f}"
-)
+    print(f"{len(released):,} rows, smallest class {sizes.min()}, median class {np.median(sizes):.0f}")
 figure, ax = plt.subplots(figsize=(7, 4))
 numbers = np.arange(1, len(town.names) + 1)
-for number, (name, left) in enumerate({"after one release": after_one, "after both": after_both}.items()):
+for number, (name, left) in enumerate(left_after.items()):
+    print(f"{name}: one diagnosis left for {np.mean(left == 1):.1%} of the patients, median {np.median(left):.0f}")
     share = [np.mean(left <= n) for n in numbers]
-    ax.step(numbers, share, where="post", marker="os"[number], color=plotting.COLOURS[number], label=name)
+    ax.step(numbers, share, where="post", marker="osD"[number], color=plotting.COLOURS[number], label=name)
 ax.set(
     xlabel="diagnoses that are left",
     ylabel="share of patients with at most as many",
-    title="Two releases, each with classes of ten, narrow it down together",
+    title="Safe releases meet in a single diagnosis",
     ylim=(0, 1.05),
 )
-ax.legend(loc="upper left")
+ax.legend(loc="lower right")
 plt.show()
 
 # %% [markdown]
@@ -1122,9 +1124,9 @@ with check("audit_epsilon"):
 # this direction at the end. On the right of the red line no $(3, 10^{-5})$-private program can be.
 
 # %% tags=["demo"]
-n_runs, T_audit, m_audit = demo_size(full=1200, small=250), 4, 40
+n_runs, T_audit, m_audit = demo_size(full=1200, small=600), 4, 40
 X_audit = np.hstack([X_train[: m_audit - 1, :3] * 5, np.zeros((m_audit - 1, 1))])
-canary = np.array([0.0, 0.0, 0.0, 10.0])
+canary = np.array([0.0, 0.0, 0.0, 1000.0])
 y_audit = np.append(y_train[: m_audit - 1], 1.0)
 X_with = np.vstack([X_audit, canary])
 claimed, delta_audit, C_audit, q_audit = 3.0, 1e-5, 1.0, 0.5
@@ -1344,7 +1346,7 @@ print(
 )
 
 # %% [markdown]
-# ### 21.8 Find the bug: `seal_chunks` · essential · level 2 of 4 · 15 min
+# ### 21.8 `seal_chunks` · essential · level 2 of 4 · 15 min
 #
 # Last, files that lie somewhere. **AES-GCM** encrypts bytes under a key and a **nonce** of 12 bytes, and adds a tag of 16
 # bytes, without which it does not open: it hides and it shows tampering. It asks for one thing: *no nonce twice under
@@ -1358,7 +1360,7 @@ print(
 # that became the last one because the rest was cut off, is opened with another nonce than it was sealed with, and its
 # tag does not fit.
 #
-# The code below encrypts and decrypts, and passes any test that reads back what it wrote. It does not keep what the text
+# **Find the bug.** The code below encrypts and decrypts, and passes any test that reads back what it wrote. It does not keep what the text
 # promises. Find both faults; the format in the docstring is right.
 #
 # **What this is not.** It hides contents, never the length of a file, and never who reads it when. It protects nothing
