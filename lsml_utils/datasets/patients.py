@@ -114,4 +114,3 @@ def _block(number: int, count: int, seed: int) -> tuple[np.ndarray, ...]:
     days = np.minimum(1 + rng.lognormal(1.0, 1.0, BLOCK).astype(np.int64), LONGEST)
     mine, theirs = slice(count), slice(PEOPLE * count)
     return rows[mine], diagnosis[mine], days[mine], everybody[chosen[mine]], register[theirs], everybody[theirs]
-

@@ -822,7 +822,7 @@ wrong(
     "Paillier",
     "multiplies the ciphertext by k",
     fails=["test_sums_and_multiples"],
-    edit={"pow(c, k, self.square)\n": "c * k % self.square\n"},
+    edit={"pow(c, k, self.square)": "c * k % self.square"},
 )
 wrong(
     "Paillier",
@@ -840,7 +840,7 @@ wrong(
     "Paillier",
     "multiplies by a negative number as if it were positive",
     fails=["test_sums_and_multiples"],
-    edit={"pow(c, k, self.square)\n": "pow(c, abs(k), self.square)\n"},
+    edit={"pow(c, k, self.square)": "pow(c, abs(k), self.square)"},
 )
 wrong(
     "Paillier",
