@@ -1124,8 +1124,8 @@ with check("audit_epsilon"):
 # %% [markdown]
 # **The audit.** Two engines train the same logistic regression, with your `dp_sgd` and the same noise, for which the
 # accountant says $\varepsilon = 3$ at $\delta = 10^{-5}$. One uses your `clipped_sum`. The other does what many scripts do: it
-# takes the mean gradient of the batch, clips *that* to $C$ and goes on as before. It trains well, no test of accuracy
-# finds anything. The canary is a row with a large value in a direction that no other row uses; the score is the parameter of
+# takes the mean gradient of the batch, clips *that* to $C$ and goes on as before. It runs, and no line of it looks
+# odd. The canary is a row with a large value in a direction that no other row uses; the score is the parameter of
 # this direction at the end. No attack on a $(3, 10^{-5})$-private program gets above the dashed line.
 
 # %% tags=["demo"]
