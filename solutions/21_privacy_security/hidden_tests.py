@@ -140,9 +140,16 @@ def test_the_least_coarse_release(submission, rng):
             asked += 1
 
 
-@pytest.mark.exercise("k_anonymise", weight=2, hint=1)
+@pytest.mark.exercise("k_anonymise", weight=2, core=True, hint=1)
 def test_ties_go_to_the_first_vector(submission, rng):
-    """Of vectors with the same sum, the lexicographically first one is taken."""
+    """The least sum of heights decides; of vectors with the same sum, the lexicographically first one is taken."""
+    # The sum comes first: (0, ..., 0, 2) is allowed and lexicographically first, (1, 0, ..., 0) has the sum 1.
+    for c in (2, 3):
+        ladder = [np.arange(6), np.arange(6) // 3, np.zeros(6, int)]
+        rows = np.zeros((8, c), int)
+        rows[:, 0], rows[:, -1] = np.tile([0, 1], 4), np.repeat([0, 5], 4)
+        rows = rows[[0, 1, 4, 5]]
+        assert same_release(submission.k_anonymise(rows, [ladder] * c, 2, 0.0), enumerated(rows, [ladder] * c, 2, 0.0))
     for c in (2, 3, 4):
         one = [np.arange(4), np.array([0, 0, 1, 1]), np.zeros(4, int)]
         rows = np.array(list(itertools.product(range(4), repeat=c)))
@@ -179,23 +186,23 @@ def test_ends_of_k_and_refusals(submission, rng):
 
 @student_side
 def large_release(seed, k):
-    """What comes out of 10^6 rows of 5,000 kinds: (rows that stay, are these the right classes)."""
+    """What comes out of 400,000 rows of 5,000 kinds: (rows that stay, are these the right classes)."""
     rng = np.random.default_rng(seed)
     kinds = rng.integers(0, 40, (5000, 4))
-    rows = kinds[rng.integers(0, 5000, 10**6)]
+    rows = kinds[rng.integers(0, 5000, 400_000)]
     ladder = [np.arange(40), np.arange(40) // 6, np.arange(40) // 20]
     released, kept = student.k_anonymise(rows, [ladder] * 4, k, 0.0)
     chosen = [[h for h in range(3) if np.array_equal(ladder[h][rows[kept, j]], released[:, j])] for j in range(4)]
     return len(kept), chosen
 
 
-@pytest.mark.exercise("k_anonymise", weight=6, hint=1, seconds=8)
-def test_a_million_rows(submission, rng):
-    """10^6 rows of 5,000 kinds end in seconds: count each kind once, and search over kinds."""
+@pytest.mark.exercise("k_anonymise", weight=6, hint=1)
+def test_many_rows_of_few_kinds(submission, rng):
+    """Hundreds of thousands of rows of 5,000 kinds end in seconds: count each kind once, and search over kinds."""
     seed = int(rng.integers(2**40))
     draw = np.random.default_rng(seed)
     kinds, ladder = draw.integers(0, 40, (5000, 4)), [np.arange(40), np.arange(40) // 6, np.arange(40) // 20]
-    counts = np.bincount(draw.integers(0, 5000, 10**6), minlength=5000)
+    counts = np.bincount(draw.integers(0, 5000, 400_000), minlength=5000)
 
     def smallest(h):
         classes = np.ravel_multi_index([ladder[h[j]][kinds[:, j]] for j in range(4)], (40,) * 4)
@@ -206,7 +213,7 @@ def test_a_million_rows(submission, rng):
     vectors = sorted(itertools.product(range(3), repeat=4), key=lambda h: (sum(h), h))
     first = next(h for h in vectors if smallest(h) >= k)
     got = submission.run(large_release, seed, k)
-    assert close(got[0], 10**6) and close([list(one) for one in got[1]], [[h] for h in first])
+    assert close(got[0], 400_000) and close([list(one) for one in got[1]], [[h] for h in first])
 
 
 def _table(rng):
@@ -857,10 +864,13 @@ def gaussian_epsilon(delta):
 @pytest.mark.exercise("audit_epsilon", weight=4, core=True, hint=3)
 def test_pure_noise_is_rarely_convicted(submission, rng):
     """The same law on both sides: a bound above 0 comes with probability at most level, whatever was tried."""
-    for n, level, runs in [(1000, 0.05, 80), (60, 0.2, 60)]:
-        found = np.asarray(submission.run(many_audits, int(rng.integers(2**40)), runs, n, 0.0, 0.0, level))
-        assert close(bool(np.sum(found > 0) <= scipy.stats.binom.isf(TINY, runs, level)), True)
-        assert close(bool(np.isfinite(found).all() and (found >= 0).all()), True)
+    found = []
+    for _ in range(6):  # ten audits a call: an answer may go through its thresholds in a loop
+        found.extend(submission.run(many_audits, int(rng.integers(2**40)), 10, 400, 0.0, 0.0, 0.3))
+    found = np.asarray(found)
+    assert close(bool(np.isfinite(found).all() and (found >= 0).all()), True)
+    # The best of many thresholds is above 0 in 55 of 60 audits or so.
+    assert close(bool(np.sum(found > 0) <= scipy.stats.binom.isf(TINY, 60, 0.3)), True)
 
 
 @pytest.mark.exercise("audit_epsilon", weight=3, core=True, hint=2)
@@ -926,8 +936,6 @@ def test_delta_is_subtracted(submission, rng):
             inside[rng.random(20_000) < delta] = 50.0 * sign
             assert close(submission.audit_epsilon(inside, outside, delta, 1e-9), 0.0)
             assert close(submission.audit_epsilon(outside, inside, delta, 1e-9), 0.0)
-            assert close(bool(submission.audit_epsilon(inside, outside, delta / 4, 1e-9) > 1.0), True)
-            assert close(bool(submission.audit_epsilon(outside, inside, delta / 4, 1e-9) > 1.0), True)
 
 
 AUDIT = Contract(
