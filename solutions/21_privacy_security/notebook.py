@@ -762,7 +762,8 @@ def clipped_sum(layers: list[tuple[np.ndarray, np.ndarray]], clip: float) -> lis
     square = 0.0
     for A, D in layers:
         square = square + np.einsum("bo,bo->b", D, D) * (np.einsum("bi,bi->b", A, A) + 1)
-    factor = np.minimum(1.0, clip / np.maximum(np.sqrt(square), 1e-300))
+    norm = np.sqrt(square)
+    factor = np.divide(clip, norm, out=np.ones(len(norm)), where=norm > clip)
     sums = []
     for A, D in layers:
         scaled = D * factor[:, None]
@@ -779,8 +780,8 @@ def clipped_sum(layers: list[tuple[np.ndarray, np.ndarray]], clip: float) -> lis
 # </details>
 # <details><summary>Hint 2: one factor for each row</summary>
 #
-# `min(1, clip / norm)`, the same for all layers. Where the norm is 0, divide by a tiny number in its place: the minimum
-# is 1 then.
+# `clip / norm` where the norm is above `clip`, and 1 everywhere else, the same for all layers. Such as
+# `np.divide(clip, norm, out=np.ones(B), where=norm > clip)`, which divides nowhere by 0.
 # </details>
 # <details><summary>Hint 3: the sums</summary>
 #
