@@ -627,6 +627,21 @@ wrong(
 )
 wrong(
     "audit_epsilon",
+    "reports the best of twenty thresholds without paying for the choice",
+    fails=["test_pure_noise_is_rarely_convicted"],
+    edit={
+        "inside[half::2]": "inside",
+        "outside[half::2]": "outside",
+        "thresholds[np.linspace(0, len(thresholds) - 1, 500).astype(int)]": "thresholds",
+        "    tried = attacks(0, thresholds)": (
+            "    thresholds = np.unique(np.quantile(np.concatenate([inside, outside]), np.linspace(0.02, 0.98, 20)))\n"
+            "    tried = attacks(0, thresholds)"
+        ),
+        "max(0.0, float(attacks(1, thresholds[place : place + 1])[attack, 0]))": "max(0.0, float(tried.max()))",
+    },
+)
+wrong(
+    "audit_epsilon",
     "chooses the threshold on the runs by which it is judged",
     fails=["test_pure_noise_is_rarely_convicted"],
     edit={"attacks(1, thresholds[place : place + 1])": "attacks(0, thresholds[place : place + 1])"},
@@ -772,6 +787,18 @@ def by_incomplete_beta(inside, outside, delta, level):
 
 # ------------------------------------------------------------------------------------------------------- Paillier
 
+wrong(
+    "Paillier",
+    "takes the next prime after p as q",
+    fails=["test_primes_are_drawn_independently"],
+    edit={
+        "            self.q = random_prime(bits // 2, rng)\n": (
+            "            q = self.p + 2\n"
+            "            while any(pow(a, q - 1, q) != 1 for a in (2, 3, 5)):\n                q += 2\n"
+            "            self.q = q\n"
+        )
+    },
+)
 wrong(
     "Paillier",
     "encrypts without randomness",
@@ -946,6 +973,12 @@ wrong(
         ),
         " from None\n        yield chunk": "\n        yield chunk",
     },
+)
+wrong(
+    "seal_chunks",
+    "does not say in the nonce where a chunk stands",
+    fails=["test_the_format_of_a_file"],
+    edit={"            number += 1\n": "            number = 0\n", "number + 1": "0"},
 )
 wrong(
     "seal_chunks",

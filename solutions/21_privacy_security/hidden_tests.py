@@ -1,8 +1,8 @@
 """Hidden tests of module 21. A docstring is the sentence that a student reads when the test fails.
 
 The oracles are enumeration, exact laws, quadrature, arithmetic of many digits, torch.autograd and AES-GCM itself. One
-statistical comparison fails a right answer with a probability of TINY or less; a test makes fewer than a hundred of
-them, so its level is below 1e-6.
+statistical comparison fails a right answer with a probability of TINY or less, by exact laws (chi-squared: nearly); a
+test makes fewer than a hundred of them, so its level is about 1e-6.
 """
 
 # Helpers run where `student` is defined, maybe under another Python.
@@ -29,7 +29,6 @@ from autograder.judging import (
     close,
     floats,
     frozen,
-    integers,
     is_array,
     numbers,
     one_of,
@@ -163,7 +162,16 @@ def test_borders_are_allowed(submission, rng):
     """A class of exactly k rows stays, and exactly suppress * m rows may be left out; one more may not."""
     rows = rng.permutation(np.repeat(np.arange(4), [5, 3, 2, 6]))[:, None]
     ladder = [[np.arange(4), np.zeros(4, int)]]
-    for k, suppress in [(5, 5 / 16), (5, 4 / 16), (6, 10 / 16), (6, 9 / 16), (2, 0.0), (3, 2 / 16), (3, 1 / 16)]:
+    for k, suppress in [
+        (5, 5 / 16),
+        (5, 5 / 16 - 1e-12),
+        (5, 4 / 16),
+        (6, 10 / 16),
+        (6, 9 / 16),
+        (2, 0.0),
+        (3, 2 / 16),
+        (3, 1 / 16),
+    ]:
         assert same_release(submission.k_anonymise(rows, ladder, k, suppress), enumerated(rows, ladder, k, suppress))
 
 
@@ -217,12 +225,22 @@ def test_many_rows_of_few_kinds(submission, rng):
 
 
 def _table(rng):
-    return np.tile([[3, 1], [4, 1], [2, 0], [2, 5]], (6, 1))
+    """Rows of four kinds, six of each, so that every value of k and suppress below has another release."""
+    kinds = rng.permutation([[3, 1], [4, 1], [2, 0], [2, 5]])
+    return kinds[np.repeat(np.arange(4), [9, 7, 5, 3])]
 
 
 HEIGHTS = [[np.arange(6), np.arange(6) // 2, np.zeros(6, int)]] * 2
-ROWS = only(replace(integers(24, 2, high=5), plain=_table), *LAYOUTS)
-ANONYMISE = Contract("k_anonymise", rows=ROWS, heights=HEIGHTS, k=one_of(6, 1, 24), suppress=one_of(0.25, 0.0, 1.0))
+ROWS = Argument(
+    _table,
+    {
+        "in steps": lambda rng: stepped(_table(rng)),
+        "in Fortran order": lambda rng: np.asfortranarray(_table(rng)),
+        "read-only": lambda rng: frozen(_table(rng)),
+    },
+    frozenset(),
+)
+ANONYMISE = Contract("k_anonymise", rows=ROWS, heights=HEIGHTS, k=one_of(4, 1, 6, 24), suppress=one_of(0.25, 0.0, 1.0))
 
 
 @pytest.mark.exercise("k_anonymise")
@@ -278,6 +296,47 @@ def test_secrets_that_are_left(submission, rng):
     others = np.zeros((3, 1), int), np.array([4, 5, 2]), maps
     for releases, expected in [([alike], [7]), ([some, others], [2]), ([some, alike, some], [7])]:
         assert close(sorted(submission.possible(releases, np.array([4]))), expected)
+
+
+def _releases(form):
+    def drawn(rng):
+        rows, hidden = rng.integers(0, 3, (1500, 2)), rng.integers(-(2**40), 2**40, 1500)
+        return [
+            (form(released), form(secrets), maps)
+            for released, secrets, maps in [
+                random_release(rng, rows, np.where(rows[:, 0] > 0, hidden, 2**41 + 7), 2) for _ in range(2)
+            ]
+        ]
+
+    return drawn
+
+
+RELEASES = Argument(
+    _releases(np.array),
+    {
+        "in steps": _releases(stepped),
+        "in Fortran order": _releases(np.asfortranarray),
+        "read-only": _releases(frozen),
+    },
+    frozenset(),
+)
+
+
+@pytest.mark.exercise("k_anonymise", hint=3)
+def test_releases_in_any_order_of_memory(submission, rng):
+    """possible: releases of more than 1,000 rows, in any order of memory, with large and negative secrets."""
+    for _ in range(3):
+        for form in (None, *RELEASES.forms):
+            releases = (RELEASES.forms[form] if form else RELEASES.plain)(rng)
+            person = rng.integers(0, 3, 2)
+            assert close(sorted(submission.possible(releases, person)), sorted(left(releases, person.tolist())))
+
+
+@pytest.mark.exercise("k_anonymise", forgeable=True)
+def test_possible_leaves_no_trace(submission, rng):
+    """possible: the releases and the person are left alone."""
+    person = Argument(lambda rng: rng.integers(0, 3, 2), {}, frozenset())
+    assert Contract("possible", releases=RELEASES, person=person).leaves_no_trace(submission, rng)
 
 
 @pytest.mark.exercise("k_anonymise", weight=2, hint=3)
@@ -390,22 +449,22 @@ def test_sigma_is_the_smallest(submission, rng):
     for epsilon, delta in pairs:
         sigma = submission.gaussian_sigma(1.0, epsilon, delta)
         assert close(isinstance(sigma, float) and 1e-4 < sigma < 1e6, True)
-        assert close(bool(exact_delta(1.00001 * sigma, epsilon) <= delta), True)
+        assert close(bool(exact_delta((1 + 2e-8) * sigma, epsilon) <= delta), True)
         assert close(bool(exact_delta(0.999 * sigma, epsilon) > delta), True)
 
 
 @pytest.mark.exercise("private_mean", weight=2, hint=3)
 def test_sigma_at_the_ends(submission, rng):
-    """gaussian_sigma is right to 1e-5 at the ends of epsilon and delta, and in proportion to the sensitivity."""
+    """gaussian_sigma is right to 1e-8 at the ends of epsilon and delta, and in proportion to the sensitivity."""
     for epsilon, delta in itertools.product((1e-3, 0.03, 20.0), (1e-12, 1e-7, 0.5)):
         sigma = submission.gaussian_sigma(1.0, epsilon, delta)
-        assert close(bool(exact_delta(1.00002 * sigma, epsilon) <= delta), True)
-        assert close(bool(exact_delta(0.99998 * sigma, epsilon) > delta), True)
+        assert close(bool(exact_delta((1 + 2e-8) * sigma, epsilon) <= delta), True)
+        assert close(bool(exact_delta((1 - 2e-8) * sigma, epsilon) > delta), True)
     for epsilon, delta in [(0.3, 1e-4), (9.0, 1e-9)]:
         one = submission.gaussian_sigma(1.0, epsilon, delta)
-        for sensitivity in (1e-6, 0.125, 3, 1e6):
+        for sensitivity in (1e-9, 0.1, 3, 1e9):
             assert close(
-                submission.gaussian_sigma(sensitivity, epsilon, delta), sensitivity * one, rtol=3e-5, typed=True
+                submission.gaussian_sigma(sensitivity, epsilon, delta), sensitivity * one, rtol=3e-8, typed=True
             )
 
 
@@ -865,12 +924,12 @@ def gaussian_epsilon(delta):
 def test_pure_noise_is_rarely_convicted(submission, rng):
     """The same law on both sides: a bound above 0 comes with probability at most level, whatever was tried."""
     found = []
-    for _ in range(6):  # ten audits a call: an answer may go through its thresholds in a loop
-        found.extend(submission.run(many_audits, int(rng.integers(2**40)), 10, 400, 0.0, 0.0, 0.3))
+    for _ in range(10):  # twenty audits a call, for answers that are slow
+        found.extend(submission.run(many_audits, int(rng.integers(2**40)), 20, 200, 0.0, 0.0, 0.3))
     found = np.asarray(found)
     assert close(bool(np.isfinite(found).all() and (found >= 0).all()), True)
-    # The best of many thresholds is above 0 in 55 of 60 audits or so.
-    assert close(bool(np.sum(found > 0) <= scipy.stats.binom.isf(TINY, 60, 0.3)), True)
+    # The best of all thresholds is above 0 in nine audits of ten, the best of twenty in six; 97 of 200 are allowed.
+    assert close(bool(np.sum(found > 0) <= scipy.stats.binom.isf(TINY, 200, 0.3)), True)
 
 
 @pytest.mark.exercise("audit_epsilon", weight=3, core=True, hint=2)
@@ -879,7 +938,7 @@ def test_half_of_the_truth(submission, rng):
     truth = gaussian_epsilon(0.01)
     for shift in (1.0, -1.0):
         found = submission.run(many_audits, int(rng.integers(2**40)), 4, 20_000, shift, 0.01, 0.05)
-        assert close(bool(0.5 * truth <= np.mean(found) <= 1.2 * truth), True)
+        assert close(bool(0.45 * truth <= np.mean(found) <= 1.2 * truth), True)
 
 
 @pytest.mark.exercise("audit_epsilon", weight=3, core=True, hint=1)
@@ -906,8 +965,10 @@ def test_perfect_separation(submission, rng):
     """All scores inside above all outside, or below: finite, at least half of log(n), and no more than n runs prove."""
     for n, level in [(1000, 0.05), (5000, 0.05), (1000, 1e-9), (40, 0.01), (20, 0.5), (3000, 0.5)]:
         high, low = rng.uniform(5, 6, n), rng.uniform(-4, -3, n)
-        # A law with f = 1 - level^(1/n) outside gives such scores with probability `level`: its epsilon is log(1/f).
-        most = -math.log(-math.expm1(math.log(level) / n))
+        # Randomised response that lies with probability f = 1 - level^(1 / 2n) gives such scores with probability
+        # `level`, and its epsilon is log((1 - f) / f): a larger bound would be wrong too often.
+        lies = -math.expm1(math.log(level) / (2 * n))
+        most = math.log((1 - lies) / lies)
         for inside, outside in ((high, low), (low, high)):
             got = submission.audit_epsilon(inside, outside, 0.0, level)
             least = math.log(n) / 2 if level == 0.05 else 0.0
@@ -940,10 +1001,10 @@ def test_delta_is_subtracted(submission, rng):
 
 AUDIT = Contract(
     "audit_epsilon",
-    inside=only(floats(400, draw=lambda rng: rng.uniform(3, 4, 400)), *LAYOUTS),
-    outside=only(floats(400, draw=lambda rng: rng.uniform(-1, 0, 400)), *LAYOUTS),
-    delta=one_of(0.0, 0.1, 0.5, 0),
-    level=one_of(0.05, 1e-9, 0.5),
+    inside=only(floats(1000, draw=lambda rng: rng.uniform(3, 4, 1000)), *LAYOUTS),
+    outside=only(floats(1000, draw=lambda rng: rng.uniform(-1, 0, 1000)), *LAYOUTS),
+    delta=one_of(0.0, 0),
+    level=0.05,
 )
 
 
@@ -951,19 +1012,17 @@ AUDIT = Contract(
 def test_scores_in_any_order_of_memory(submission, rng):
     """Any order of memory and any size of scores; a finite Python float, the same for the same scores."""
     for case in AUDIT.cases(rng):
-        inside, outside, delta, level = case.exact
         got = submission.audit_epsilon(*case)
-        most = math.log((1 - delta) / -math.expm1(math.log(level) / 400))
-        assert close(isinstance(got, float), True) and close(bool(1.0 < got <= most), True)
+        assert close(isinstance(got, float), True) and close(bool(math.log(1000) / 2 <= got < 6.6), True)
     for scale in (1e-30, 1e-3, 1e12):
         inside, outside = scale * rng.uniform(1, 2, 1000), scale * rng.uniform(2.001, 3, 1000)
-        assert close(bool(submission.audit_epsilon(inside, outside, 0.0, 0.05) > 3.45), True)
+        assert close(bool(submission.audit_epsilon(inside, outside, 0.0, 0.05) >= math.log(1000) / 2), True)
 
 
 @pytest.mark.exercise("audit_epsilon", forgeable=True)
 def test_an_audit_leaves_no_trace(submission, rng):
     """The scores are left alone, and the same call gives the same number."""
-    assert AUDIT.leaves_no_trace(submission, rng, then=[{}, {"delta": 0.5}])
+    assert AUDIT.leaves_no_trace(submission, rng, then=[{}, {"delta": 0.5}, {"level": 0.5}])
     scores = [np.arange(50.0), np.arange(50.0)[::-1] + 30, 0.0, 0.05]
     assert close(submission.run(random_states, "audit_epsilon", scores), "")
 
@@ -1010,6 +1069,17 @@ def test_keys(submission, rng):
             assert close(key_of(submission.Paillier(bits, seed))[2], n)
     # 24 primes; those of 16 bits may meet (some 1,500 of them), the others do not.
     assert close(len(seen) >= 20, True)
+
+
+@pytest.mark.exercise("Paillier", weight=2, hint=1)
+def test_primes_are_drawn_independently(submission, rng):
+    """q does not follow from p: primes that lie near each other are found from n in a moment."""
+    near = 0
+    for seed in seeds_from(rng, 20):
+        p, q, _ = key_of(submission.Paillier(64, seed))
+        near += abs(p - q) < 2**23
+    # Two random primes of 32 bits, from 3 * 2^30 on, are as near as this in 1.6% of all keys.
+    assert close(bool(near <= scipy.stats.binom.isf(TINY, 20, 0.016)), True)
 
 
 @pytest.mark.exercise("Paillier", weight=3, core=True, hint=3)
