@@ -1796,7 +1796,7 @@ table.append(
 )
 assert np.array_equal(total, exact), "the shares' sum is exact"
 few = demo_size(full=6, small=3)
-key_sizes = np.array(demo_size(full=(128, 256, 512, 1024), small=(128, 256)))
+key_sizes = np.array(demo_size(full=(128, 256, 512, 1024), small=(64, 128, 256)))
 spent_by_key = []
 for bits in key_sizes.tolist():
     key = Paillier(bits, seed=bits)
@@ -1839,6 +1839,8 @@ ax.set(
     ylabel="CPU seconds for one sum of three numbers",
     title="Twice the key, several times the work",
 )
+ax.set_xticks(key_sizes, key_sizes)
+ax.minorticks_off()
 ax.legend(loc="upper left")
 plt.show()
 

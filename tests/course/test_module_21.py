@@ -1,4 +1,4 @@
-"""What module 21 claims, at a small size: the audit convicts, the peers agree, sums are exact."""
+"""What module 21 claims, at a small size: the audit catches the wrong engine, the peers agree, sums are exact."""
 
 import importlib.util
 import os
@@ -50,13 +50,13 @@ def no_peers(monkeypatch):
     monkeypatch.setattr(engines, "library", lambda name: print(f"{name}: goes on without it"))
 
 
-def test_the_audit_convicts_the_engine_that_clips_the_batch(names, no_peers, capsys):
+def test_the_audit_catches_the_engine_that_clips_the_batch(names, no_peers, capsys):
     for text in HELPERS:
         names(text)
     found = names(AUDIT)
     proven = found["proven_of"]
     assert proven["clips the batch"] > found["claimed"] > proven["clips each row"]
-    assert "convicted" in capsys.readouterr().out
+    assert "the claim is false" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("peers", [pytest.param(True, marks=needs("opacus")), False])
