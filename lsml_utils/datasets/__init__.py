@@ -17,6 +17,7 @@ from lsml_utils.datasets.interactions import interactions, interactions_chunks
 from lsml_utils.datasets.language import events, instructions
 from lsml_utils.datasets.loans import Loans, loans, loans_chunks
 from lsml_utils.datasets.moving import clips, clips_chunks
+from lsml_utils.datasets.patients import Patients, patients
 from lsml_utils.datasets.points import blobs, blobs_chunks, linear, linear_chunks, moons, moons_chunks
 from lsml_utils.datasets.reviews import reviews, reviews_chunks
 from lsml_utils.datasets.shapes import one_hot, shapes, shapes_chunks
@@ -27,6 +28,7 @@ __all__ = [
     "Clicks",
     "DatasetUnavailable",
     "Loans",
+    "Patients",
     "Remote",
     "Visits",
     "batches",
@@ -55,6 +57,7 @@ __all__ = [
     "near_duplicates",
     "near_duplicates_chunks",
     "one_hot",
+    "patients",
     "python_help",
     "reviews",
     "reviews_chunks",
