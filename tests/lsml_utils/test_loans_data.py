@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.special
 import scipy.stats
 
 from lsml_utils import datasets
@@ -17,6 +18,17 @@ def test_loans_are_repaid_by_the_law_that_it_names():
     expected, spread = (np.bincount(bins, w) for w in (truth, truth * (1 - truth)))
     statistic = np.sum((np.bincount(bins, data.y) - expected) ** 2 / spread)
     assert scipy.stats.chi2.sf(statistic, 20) > LEVEL
+
+
+def test_the_law_has_the_effects_that_it_names():
+    """One column moved by 1 moves the log-odds by its effect, debt and years together by their interaction besides."""
+    data = datasets.loans(1)
+    moved = np.vstack([np.zeros(8), np.eye(8), np.eye(8)[2] + np.eye(8)[3]])
+    log_odds = scipy.special.logit(data.probability(moved)) - data.bias
+    assert log_odds[:-1] == pytest.approx([0, *data.effects])
+    assert log_odds[-1] == pytest.approx(data.effects[2] + data.effects[3] + data.interaction)
+    working = [name for name, effect in zip(data.names, data.effects, strict=True) if effect]
+    assert working == ["income", "debt", "years", "late"] and data.interaction
 
 
 def test_base_rates_and_the_proxy_differ_by_group():
