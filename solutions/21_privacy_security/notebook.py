@@ -1726,13 +1726,13 @@ plt.show()
 # ### Your accountant beside the library's
 #
 # Opacus' RDP accountant uses the same bound, with fractional orders up to 11 and integers up to 63; yours here has integers
-# up to 512. So it is a little lower where the best order is small, and higher where $\varepsilon$ is small, which wants
-# large orders (the third line). Its PRV accountant follows the whole law of the privacy loss on a grid, in place of its
-# moments. It is the tightest where $\varepsilon$ is not small; its grid adds an error of 0.01, which counts where it is. All are upper
-# bounds for the same training; the truth is below.
+# up to 512. So opacus' bound is a little lower where the best order is small, and higher where $\varepsilon$ is small,
+# which wants large orders (the second line). Its PRV accountant follows the whole law of the privacy loss on a grid, in
+# place of its moments. It is the tightest where $\varepsilon$ is not small; its grid adds an error of 0.01, which counts
+# where $\varepsilon$ is small. All are upper bounds for the same training; the truth is below.
 
 # %% tags=["demo"]
-cases = [(0.01, 1.0, 1000, 1e-5), (0.001, 0.8, 10_000, 1e-6), (0.01, 10.0, 100, 1e-5), (0.1, 4.0, 500, 1e-5)]
+cases = [(0.01, 1.0, 1000, 1e-5), (0.01, 10.0, 100, 1e-5), (0.001, 0.8, 10_000, 1e-6), (0.1, 4.0, 500, 1e-5)]
 cases = cases[: demo_size(full=4, small=2)]
 accounts = []
 for q_case, sigma_case, T_case, delta_case in cases:
