@@ -13,8 +13,8 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "make %-10s %s\n", $$1, $$2}'
 
-setup: .venv/.ready $(EXTRAS:%=.venv/.extra-%)  ## set up .venv for the course and the grader (EXTRAS="data search spark privacy explain triton": engines, peers)
-	@scripts/system_packages.sh bwrap $(if $(filter spark,$(EXTRAS)),java)
+setup: .venv/.ready $(EXTRAS:%=.venv/.extra-%)  ## set up .venv for the course and the grader (EXTRAS="data spark": with engines and peers, see README)
+	@scripts/system_packages.sh bwrap $(if $(filter spark,$(EXTRAS)),java) $(if $(filter serve,$(EXTRAS)),prometheus)
 
 .venv/.ready: pyproject.toml constraints.txt
 	@[ -n "$(PYTHON)" ] || { echo "lsml needs Python 3.11 or newer; install it, or say: make PYTHON=/path/to/python3"; exit 2; }
@@ -24,7 +24,7 @@ setup: .venv/.ready $(EXTRAS:%=.venv/.extra-%)  ## set up .venv for the course a
 	@$(BIN)/pip install --disable-pip-version-check -c constraints.txt -e ".[test,book]" 2> >(grep -v "is ignored: it is neither" >&2)
 	@touch $@
 
-KNOWN_EXTRAS := data search spark privacy explain triton
+KNOWN_EXTRAS := data search spark privacy explain speech serve quantum quantum-circuits triton
 $(if $(filter-out $(KNOWN_EXTRAS),$(EXTRAS)),$(error EXTRAS may name $(KNOWN_EXTRAS), not $(filter-out $(KNOWN_EXTRAS),$(EXTRAS))))
 
 # Engines and peers of demo and scale cells; `make demo` and `make lab` do without.
@@ -60,7 +60,7 @@ book: setup  ## make a static site of the course, unsolved, in build/book/html
 DIVIDED := $(if $(MODULE),--dist worksteal --module $(MODULE),--dist loadgroup)
 
 # Engines that the suite really runs.
-ENGINES := data search spark privacy explain
+ENGINES := data search spark privacy explain speech serve quantum quantum-circuits
 
 test: setup  ## the suite, demos at reduced size (MODULE=05: what the author of one module needs)
 	@$(MAKE) --no-print-directory setup EXTRAS="$(ENGINES)"

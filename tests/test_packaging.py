@@ -12,7 +12,8 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 ROOT = Path(__file__).parents[1]
-EXTRAS = ("data", "search", "spark")  # what `make test` installs; `make test-full` adds triton
+# What `make test` installs; `make test-full` adds triton.
+EXTRAS = re.search(r"^ENGINES := (.*)$", (ROOT / "Makefile").read_text(), re.M)[1].split()
 GROUPS = ("test", "hub", "book", *EXTRAS, "triton")
 # Packages that conda-forge names differently from PyPI.
 CONDA_NAMES = {"torch": "pytorch", "playwright": "playwright-python", "psycopg2-binary": "psycopg2"}
@@ -28,7 +29,9 @@ def requirements(*groups: str) -> dict[str, Requirement]:
 
 def suite_versions() -> dict[str, str]:
     lines = (ROOT / "constraints.txt").read_text().splitlines()
-    return {canonicalize_name(k): v for k, _, v in (line.partition("==") for line in lines if "==" in line)}
+    pinned = [Requirement(line) for line in lines if "==" in line]
+    here = [one for one in pinned if one.marker is None or one.marker.evaluate()]
+    return {canonicalize_name(one.name): str(one.specifier).removeprefix("==") for one in here}
 
 
 def test_environment_yml_asks_for_the_same_packages_as_pyproject():
@@ -52,6 +55,13 @@ def test_the_suite_runs_with_the_suite_versions():
     tested = suite_versions()
     for name in requirements("test", "book", *EXTRAS):
         assert Version(version(name)).public == tested[canonicalize_name(name)], f"{name}: run `make setup`"
+
+
+def test_every_extra_is_known_to_make():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    known = re.search(r"^KNOWN_EXTRAS := (.*)$", (ROOT / "Makefile").read_text(), re.M)[1].split()
+    assert set(known) == set(project["optional-dependencies"]) - {"test", "hub", "book", "benchmarks"}
+    assert set(known) == {*EXTRAS, "triton"}
 
 
 def test_make_help_lists_every_target_on_a_line():

@@ -62,7 +62,22 @@ def test_every_extra_is_one_of_pyproject():
     project = tomllib.loads(Path(__file__).parents[2].joinpath("pyproject.toml").read_text())["project"]
     for package, extra in engines.EXTRAS.items():
         packages = [line.partition(">")[0].partition("=")[0] for line in project["optional-dependencies"][extra]]
-        assert {"faiss": "faiss-cpu"}.get(package, package) in packages
+        assert engines.DISTRIBUTIONS.get(package, package) in packages
+    assert set(engines.PROGRAMS.values()) <= set(project["optional-dependencies"])
+
+
+def test_a_program_is_found_beside_python_or_missed_in_one_line(capsys, monkeypatch, tmp_path):
+    beside = tmp_path / "bin"
+    beside.mkdir()
+    monkeypatch.setattr(sys, "executable", str(beside / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(engines, "_said_missing", set())
+    assert engines.program("promtool") is None and engines.program("promtool") is None
+    assert capsys.readouterr().out == 'promtool is not installed (make setup EXTRAS="serve")' + GOES_ON
+    for folder in (tmp_path, beside):
+        (folder / "promtool").write_text("")
+        (folder / "promtool").chmod(0o755)
+    assert engines.program("promtool") == str(beside / "promtool")
 
 
 def test_another_engine_is_refused():
