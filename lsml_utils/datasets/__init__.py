@@ -5,9 +5,11 @@ before it), so that any length fits into memory.
 """
 
 from lsml_utils.datasets.bundled import breast_cancer, diabetes, digits, python_help, wine
+from lsml_utils.datasets.captions import Captions, caption, caption_tokens, captions, captions_chunks
 from lsml_utils.datasets.catalogue import catalogue as list  # noqa: F401 - `import *` must not hide Python's list
 from lsml_utils.datasets.chunks import Chunks
 from lsml_utils.datasets.clicks import Clicks, batches, clicks
+from lsml_utils.datasets.commands import Commands, commands, commands_chunks
 from lsml_utils.datasets.downloaded import cifar10, mnist
 from lsml_utils.datasets.downloading import DatasetUnavailable, Remote
 from lsml_utils.datasets.duplicates import near_duplicates, near_duplicates_chunks
@@ -24,8 +26,10 @@ from lsml_utils.datasets.shapes import one_hot, shapes, shapes_chunks
 from lsml_utils.datasets.visits import Visits, visits, visits_chunks
 
 __all__ = [
+    "Captions",
     "Chunks",
     "Clicks",
+    "Commands",
     "DatasetUnavailable",
     "Loans",
     "Patients",
@@ -35,10 +39,16 @@ __all__ = [
     "blobs",
     "blobs_chunks",
     "breast_cancer",
+    "caption",
+    "caption_tokens",
+    "captions",
+    "captions_chunks",
     "cifar10",
     "clicks",
     "clips",
     "clips_chunks",
+    "commands",
+    "commands_chunks",
     "data_folder",
     "diabetes",
     "digits",
