@@ -64,7 +64,6 @@ except ModuleNotFoundError as missing:
     remedy = "lsml_utils/ belongs in a folder above this notebook; install anything else with pip"
     raise SystemExit(f"{missing.name} is missing: {remedy}") from None
 
-import itertools
 import math
 import time
 from collections.abc import Sequence
@@ -361,7 +360,7 @@ def ctc_loss(
     """
     ### BEGIN SOLUTION
     low = -1e30
-    T, B, C = logits.shape
+    T, B, _C = logits.shape
     S = targets.shape[1]
     inside = torch.arange(T, device=logits.device)[:, None] < input_lengths  # (T, B)
     log_p = torch.where(inside[..., None], logits, 0).log_softmax(-1)
@@ -774,7 +773,7 @@ at = 0.0125 + 0.02 * np.arange(len(p))  # the middle of each second frame
 figure, ax = plt.subplots(figsize=(10, 3.8), layout="constrained")
 ax.plot(at, p[:, 0], color="0.6", linewidth=1, label="blank")
 for j, label in enumerate(sorted(set(test.phones[0].tolist()))):
-    style = dict(color=plotting.COLOURS[j % len(plotting.COLOURS)], marker="os^vDP*X"[j % 8], markersize=4)
+    style = {"color": plotting.COLOURS[j % len(plotting.COLOURS)], "marker": "os^vDP*X"[j % 8], "markersize": 4}
     ax.plot(at, p[:, label], label=test.names[label - 1], **style)
 for place in starts:
     ax.axvline(place, color="0.5", linewidth=0.8, linestyle=":")
@@ -1662,7 +1661,7 @@ print(f"relative difference of the two gradients (float32): at most {max(agreeme
 figure, ax = plt.subplots(figsize=(7, 4.2))
 for k, (name, values) in enumerate(memory.items()):
     slope = np.polyfit(np.log(sizes[-3:]), np.log(values[-3:]), 1)[0]
-    style = dict(color=plotting.COLOURS[k], marker="os"[k], linestyle=("-", "--")[k])
+    style = {"color": plotting.COLOURS[k], "marker": "os"[k], "linestyle": ("-", "--")[k]}
     ax.plot(sizes, values, label=f"{name}: slope {slope:.1f}", **style)
 ax.set(
     xscale="log",
