@@ -32,7 +32,9 @@ wrong(
     "spaces the filters evenly in Hz",
     fails=["test_mel_of_noise"],
     edit={
-        "    b = 700 * (10 ** (np.linspace(0, top, filters + 2) / 2595) - 1)": "    b = np.linspace(0, rate / 2, filters + 2)"
+        "    b = 700 * (10 ** (np.linspace(0, top, filters + 2) / 2595) - 1)": (
+            "    b = np.linspace(0, rate / 2, filters + 2)"
+        )
     },
 )
 wrong(
@@ -46,7 +48,9 @@ wrong(
     "divides the filters by their widths",
     fails=["test_mel_of_noise"],
     edit={
-        "    weights = np.maximum(0, np.minimum(rising, falling))": "    weights = np.maximum(0, np.minimum(rising, falling)) * 2 / (b[2:] - b[:-2])[:, None]"
+        "np.maximum(0, np.minimum(rising, falling))": (
+            "2 * np.maximum(0, np.minimum(rising, falling)) / (b[2:] - b[:-2])[:, None]"
+        )
     },
 )
 wrong(
@@ -155,7 +159,9 @@ wrong(
     "masks the padding after log_softmax, when its nan is in the gradient already",
     fails=["test_ctc_ignores_padding"],
     edit={
-        "torch.where(inside[..., None], logits, 0).log_softmax(-1)": "torch.where(inside[..., None], logits.log_softmax(-1), 0)"
+        "torch.where(inside[..., None], logits, 0).log_softmax(-1)": (
+            "torch.where(inside[..., None], logits.log_softmax(-1), 0)"
+        )
     },
 )
 
@@ -470,9 +476,7 @@ wrong(
     "ctc_beam",
     "lets a repeated label always make a new one",
     fails=["test_beam_of_full_width_is_exact"],
-    edit={
-        "                    add((*prefix, label), never, b + log_p)\n": "                    add((*prefix, label), never, both + log_p)\n"
-    },
+    edit={"add((*prefix, label), never, b + log_p)": "add((*prefix, label), never, both + log_p )"},
 )
 wrong(
     "ctc_beam",
@@ -487,7 +491,10 @@ wrong(
     edit={
         "    for frame in np.asarray(log_probs, np.float64).tolist():\n": (
             "    for frame in np.log(np.exp(np.asarray(log_probs, np.float64)) + 0.0).tolist():\n"
-            "        beam = {p: (math.log(math.exp(b) or 5e-324), math.log(math.exp(e) or 5e-324)) for p, (b, e) in beam.items()}\n"
+            "        tiny = 5e-324\n"
+            "        beam = {\n"
+            "            g: tuple(math.log(math.exp(part) or tiny) for part in ends) for g, ends in beam.items()\n"
+            "        }\n"
         )
     },
 )
@@ -613,7 +620,8 @@ wrong(
     edit={
         "    N, beta = len(U), log_scale.exp()\n": (
             "    if len(U) > rows:\n"
-            "        parts = [chunked_info_nce(U[k : k + rows], V[k : k + rows], log_scale, rows) for k in range(0, len(U), rows)]\n"
+            "        cuts = [slice(k, k + rows) for k in range(0, len(U), rows)]\n"
+            "        parts = [chunked_info_nce(U[cut], V[cut], log_scale, rows) for cut in cuts]\n"
             "        sizes = [len(part[1]) / len(U) for part in parts]\n"
             "        both = [torch.cat([part[i] * n for part, n in zip(parts, sizes)]) for i in (1, 2)]\n"
             "        ends = [sum(part[i] * n for part, n in zip(parts, sizes)) for i in (0, 3)]\n"
@@ -724,9 +732,7 @@ wrong(
     "FusionBlock",
     "attends to masked patches",
     fails=["test_fusion_with_masks"],
-    edit={
-        "        allowed = (mask | ~some[:, None])[:, None, None]": "        allowed = torch.ones_like(mask)[:, None, None]"
-    },
+    edit={"(mask | ~some[:, None])[:, None, None]": "torch.ones_like(mask)[:, None, None]"},
 )
 wrong(
     "FusionBlock",

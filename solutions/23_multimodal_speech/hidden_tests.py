@@ -146,7 +146,9 @@ def test_mel_of_a_tone(submission, rng):
     x = np.sin(2 * np.pi * frequency * np.arange(1600) / 16_000)
     got = np.asarray(submission.log_mel(x, 16_000))
     assert close(got.argmax(axis=1), np.full(8, j))
-    assert close(np.asarray(submission.log_mel(2 * x, 16_000)) - got, np.full((8, 40), math.log(4)), atol=1e-3)
+    noise = rng.standard_normal(1600)
+    gain = np.asarray(submission.log_mel(2 * noise, 16_000)) - np.asarray(submission.log_mel(noise, 16_000))
+    assert close(gain, np.full((8, 40), math.log(4)), atol=1e-6)
 
 
 @pytest.mark.exercise("log_mel", weight=2, hint=2)
@@ -269,7 +271,7 @@ def ctc_case(rng, T, B, C, S, blank=0, dtype=torch.float64):
 
 @pytest.mark.exercise("ctc_loss", weight=4, core=True, hint=2)
 def test_ctc_is_the_sum_over_all_paths(submission, rng):
-    """P is the sum over all paths that collapse to the target; also with equal neighbours, which need a blank between."""
+    """P is the sum over all paths that collapse to the target; equal neighbours need a blank between."""
     logits = normal(rng, 5, 1, 3)
     for target in ((1,), (1, 2), (2, 1, 2), (1, 1), (2, 2, 1), (1, 1, 1), (1, 2, 1, 2, 1)):
         targets = torch.tensor([target])
@@ -360,13 +362,14 @@ def test_ctc_beside_torch(submission, rng):
         blank = int(rng.integers(C)) if T != 9 else C - 1
         logits, targets, lengths, counts = ctc_case(rng, T, B, C, S, blank, dtype)
         slope = normal(rng, B, dtype=dtype)
-        leaf = logits.double().requires_grad_()
+        leaf = logits.double().clone().requires_grad_()
         expected = torch_ctc(leaf, targets, lengths, counts, blank)
         finite = torch.isfinite(expected)
         if finite.any():
             (expected[finite] * slope[finite].double()).sum().backward()
-        given = (strided(logits), strided(targets), strided(lengths), strided(counts))
-        loss, gradient = submission.run(ctc_gradient, *given, slope, blank)
+        loss, gradient = submission.run(
+            ctc_gradient, strided(logits), targets.T.contiguous().T, lengths, counts, slope, blank
+        )
         assert ctc_near(loss, expected.detach(), dtype, typed=True)
         if finite.any():
             assert close(
@@ -478,8 +481,8 @@ def same_recogniser(submission, rng, sizes, lengths, T=None, dtype=torch.float64
         torch.arange(T)[None, :, None] < torch.tensor(lengths)[:, None, None], x, torch.tensor(fill, dtype=dtype)
     )
     slope = normal(rng, (T + 1) // 2, B, labels, dtype=dtype)
-    leaf = x.double().requires_grad_()
-    exact = {key: part.double().requires_grad_() for key, part in state.items()}
+    leaf = x.double().clone().requires_grad_()
+    exact = {key: part.double().clone().requires_grad_() for key, part in state.items()}
     expected = [recognised(exact, leaf[b], n) for b, n in enumerate(lengths)]
     sum((part * slope[: len(part), b].double()).sum() for b, part in enumerate(expected)).backward()
     logits, out, to_x, to_state, same = submission.run(
@@ -499,7 +502,12 @@ def same_recogniser(submission, rng, sizes, lengths, T=None, dtype=torch.float64
     scale = 4 * max(1.0, *lengths) / 10
     if not (slopes := near(to_x, leaf.grad, dtype, scale=scale)):
         return slopes
-    return near([to_state.get(key) for key in exact], [part.grad for part in exact.values()], dtype, scale=scale * size)
+    return near(
+        [to_state.get(key) for key in exact],
+        [part.grad for part in exact.values()],
+        dtype,
+        scale=scale * max(1.0, size),
+    )
 
 
 @pytest.mark.exercise("Recogniser", weight=3, core=True, hint=2)
@@ -783,7 +791,7 @@ def all_sequences(table, blank):
 
 
 def pruned(table, width, blank):
-    """The beam in plain probabilities, by prefix and by whether a path ends with the blank; and the closest decision."""
+    """The beam in plain probabilities, by prefix and how a path ends; and the closest decision."""
     beam, closest = {((), True): 1.0}, math.inf
     for row in np.exp(np.asarray(table, np.float64)):
         new = {}
@@ -949,7 +957,7 @@ def test_contrast_of_lengths_and_orders(submission, rng):
     assert near(submission.info_nce(V, U, log_scale), expected)
     assert close(submission.info_nce(U[:1], V[:1], log_scale), torch.zeros(()), atol=1e-12)
     same = torch.ones(9, 4).double()
-    assert near(submission.info_nce(same, same, log_scale), torch.tensor(math.log(9)).double())
+    assert near(submission.info_nce(same, same, log_scale), torch.tensor(math.log(9), dtype=torch.float64))
 
 
 @student_side
@@ -965,7 +973,7 @@ def test_contrast_gradients_and_limit(submission, rng):
     """Gradients are right for U, V and log_scale; beta stops at 100, where log_scale has the gradient 0."""
     for size, dtype in itertools.product((0.3, 4.0, 4.6, 4.7, 9.0, 50.0), DTYPES):
         given = [normal(rng, 6, 4, dtype=dtype), normal(rng, 6, 4, dtype=dtype), torch.tensor(size, dtype=dtype)]
-        leaves = [part.double().requires_grad_() for part in given]
+        leaves = [part.double().clone().requires_grad_() for part in given]
         expected = contrast(*leaves)
         expected.backward()
         loss, got = submission.run(contrast_gradients, *given)
@@ -1052,7 +1060,7 @@ def test_chunked_large_scores(submission, rng):
             # Rounding of A is eps |A|, up to 1,000 eps, and goes into every share.
             assert same_chunked(submission, grown, V, log_scale, rows, scale=100 if dtype == DTYPES[1] else 1000)
     low = torch.full((5, 1), 60.0).double(), -torch.full((5, 1), 60.0).double()  # all scores are -3,600 or less
-    assert same_chunked(submission, *low, torch.tensor(1.0).double(), 2, scale=10)
+    assert same_chunked(submission, *low, torch.tensor(1.0).double(), 2, scale=1e5)
 
 
 @pytest.mark.exercise("chunked_info_nce", weight=2, hint=3)
@@ -1172,8 +1180,8 @@ def same_fusion(submission, rng, sizes, B, T, P, mask=None, dtype=torch.float64,
     state = fusion_state(rng, width, dtype)
     text, patches = normal(rng, B, T, width, dtype=dtype), normal(rng, B, P, width, dtype=dtype)
     slope = normal(rng, B, T, width, dtype=dtype)
-    leaves = [part.double().requires_grad_() for part in (text, patches)]
-    exact = {key: part.double().requires_grad_() for key, part in state.items()}
+    leaves = [part.double().clone().requires_grad_() for part in (text, patches)]
+    exact = {key: part.double().clone().requires_grad_() for key, part in state.items()}
     expected = fused(exact, heads, *leaves, mask)
     (expected * slope.double()).sum().backward()
     if fill is not None:

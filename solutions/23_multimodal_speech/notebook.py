@@ -232,7 +232,7 @@ with check("log_mel", forbids=["librosa", "torchaudio", "scipy.signal"]):
         rtol=1e-9,
         hint="frame (0, 1, 1, 1), window, power, one triangle, logarithm",
         mistakes={
-            "This is the symmetric window: divide by window, not by window - 1.": [[math.log(2.25 * height)]],
+            "This is the symmetric window: divide by window, not by window - 1.": [[math.log(1.125 * height)]],
             "The filters are even in Hz: space their points evenly in mel.": [[0.0]],
             "This is the logarithm to base 10.": [[math.log10(height)]],
         },
@@ -1008,7 +1008,6 @@ with check("info_nce"):
         hint="rows log 2, columns log(e^2 + 1) - 1 in the mean",
         mistakes={
             "This asks along the rows only: take the mean of both directions.": along_rows,
-            "This asks along the columns only: take the mean of both directions.": along_columns,
             "This is the sum of both directions: take their mean.": along_rows + along_columns,
             "This divides by the scale: multiply by exp(log_scale).": (math.log(2) + math.log(math.exp(0.5) + 1) - 0.25)
             / 2,
