@@ -1,4 +1,4 @@
-"""Rendered scenes with a sentence each. Some pairs of colour and shape can be held out, to be met for the first time."""
+"""Rendered scenes with a sentence each. Some pairs of colour and shape can be held out, to be met later."""
 
 from dataclasses import dataclass
 
@@ -35,7 +35,8 @@ CHUNK = 512  # pictures
 @dataclass(frozen=True, repr=False)
 class Captions(Described):
     """images: (n, s, s, 3) uint8. colour, shape, place: (n,) int64, what is seen, as numbers into the names. template:
-    (n,) int64, how it is said. held_out: pairs (colour, shape) that `pairs="usual"` leaves out. words: the vocabulary."""
+    (n,) int64, how it is said. held_out: pairs (colour, shape) that `pairs="usual"` leaves out. words: the vocabulary.
+    """
 
     images: np.ndarray
     colour: np.ndarray

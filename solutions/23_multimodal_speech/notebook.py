@@ -65,6 +65,7 @@ except ModuleNotFoundError as missing:
     raise SystemExit(f"{missing.name} is missing: {remedy}") from None
 
 import math
+import textwrap
 import time
 from collections.abc import Sequence
 
@@ -255,7 +256,7 @@ display(Audio(wave, rate=test.rate, normalize=False))
 figure, (top, bottom) = plt.subplots(2, 1, figsize=(10, 6.4), sharex=True, layout="constrained")
 seconds = np.arange(len(wave)) / test.rate
 top.plot(seconds, wave, linewidth=0.5)
-top.set(ylabel="pressure", title="The wave: its pulses can be seen, its phones hardly")
+top.set(ylabel="pressure", title="The wave: where one phone ends can hardly be seen")
 picture = bottom.imshow(
     mel.T, origin="lower", aspect="auto", extent=(0.0125, 0.0125 + 0.01 * len(mel), -0.5, 39.5), cmap="magma"
 )
@@ -265,6 +266,7 @@ for ax, colour in ((top, plotting.COLOURS[1]), (bottom, "white")):
         ax.axvline(place, color=colour, linewidth=0.8, linestyle=":")
 for name, place in zip(test.phones[0], (starts[1:] + starts[:-1]) / 2 / test.rate, strict=True):
     bottom.text(place, 36, test.names[name - 1], color="white", ha="center")
+bottom.grid(False)
 bottom.set(xlabel="seconds", ylabel="mel filter", title="The log-mel spectrogram: each phone has its bands")
 plt.show()
 
@@ -687,7 +689,8 @@ with check("error_rate"):
 #
 # All parts are there. The training takes batches of utterances of similar length, so that little is padding, and Adam
 # from module 02. Features get mean 0 and variance 1 by the statistics of the training set, one pair of numbers for each
-# filter. On a GPU, the same cells train a wider network on more utterances.
+# filter. On a GPU, the same cells train a wider network on more utterances. The bar: after both cells, fewer than 5 wrong
+# phones in 100, from speakers that training never heard.
 
 
 # %% tags=["demo"]
@@ -931,9 +934,8 @@ Table(("decoder", "phone error", "mean log probability", "time"), rows, numeric=
 scenes = datasets.captions(demo_size(full=6_000, small=512, gpu=60_000), pairs="usual")
 unseen = datasets.captions(demo_size(full=600, small=128), pairs="usual", seed=1)
 strange = datasets.captions(demo_size(full=300, small=64), pairs="held out", seed=2)
-figure = plotting.image_grid(
-    unseen.images[:6], titles=[text.replace(" the ", " the\n", 1) for text in unseen.texts[:6]], columns=6
-)
+titles = ["\n".join(textwrap.wrap(text, 16)) for text in unseen.texts[:5]]
+figure = plotting.image_grid(unseen.images[:5], titles=titles, columns=5)
 plt.show()
 
 # %% [markdown]
@@ -1018,8 +1020,9 @@ with check("info_nce"):
     expect_close(info_nce(U_small, V_small, torch.tensor(9.0).double()), at_most, hint="beta is at most 100")
 
 # %% [markdown]
-# The encoder of pictures has three convolutions, the one of sentences takes the mean of embeddings of words and of
-# pairs of neighbouring words. Both end in a vector of $e$ numbers.
+# The encoder of pictures has three convolutions; the one of sentences sums embeddings of its words, without their order.
+# Both end in a vector of $e$ numbers. The test: each of 600 pictures that training never saw chooses among 96 sentences,
+# one for every colour, shape and place. The bar: 70% choose their own.
 
 
 # %% tags=["demo"]
@@ -1120,6 +1123,7 @@ for ax, cosines, title in (
     (right, similarities(unseen), "After: the diagonal does"),
 ):
     picture = ax.imshow(cosines, vmin=-1, vmax=1, cmap="RdBu_r")
+    ax.grid(False)
     ax.set(xlabel="sentence", ylabel="picture", title=title)
 figure.colorbar(picture, ax=right, label="cosine")
 plt.show()
@@ -1139,7 +1143,11 @@ with torch.no_grad():
         read(torch.from_numpy(datasets.caption_tokens([datasets.caption(*told) for told in asked])).to(where))
     )
     order = (V @ F.normalize(see(on_device(pool)[0])).T).argsort(1, descending=True).cpu().numpy()[:, :6]
-titles = [f"{datasets.caption(*told)}:\nbest" if k == 0 else f"{k + 1}" for told in asked for k in range(6)]
+titles = [
+    "\n".join(textwrap.wrap(datasets.caption(*told), 14)) if k == 0 else f"\n{k + 1}"
+    for told in asked
+    for k in range(6)
+]
 figure = plotting.image_grid(pool.images[order.ravel()], titles=titles, columns=6)
 figure.suptitle("The six best pictures of 600 for two sentences" if len(pool) == 600 else "The six best pictures")
 plt.show()
@@ -1508,11 +1516,13 @@ found = scaling.measure(
     label="samples",
     threads=1,
 )
-found.plot(peer="scipy")
+ax = found.plot(peer="scipy")
+ax.set_title("The time of all three grows in proportion to the samples")
 plt.show()
 
 # %% [markdown]
-# All are lines of slope about 1 in the end: they do the same transforms. scipy and librosa know more: transforms that can
+# All are lines of slope about 1 in the end: they do the same transforms. scipy's class goes from frame to frame in a loop
+# of Python; librosa takes many frames at once, as yours may. scipy and librosa know more: transforms that can
 # be inverted, other windows, resampling. Use them at work, and name every choice of 23.1 when you do.
 #
 # ### CTC: beside torch
