@@ -482,19 +482,16 @@ wrong(
     "ctc_beam",
     "keeps all prefixes",
     fails=["test_beam_is_pruned_after_each_frame"],
-    edit={"best[:width]": "best[: 60 * width]"},
+    edit={"best[:width]": "best[: 4 * width]"},
 )
 wrong(
     "ctc_beam",
-    "works with probabilities, which vanish",
+    "turns the sums back into probabilities, which vanish",
     fails=["test_beam_of_long_utterances"],
     edit={
-        "    for frame in np.asarray(log_probs, np.float64).tolist():\n": (
-            "    for frame in np.log(np.exp(np.asarray(log_probs, np.float64)) + 0.0).tolist():\n"
-            "        tiny = 5e-324\n"
-            "        beam = {\n"
-            "            g: tuple(math.log(math.exp(part) or tiny) for part in ends) for g, ends in beam.items()\n"
-            "        }\n"
+        "            both = float(np.logaddexp(b, e))\n": (
+            "            product = math.exp(b) + math.exp(e)\n"
+            "            both = math.log(product) if product else never\n"
         )
     },
 )
@@ -754,7 +751,7 @@ wrong(
 )
 wrong(
     "FusionBlock",
-    "lets the patches ask and the text answer for a text without patches: nan",
+    "gives nan where a text has no patch",
     fails=["test_fusion_with_masks"],
     edit={
         "        allowed = (mask | ~some[:, None])[:, None, None]": "        allowed = mask[:, None, None]",
