@@ -100,7 +100,7 @@ where = device.best()  # a GPU where there is one: the trainings below then take
 # This is much easier than real speech: eight phones, evenly spoken, and almost no background.
 
 # %% tags=["demo"]
-train = datasets.commands(demo_size(full=1_500, small=192, gpu=6_000), speakers=(0, 40))
+train = datasets.commands(demo_size(full=1_500, small=400, gpu=6_000), speakers=(0, 40))
 test = datasets.commands(demo_size(full=200, small=48), speakers=(40, 60), seed=1)  # other speakers, other utterances
 print(train)
 
@@ -326,6 +326,9 @@ plt.show()
 # **Impossible targets.** A target of $S$ labels with $R$ equal neighbours needs at least $S + R$ frames. With fewer no
 # path exists, $P(y) = 0$ and $J = \infty$. Infinities spoil gradients: $\infty - \infty$ is nan, and nan times 0 is nan.
 # A very low finite number, such as $-10^{30}$, is a safe $\log 0$.
+#
+# **On a GPU** a tensor that you make must be made where the others are: `torch.arange(T, device=logits.device)`. On a CPU
+# this changes nothing. It holds for all exercises with tensors below.
 
 
 # %% exercise="ctc_loss" points=4 minutes=40 forbids=["torch.nn.functional.ctc_loss", "torch.nn.CTCLoss", "torch.nn.modules.loss", "torch.ctc_loss", "torch.ops", "torchaudio"]
@@ -725,10 +728,10 @@ def posteriors(net, X) -> list[np.ndarray]:
     return found
 
 
-def train_epochs(net, optimiser, X, phones, epochs, rng, size=32):
+def train_epochs(net, optimiser, X, phones, epochs, rng):
     """Go through the utterances, in batches of similar length. Returns the mean loss of each epoch."""
     order, means = np.argsort([len(part) for part in X], kind="stable"), []
-    batches = np.array_split(order, max(1, len(X) // size))
+    batches = np.array_split(order, max(1, len(X) // demo_size(full=32, small=16)))
     for _ in range(epochs):
         losses = []
         for k in rng.permutation(len(batches)):
@@ -749,20 +752,25 @@ recogniser = Recogniser(40, 9, demo_size(full=48, small=24, gpu=256)).to(where)
 adam = torch.optim.Adam(recogniser.parameters(), 3e-3)
 shuffled = np.random.default_rng(0)
 began = time.process_time()
-first_losses = train_epochs(recogniser, adam, X_train, train.phones, demo_size(full=3, small=2), shuffled)
-guesses = [ctc_greedy(log_p) for log_p in posteriors(recogniser, X_test)]
-print(f"loss by epoch: {', '.join(f'{loss:.2f}' for loss in first_losses)} ({time.process_time() - began:.0f} CPU s)")
-print(f"phone error on speakers never heard: {error_rate(guesses, test.phones):.1%}")
+first_losses = []
+for epoch in range(demo_size(full=3, small=6)):
+    first_losses += train_epochs(recogniser, adam, X_train, train.phones, 1, shuffled)
+    log_ps = posteriors(recogniser, X_test)
+    silent = np.mean(np.concatenate([log_p.argmax(axis=1) for log_p in log_ps]) == 0)
+    wrong = error_rate([ctc_greedy(log_p) for log_p in log_ps], test.phones)
+    print(f"epoch {epoch + 1}: loss {first_losses[-1]:.2f}, blank in {silent:.0%} of the frames; ", end="")
+    print(f"phone error on speakers never heard {wrong:.1%}")
+print(f"{time.process_time() - began:.0f} CPU s")
 
 # %% [markdown]
-# The first epochs go into the blank: a network that says "blank" everywhere has a finite loss, and the first phones
-# appear as narrow peaks. Now the rest, with half the rate.
+# A CTC network begins with blanks: where it knows nothing, a blank is on most paths. Then phones appear as narrow peaks.
+# Now the rest, with half the rate.
 
 # %% tags=["demo"]
 for group in adam.param_groups:
     group["lr"] = 1.5e-3
 began = time.process_time()
-later_losses = train_epochs(recogniser, adam, X_train, train.phones, demo_size(full=4, small=1), shuffled)
+later_losses = train_epochs(recogniser, adam, X_train, train.phones, demo_size(full=4, small=4), shuffled)
 log_ps = posteriors(recogniser, X_test)
 phone_error = error_rate([ctc_greedy(log_p) for log_p in log_ps], test.phones)
 print(f"loss by epoch: {', '.join(f'{loss:.2f}' for loss in later_losses)} ({time.process_time() - began:.0f} CPU s)")
@@ -783,14 +791,17 @@ for place in starts:
 for name, place in zip(test.phones[0], (starts[1:] + starts[:-1]) / 2, strict=True):
     ax.text(place, 1.04, test.names[name - 1], ha="center")
 ax.set(
-    xlabel="seconds", ylabel="probability", ylim=(0, 1.12), title="Each phone is a short peak inside its true borders"
+    xlabel="seconds",
+    ylabel="probability",
+    ylim=(0, 1.12),
+    title="Each phone is a peak between its true borders, or at their edge",
 )
 ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 plt.show()
 
 # %% [markdown]
-# Nobody told the network where a phone is. The dotted lines, which it never saw, show that each peak falls into its
-# phone or right behind its beginning. Between the peaks stands the blank.
+# Nobody told the network where a phone is. The dotted lines are the true borders, which it never saw: the peaks found
+# them. Between the peaks stands the blank.
 #
 # Greedy decoding follows one path. But a sentence is worth the sum of *all* its paths. Which sentence is best then?
 #
@@ -1130,8 +1141,8 @@ plt.show()
 
 # %% [markdown]
 # Off the diagonal, what is half right is half similar: the same colour at another place. The network was never told
-# that a sentence has three parts. It also names pairs that it never saw, less surely: nothing in the loss asks for
-# colours and shapes to be kept apart, so what it does there is a finding, and no promise.
+# that a sentence has three parts. It also names some of the pairs that it never saw, but far fewer: nothing in the loss
+# asks for colours and shapes to be kept apart, so what it does there is a finding, and no promise.
 #
 # Retrieval goes the other way round, too. A sentence finds its pictures:
 
@@ -1570,10 +1581,10 @@ Table(
 )
 
 # %% [markdown]
-# torch wins: an operation of a tensor costs some microseconds before it computes anything, and there are about twenty
-# in a step. The longer the targets, the smaller the part of these calls. At work, use torch's. Mind one thing: its
-# `zero_infinity` is False by default, and then one utterance with an impossible target makes the whole gradient
-# useless.
+# torch wins. An operation of a tensor costs some microseconds before it computes anything, and each frame takes about ten,
+# and as many on the way back. Autograd also keeps the rows of every frame. At work, use torch's. Mind one thing: its
+# `zero_infinity` is False by default, and then one utterance with an impossible target makes the gradient of all
+# parameters nan.
 #
 # ### Any batch at the memory of a chunk
 #
@@ -1799,7 +1810,7 @@ Table(
 #   changes in the recursion of 23.2, and what in the beam?
 # - Peaks of a trained CTC network are narrow. Which other sets of paths could the loss add up, so that a phone fills its
 #   time?
-# - Half of the held-out pairs are named wrongly. Which part do they get wrong, the colour or the shape? What would make a
+# - Most of the held-out pairs are named wrongly. Which part do they get wrong, the colour or the shape? What would make a
 #   network see colours and shapes apart?
 # - A batch may be chosen: what happens to the gradient if all of its pictures have the same colour?
 # - Which of two senses should a fused model believe if they contradict each other, and how would it know?
