@@ -942,7 +942,7 @@ Table(("decoder", "phone error", "mean log probability", "time"), rows, numeric=
 # shape, four are **held out**: training never shows them, neither in pictures nor in words.
 
 # %% tags=["demo"]
-scenes = datasets.captions(demo_size(full=6_000, small=512, gpu=60_000), pairs="usual")
+scenes = datasets.captions(demo_size(full=6_000, small=1_536, gpu=60_000), pairs="usual")
 unseen = datasets.captions(demo_size(full=600, small=128), pairs="usual", seed=1)
 strange = datasets.captions(demo_size(full=300, small=64), pairs="held out", seed=2)
 titles = ["\n".join(textwrap.wrap(text, 16)) for text in unseen.texts[:5]]
@@ -1113,7 +1113,7 @@ def contrast(epochs, size, rng):
 
 began = time.process_time()
 shuffled = np.random.default_rng(1)
-losses = contrast(demo_size(full=8, small=3), demo_size(full=128, small=64), shuffled)
+losses = contrast(demo_size(full=8, small=6), demo_size(full=128, small=64), shuffled)
 print(f"loss by epoch: {', '.join(f'{loss:.2f}' for loss in losses)} ({time.process_time() - began:.0f} CPU s)")
 print(f"pictures never seen, named among 96 sentences: {named(unseen):.1%}; guessing: {1 / 96:.1%}")
 
@@ -1121,7 +1121,7 @@ print(f"pictures never seen, named among 96 sentences: {named(unseen):.1%}; gues
 for group in adam.param_groups:
     group["lr"] = 5e-4
 began = time.process_time()
-losses += contrast(demo_size(full=6, small=1), demo_size(full=128, small=64), shuffled)
+losses += contrast(demo_size(full=6, small=3), demo_size(full=128, small=64), shuffled)
 usual_score, strange_score = named(unseen), named(strange)
 print(
     f"loss of the last epoch: {losses[-1]:.2f} ({time.process_time() - began:.0f} CPU s); beta: {log_scale.exp():.0f}"
@@ -1463,7 +1463,7 @@ def right(net, hidden, there):
 
 
 began = time.process_time()
-epochs = demo_size(full=5, small=1)
+epochs = demo_size(full=5, small=4)
 nets = {f"{lose:.0%} of the pictures lost": train_answer(lose, epochs, np.random.default_rng(4)) for lose in (0.0, 0.3)}
 print(f"{time.process_time() - began:.0f} CPU s")
 Table(

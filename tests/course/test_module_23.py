@@ -15,7 +15,7 @@ MODULE = curriculum.load("23_multimodal_speech")
 NEEDED = {
     "train = datasets.commands(": "",
     "def train_epochs(": "",
-    "later_losses = ": "fallen = [first_losses[0], later_losses[-1]]",
+    "later_losses = ": "fallen = [first_losses[0], later_losses[-1], phone_error]",
     "scenes = datasets.captions(": "",
     "class Picture(": "",
     "usual_score, strange_score": "scores = [losses[0], losses[-1], usual_score]",
@@ -61,10 +61,10 @@ def found(tmp_path_factory) -> dict:
 
 
 def test_trainings_learn_even_at_the_small_size(found):
-    first, last = found["fallen"]
-    assert last < 0.7 * first
+    first, last, phone_error = found["fallen"]
+    assert last < first / 10 and phone_error < 0.25  # 7% where it was tried
     first, last, named = found["scores"]
-    assert last < first and named > 0.03  # three times a guess
+    assert last < first and named > 0.1  # ten times a guess
 
 
 def test_scipy_has_the_same_features(found):
