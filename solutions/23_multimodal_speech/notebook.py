@@ -40,12 +40,13 @@
 # | $p_t(c)$ | `logits`, `log_probs` | $(T, C)$ | probability of label $c$ at frame $t$: the softmax of the logits |
 # | $y'$ | `extended` | $(2S + 1,)$ | $y$ with a blank before, between and after its labels |
 # | $\ell_t(s)$ | | $(T, 2S + 1)$ | log of the summed probability of all beginnings of paths that stand at $y'_s$ at frame $t$ |
-# | $N$, $e$ | `N`, `e` | | pairs in a batch; width of the space that both senses share |
+# | $N$, $e$ | `N`, `e` | | pairs in a batch; width of the space that both senses share (Euler's power is written exp) |
 # | $U$, $V$ | `U`, `V` | $(N, e)$ | vectors of the pictures and of the sentences; rows $U_i$, $V_i$ are a pair |
 # | $\beta$ | `exp(log_scale)` | | what similarities are multiplied by, as in module 12 |
 # | $A$ | `scores` | $(N, N)$ | $A_{ij} = \beta\, U_i \cdot V_j$ |
-# | $r$, $c$ | | $(N,)$ | logsumexp of each row of $A$, of each column of $A$ |
+# | $\rho_i$, $\gamma_j$ | `r`, `c` | $(N,)$ | logsumexp of row $i$ of $A$, of column $j$ of $A$ |
 # | $R$, $Q$ | | $(N, N)$ | softmax of $A$ along its rows, along its columns |
+# | $g$, $P_-(g)$, $P_+(g)$ | `prefix` | | beginning of a sentence; probability of the paths so far that collapse to it and end with a blank, with its last label |
 # | $K$ | | | machines that share a batch |
 # | $D$, $h$ | `width`, `heads` | | width of the fusion block; its heads |
 
@@ -97,7 +98,7 @@ where = device.best()  # a GPU where there is one: the trainings below then take
 # Speed, melody and noise differ from utterance to utterance. Because the wave is computed, the place of every phone is
 # known, to the sample. Training does not use it; we look at it afterwards.
 #
-# This is much easier than real speech: eight phones, evenly spoken, and almost no background.
+# This is much easier than real speech: eight phones, evenly spoken, in a steady hiss.
 
 # %% tags=["demo"]
 train = datasets.commands(demo_size(full=1_500, small=400, gpu=6_000), speakers=(0, 40))
@@ -159,7 +160,7 @@ def log_mel(
 ) -> np.ndarray:
     """The logarithm of the energy in each mel filter, for each frame of a wave.
 
-    x: shape (n,), n >= 0, floats or integers of any kind, in steps or not; not modified.
+    x: shape (n,), n >= 0, floats or integers of any kind, up to 1e30 in size, maybe a strided view; not modified.
     rate: samples a second, an integer >= 1. window >= 2, hop >= 1 (it may exceed window), filters >= 1:
       integers. floor > 0.
 
@@ -177,7 +178,7 @@ def log_mel(
     Returns a new float64 array of shape (T, filters), computed in float64: each max(energy, floor) is
     right to 1e-9 of itself plus 1e-12 of the frame's power, summed over all bins.
     A wave may be long: for 10 minutes at 16,000 samples a second (77 MB as float64), beside x and the
-    result (19 MB) at most 50 MB are used.
+    result (19 MB) at most 50 MB are used. So there is no room for a second copy of x.
     Forbidden: librosa, torchaudio, scipy.signal.
     """
     ### BEGIN SOLUTION
@@ -245,6 +246,11 @@ with check("log_mel", forbids=["librosa", "torchaudio", "scipy.signal"]):
     expect_close(log_mel(10 * second, 16_000) - got, np.full((98, 40), 2 * math.log(10)), rtol=1e-6,
                  hint="ten times the wave is a hundred times the power",
                  mistakes={"This is the magnitude: square it.": np.full((98, 40), math.log(10))})  # fmt: skip
+    loud = np.array([0, 30_000, -30_000, 30_000], np.int16)
+    expect_close(
+        log_mel(loud, 400, 4, 4, 1), log_mel(loud.astype(float), 400, 4, 4, 1), hint="integers must not overflow"
+    )
+    expect_close(log_mel(four, 400, 4, 2, 1, floor=5.0), [[math.log(5)]], hint="the larger of energy and floor")
     expect_close(log_mel(np.zeros(500, np.int16), 8000), np.full((1, 40), math.log(1e-10)), hint="floor")
     expect_shape(log_mel(four, 16_000), (0, 40), hint="a wave shorter than the window has no frames")
 
@@ -258,7 +264,7 @@ seconds = np.arange(len(wave)) / test.rate
 top.plot(seconds, wave, linewidth=0.5)
 top.set(ylabel="pressure", title="The wave: where one phone ends can hardly be seen")
 picture = bottom.imshow(
-    mel.T, origin="lower", aspect="auto", extent=(0.0125, 0.0125 + 0.01 * len(mel), -0.5, 39.5), cmap="magma"
+    mel.T, origin="lower", aspect="auto", extent=(0.0075, 0.0075 + 0.01 * len(mel), -0.5, 39.5), cmap="magma"
 )
 figure.colorbar(picture, ax=bottom, label="log energy", pad=0.01)
 for ax, colour in ((top, plotting.COLOURS[1]), (bottom, "white")):
@@ -271,7 +277,7 @@ bottom.set(xlabel="seconds", ylabel="mel filter", title="The log-mel spectrogram
 plt.show()
 
 # %% [markdown]
-# The voiced phones show three bands, the resonances; *s* and *sh* are a patch high up. The dotted lines are the true
+# The voiced phones show up to three bands, the resonances; *s* and *sh* are a patch high up. The dotted lines are the true
 # borders. The filters themselves are narrow at low frequencies and wide at high ones:
 
 # %% tags=["demo"]
@@ -310,9 +316,12 @@ plt.show()
 # It ends at $y'_{2S}$ or at $y'_{2S - 1}$: after the last label a blank may follow or not. Let $\ell_t(s)$ be the log of
 # the sum of the probabilities of all beginnings of paths that stand at place $s$ at frame $t$. Then
 #
-# $$\ell_t(s) = \log p_t(y'_s) + \log\Bigl( e^{\ell_{t-1}(s)} + e^{\ell_{t-1}(s-1)} + [\text{skip allowed}]\; e^{\ell_{t-1}(s-2)} \Bigr),$$
+# $$\ell_t(s) = \log p_t(y'_s) + \log\Bigl( \exp \ell_{t-1}(s) + \exp \ell_{t-1}(s-1) + [\text{skip allowed}]\, \exp \ell_{t-1}(s-2) \Bigr),$$
 #
-# $$J = -\log\bigl( e^{\ell_T(2S)} + e^{\ell_T(2S-1)} \bigr) .$$
+# $$J = -\log\bigl( \exp \ell_T(2S) + \exp \ell_T(2S-1) \bigr) .$$
+#
+# The first row has $\ell_1(0) = \log p_1(-)$ and $\ell_1(1) = \log p_1(y_1)$; all its other places are $-\infty$. (Frames
+# count from 1 here. In code they count from 0.)
 #
 # **In logarithms**, because 2,000 factors of 0.1 are $10^{-2000}$, and the smallest float64 is near $10^{-308}$.
 #
@@ -323,7 +332,7 @@ plt.show()
 # **Different lengths.** Utterance $b$ stops at its own last frame: from there on, its row is kept as it is. It is read
 # at its own last two places. Everything beyond is padding, and nothing may depend on it.
 #
-# **Impossible targets.** A target of $S$ labels with $R$ equal neighbours needs at least $S + R$ frames. With fewer no
+# **Impossible targets.** Each label needs a frame, and each pair of equal neighbours one more. With fewer no
 # path exists, $P(y) = 0$ and $J = \infty$. Infinities spoil gradients: $\infty - \infty$ is nan, and nan times 0 is nan.
 # A very low finite number, such as $-10^{30}$, is a safe $\log 0$.
 #
@@ -444,6 +453,8 @@ with check(
     paths = 0.3 * 0.4 * 0.3 + 0.3 * 0.2 * 0.3 + 0.5 * 0.4 * 0.3 + 0.3 * 0.4 * 0.3 + 0.3 * 0.2 * 0.1
     got = ctc_loss(logits_small, torch.tensor([[1, 2]]), three, torch.tensor([2]))
     expect_close(got, [-math.log(paths)], rtol=1e-6, hint="between different labels a path may skip the blank")
+    turned = ctc_loss(logits_small.flip(2), torch.tensor([[1, 0]]), three, torch.tensor([2]), blank=2)
+    expect_close(turned, [-math.log(paths)], rtol=1e-6, hint="the blank is an argument")
     # Three utterances of one batch: two frames of three; the empty target; an impossible one.
     batch = logits_small.repeat(1, 3, 1)
     batch[2, 0] = math.nan  # padding may hold anything
@@ -461,8 +472,8 @@ with check(
     expect_close(batch.grad[2, 0], [0.0, 0.0, 0.0], hint="padding has the gradient 0")
 
 # %% [markdown]
-# The gradient in the check has a form that holds in general. With $q_t(c)$ the share of the probability of all paths
-# that have label $c$ at frame $t$, $\partial J / \partial \text{logit}_t(c) = p_t(c) - q_t(c)$. In softmax regression
+# The gradient in the check has a form that holds in general. Let $q_t(c)$ be the part of $P(y)$ that comes from paths
+# with $z_t = c$, divided by $P(y)$. Then $\partial J / \partial \text{logit}_t(c) = p_t(c) - q_t(c)$. In softmax regression
 # the second term is 1 for the true label. Here the model itself says how the label is spread over the frames, and
 # training sharpens its own alignment.
 #
@@ -494,7 +505,7 @@ class Recogniser(nn.Module):
       2. a = a + relu(second(a with its padding set to 0)).
       3. a = a + relu(third(a with its padding set to 0)).
       4. logits = out(a).
-    Padding: the frames of utterance b from its length (valid number) on, at each step.
+    Padding, at each step: the frames of utterance b from its number of valid frames on.
     Returns (logits, lengths'): (T', B, labels), time first, as `ctc_loss` takes them, and (B,) int64,
     (lengths + 1) // 2. Logits in the padding are finite, and nothing else is asked of them.
     Padding of x may hold anything, also nan. It has no influence on valid frames, and its gradient
@@ -691,8 +702,8 @@ with check("error_rate"):
 # ### Training, and what the network aligned by itself
 #
 # All parts are there. The training takes batches of utterances of similar length, so that little is padding, and Adam
-# from module 02. Features get mean 0 and variance 1 by the statistics of the training set, one pair of numbers for each
-# filter. On a GPU, the same cells train a wider network on more utterances. The bar: after both cells, fewer than 5 wrong
+# from module 02. Features get mean 0 and variance 1 by the statistics of 200 utterances of the training set, one pair of
+# numbers for each filter. On a GPU, the same cells train a wider network on more utterances. The bar: after both cells, fewer than 5 wrong
 # phones in 100, from speakers that training never heard.
 
 
@@ -811,15 +822,15 @@ plt.show()
 # greedy decoding says nothing at all. But `a` has the paths `a a`, `a -` and `- a`: $0.16 + 0.24 + 0.24 = 0.64$.
 #
 # **Beam search over prefixes.** Keep a set of beginnings of the sentence. A **prefix** $g$ carries two numbers, since
-# what may come next depends on how its paths end: $b(g)$, the probability of all paths so far that collapse to $g$ and
-# end with the blank, and $e(g)$, of those that end with its last label. At a new frame, each prefix sends its paths on:
+# what may come next depends on how its paths end: $P_-(g)$, the probability of all paths so far that collapse to $g$ and
+# end with the blank, and $P_+(g)$, of those that end with its last label. At a new frame, each prefix sends its paths on:
 #
 # | the frame says | the path now collapses to | what it adds |
 # | --- | --- | --- |
-# | the blank | $g$ | $(b(g) + e(g))\; p(\text{blank})$ to $b(g)$ |
-# | the last label $c$ of $g$ | $g$, for paths that end with $c$: they are merged | $e(g)\; p(c)$ to $e(g)$ |
-# | the last label $c$ of $g$ | $g c$, for paths that end with the blank | $b(g)\; p(c)$ to $e(gc)$ |
-# | any other label $c$ | $g c$ | $(b(g) + e(g))\; p(c)$ to $e(gc)$ |
+# | the blank | $g$ | $(P_-(g) + P_+(g))\; p(\text{blank})$ to $P_-(g)$ |
+# | the last label $c$ of $g$ | $g$, for paths that end with $c$: they are merged | $P_+(g)\; p(c)$ to $P_+(g)$ |
+# | the last label $c$ of $g$ | $g c$, for paths that end with the blank | $P_-(g)\; p(c)$ to $P_+(gc)$ |
+# | any other label $c$ | $g c$ | $(P_-(g) + P_+(g))\; p(c)$ to $P_+(gc)$ |
 #
 # What arrives at the same prefix is *added*. To keep the better of two paths instead would be greedy decoding with a
 # longer memory. Then only the `width` most probable prefixes are kept. With an unlimited width the result is exact, and
@@ -834,12 +845,13 @@ def ctc_beam(log_probs: np.ndarray, width: int, blank: int = 0) -> tuple[list[in
       be -inf; each row has a finite one. Rows need not sum to 1. No nan. Not modified.
     width: an integer >= 1. blank: 0 <= blank < C.
 
-    Starts with the empty prefix, b = 1 and e = 0. At each frame every kept prefix is extended by the
-    rules of the table above, and what arrives at the same prefix is added (in logarithms: T = 2,000
-    must not underflow). Then the `width` prefixes with the largest b + e are kept; of equal ones
-    those that come first in the order of Python's lists. Prefixes with b + e = 0 may be kept or not.
-    Returns (labels, log(b + e)) of the best prefix after the last frame: a list of Python integers
-    and a Python float, right to 1e-9 times max(1, its size). With T = 0: ([], 0.0).
+    Starts with the empty prefix, P_- = 1 and P_+ = 0. At each frame every kept prefix is extended by
+    the rules of the table above, and what arrives at the same prefix is added (in logarithms: T = 2,000
+    must not underflow). Then the `width` prefixes with the largest P_- + P_+ are kept; of equal ones
+    those that come first in the order of Python's lists. (After more than one frame rounding settles
+    ties, and no test has one.) Prefixes with P_- + P_+ = 0 may be kept or not.
+    Returns (labels, log(P_- + P_+)) of the best prefix after the last frame: a list of Python
+    integers and a Python float, right to 1e-9 times max(1, its size). With T = 0: ([], 0.0).
     Forbidden: torch, torchaudio.
     """
     ### BEGIN SOLUTION
@@ -909,6 +921,11 @@ with check("ctc_beam", forbids=["torch", "torchaudio"]):
     expect_close(ctc_beam(frames_small, 1)[1], math.log(0.36), rtol=1e-9, hint="prune after each frame")
     assert ctc_beam(frames_small, 1)[0] == [], "with width 1 the prefix [1] is lost after the first frame"
     assert ctc_beam(np.log([[0.2, 0.4, 0.4]]), 5)[0] == [1], "of equal prefixes the first one, [1] before [2]"
+    assert ctc_beam(frames_small[:, ::-1], 8, blank=1)[0] == [0], "the blank is an argument"
+    # Of width 2, the third prefix of a frame is lost: [2] had 0.1 after the first frame, [] 0.5 and [1] 0.4.
+    expect_close(
+        ctc_beam(np.log([[0.5, 0.4, 0.1], [0.01, 0.01, 0.98]]), 2)[1], math.log(0.49), rtol=1e-9, hint="width 2"
+    )
     assert ctc_beam(np.zeros((0, 3)), 2) == ([], 0.0), "without frames: the empty sequence, probability 1"
     expect_close(ctc_beam(np.full((2000, 2), -9.0), 2)[1] < -15_000, True, hint="stay in logarithms")
 
@@ -963,12 +980,12 @@ plt.show()
 # right class is $i$. Column $j$ asks which picture belongs to sentence $j$. The loss (van den Oord et al., 2018, who
 # named it InfoNCE; with both directions Radford et al., 2021) is the mean of both cross-entropies:
 #
-# $$J = \frac1{2N} \sum_{i=1}^N \Bigl( r_i - A_{ii} \Bigr) + \frac1{2N} \sum_{j=1}^N \Bigl( c_j - A_{jj} \Bigr), \qquad
-# r_i = \log \sum_j e^{A_{ij}}, \quad c_j = \log \sum_i e^{A_{ij}} .$$
+# $$J = \frac1{2N} \sum_{i=1}^N \Bigl( \rho_i - A_{ii} \Bigr) + \frac1{2N} \sum_{j=1}^N \Bigl( \gamma_j - A_{jj} \Bigr), \qquad
+# \rho_i = \log \sum_j \exp A_{ij}, \quad \gamma_j = \log \sum_i \exp A_{ij} .$$
 #
 # A network that knows nothing has the loss $\log N$. Vectors of length 1 have products between -1 and 1, which a softmax
 # of many classes can hardly tell apart: $\beta$ makes them sharp. It is learnt, as `log_scale` so that it stays
-# positive, and cut at 100 so that it does not run away.
+# positive, and cut at 100 so that it does not run away. (Above the cut `log_scale` gets no gradient. Start far below.)
 
 
 # %% exercise="info_nce" points=2 minutes=10
@@ -977,7 +994,7 @@ def info_nce(U: torch.Tensor, V: torch.Tensor, log_scale: torch.Tensor) -> torch
 
     U, V: (N, e), N >= 1, e >= 1, float64 or float32, both alike. Row i of U and row i of V are a
       pair. Rows have lengths from 1e-6 to 1e6, and any direction; each is divided by its length first.
-    log_scale: a tensor of shape (), of their dtype. The scores are A = beta U V^T, of the normalised
+    log_scale: a tensor of shape (), of their dtype, between -20 and 80. The scores are A = beta U V^T, of the normalised
       rows, with beta = min(exp(log_scale), 100).
     Nothing is modified.
 
@@ -988,7 +1005,7 @@ def info_nce(U: torch.Tensor, V: torch.Tensor, log_scale: torch.Tensor) -> torch
     """
     ### BEGIN SOLUTION
     U, V = (part / part.norm(dim=1, keepdim=True) for part in (U, V))
-    scores = log_scale.exp().clamp(max=100) * U @ V.T
+    scores = log_scale.clamp(max=math.log(100)).exp() * U @ V.T
     pair = torch.arange(len(U), device=U.device)
     return (F.cross_entropy(scores, pair) + F.cross_entropy(scores.T, pair)) / 2
     ### END SOLUTION
@@ -1002,7 +1019,7 @@ def info_nce(U: torch.Tensor, V: torch.Tensor, log_scale: torch.Tensor) -> torch
 # </details>
 # <details><summary>Hint 2: nearly the answer</summary>
 #
-# `(F.cross_entropy(scores, pair) + F.cross_entropy(scores.T, pair)) / 2`, with `log_scale.exp().clamp(max=100)` for beta.
+# `(F.cross_entropy(scores, pair) + F.cross_entropy(scores.T, pair)) / 2`, with `log_scale.clamp(max=math.log(100)).exp()` for beta.
 # </details>
 
 # %% check="info_nce"
@@ -1027,6 +1044,12 @@ with check("info_nce"):
         },
     )
     expect_close(info_nce(U_small[:1], V_small[:1], log_scale_small), 0.0, hint="one pair: nothing to confuse it with")
+    leaves = [part.clone().requires_grad_() for part in (U_small, V_small, log_scale_small)]
+    info_nce(*leaves).backward()
+    # d/d log_scale = beta times: minus the mean cosine of pairs, 1/2, plus the mean cosines under both softmaxes.
+    share = math.exp(2) / (math.exp(2) + 1)
+    expect_close(leaves[2].grad, 2 * ((0.5 + share) / 2 - 0.5), rtol=1e-6, hint="autograd reaches log_scale")
+    expect_close(leaves[0].grad[0, 0], 0.0, atol=1e-9, hint="the length of a row has no influence: divide by it")
     at_most = info_nce(U_small, V_small, torch.tensor(math.log(100)).double())
     expect_close(info_nce(U_small, V_small, torch.tensor(9.0).double()), at_most, hint="beta is at most 100")
 
@@ -1078,11 +1101,14 @@ def named(data) -> float:
     return float(np.mean([every[k] == tuple(told) for k, told in zip(chosen, truth, strict=True)]))
 
 
-def similarities(data, rows=16):
-    """Cosines of the first pictures with their sentences."""
+some = np.argsort(unseen.colour[:16], kind="stable")  # sixteen pairs, in the order of their colours
+
+
+def similarities(data, rows=some):
+    """Cosines of some pictures with their sentences."""
     with torch.no_grad():
         images, words = on_device(data)
-        return (F.normalize(see(images[:rows])) @ F.normalize(read(words[:rows])).T).cpu().numpy()
+        return (F.normalize(see(images[rows])) @ F.normalize(read(words[rows])).T).cpu().numpy()
 
 
 torch.manual_seed(0)
@@ -1135,12 +1161,15 @@ for ax, cosines, title in (
 ):
     picture = ax.imshow(cosines, vmin=-1, vmax=1, cmap="RdBu_r")
     ax.grid(False)
-    ax.set(xlabel="sentence", ylabel="picture", title=title)
+    ax.set(xlabel="sentence", ylabel="picture", title=title, xticks=range(16), yticks=range(16))
+    shown = [f"{unseen.colours[unseen.colour[i]]} {unseen.shapes[unseen.shape[i]]}" for i in some]
+    ax.set_yticklabels(shown if ax is left else [], fontsize=7)
+    ax.set_xticklabels(shown, fontsize=7, rotation=90)
 figure.colorbar(picture, ax=right, label="cosine")
 plt.show()
 
 # %% [markdown]
-# Off the diagonal, what is half right is half similar: the same colour at another place. The network was never told
+# Off the diagonal, what is partly right is partly similar: the blocks along the diagonal are equal colours. The network was never told
 # that a sentence has three parts. It also names some of the pairs that it never saw, but far fewer: nothing in the loss
 # asks for colours and shapes to be kept apart, so what it does there is a finding, and no promise.
 #
@@ -1170,23 +1199,23 @@ plt.show()
 # (Radford et al., 2021). Then $A$ alone has $10^9$ entries, 4 GB, and autograd keeps it several times. But loss and
 # gradient need no more than some rows of it at a time.
 #
-# **The gradient by hand.** From $\partial r_i / \partial A_{ij} = R_{ij} = e^{A_{ij} - r_i}$ and
-# $\partial c_j / \partial A_{ij} = Q_{ij} = e^{A_{ij} - c_j}$,
+# **The gradient by hand.** From $\partial \rho_i / \partial A_{ij} = R_{ij} = \exp(A_{ij} - \rho_i)$ and
+# $\partial \gamma_j / \partial A_{ij} = Q_{ij} = \exp(A_{ij} - \gamma_j)$,
 #
 # $$G := \frac{\partial J}{\partial A} = \frac1{2N} (R + Q - 2 I), \qquad
 # \frac{\partial J}{\partial U} = \beta\, \underbrace{G}_{(N, N)} \underbrace{V}_{(N, e)}, \qquad
 # \frac{\partial J}{\partial V} = \beta\, G^\top U, \qquad
 # \frac{\partial J}{\partial \log \beta} = \sum_{ij} G_{ij} A_{ij} .$$
 #
-# **Two passes over blocks of rows.** A block of `rows` rows of $A$ is complete along its rows, so $r_i$ is there at
-# once. But $c_j$ runs over all blocks. Module 03 has the remedy, the **online logsumexp**: keep for each column the
-# maximum $\mu_j$ so far and the sum $\sigma_j$ of $e^{A_{ij} - \mu_j}$ over the rows so far. A new block with column
+# **Two passes over blocks of rows.** A block of `rows` rows of $A$ is complete along its rows, so $\rho_i$ is there at
+# once. But $\gamma_j$ runs over all blocks. Module 03 has the remedy, the **online logsumexp**: keep for each column the
+# maximum $\mu_j$ so far and the sum $\sigma_j$ of $\exp(A_{ij} - \mu_j)$ over the rows so far. A new block with column
 # maxima $\mu'_j$ changes them to
 #
 # $$\mu^{\text{new}}_j = \max(\mu_j, \mu'_j), \qquad
-# \sigma^{\text{new}}_j = \sigma_j\, e^{\mu_j - \mu^{\text{new}}_j} + \sum_{i \in \text{block}} e^{A_{ij} - \mu^{\text{new}}_j} .$$
+# \sigma^{\text{new}}_j = \sigma_j \exp(\mu_j - \mu^{\text{new}}_j) + \sum_{i \in \text{block}} \exp(A_{ij} - \mu^{\text{new}}_j) .$$
 #
-# After the first pass, $c_j = \mu_j + \log \sigma_j$. The second pass makes each block again. Now it can be turned into
+# After the first pass, $\gamma_j = \mu_j + \log \sigma_j$. The second pass makes each block again. Now it can be turned into
 # its part of $G$, and adds to all three gradients. The products are made twice; memory is `rows` $\times N$.
 
 
@@ -1207,8 +1236,8 @@ def chunked_info_nce(
         plus half the mean over its columns of the same;
       dU, dV (N, e) and d_log_scale, shape (): the derivatives of this loss, all N pairs taken
         together. They do not depend on `rows`, but for rounding.
-    Memory: beside the arguments and the result, six arrays of rows x N and some of N x e or smaller. For
-    N = 8192, e = 16, rows = 256 in float32, 110 MB in all are allowed; one N x N array takes 268 MB.
+    Memory: beside the arguments and the result, ten arrays of rows x N and some of N x e or smaller. For
+    N = 8192, e = 16, rows = 256 in float32, 160 MB in all are allowed; one N x N array takes 268 MB.
     Forbidden: torch.autograd, .backward (they keep what was computed).
     """
     ### BEGIN SOLUTION
@@ -1314,7 +1343,8 @@ class FusionBlock(nn.Module):
     Returns (B, T, width), new. Where an example has no patch at all (P = 0, or no True in its row
     of the mask), its text comes back unchanged, bit for bit.
     What is masked may hold anything, also nan. It has no influence, and its gradient is 0. Gradients of
-    everything else are right and finite, also with examples that have no patch.
+    everything else are right and finite, also with examples that have no patch. (Where nothing depends
+    on a parameter, its gradient may be 0 or None.)
     Forbidden: torch.nn.MultiheadAttention, torch.nn.functional.multi_head_attention_forward,
     torch.nn.modules.activation.
     """
@@ -1395,7 +1425,10 @@ with check(
     assert bool((got[1] == text_small[1]).all()), "no patch at all: the text comes back unchanged"
     got.sum().backward()
     assert all(bool(torch.isfinite(p.grad).all()) for p in block.parameters()), "gradients stay finite without patches"
-    assert bool((block(text_small, patches_small[:, :0]) == text_small).all()), "P = 0: the text comes back unchanged"
+    none = block(text_small, patches_small[:, :0])
+    assert bool((none == text_small).all()) and none is not text_small, (
+        "P = 0: the text comes back unchanged, as a copy"
+    )
     with expect_raises(ValueError):
         FusionBlock(4, 3)
 
@@ -1476,7 +1509,7 @@ Table(
 )
 
 # %% [markdown]
-# Each row is a training. With a word hidden and no picture, the rest of the sentence leaves four or six answers, and a
+# Each row is a training. With a word hidden and no picture, the rest of the sentence leaves three to five answers, and a
 # guess is all there is; with the picture, both models do better. The second column is the failing camera. The block
 # passes the words on unchanged, so a model that has lost pictures in training reads them alone. The other model never
 # learnt to: its last layers only know words that patches have answered.
@@ -1581,8 +1614,8 @@ Table(
 )
 
 # %% [markdown]
-# torch wins. An operation of a tensor costs some microseconds before it computes anything, and each frame takes about ten,
-# and as many on the way back. Autograd also keeps the rows of every frame. At work, use torch's. Mind one thing: its
+# torch wins. An operation of a tensor costs some microseconds before it computes anything, each frame takes ten or more of
+# them, and the way back as many again. Autograd also keeps the rows of every frame. At work, use torch's. Mind one thing: its
 # `zero_infinity` is False by default, and then one utterance with an impossible target makes the gradient of all
 # parameters nan.
 #
@@ -1666,7 +1699,7 @@ def gradient_of(method, size, rows):
 
 
 with torch.no_grad():
-    log_scale.clamp_(max=math.log(99))
+    log_scale.clamp_(max=math.log(99))  # below the cut of info_nce: chunked_info_nce has none
 sizes = demo_size(full=[256, 512, 1024, 2048, 4096], small=[64, 128, 256])
 chunk = demo_size(full=256, small=64)
 memory, agreement = {"the whole batch": [], f"chunks of {chunk}": []}, []
@@ -1682,20 +1715,21 @@ figure, ax = plt.subplots(figsize=(7, 4.2))
 for k, (name, values) in enumerate(memory.items()):
     slope = np.polyfit(np.log(sizes[-3:]), np.log(values[-3:]), 1)[0]
     style = {"color": plotting.COLOURS[k], "marker": "os"[k], "linestyle": ("-", "--")[k]}
-    ax.plot(sizes, values, label=f"{name}: slope {slope:.1f}", **style)
+    ax.plot(sizes, values, label=f"{name}: slope {abs(slope):.1f}", **style)
 ax.set(
     xscale="log",
     yscale="log",
     xlabel="pairs in the batch",
     ylabel="bytes that autograd keeps",
-    title="In chunks, the batch may grow; its memory does not",
+    title="In chunks, what autograd keeps does not grow with the batch",
 )
 ax.legend()
 plt.show()
 
 # %% [markdown]
 # The kept bytes of the whole batch are the encoders' activations, which grow like $N$, and some copies of $A$, which
-# grow like $N^2$ and win in the end. In chunks nothing grows but $U$, $V$ and their gradients.
+# grow like $N^2$ and win in the end. In chunks, what autograd keeps does not grow. What is left outside of it grows like
+# $N$: $U$, $V$ and their gradients, and the blocks of `rows` $\times N$. Nothing grows like $N^2$.
 #
 # What does exactness cost in time, and what does the short cut lose? A step in chunks makes the forward passes twice.
 # The short cut averages the gradients of separate small batches. Here its direction is compared with the exact one:
@@ -1777,9 +1811,9 @@ Table(
 # logistic loss for each entry of $A$, which needs no sums over rows or columns at all.
 #
 # **Where it breaks.** The number of wrong answers grows with the batch, and so does the number of *wrong* wrong
-# answers: two pictures with the same caption push each other's sentence away. Web captions repeat rarely; ours repeat
-# often, which is why the loss above stops falling far from 0. Nothing in this module is trained on people: eight
-# phones without noise are solved by a small network in seconds, real speech takes thousands of hours.
+# answers: two pictures of the same scene push each other's sentence away. Among our 80 scenes a batch of 128 has many
+# such pairs, which is why the loss above stops falling far from 0. Nothing in this module is trained on people: eight
+# phones in a steady hiss take a small network some seconds; people's speech has accents, echoes and other voices.
 
 # %% [markdown] written="batch_as_teacher" points=2
 # Why is the number of wrong answers that a picture is told from given by the batch size, and what do two pictures with
