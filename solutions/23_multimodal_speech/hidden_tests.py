@@ -158,7 +158,9 @@ def test_mel_beside_scipy(submission, rng):
     hann = scipy.signal.windows.hann(400, sym=False)
     transform = scipy.signal.ShortTimeFFT(hann, hop=160, fs=16_000, scale_to=None)
     power = np.abs(transform.stft(np.concatenate([np.zeros(120), x]), p0=2, p1=25)) ** 2
-    assert close(submission.log_mel(x, 16_000), np.log(triangles(16_000, 400, 40) @ power).T, atol=1e-7)
+    energy = (triangles(16_000, 400, 40) @ power).T
+    got = np.exp(submission.log_mel(x, 16_000))
+    assert close(got, energy, atol=1e-8 * energy + 1e-11 * power.sum(axis=0)[:, None])
 
 
 MEL = Contract(
@@ -211,8 +213,9 @@ def test_mel_of_ten_minutes(submission, rng):
     rows = [0, 1, 999, 1000, 30_000, 59_996, 59_997]
     shape, got = submission.run(mel_of_minutes, seed, n, rows)
     x = np.random.default_rng(seed).standard_normal(n)
-    expected = [np.log(energies(x[160 * row : 160 * row + 400], 16_000)[0][0]) for row in rows]
-    assert close(list(shape), [59_998, 40]) and close(got, expected, atol=1e-6)
+    assert close(list(shape), [59_998, 40])
+    for row, mine in zip(rows, got, strict=True):
+        assert same_mel([mine], x[160 * row : 160 * row + 400], 16_000, loose=10)
 
 
 @pytest.mark.exercise("log_mel", forgeable=True)
@@ -397,30 +400,34 @@ def test_ctc_of_long_utterances(submission, rng):
 
 @student_side
 def operations_of(sizes):
-    """How many tensor operations a loss takes, for each (T, B, C, S)."""
+    """How many tensor operations a loss takes, and how many numbers they return, for each (T, B, C, S)."""
     from torch.utils._python_dispatch import TorchDispatchMode
 
     class Counter(TorchDispatchMode):
         def __torch_dispatch__(self, function, types, args=(), kwargs=None):
             self.count += 1
-            return function(*args, **(kwargs or {}))
+            out = function(*args, **(kwargs or {}))
+            self.entries += out.numel() if isinstance(out, torch.Tensor) else 0
+            return out
 
     found = []
     for T, B, C, S in sizes:
         logits, targets = torch.zeros(T, B, C), torch.ones(B, S, dtype=torch.int64)
         targets[:, ::2] = 2
         with Counter() as counter:
-            counter.count = 0
+            counter.count = counter.entries = 0
             student.ctc_loss(logits, targets, torch.full((B,), T), torch.full((B,), S))
-        found.append(counter.count)
+        found.append((counter.count, counter.entries))
     return found
 
 
 @pytest.mark.exercise("ctc_loss", weight=4, forgeable=True, hint=2)
 def test_ctc_loops_over_frames_alone(submission):
-    """The number of tensor operations grows with the frames, not with the utterances, the labels or the target."""
-    small, *large = submission.run(operations_of, [(12, 2, 4, 3), (12, 20, 4, 3), (12, 2, 40, 3), (12, 2, 4, 6)])
-    assert close([count <= 1.2 * small + 20 for count in large], [True] * 3)
+    """The number of operations grows with the frames alone, and a frame costs O(B (S + C)), not S times S."""
+    sizes = [(12, 2, 4, 3), (12, 20, 4, 3), (12, 2, 40, 3), (12, 2, 4, 6), (12, 2, 4, 60)]
+    (small, _), *large = submission.run(operations_of, sizes)
+    assert close([count <= 1.2 * small + 20 for count, _ in large], [True] * 4)
+    assert close(large[3][1] <= 16 * large[2][1], True)  # 121 places for 13
 
 
 CTC = Contract(
@@ -595,6 +602,7 @@ def recogniser_learns(x, lengths, labels, counts, steps):
 @pytest.mark.exercise("Recogniser")
 def test_recogniser_learns_eight_utterances(submission, rng):
     """Eight utterances of different lengths are learnt in 60 steps."""
+    rng = np.random.default_rng(23)  # the same for every secret: how fast it learns depends on the draw
     labels, counts = torch.from_numpy(rng.integers(1, 5, (8, 3))), torch.full((8,), 3)
     codes = normal(rng, 5, 6).float()
     x = torch.zeros(8, 40, 6)
@@ -604,7 +612,7 @@ def test_recogniser_learns_eight_utterances(submission, rng):
             x[b, 2 + 9 * k : 8 + 9 * k] = codes[labels[b, k]]
     x += 0.1 * normal(rng, 8, 40, 6).float()
     first, last = submission.run(recogniser_learns, x, lengths, labels, counts, 60)
-    assert close(last < first / 5, True)  # the reference ends at a fiftieth or less
+    assert close(last < 0.7 * first, True)  # over many draws the worst of 64 references ended at 0.12
 
 
 @student_side
@@ -875,7 +883,11 @@ def test_beam_ties(submission):
         for width in (1, 2, 10):
             assert close(submission.ctc_beam(table, width, blank), (first, math.log(0.3)), atol=1e-12)
     even = np.full((1, 3), math.log(1 / 3))
-    assert close(submission.ctc_beam(even, 2), ([], math.log(1 / 3)), atol=1e-12)
+    for blank in (0, 1, 2):
+        assert close(submission.ctc_beam(even, 2, blank), ([], math.log(1 / 3)), atol=1e-12)
+    # Two frames: 1 or 2, then surely 2. So [2] and [1, 2] have the probability 1 both, with nothing to round.
+    sure = np.array([[-np.inf, 0.0, 0.0], [-np.inf, -np.inf, 0.0]])
+    assert close(submission.ctc_beam(sure, 5), ([1, 2], 0.0), atol=1e-12)
     # Width 1 keeps [1] of [1] and [2]; afterwards only its paths count.
     got = submission.ctc_beam(np.log([[0.2, 0.4, 0.4], [0.1, 0.2, 0.7]]), 1)
     assert close(got, ([1, 2], math.log(0.28)), atol=1e-9)
@@ -975,7 +987,7 @@ def contrast_gradients(U, V, log_scale):
 @pytest.mark.exercise("info_nce", weight=3, hint=2)
 def test_contrast_gradients_and_limit(submission, rng):
     """Gradients are right for U, V and log_scale; beta stops at 100, where log_scale has the gradient 0."""
-    for size, dtype in itertools.product((0.3, 4.0, 4.6, 4.7, 9.0, 50.0), DTYPES):
+    for size, dtype in itertools.product((-15.0, 0.3, 4.0, 4.6, 4.7, 9.0, 80.0), DTYPES):
         given = [normal(rng, 6, 4, dtype=dtype), normal(rng, 6, 4, dtype=dtype), torch.tensor(size, dtype=dtype)]
         leaves = [part.double().clone().requires_grad_() for part in given]
         expected = contrast(*leaves)
