@@ -8,6 +8,7 @@ test makes fewer than a hundred of them, so its level is about 1e-6.
 # Helpers run where `student` is defined, maybe under another Python.
 # ruff: noqa: F821, B905
 
+import functools
 import itertools
 import math
 from collections import Counter
@@ -17,6 +18,7 @@ import mpmath
 import numpy as np
 import pytest
 import scipy.integrate
+import scipy.special
 import scipy.stats
 import torch
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -252,6 +254,9 @@ def test_tables_in_any_order_of_memory(submission, rng):
     wide = rng.integers(0, 10_000, (300, 4))
     ladders = [[np.arange(10_000), np.arange(10_000) // 9000, np.zeros(10_000, int)]] * 4
     assert same_release(submission.k_anonymise(wide, ladders, 5, 0.25), enumerated(wide, ladders, 5, 0.25))
+    many, ladders = rng.integers(0, 2, (3, 60))[[0, 1, 1, 2, 2, 0, 0]], [[np.arange(2)]] * 60  # 2^60 combinations
+    for k in (2, 3):
+        assert same_release(submission.k_anonymise(many, ladders, k, 0.6), enumerated(many, ladders, k, 0.6))
 
 
 @pytest.mark.exercise("k_anonymise", forgeable=True)
@@ -337,6 +342,11 @@ def test_possible_leaves_no_trace(submission, rng):
     """possible: the releases and the person are left alone."""
     person = Argument(lambda rng: rng.integers(0, 3, 2), {}, frozenset())
     assert Contract("possible", releases=RELEASES, person=person).leaves_no_trace(submission, rng)
+    # Arrays of one shape, in which other secrets stand at the next call.
+    maps = [np.arange(3)]
+    alike = Argument(lambda rng: [(rng.permutation([[0], [1], [2]]), rng.integers(0, 2**40, 3), maps)], {}, frozenset())
+    one = Argument(lambda rng: rng.integers(0, 3, 1), {}, frozenset())
+    assert Contract("possible", releases=alike, person=one).leaves_no_trace(submission, rng)
 
 
 @pytest.mark.exercise("k_anonymise", weight=2, hint=3)
@@ -930,6 +940,98 @@ def test_pure_noise_is_rarely_convicted(submission, rng):
     assert close(bool(np.isfinite(found).all() and (found >= 0).all()), True)
     # The best of all thresholds is above 0 in nine audits of ten, the best of twenty in six; 97 of 200 are allowed.
     assert close(bool(np.sum(found > 0) <= scipy.stats.binom.isf(TINY, 200, 0.3)), True)
+
+
+def exact_end(hits, n, beta):
+    """Clopper and Pearson's lower end: where `hits` or more of n come with probability beta."""
+    return float(scipy.special.betaincinv(hits, n - hits + 1, beta)) if hits else 0.0
+
+
+def audited(inside, outside, delta, level):
+    """The docstring, threshold by threshold."""
+
+    def attacks(half, t):
+        some, others = inside[half::2], outside[half::2]
+        a, b = int(np.sum(some >= t)), int(np.sum(others >= t))
+        n, k = len(some), len(others)
+        return [(a, n, b, k), (n - a, n, k - b, k), (b, k, a, n), (k - b, k, n - a, n)]
+
+    @functools.cache
+    def value(x, size, y, rest):
+        high = 1 - exact_end(rest - y, rest, level / 2) if y < rest else 1.0
+        ratio = (exact_end(x, size, level / 2) - delta) / high
+        return math.log(ratio) if ratio > 1 else 0.0
+
+    thresholds = sorted({*inside[::2].tolist(), *outside[::2].tolist()})
+    u = len(thresholds)
+    if u > 500:
+        thresholds = [thresholds[j * (u - 1) // 499] for j in range(500)]
+    found = [(value(*case), -number, -t, t) for t in thresholds for number, case in enumerate(attacks(0, t))]
+    best, number, _, t = max(found)
+    return value(*attacks(1, t)[-number]) if best > 0 else 0.0
+
+
+def two_laws(rng, n, k):
+    """Scores of two laws that differ in one of four ways; often some are equal."""
+    inside, outside = rng.standard_normal(n), rng.standard_normal(k)
+    way = int(rng.integers(4))
+    if way == 0:
+        inside += rng.uniform(-3, 3)
+    elif way == 1:
+        outside *= rng.uniform(2, 6)
+    elif way == 2:
+        inside[rng.random(n) < 0.5] += rng.choice([-4.0, 4.0])
+    else:
+        outside[rng.random(k) < 0.6] -= rng.choice([-4.0, 4.0])
+    digits = int(rng.integers(0, 4))
+    return (np.round(inside, digits), np.round(outside, digits)) if digits < 3 else (inside, outside)
+
+
+@pytest.mark.exercise("audit_epsilon", weight=5, core=True, hint=3)
+def test_the_value_of_the_text(submission, rng):
+    """The halves [::2] choose threshold and attack, and the value of this attack on the halves [1::2] is returned."""
+    for _ in range(60):
+        n, k = int(rng.integers(20, 240)), int(rng.integers(20, 240))
+        inside, outside = two_laws(rng, n, k)
+        delta, level = float(rng.choice([0.0, 0.01, 0.1])), float(rng.choice([0.5, 0.05, 1e-3]))
+        got = submission.audit_epsilon(inside, outside, delta, level)
+        assert close(got, audited(inside, outside, delta, level), atol=1e-6)
+
+
+@pytest.mark.exercise("audit_epsilon", weight=2, hint=3)
+def test_at_most_500_thresholds(submission, rng):
+    """All different scores are thresholds up to 500 of them; of more, the 500 that the docstring names."""
+    # All scores differ, so there are n / 2 + k / 2 of them: 499, 500, 501, 503, 999, 1,000, 1,001, 2,500 and 20,000.
+    sizes = [(500, 498), (500, 500), (501, 499), (700, 306), (998, 1000), (40, 1960), (1900, 101), (4960, 40)]
+    for n, k in [*sizes, *sizes, (20_000, 20_000)]:
+        inside, outside = rng.normal(rng.choice([-1, 1]), 1, n), rng.normal(0, rng.uniform(0.5, 1.5), k)
+        got = submission.audit_epsilon(inside, outside, 0.001, 0.3)
+        assert close(got, audited(inside, outside, 0.001, 0.3), atol=1e-6)
+
+
+@pytest.mark.exercise("audit_epsilon", weight=1, hint=2)
+def test_attacks_of_equal_value(submission, rng):
+    """Of several attacks with the largest value the first one is chosen: >= t before < t, inside before outside."""
+    for n in (20, 40, 100, 150):
+        # Mirrored scores: ">= t, inside hits" has the same counts as "< t, outside hits" at the mirrored threshold.
+        for shift in (0.5, 1.5, -1.5):
+            inside, outside = rng.normal(shift, 1, n), rng.normal(-shift, 1.5, n)
+            outside[::2] = -inside[::2]
+            got = submission.audit_epsilon(inside, outside, 0.0, 0.5)
+            assert close(got, audited(inside, outside, 0.0, 0.5), atol=1e-6)
+
+
+@pytest.mark.exercise("audit_epsilon", weight=1, hint=3)
+def test_nothing_is_chosen(submission, rng):
+    """Where no attack has a value above 0 on the halves that choose, the result is 0.0, whatever the others say."""
+    for n in (20, 300):
+        for sign in (1, -1):
+            inside, outside = np.zeros(n), np.zeros(n)
+            inside[1::2], outside[1::2] = rng.uniform(2, 3, n // 2) * sign, rng.uniform(-3, -2, n // 2)
+            assert close(submission.audit_epsilon(inside, outside, 0.01, 0.1), 0.0, typed=True)
+            # 0.5 is left out of every probability, and no lower end is above it.
+            inside[::2], outside[::2] = np.arange(n // 2) % 5, np.arange(n // 2) % 5
+            assert close(submission.audit_epsilon(inside, outside, 0.5, 0.1), 0.0, typed=True)
 
 
 @pytest.mark.exercise("audit_epsilon", weight=3, core=True, hint=2)
