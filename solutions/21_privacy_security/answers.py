@@ -182,18 +182,46 @@ wrong(
 
 # --------------------------------------------------------------------------------------------------- private_mean
 
+equivalent(
+    "private_mean",
+    diff="- low, high = (ratio, high) if tail > delta else (low, ratio)\n"
+    "+ low, high = (ratio, high) if tail >= delta else (low, ratio)",
+    reason="at equality sigma itself is found from the other side",
+)
+equivalent(
+    "private_mean",
+    diff="- low, high = (0.1, 10000.0)\n+ low, high = (0.1, 20000.0)",
+    reason="a wider interval has the same root",
+)
+equivalent(
+    "private_mean",
+    diff="- return float(mean + np.random.default_rng(seed).laplace(scale=scale))\n"
+    "+ return float(mean - np.random.default_rng(seed).laplace(scale=scale))",
+    reason="the noise has the same law with either sign",
+)
+equivalent(
+    "private_mean",
+    diff="~ gaussian_sigma: delta becomes min(x, 10.0)",
+    reason="delta is at most 0.5",
+)
+equivalent(
+    "private_mean",
+    diff="~ gaussian_sigma: epsilon becomes x if x <= 0 else max(x, 1e-6)",
+    reason="epsilon is at least 1e-3",
+)
+
 wrong(
     "private_mean",
     "adds noise to the mean of the numbers as they are, without bounds",
     fails=["test_the_mean_of_clipped_numbers"],
-    edit={"np.clip(np.asarray(x, np.float64), low, high).mean()": "np.asarray(x, np.float64).mean()"},
+    edit={".clip(low, high).mean()": ".mean()"},
 )
 wrong(
     "private_mean",
     "leaves out the numbers beyond the bounds",
     fails=["test_the_mean_of_clipped_numbers"],
     edit={
-        "mean = np.clip(np.asarray(x, np.float64), low, high).mean()": (
+        "mean = np.asarray(x, np.float64).clip(low, high).mean()": (
             "x = np.asarray(x, np.float64)\n    inside = (x >= low) & (x <= high)\n"
             "    mean = x[inside].mean() if inside.any() else (low + high) / 2"
         )
@@ -203,9 +231,7 @@ wrong(
     "private_mean",
     "clips the mean and not the numbers",
     fails=["test_the_mean_of_clipped_numbers"],
-    edit={
-        "np.clip(np.asarray(x, np.float64), low, high).mean()": "np.clip(np.asarray(x, np.float64).mean(), low, high)"
-    },
+    edit={".clip(low, high).mean()": ".mean().clip(low, high)"},
 )
 wrong(
     "private_mean",
@@ -235,21 +261,21 @@ wrong(
     "private_mean",
     "draws normal noise of the standard deviation of the Laplace law",
     fails=["test_the_noise_has_the_law_of_laplace"],
-    edit={".laplace(0.0, scale)": ".normal(0.0, math.sqrt(2) * scale)"},
+    edit={".laplace(scale=scale)": ".normal(0.0, math.sqrt(2) * scale)"},
 )
 wrong(
     "private_mean",
     "draws one-sided noise",
     fails=["test_the_noise_has_the_law_of_laplace"],
-    edit={".laplace(0.0, scale)": ".exponential(scale)"},
+    edit={".laplace(scale=scale)": ".exponential(scale)"},
 )
 wrong(
     "private_mean",
     "clips the noisy answer to the bounds",
     fails=["test_the_noise_has_the_law_of_laplace"],
     edit={
-        "float(mean + np.random.default_rng(seed).laplace(0.0, scale))": (
-            "float(np.clip(mean + np.random.default_rng(seed).laplace(0.0, scale), low, high))"
+        "float(mean + np.random.default_rng(seed).laplace(scale=scale))": (
+            "float(np.clip(mean + np.random.default_rng(seed).laplace(scale=scale), low, high))"
         )
     },
 )

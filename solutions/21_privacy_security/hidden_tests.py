@@ -385,7 +385,7 @@ def test_the_mean_of_clipped_numbers(submission, rng):
 @pytest.mark.exercise("private_mean", weight=4, core=True, hint=2)
 def test_the_noise_has_the_law_of_laplace(submission, rng):
     """Over 4,000 seeds the noise follows the Laplace law of scale (high - low) / (m epsilon)."""
-    for m, low, high, epsilon in [(5, -1.0, 3.0, 0.5), (1, 0.0, 10.0, 2.0), (64, -300.0, -100.0, 0.01)]:
+    for m, low, high, epsilon in [(5, -1.0, 3.0, 0.5), (1, 0.0, 10.0, 2.0), (64, -300.0, -100.0, 1e-8)]:
         x = rng.uniform(low, high, m)
         noise = np.asarray(submission.run(many_means, x, low, high, epsilon, seeds_from(rng, 4000))) - np.mean(x)
         assert follows(noise, scipy.stats.laplace(0, (high - low) / m / epsilon))
@@ -425,6 +425,9 @@ def test_numbers_of_every_kind(submission, rng):
         expected = float(np.clip(x, low, high).mean())
         atol = 40 * (high - low) / epsilon + 1e-7 * max(-low, high, 1e-12)
         assert close(submission.private_mean(*case), expected, atol=atol, typed=True)
+    for low, high in ((0.1, 0.7), (1e-8, 3e-8), (50.1, 60.3), (-(2.0**40) - 1, 2.0**41 + 1)):  # all below, all above
+        for end, far in ((low, -np.inf), (high, np.inf)):
+            assert close(submission.private_mean(np.full(9, far), low, high, 1e15, 2), end, rtol=1e-11)
     far = np.array([np.inf, -np.inf, 1e308, -1e308, np.inf])
     assert close(submission.private_mean(far, -1.0, 4.0, 1e15, 1), 2.0, atol=1e-12)
     limits = np.array([-(2**63), 2**63 - 1])
@@ -466,13 +469,14 @@ def test_sigma_is_the_smallest(submission, rng):
 @pytest.mark.exercise("private_mean", weight=2, hint=3)
 def test_sigma_at_the_ends(submission, rng):
     """gaussian_sigma is right to 1e-8 at the ends of epsilon and delta, and in proportion to the sensitivity."""
-    for epsilon, delta in itertools.product((1e-3, 0.03, 20.0), (1e-12, 1e-7, 0.5)):
+    # The last delta and the last sensitivity lie as far from the next float32 as numbers do.
+    for epsilon, delta in itertools.product((1e-3, 0.03, 20.0), (1e-12, 1e-7, 0.5, 0.25 * (1 + 0.999 * 2.0**-24))):
         sigma = submission.gaussian_sigma(1.0, epsilon, delta)
         assert close(bool(exact_delta((1 + 2e-8) * sigma, epsilon) <= delta), True)
         assert close(bool(exact_delta((1 - 2e-8) * sigma, epsilon) > delta), True)
     for epsilon, delta in [(0.3, 1e-4), (9.0, 1e-9)]:
         one = submission.gaussian_sigma(1.0, epsilon, delta)
-        for sensitivity in (1e-9, 0.1, 3, 1e9):
+        for sensitivity in (1e-9, 0.1, 3, 1e9, 1 + 0.999 * 2.0**-24):
             assert close(
                 submission.gaussian_sigma(sensitivity, epsilon, delta), sensitivity * one, rtol=3e-8, typed=True
             )

@@ -348,8 +348,9 @@ with check("k_anonymise"):
 
 # %% [markdown]
 # Three releases of the same patients, each with $k = 3$ and at most 5% of the rows left out, for three purposes: one
-# has ages and no postcodes, one has districts and two age groups, one has postcodes and ages, both a little coarser, and no jobs. The figure
-# counts, for each patient, how many diagnoses are left. Whoever has one diagnosis left has no secret.
+# has ages and no postcodes, one has districts and two age groups, one has postcodes and ages, both a little coarser,
+# and no jobs. The figure counts, for each patient, how many diagnoses are left. Whoever has one diagnosis left has no
+# secret.
 
 # %% tags=["demo"]
 postcodes, ages, sexes, jobs = town.heights
@@ -412,9 +413,10 @@ plt.show()
 #
 # $$\log\frac{P(y)}{Q(y)} = \frac{|y - f(x')| - |y - f(x)|}{s} \le \frac{|f(x) - f(x')|}{s} \le \frac{\Delta}{s},$$
 #
-# so the scale $s = \Delta/\varepsilon$ gives $(\varepsilon, 0)$. A mean of arbitrary numbers has no sensitivity: one patient with $10^9$ days
-# moves it anywhere. **Clip first**, to $[\text{low}, \text{high}]$, bounds that are chosen without a look at the data.
-# If one row is *replaced*, and $m$ is public, the mean moves by at most $\Delta = (\text{high} - \text{low})/m$.
+# so the scale $s = \Delta/\varepsilon$ gives $(\varepsilon, 0)$. A mean of arbitrary numbers has no sensitivity: one
+# patient with $10^9$ days moves it anywhere. **Clip first**, to $[\text{low}, \text{high}]$, bounds that are chosen
+# without a look at the data. If one row is *replaced*, and $m$ is public, the mean moves by at most $\Delta =
+# (\text{high} - \text{low})/m$.
 #
 # **Gauss.** For vectors normal noise is better behaved. It looks the same from all directions, so only the component
 # along the difference of the two answers counts, and one number stands for all: $\Delta$ is the Euclidean norm of that
@@ -436,12 +438,13 @@ plt.show()
 #
 # **What this noise is not.** It comes from a generator for simulations, in floating point. Both can be attacked: who
 # knows the seed subtracts the noise, and the last bits of a float64 sum tell which noise was possible (Mironov, 2012).
-# In production the noise comes from a library that was written against this (discrete noise, the system's random source).
+# In production the noise comes from a library that was written against this (discrete noise, the system's random
+# source).
 
 
 # %% exercise="private_mean" points=3 minutes=25
 def private_mean(x: np.ndarray, low: float, high: float, epsilon: float, seed: int) -> float:
-    """The mean of x with Laplace noise: (epsilon, 0)-private where one row is replaced.
+    """The mean of x with Laplace noise; it is (epsilon, 0)-private where one row is replaced.
 
     x: shape (m,), m >= 1, floats or integers of any kind; infinities are allowed, nan is not; not
       modified. low < high: the bounds, finite; a number outside counts as the nearer bound, also
@@ -456,9 +459,9 @@ def private_mean(x: np.ndarray, low: float, high: float, epsilon: float, seed: i
     random states of Python and NumPy.
     """
     ### BEGIN SOLUTION
-    mean = np.clip(np.asarray(x, np.float64), low, high).mean()
+    mean = np.asarray(x, np.float64).clip(low, high).mean()
     scale = (high - low) / len(x) / epsilon
-    return float(mean + np.random.default_rng(seed).laplace(0.0, scale))
+    return float(mean + np.random.default_rng(seed).laplace(scale=scale))
     ### END SOLUTION
 
 
@@ -470,9 +473,8 @@ def gaussian_sigma(sensitivity: float, epsilon: float, delta: float) -> float:
     relative error of 1e-8.
     """
     ### BEGIN SOLUTION
-    low, high = 1e-3, 1e6  # of sigma / sensitivity
-    for _ in range(100):
-        ratio = math.sqrt(low * high)
+    low, high = 0.1, 1e4  # of sigma / sensitivity
+    while low < (ratio := math.sqrt(low * high)) < high:  # until they are neighbours among floats
         shift = epsilon * ratio
         tail = math.exp(log_ndtr(0.5 / ratio - shift)) - math.exp(epsilon + log_ndtr(-0.5 / ratio - shift))
         low, high = (ratio, high) if tail > delta else (low, ratio)
@@ -494,8 +496,8 @@ def gaussian_sigma(sensitivity: float, epsilon: float, delta: float) -> float:
 # <details><summary>Hint 3: bisection for sigma</summary>
 #
 # Work with `ratio = sigma / sensitivity`, on a log scale: `middle = math.sqrt(low * high)` from `low = 1e-3` and `high
-# = 1e6`. Where the condition's right side is above `delta`, sigma is too small. `log_ndtr` (imported above) is log Phi:
-# `math.exp(epsilon + log_ndtr(...))` does not overflow.
+# = 1e6`, a hundred times. Where the condition's right side is above `delta`, sigma is too small. `log_ndtr` (imported
+# above) is log Phi: `math.exp(epsilon + log_ndtr(...))` does not overflow.
 # </details>
 
 # %% check="private_mean"
@@ -536,10 +538,10 @@ with check("private_mean"):
     expect_close(gaussian_sigma(1.0, 20.0, 0.4), 0.160561, rtol=1e-4, hint="for a large epsilon sigma is far below 1")
 
 # %% [markdown]
-# The two noises at $\varepsilon = 1$ for a sensitivity of 1, the normal one for $\delta = 0.01$: on the left the densities of an answer for two neighbours,
-# on the right their log ratio. That of Laplace noise stays between $-1$ and $1$, exactly. That of normal noise leaves
-# the band: what lies outside has the small probability that $\delta$ stands for. Below, the textbook's $\sigma$ and the
-# exact one, with the $\delta$ that each really has.
+# The two noises at $\varepsilon = 1$ for a sensitivity of 1, the normal one for $\delta = 0.01$: on the left the
+# densities of an answer for two neighbours, on the right their log ratio. That of Laplace noise stays between $-1$ and
+# $1$, exactly. That of normal noise leaves the band: what lies outside has the small probability that $\delta$ stands
+# for. Below, the textbook's $\sigma$ and the exact one, with the $\delta$ that each really has.
 
 # %% tags=["demo"]
 y = np.linspace(-6, 7, 500)
