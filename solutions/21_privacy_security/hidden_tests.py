@@ -1031,7 +1031,8 @@ def test_nothing_is_chosen(submission, rng):
     for n in (20, 300):
         for sign in (1, -1):
             inside, outside = np.zeros(n), np.zeros(n)
-            inside[1::2], outside[1::2] = rng.uniform(2, 3, n // 2) * sign, rng.uniform(-3, -2, n // 2)
+            inside[1::2], outside[1::2] = sign * rng.uniform(2, 3, n // 2), sign * rng.uniform(-3, -2, n // 2)
+            inside[0] = 2.0 * sign  # a threshold that parts the halves which must not choose
             assert close(submission.audit_epsilon(inside, outside, 0.01, 0.1), 0.0, typed=True)
             # 0.5 is left out of every probability, and no lower end is above it.
             inside[::2], outside[::2] = np.arange(n // 2) % 5, np.arange(n // 2) % 5
@@ -1069,12 +1070,16 @@ def test_never_above_the_truth(submission, rng):
 @pytest.mark.exercise("audit_epsilon", weight=2, hint=1)
 def test_perfect_separation(submission, rng):
     """All scores inside above all outside, or below: log(x / (1 - x)), where x^n = level / 2 for n judged runs."""
-    for n, level in [(1000, 0.05), (5000, 0.05), (1000, 1e-9), (40, 0.01), (20, 0.5), (3000, 0.5), (100, 1e-9)]:
+    for n, level in [(500, 0.05), (500, 1e-9), (40, 0.01), (20, 0.5), (100, 1e-9)]:
         high, low = rng.uniform(5, 6, n), rng.uniform(-4, -3, n)
+        high[0], low[0] = 5, -4  # the chosen threshold is the least of the upper scores
         x = (level / 2) ** (2 / n)
         for inside, outside in ((high, low), (low, high)):
             got = submission.audit_epsilon(inside, outside, 0.0, level)
             assert close(got, max(0.0, math.log(x / (1 - x))), atol=1e-6, typed=True)
+    for n in (1000, 20_000):  # the least upper score is not among 500 thresholds
+        got = submission.audit_epsilon(rng.uniform(5, 6, n), rng.uniform(-4, -3, n), 0.0, 0.05)
+        assert close(bool(math.log(n) / 2 <= got <= math.log(n)), True)
 
 
 @pytest.mark.exercise("audit_epsilon", weight=2, hint=2)

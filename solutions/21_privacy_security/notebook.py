@@ -317,11 +317,12 @@ with check("k_anonymise"):
     ]
     with expect_unchanged(toy_rows=toy_rows):
         found = k_anonymise(toy_rows, toy_heights, 2, 0.25)
-    # At height (0, 0) only [1, 4] stands twice: four rows of six would go. (0, 1): [0, 1] twice, [1, 1] three times, and
-    # only row 4 goes, which is 1 <= 0.25 * 6. (1, 0) has the same sum and comes later.
+    # At height (0, 0) only [1, 4] stands twice: four rows of six would go. (0, 1): [0, 1] twice, [1, 1] three times,
+    # and only row 4 goes, which is 1 <= 0.25 * 6. (1, 0) has the same sum and comes later.
     expect_close(found[1], [0, 1, 2, 3, 5], hint="the indices of the rows that stay, ascending")
     expect_close(found[0], [[0, 1], [1, 1], [0, 1], [1, 1], [1, 1]], hint="height (0, 1): sums first, then the order")
-    # Without suppression row 4 must meet five others: both columns at the last height, sum 4. So it must if 0.6 rows may go.
+    # Without suppression row 4 must meet five others: both columns at the last height, sum 4. The same if 0.6 rows may
+    # go.
     for share in (0.0, 0.1):
         expect_close(
             k_anonymise(toy_rows, toy_heights, 2, share)[0], np.zeros((6, 2)), hint="nothing is suppressed here"
@@ -691,7 +692,8 @@ def rdp_epsilon(q: float, sigma: float, steps: int, delta: float, orders: list[i
 
 # %% check="rdp_epsilon"
 with check("rdp_epsilon", forbids=["opacus"]):
-    # q = 1, sigma = 1, order 2: rho = 1. Ten steps: 10 + log(1/2) - (log 1e-5 + log 2) / 1 = 10 - 0.693 + 11.513 - 0.693.
+    # q = 1, sigma = 1, order 2: rho = 1. Ten steps: 10 + log(1/2) - (log 1e-5 + log 2) / 1, which is
+    # 10 - 0.693 + 11.513 - 0.693.
     expect_close(
         rdp_epsilon(1.0, 1.0, 10, 1e-5, [2]),
         10 - 2 * math.log(2) + 5 * math.log(10),
@@ -832,7 +834,8 @@ def clipped_sum(layers: list[tuple[np.ndarray, np.ndarray]], clip: float) -> lis
 
 # %% check="clipped_sum"
 with check("clipped_sum", forbids=["opacus"]):
-    # Row 0: A = (2, 0), D = (3): dW = (6, 0), db = 3; second layer A = (1), D = (2, 0): dW = 2, db = 2 in its first row.
+    # Row 0: A = (2, 0), D = (3): dW = (6, 0), db = 3; second layer A = (1), D = (2, 0): dW = 2, db = 2 in its
+    # first row.
     # Squares: 36 + 9 + 4 + 4 = 53. Row 1: A = (0, 0), D = (1) gives db = 1; second layer 0. Norm 1.
     A1, D1 = np.array([[2.0, 0.0], [0.0, 0.0]]), np.array([[3.0], [1.0]])
     A2, D2 = np.array([[1.0], [4.0]]), np.array([[2.0, 0.0], [0.0, 0.0]])
@@ -1203,8 +1206,9 @@ with check("audit_epsilon"):
     # Chosen: at least 1, inside. In the second halves all is the other way round.
     turned = np.tile([1.0, 0.0], 20)
     assert audit_epsilon(turned, 1 - turned, 0.0, 0.5) == 0.0, "the chosen attack fails on the second halves: 0.0"
-    # The first halves are equal, so nothing is chosen.
+    # In the first halves a single score differs, so nothing is chosen.
     late = np.where(np.arange(40) % 2, 1.0, 0.0)
+    late[0] = 1.0
     assert audit_epsilon(late, np.zeros(40), 0.0, 0.5) == 0.0, "no value above 0 on the first halves: 0.0"
     # Perfect separation of 500 judged runs: both ends follow from x^500 = 0.025, so this is log(x / (1 - x)).
     x = 0.025 ** (1 / 500)
