@@ -336,6 +336,18 @@ def by_root(sensitivity, epsilon, delta):
 
 # ---------------------------------------------------------------------------------------------------- rdp_epsilon
 
+equivalent(
+    "rdp_epsilon",
+    diff="~ rdp_epsilon: sigma becomes x if x <= 0 else max(x, 1e-6)",
+    reason="sigma is at least 0.3",
+)
+equivalent("rdp_epsilon", diff="~ rdp_epsilon: delta becomes min(x, 10.0)", reason="delta is at most 0.5")
+equivalent(
+    "rdp_epsilon",
+    diff="- return max(min(found), 0.0)\n+ return max(0.0, min(found))",
+    reason="the larger of two numbers in either order",
+)
+
 wrong(
     "rdp_epsilon",
     "forgets to divide the logarithm of the sum by alpha - 1",
@@ -398,7 +410,7 @@ wrong(
     "rdp_epsilon",
     "takes the largest epsilon over the orders",
     fails=["test_the_smallest_over_the_orders"],
-    edit={"best = math.inf": "best = -math.inf", "best = min(best, steps": "best = max(best, steps"},
+    edit={"max(min(found), 0.0)": "max(*found, 0.0)"},
 )
 wrong(
     "rdp_epsilon",
@@ -555,6 +567,23 @@ def with_ones(layers, clip):
 
 
 # --------------------------------------------------------------------------------------------------------- dp_sgd
+
+equivalent(
+    "dp_sgd",
+    diff="- rows = np.flatnonzero(rng.random(m) < q)\n+ rows = np.flatnonzero(rng.random(m) <= q)",
+    reason="a draw equals q with a probability of 2^-53",
+)
+equivalent(
+    "dp_sgd",
+    diff="- rows = np.flatnonzero(rng.random(m) < q)\n+ rows = np.flatnonzero(rng.random(m) < q + 1e-09)",
+    reason="to see 1e-9 in a probability takes 10^17 draws",
+)
+equivalent(
+    "dp_sgd",
+    diff="- theta = theta - lr * (gradient_sum(theta, rows) + noise) / (q * m)\n"
+    "+ theta = theta - lr * (gradient_sum(theta, rows) - noise) / (q * m)",
+    reason="the noise has the same law with either sign",
+)
 
 wrong(
     "dp_sgd",

@@ -175,6 +175,9 @@ def test_borders_are_allowed(submission, rng):
         (3, 1 / 16),
     ]:
         assert same_release(submission.k_anonymise(rows, ladder, k, suppress), enumerated(rows, ladder, k, suppress))
+    # 0.29 * 100 is a little less than 29, and 29 / 100 is 0.29.
+    rows = rng.permutation(np.repeat([0, 1], [71, 29]))[:, None]
+    assert same_release(submission.k_anonymise(rows, ladder, 30, 0.29), enumerated(rows, ladder, 30, 0.29))
 
 
 @pytest.mark.exercise("k_anonymise", weight=2, hint=2)
@@ -551,6 +554,11 @@ def test_the_smallest_over_the_orders(submission, rng):
             assert close(got, max(expected, 0.0), atol=may_err(expected, steps), typed=True)
     for orders in ([2], [3, 2], (8, 4, 2, 5)):
         assert close(submission.rdp_epsilon(0.001, 100.0, 1, 0.5, orders), 0.0, typed=True)
+    # Much noise wants large orders: the last of these is the best one.
+    for orders in ([2, 300, 301, 400, 511, 512], range(480, 513), [40, 512, 3]):
+        expected = min(exact_rdp(0.01, 1000.0, order) + conversion(1e-5, order) for order in orders)
+        got = submission.rdp_epsilon(0.01, 1000.0, 1, 1e-5, orders)
+        assert close(got, expected, atol=may_err(expected, 1), typed=True)
 
 
 @pytest.mark.exercise("rdp_epsilon", weight=2, hint=2)
@@ -573,7 +581,12 @@ def test_log_space(submission, rng):
         (0.01, 1000.0, 10**6, 1e-5, 300),
         (1e-4, 5.0, 10**7, 1e-5, 64),
     ]
-    hard += [(0.999, 1000.0, 10**4, 1e-9, 100), (0.02, 1.0, 1, 1e-12, 511)]
+    hard += [
+        (0.999, 1000.0, 10**4, 1e-9, 100),
+        (0.02, 1.0, 1, 1e-12, 511),
+        (1.0, 1.0, 1, 0.1, 2),
+        (0.3, 0.9, 2, 0.1, 2),
+    ]
     for q, sigma, steps, delta, order in hard:
         expected = steps * exact_rdp(q, sigma, order) + conversion(delta, order)
         got = submission.rdp_epsilon(q, sigma, steps, delta, [order])
@@ -792,15 +805,23 @@ def test_all_rows_without_noise(submission, rng):
 def test_division_by_the_expected_batch(submission, rng):
     """The sum is divided by q m, whatever the size of the batch that was drawn."""
     pull = rng.standard_normal(3)
-    for m, q, steps in [(10, 0.3, 6), (1000, 0.01, 6), (3, 0.05, 20)]:
-        got = submission.dp_sgd(lambda theta, rows: pull.copy(), np.ones(3), m, q, 0.0, 1.0, 0.7, steps, 11)
-        assert close(got, 1 - 0.7 * steps * pull / (q * m), rtol=1e-9, atol=1e-9)
+    for m, q, steps, lr in [(10, 0.3, 6, 0.7), (1000, 0.01, 6, 0.7), (3, 0.05, 20, 0.7), (20, 0.4, 3, 50.0)]:
+        got = submission.dp_sgd(lambda theta, rows: pull.copy(), np.ones(3), m, q, 0.0, 1.0, lr, steps, 11)
+        assert close(got, 1 - lr * steps * pull / (q * m), rtol=1e-9, atol=1e-9)
+    got = submission.dp_sgd(lambda theta, rows: pull.copy(), np.zeros(3), 20, 0.4, 0.0, 1.0, 1e-9, 3, 11)
+    assert close(got, -3e-9 * pull / 8, rtol=1e-9)
 
 
 @pytest.mark.exercise("dp_sgd", weight=4, core=True, hint=2)
 def test_the_noise_is_sigma_times_clip(submission, rng):
     """Where gradients are 0, each step adds normal noise of standard deviation lr sigma clip / (q m)."""
-    for sigma, clip, lr, m, q in [(1.0, 4.0, 1.0, 10, 0.5), (3.0, 1e-9, 0.2, 200, 0.02), (0.5, 1e9, 2.0, 7, 1.0)]:
+    for sigma, clip, lr, m, q in [
+        (1.0, 4.0, 1.0, 10, 0.5),
+        (3.0, 1e-9, 0.2, 200, 0.02),
+        (0.5, 1e9, 2.0, 7, 1.0),
+        (1e-9, 2.0, 0.5, 9, 0.3),
+        (60.0, 0.1, 1.5, 4, 0.8),
+    ]:
         _, thetas = run_of(submission, zeros, 3000, m, q, sigma, clip, lr, 2, int(rng.integers(2**60)))
         moved = np.diff(thetas, axis=0) / (lr * sigma * clip / (q * m))
         assert follows(moved, scipy.stats.norm())

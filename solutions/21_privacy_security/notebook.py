@@ -661,15 +661,15 @@ def rdp_epsilon(q: float, sigma: float, steps: int, delta: float, orders: list[i
     Do not use opacus: it is the peer of the scale section.
     """
     ### BEGIN SOLUTION
-    best = math.inf
+    found = []
     for order in orders:
         k = np.arange(order + 1)
         log_binomial = gammaln(order + 1) - gammaln(k + 1) - gammaln(order - k + 1)
         terms = log_binomial + xlog1py(order - k, -q) + xlogy(k, q) + k * (k - 1) / (2 * sigma**2)
         divergence = logsumexp(terms) / (order - 1)
         rest = math.log((order - 1) / order) - (math.log(delta) + math.log(order)) / (order - 1)
-        best = min(best, steps * float(divergence) + rest)
-    return max(best, 0.0)
+        found.append(steps * float(divergence) + rest)
+    return max(min(found), 0.0)
     ### END SOLUTION
 
 
@@ -943,8 +943,8 @@ def dp_sgd(
 ) -> np.ndarray:
     """Differentially private gradient descent: Poisson batches, noise on the sum.
 
-    gradient_sum(theta, rows): theta (d,) float64, rows: int64 indices of the batch, ascending, may
-      be empty. It returns a float64 array (d,): the sum of the rows' gradients, each of which has
+    gradient_sum(theta, rows): theta (d,) float64, rows: int64 indices of the batch, ascending, or
+      none at all. It returns a float64 array (d,): the sum of the rows' gradients, each of which has
       been scaled to norm <= clip already (zeros for no rows). It is called exactly once in each
       step, also for an empty batch. It changes nothing, and what it returns is not modified.
     theta0: shape (d,), d >= 1, float64; not modified. m: the public number of rows, >= 1.
