@@ -1141,7 +1141,7 @@ def audit_epsilon(inside: np.ndarray, outside: np.ndarray, delta: float, level: 
         n, k = len(with_row), len(without)
         below, other = np.searchsorted(with_row, thresholds), np.searchsorted(without, thresholds)
         hits = np.stack([n - below, below, k - other, other])
-        false = np.stack([k - other, other, n - below, below])
+        false = hits[[2, 3, 0, 1]]  # the hits of the other side, in the same set of scores
         runs = np.array([n, n, k, k])[:, None]  # of the side that hits; upside down, of the other side
         low = scipy.stats.beta.ppf(level / 2, hits, runs - hits + 1)  # nan for no hits
         high = scipy.stats.beta.isf(level / 2, false + 1, runs[::-1] - false)  # nan if all are false alarms

@@ -1245,6 +1245,24 @@ def test_errors_are_the_least(submission, rng):
         assert is_best(submission, *scored(rng, [60, 60], quality=(1.1, 1.0)))  # their borders cross
 
 
+@pytest.mark.exercise("equalised_odds", weight=2, hint=2)
+def test_crossings_of_every_pair(submission, rng):
+    """With three groups and more the least errors may lie where the borders of any two of them cross."""
+    # Scores in the order 1, 0, 0, 1 and 0, 1, 1, 0 have borders that cross at (1/3, 2/3); other groups are perfect.
+    crossing = np.array([1, 0, 0, 1]), np.array([0, 1, 1, 0])
+    for groups in (2, 3, 4):
+        for a, b in itertools.permutations(range(groups), 2):
+            labels = [np.array([1, 1, 0, 0])] * groups
+            labels[a], labels[b] = crossing
+            y, group = np.concatenate(labels), np.repeat(np.arange(groups), 4)
+            order = rng.permutation(len(y))
+            assert is_best(submission, np.tile([4.0, 3.0, 2.0, 1.0], groups)[order], y[order], group[order])
+    for _ in range(30):
+        y, group = rng.integers(0, 2, 24), np.repeat(np.arange(3), 8)
+        y[::8], y[1::8] = 0, 1
+        assert is_best(submission, rng.permutation(24).astype(float), y, group)
+
+
 @pytest.mark.exercise("equalised_odds", weight=3, hint=1)
 def test_equal_scores_stay_together(submission, rng):
     """Rows with equal scores are on the same side of every threshold."""
@@ -1304,8 +1322,8 @@ def test_groups_of_one_class_are_refused(submission, rng):
 
 @pytest.mark.exercise("equalised_odds", weight=5, hint=1)
 def test_many_scores(submission, rng):
-    """300,000 scores in two groups: sorting and one walk, and the least errors of the two hulls."""
-    m = 300_000
+    """A million scores in two groups: sorting and one walk, and the least errors of the two hulls."""
+    m = 1_000_000
     group = (rng.random(m) < 0.3).astype(np.int64)
     y = (rng.random(m) < 0.6 - 0.2 * group).astype(np.int64)
     score = rng.standard_normal(m) + y * np.where(group == 1, 0.9, 1.2)
