@@ -699,6 +699,14 @@ def by_two_generators(gradient_sum, theta0, m, q, sigma, clip, lr, steps, seed):
 
 # -------------------------------------------------------------------------------------------------- audit_epsilon
 
+equivalent("audit_epsilon", diff="~ audit_epsilon: level becomes min(x, 10.0)", reason="level is at most 0.5")
+equivalent("audit_epsilon", diff="~ audit_epsilon: delta becomes min(x, 10.0)", reason="delta is at most 0.5")
+equivalent(
+    "audit_epsilon",
+    diff="- return np.log(np.fmax((low - delta) / high, 1.0))\n+ return np.log(np.fmax(1.0, (low - delta) / high))",
+    reason="the larger of two numbers in either order",
+)
+
 wrong(
     "audit_epsilon",
     "reports the best of all thresholds without paying for the choice",
