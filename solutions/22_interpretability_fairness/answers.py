@@ -672,7 +672,9 @@ wrong(
     "looks for crossings of neighbouring groups only",
     fails=["test_crossings_of_every_pair"],
     edit={
-        "        for b in hulls:\n": "        for b in [g for g in hulls if abs([*hulls].index(g) - [*hulls].index(a)) == 1]:\n"
+        "        for b in hulls:\n": (
+            "        for b in [g for g in hulls if abs([*hulls].index(g) - [*hulls].index(a)) == 1]:\n"
+        )
     },
 )
 
