@@ -35,6 +35,7 @@ from autograder.judging import (
     numbers,
     one_of,
     raises_student,
+    random_states_kept,
     stepped,
     student_side,
 )
@@ -76,23 +77,6 @@ def unrelated(a, b):
 
 def seeds_from(rng, count):
     return (int(rng.integers(2**40)) + np.arange(count)).tolist()
-
-
-@student_side
-def random_states(name, args):
-    """Whether a call uses or changes the global random states."""
-    import random
-
-    call = getattr(student, name)
-    found = []
-    for seed in (1, 2):
-        random.seed(seed)
-        np.random.seed(seed)
-        before = (random.getstate(), np.random.get_state()[1].tobytes(), np.random.get_state()[2])
-        found.append(repr(call(*args)))
-        if before != (random.getstate(), np.random.get_state()[1].tobytes(), np.random.get_state()[2]):
-            return "a global random state is changed"
-    return "" if found[0] == found[1] else "a global random state is used"
 
 
 # ---------------------------------------------------------------------------------------------------- k_anonymise
@@ -447,7 +431,7 @@ def test_a_private_mean_leaves_no_trace(submission, rng):
     """The numbers are left alone; the global random states are neither used nor changed."""
     contract = Contract("private_mean", x=numbers(20), low=-1.0, high=1.0, epsilon=0.5, seed=3)
     assert contract.leaves_no_trace(submission, rng)
-    assert close(submission.run(random_states, "private_mean", [np.arange(5.0), 0.0, 3.0, 0.1, 7]), "")
+    assert random_states_kept(submission, "private_mean", np.arange(5.0), 0.0, 3.0, 0.1, 7)
 
 
 def exact_delta(ratio, epsilon):
@@ -930,7 +914,7 @@ def test_a_private_run_leaves_no_trace(submission, rng):
     settings = {"m": 6, "q": 0.5, "sigma": 1.0, "clip": 1.0, "lr": 0.1, "steps": 4, "seed": 3}
     contract = Contract("dp_sgd", gradient_sum=plain_pull, theta0=doubles, **settings)
     assert contract.leaves_no_trace(submission, rng, then=[{}, {"steps": 0}, {"q": 1.0}])
-    assert close(submission.run(random_states, "dp_sgd", [plain_pull, np.ones(2), 5, 0.5, 1.0, 1.0, 0.1, 3, 4]), "")
+    assert random_states_kept(submission, "dp_sgd", plain_pull, np.ones(2), 5, 0.5, 1.0, 1.0, 0.1, 3, 4)
 
 
 # -------------------------------------------------------------------------------------------------- audit_epsilon
@@ -1154,7 +1138,7 @@ def test_an_audit_leaves_no_trace(submission, rng):
     equal = {"inside": np.ones(40), "outside": np.ones(40)}
     assert AUDIT.leaves_no_trace(submission, rng, then=[{}, {"delta": 0.5}, {"level": 0.5}, equal])
     scores = [np.arange(50.0), np.arange(50.0)[::-1] + 30, 0.0, 0.05]
-    assert close(submission.run(random_states, "audit_epsilon", scores), "")
+    assert random_states_kept(submission, "audit_epsilon", *scores)
 
 
 # ------------------------------------------------------------------------------------------------------- Paillier
@@ -1322,20 +1306,9 @@ def test_numbers_that_do_not_fit(submission, rng):
 
 
 @student_side
-def key_states(bits):
-    """Whether a key uses or changes the global random states."""
-    import random
-
-    found = []
-    for seed in (1, 2):
-        random.seed(seed)
-        np.random.seed(seed)
-        before = (random.getstate(), np.random.get_state()[1].tobytes(), np.random.get_state()[2])
-        key = student.Paillier(bits, 5)
-        found.append((key.n, key.encrypt(4, 6)))
-        if before != (random.getstate(), np.random.get_state()[1].tobytes(), np.random.get_state()[2]):
-            return "a global random state is changed"
-    return "" if found[0] == found[1] else "a global random state is used"
+def key_and_number(bits):
+    key = student.Paillier(bits, 5)
+    return key.n, key.encrypt(4, 6)
 
 
 @pytest.mark.exercise("Paillier", weight=1, forgeable=True)
@@ -1349,7 +1322,7 @@ def test_keys_stand_for_themselves(submission, rng):
         assert close([same.n == one.n, same.encrypt(5, 2) == c], [True, True])
     large = submission.Paillier(512, 1)
     assert close(large.decrypt(large.scale(large.encrypt(-(10**60), 1), 10**30)) == -(10**90), True)
-    assert close(submission.run(key_states, 64), "")
+    assert random_states_kept(submission, key_and_number, 64)
 
 
 # ---------------------------------------------------------------------------------------------------- seal_chunks

@@ -33,6 +33,7 @@ from autograder.judging import (
     numbers,
     one_of,
     raises_student,
+    random_states_kept,
     stepped,
     student_side,
 )
@@ -52,21 +53,6 @@ def doubles(*shape, **settings):
     """What `floats` holds, but float64 only."""
     argument = floats(*shape, **settings)
     return replace(argument, forms={name: form for name, form in argument.forms.items() if "float32" not in name})
-
-
-@student_side
-def random_state_moves(name, args):
-    """Whether a call uses or changes NumPy's global random state."""
-    call, found = getattr(student, name), []
-    for seed in (1, 2):
-        np.random.seed(seed)
-        before = np.random.get_state()
-        result = call(*args)
-        after = np.random.get_state()
-        found.append(np.concatenate([np.ravel(part) for part in (result if isinstance(result, tuple) else [result])]))
-        if before[1].tobytes() != after[1].tobytes() or before[2] != after[2]:
-            return "NumPy's global random state is changed"
-    return "" if np.array_equal(found[0], found[1]) else "NumPy's global random state is used"
 
 
 @student_side
@@ -272,7 +258,7 @@ def test_importance_leaves_no_trace(submission, rng):
     """Nothing that was given is changed, results are new arrays, and NumPy's global random state is left alone."""
     assert importance_contract().leaves_no_trace(submission, rng, then=[{}, {"repeats": 1}, {"groups": None}])
     args = [columns_sum, np.ones((4, 2)) * np.arange(4)[:, None], np.arange(4.0), mean_square, 2, 1]
-    assert close(submission.run(random_state_moves, "permutation_importance", args), "")
+    assert random_states_kept(submission, "permutation_importance", *args, python=False)
 
 
 # --------------------------------------------------------------------------------------------- partial_dependence
@@ -679,7 +665,7 @@ def test_kernel_leaves_no_trace(submission, rng):
         "kernel_shap", value=constant(square_game), d=one_of(9, 1), samples=one_of(60), seed=one_of(1, 2)
     )
     assert contract.leaves_no_trace(submission, rng, then=[{}, {"d": 1}, {"d": 3}])
-    assert close(submission.run(random_state_moves, "kernel_shap", [square_game, 12, 40, 1]), "")
+    assert random_states_kept(submission, "kernel_shap", square_game, 12, 40, 1, python=False)
 
 
 # ------------------------------------------------------------------------------------------------------ tree_shap
