@@ -790,7 +790,7 @@ for name, one in {"triples": of_triples, "pairs": of_two}.items():
 slope = np.polyfit(np.log(sizes), np.log(errors["triples"]), 1)[0]
 figure, axes = plt.subplots(1, 2, figsize=(9, 4))
 axes[0].plot(sizes, errors["triples"], marker="o", label=f"measured, slope {slope:.2f}")
-axes[0].set(title="Triples: the error falls with slope about -1/2", ylabel="root mean square error")
+axes[0].set(title="Triples: the error falls with slope about -1/2", ylabel="root mean square error", ylim=(0.01, 2))
 axes[0].legend(loc="upper right")
 axes[1].plot(sizes, np.maximum(errors["pairs"], 1e-17), marker="s", color=plotting.COLOURS[1])
 axes[1].set(title="Pairs: no error but rounding", ylabel="root mean square error", ylim=(1e-17, 1e-11))
@@ -1268,7 +1268,7 @@ ax.plot(steps_names, sizes, marker="s", color=plotting.COLOURS[1], label="sizes 
 ax.plot(steps_names, signed, marker="o", color=plotting.COLOURS[0], label="shares with their signs")
 ax.set(
     xlabel="randomised layers",
-    ylabel="rank correlation with the trained network's",
+    ylabel="rank correlation with the trained one",
     ylim=(-0.3, 1.05),
     title="Without their signs, a random network's shares look right",
 )
