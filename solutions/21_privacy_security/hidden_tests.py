@@ -805,6 +805,7 @@ def test_the_noise_is_sigma_times_clip(submission, rng):
         (0.5, 1e9, 2.0, 7, 1.0),
         (1e-9, 2.0, 0.5, 9, 0.3),
         (60.0, 0.1, 1.5, 4, 0.8),
+        (1e-60, 1e100, 1.0, 5, 0.6),
     ]:
         _, thetas = run_of(submission, zeros, 3000, m, q, sigma, clip, lr, 2, int(rng.integers(2**60)))
         moved = np.diff(thetas, axis=0) / (lr * sigma * clip / (q * m))
