@@ -1111,7 +1111,7 @@ def warned(y, predicted, group):
 
 @pytest.mark.exercise("group_rates")
 def test_rates_of_every_kind(submission, rng):
-    """Labels, decisions and groups of every kind of integer, without a warning; int64 and float64 come back."""
+    """Labels, decisions and groups of every kind of integer are counted right; int64 and float64 come back."""
     for case in RATES.cases(rng):
         y, predicted, group = case.exact
         assert same_rates(submission.group_rates(*case), counted(y, predicted, group), typed=True)
@@ -1120,6 +1120,11 @@ def test_rates_of_every_kind(submission, rng):
     group = np.full(1500, 200, np.uint8)
     group[:3] = 0
     assert same_rates(submission.group_rates(y, predicted, group), counted(y, predicted, group), typed=True)
+
+
+@pytest.mark.exercise("group_rates", weight=0.5, hint=2, forgeable=True)
+def test_a_share_of_nobody_gives_no_warning(submission):
+    """No warning is given where a group has no rows, or none with y = 1, or none that is selected."""
     assert close(submission.run(warned, np.array([1, 0]), np.array([0, 0]), np.array([0, 3])), 0)
 
 
