@@ -1780,6 +1780,9 @@ right.set(
 )
 left.legend(loc="upper left", fontsize=8)
 right.legend(loc="upper left", fontsize=8)
+for ax in (left, right):
+    ax.set_xticks(sizes, sizes)
+    ax.minorticks_off()
 left.set_ylim(top=left.get_ylim()[1] * 30)
 right.set_ylim(top=right.get_ylim()[1] * 100)
 plt.show()
@@ -1904,7 +1907,8 @@ ax.set(
     xscale="log",
     yscale="log",
     xlabel="bits of the key",
-    ylabel="CPU seconds for one sum of three numbers",
+    ylabel="CPU seconds for a sum of three",
+    ylim=(10 ** math.floor(math.log10(min(spent_by_key))), 10 ** math.ceil(math.log10(max(spent_by_key)) + 0.3)),
     title="Twice the key, several times the work",
 )
 ax.set_xticks(key_sizes, key_sizes)
