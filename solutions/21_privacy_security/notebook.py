@@ -1203,7 +1203,7 @@ with check("audit_epsilon"):
             "This is the value on the halves that chose.": attack(15, 20, 3, 30),
             "This is the value on all runs: the choice is not paid for.": attack(33, 40, 5, 60),
             "delta was not subtracted.": attack(18, 20, 2, 30, delta=0.0),
-            "Each end has half of the level.": attack(18, 20, 2, 30, level=0.1),
+            "Each end took the whole level: give it half.": attack(18, 20, 2, 30, level=0.1),
         },
     )
     for one, two in ((-few, -others), (others, few), (-others, -few)):
