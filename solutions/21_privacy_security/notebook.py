@@ -600,7 +600,8 @@ for high in (5, 15, 60, 400):
         errors = [abs(private_mean(stays, 1, high, 0.5, seed) - stays.mean()) for seed in range(200)]
         row += [f"{round(stays.clip(1, high).mean() - stays.mean(), 2) + 0.0:.2f}", f"{np.median(errors):.2f}"]
     table.append(tuple(row))
-print("error of sampling:", *(f"{town.days[:few].std() / math.sqrt(few):.2f} with {few:,} people" for few in (50, m)))
+sampling = [f"{town.days[:few].std() / math.sqrt(few):.2f} with {few:,} people" for few in (50, m)]
+print("error of sampling:", ", ".join(sampling))
 Table(("bounds", "bias, 50 people", "error, 50 people", f"bias, {m:,}", f"error, {m:,}"), table, numeric=range(1, 5))
 
 # %% [markdown]
