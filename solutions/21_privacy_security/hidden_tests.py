@@ -539,7 +539,7 @@ def test_the_smallest_over_the_orders(submission, rng):
     for orders in ([2], [3, 2], (8, 4, 2, 5)):
         assert close(submission.rdp_epsilon(0.001, 100.0, 1, 0.5, orders), 0.0, typed=True)
     # Much noise wants large orders: the last of these is the best one.
-    for orders in ([2, 300, 301, 400, 511, 512], range(480, 513), [40, 512, 3]):
+    for orders in ([2, 301, 511, 512], range(508, 513), [40, 512, 3]):
         expected = min(exact_rdp(0.01, 1000.0, order) + conversion(1e-5, order) for order in orders)
         got = submission.rdp_epsilon(0.01, 1000.0, 1, 1e-5, orders)
         assert close(got, expected, atol=may_err(expected, 1), typed=True)
