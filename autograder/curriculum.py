@@ -48,7 +48,7 @@ ROLES = {
     "prose": (set(), set()),
     "setup": ({"tags"}, set()),
     "demo": ({"tags"}, set()),
-    "exercise": ({"exercise", "points", "minutes"}, {"extra", "bug", "forbids", "needs"}),
+    "exercise": ({"exercise", "points", "minutes"}, {"extra", "bug", "forbids", "needs", "trains"}),
     "check": ({"check"}, set()),
     "hints": ({"hints"}, set()),
     "written": ({"written", "points"}, set()),
@@ -64,6 +64,10 @@ KINDS = {
         'a list of names, such as ["torch.nn.functional"]',
     ),
     "needs": (lambda value: isinstance(value, str) and value.isidentifier(), 'a package, such as "triton"'),
+    "trains": (
+        lambda value: isinstance(value, list) and bool(value) and all(isinstance(skill, str) for skill in value),
+        'a list of skills, such as ["one-pass algorithms"]',
+    ),
 }
 
 
@@ -101,6 +105,7 @@ class Exercise:
     hints: int  # how many folded hints it has
     docstring: str
     needs: str | None = None  # a package of an extra of pyproject.toml, without which it cannot be tested
+    trains: tuple[str, ...] = ()  # skills that the opening of its module promises
 
     @property
     def testable(self) -> bool:
@@ -469,6 +474,7 @@ def _exercise(cell: Cell, check: Cell, hints: Cell | None, shown: str) -> Exerci
         hints=len(re.findall(r"<details\b", hints.source)) if hints else 0,
         docstring=ast.get_docstring(definition) or "",
         needs=cell.metadata.get("needs"),
+        trains=tuple(cell.metadata.get("trains", ())),
     )
 
 
