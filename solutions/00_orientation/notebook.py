@@ -59,7 +59,7 @@ checking.start("00_orientation", total=4)
 # subtract them from $X$, return the result. Then press Shift+Enter. If you do not know how to begin, open a hint.
 
 
-# %% exercise="centre" points=1 minutes=3
+# %% exercise="centre" points=1 minutes=3 trains=["reading a failed check"]
 def centre(X: np.ndarray) -> np.ndarray:
     """Each column of X minus its mean.
 
@@ -284,7 +284,7 @@ print(f"The processor could do {4 * operations / read:.0f} operations while one 
 # This contract is longer than the first one. Each sentence in it answers a question that a test may ask.
 
 
-# %% exercise="standardize" points=2 minutes=10 forbids=["sklearn.preprocessing", "scipy.stats"]
+# %% exercise="standardize" points=2 minutes=10 forbids=["sklearn.preprocessing", "scipy.stats"] trains=["floating-point reasoning"]
 def standardize(X: np.ndarray) -> np.ndarray:
     """Each column of X minus its mean, over its standard deviation (divided by m, not m - 1).
 
@@ -415,7 +415,7 @@ for what, data in [("as measured", wine.X), ("standardised", Z)]:
 # passes are allowed.
 
 
-# %% exercise="column_variances" points=1 minutes=5 bug=true forbids=[".var", ".std", ".nanvar", ".nanstd", ".var_mean", ".std_mean", ".cov", ".variance", "statistics", "scipy.stats", "sklearn"]
+# %% exercise="column_variances" points=1 minutes=5 bug=true forbids=[".var", ".std", ".nanvar", ".nanstd", ".var_mean", ".std_mean", ".cov", ".variance", "statistics", "scipy.stats", "sklearn"] trains=["reading a failed check", "floating-point reasoning"]
 def column_variances(X: np.ndarray) -> np.ndarray:
     """The variance of each column of X: the mean squared distance from the column's mean.
 
@@ -610,7 +610,7 @@ measured.table()
 # its check; this makes no difference for your points.
 
 
-# %% exercise="merge_moments" points=2 minutes=10 extra=true
+# %% exercise="merge_moments" points=2 minutes=10 extra=true trains=["summaries that merge"]
 def merge_moments(
     a: tuple[int, np.ndarray, np.ndarray], b: tuple[int, np.ndarray, np.ndarray]
 ) -> tuple[int, np.ndarray, np.ndarray]:
