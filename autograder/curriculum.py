@@ -41,7 +41,7 @@ CELL_MARKER = re.compile(r"# ?%%(\s|$)")
 RESERVED = {"call", "calls", "cell_errors", "close", "load", "names", "run"} | {"student", "np", "torch"}
 
 HELPS = re.compile(r"\bhelps?\b")
-NUMBERS = re.compile(r"\bmodules? ((?:\d\d(?:, | and |, and )?)+)", re.IGNORECASE)
+NUMBERS = re.compile(r"\bmodules? ((?:\d\d(?:, | and |, and | to )?)+)", re.IGNORECASE)
 
 # For each role: the marker keys that it must have and those that it may have.
 ROLES = {
@@ -72,7 +72,14 @@ KINDS = {
 
 
 def _numbers(sentences: Iterable[str]) -> tuple[str, ...]:
-    found = [number for s in sentences for group in NUMBERS.findall(s) for number in re.findall(r"\d\d", group)]
+    """The modules that sentences name, each once: "module 01", "modules 01, 03 and 05", "modules 01 to 08"."""
+    found = [
+        f"{number:02}"
+        for sentence in sentences
+        for group in NUMBERS.findall(sentence)
+        for first, last in re.findall(r"(\d\d)(?: to (\d\d))?", group)
+        for number in range(int(first), int(last or first) + 1)
+    ]
     return tuple(dict.fromkeys(found))
 
 

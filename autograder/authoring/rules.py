@@ -39,7 +39,8 @@ def course_problems(root: Path) -> list[str]:
 def problems(module: Module) -> list[str]:
     """Every rule that the module breaks, as "file:line: what is wrong"; empty when it keeps them all."""
     shown = f"solutions/{module.name}/{module.files.notebook.name}"
-    found = [problem for cell in module.cells for problem in _syntax(cell)] or [*_size(module), *_skills(module), *_setup(module)]
+    found = [problem for cell in module.cells for problem in _syntax(cell)]
+    found = found or [*_size(module), *_skills(module), *_setup(module)]
     for cell in module.cells:
         if cell.role == "exercise":
             found += [*_definitions(cell), *_promise(cell, module.exercise(cell.name)), *_heading(cell, module)]

@@ -41,6 +41,7 @@
 # | $A$, $M$ | `scores`, `mask` | $(\dots, T, S)$ | scores; mask: True where the query may see the key |
 # | $\alpha$ | `weights` | $(\dots, T, S)$ | attention weights: each row is at least 0 and sums to 1 |
 # | $W_q^{(j)}$, $W_k^{(j)}$, $W_v^{(j)}$; $W_o$ | `query`, `key`, `value`; `out` | $(D, d)$ each; $(D, D)$ | learnt matrices, three for each head $j$ |
+# | $m$, $\ell$, $u$ | | number, number, $(e,)$ | in 12.9, for one query: the largest score so far, the sum of exp(score − $m$) ($t$ and $s$ in module 03), and that sum with the values |
 # | $x$ | `x` | $(B, T, D)$ | a vector for each position: the input of a block, and its output |
 # | $p$ | `positions` | $(T,)$ | the place of each query in its sequence, from 0 |
 # | $P$ | | | positions that a cache holds (12.5) |

@@ -1337,8 +1337,8 @@ with check("sequence_loss"):
 # c_t = \sum_j a_{tj}\, \underbrace{h_j}_{(w,)},$$
 #
 # and the logits of $y_t$ are a linear function of $[s_t, c_t]$. It starts with $s_0$, the mean of the memory over the
-# source's tokens, and $c_0 = 0$. Padding of the source has weight exactly 0. The GRU cell is the recurrent cell of
-# module 11; here `torch.nn.GRUCell` is given the input and the old state, and returns the new state. ($e(y)$ is the
+# source's tokens, and $c_0 = 0$. Padding of the source has weight exactly 0. Module 11 explains the GRU cell; here
+# `torch.nn.GRUCell` is given the input and the old state, and returns the new state. ($e(y)$ is the
 # embedding of $y$, $(w,)$.)
 #
 # In training the right output is known, so $y_{t-1}$ is the right token whatever the network would have said (**teacher

@@ -46,7 +46,7 @@
 # | $\alpha$ | `orders` | | order of a Rényi divergence |
 # | $T$ | `steps` | | steps of training |
 # | $B$, $i$, $o$ | `A` is $(B, i)$, `D` is $(B, o)$ | | rows of a batch; inputs and outputs of a layer |
-# | $A$, $D$ | `A`, `D` | $(B, i)$, $(B, o)$ | inputs of a layer; gradients of each row's loss by the layer's outputs |
+# | $A$, $D$ | `A`, `D` | $(B, i)$, $(B, o)$ | inputs of a layer; gradients of each row's loss by the layer's outputs (in module 08 $H$ and, averaged, $\delta$) |
 # | $C$ | `clip` | | largest norm of one row's gradient |
 # | $\theta$, $d$, $\eta$ | `theta`, `lr` | $(d,)$ | parameters, their number, learning rate |
 # | $n$, $p$, $q$ | `self.n`, `self.p`, `self.q` | | in 21.7: the public modulus, and its two secret primes |
