@@ -48,7 +48,7 @@
 # | $\alpha$, $\rho(\alpha)$ | `orders` | | order of a Rényi divergence; the divergence of one step |
 # | $T$ | `steps` | | steps of training |
 # | $B$, $i$, $o$ | `A` is $(B, i)$, `D` is $(B, o)$ | | rows of a batch; inputs and outputs of a layer |
-# | $A$, $D$ | `A`, `D` | $(B, i)$, $(B, o)$ | inputs of a layer; gradients of each row's loss by the layer's outputs |
+# | $A$, $D$ | `A`, `D` | $(B, i)$, $(B, o)$ | inputs of a layer; gradients of each row's loss by the outputs (in module 08 $H$ and, averaged, $\delta$) |
 # | $C$ | `clip` | | largest norm of one row's gradient |
 # | $g_b$, $w_b$, $G$ | | | gradient of row $b$; factor that clips it; sum of the clipped gradients |
 # | $\theta$, $d$, $\eta$ | `theta`, `lr` | $(d,)$ | parameters, their number, learning rate |
@@ -214,7 +214,7 @@ print(f"difference in district {place}: {monday[place] - tuesday[place]:.0f} day
 # is. This is `possible`.
 
 
-# %% exercise="k_anonymise" points=2 minutes=20
+# %% exercise="k_anonymise" points=2 minutes=20 trains=["anonymisation"]
 def k_anonymise(
     rows: np.ndarray, heights: list[list[np.ndarray]], k: int, suppress: float
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -443,7 +443,7 @@ plt.show()
 # source).
 
 
-# %% exercise="private_mean" points=3 minutes=25
+# %% exercise="private_mean" points=3 minutes=25 trains=["differential privacy"]
 def private_mean(x: np.ndarray, low: float, high: float, epsilon: float, seed: int) -> float:
     """The mean of x with Laplace noise; it is (epsilon, 0)-private where one row is replaced.
 
@@ -649,7 +649,7 @@ Table(("bounds", "bias, 50 people", "error, 50 people", f"bias, {m:,}", f"error,
 # valid $\varepsilon$; we take the smallest.
 
 
-# %% exercise="rdp_epsilon" points=3 minutes=25 forbids=["opacus"]
+# %% exercise="rdp_epsilon" points=3 minutes=25 forbids=["opacus"] trains=["privacy accounting"]
 def rdp_epsilon(q: float, sigma: float, steps: int, delta: float, orders: list[int]) -> float:
     """The epsilon of `steps` subsampled Gaussian answers, by Renyi divergences at integer orders.
 
@@ -784,7 +784,7 @@ plt.show()
 # clipping** (Goodfellow, 2015; Li et al., 2022).
 
 
-# %% exercise="clipped_sum" points=3 minutes=20 forbids=["opacus"]
+# %% exercise="clipped_sum" points=3 minutes=20 forbids=["opacus"] trains=["gradient clipping", "counting what a computation costs"]
 def clipped_sum(layers: list[tuple[np.ndarray, np.ndarray]], clip: float) -> list[tuple[np.ndarray, np.ndarray]]:
     """The sum over rows of the gradients of all layers together, each scaled to norm <= clip.
 
@@ -935,7 +935,7 @@ plt.show()
 # update, costs nothing more.
 
 
-# %% exercise="dp_sgd" points=2 minutes=15 forbids=["opacus"]
+# %% exercise="dp_sgd" points=2 minutes=15 forbids=["opacus"] trains=["differential privacy", "gradient clipping"]
 def dp_sgd(
     gradient_sum: Callable[[np.ndarray, np.ndarray], np.ndarray],
     theta0: np.ndarray,
@@ -1108,7 +1108,7 @@ plt.show()
 # runs came in.
 
 
-# %% exercise="audit_epsilon" points=3 minutes=30
+# %% exercise="audit_epsilon" points=3 minutes=30 trains=["membership inference", "confidence intervals"]
 def audit_epsilon(inside: np.ndarray, outside: np.ndarray, delta: float, level: float) -> float:
     """A lower bound on epsilon from an attacker's scores, which is wrong with probability <= level.
 
@@ -1339,7 +1339,7 @@ plt.show()
 # else (adding is what it may do). And the result, once decrypted, tells about people what any result tells.
 
 
-# %% exercise="Paillier" points=3 minutes=25 forbids=["phe"]
+# %% exercise="Paillier" points=3 minutes=25 forbids=["phe"] trains=["homomorphic encryption"]
 class Paillier:
     """Paillier's scheme for signed integers; keys for learning, not for use.
 
@@ -1494,7 +1494,7 @@ print(
 # each file). And what `open_chunks` has handed out before it raises must be thrown away.
 
 
-# %% exercise="seal_chunks" points=2 minutes=15 bug=true
+# %% exercise="seal_chunks" points=2 minutes=15 bug=true trains=["authenticated encryption"]
 def seal_chunks(chunks: Iterable[bytes], key: bytes) -> Iterator[bytes]:
     """A file under AES-GCM, chunk by chunk: first the file's 7 random bytes, then each chunk sealed.
 
@@ -1939,7 +1939,7 @@ plt.show()
 #   by a factor of about $e^{9\varepsilon}$, after which nothing may be left of the promise. Clip per person.
 # - **Each look costs.** Choosing the learning rate by ten private runs is ten runs of privacy.
 # - **Small groups.** A bound that holds for everybody makes the noise large beside a group of fifty: their accuracy
-#   falls most. Module 22 measures this.
+#   falls most. Module 22 measures such differences between groups.
 # - **$\varepsilon = 8$** lets odds change by a factor of 3,000 in the worst case. The number is a bound for every
 #   attacker and every data set; it is comparable between systems only with $\delta$, the neighbours and what a row is.
 # - **Floating point and randomness.** The proofs are about real numbers and true randomness.

@@ -21,8 +21,8 @@
 # **You need** cross-validated models and ROC curves from module 04, trees from module 06, gradients of a network from
 # module 08; weighted least squares; binomial coefficients.
 #
-# **Skills it trains**: permutation tests, Shapley values, Monte Carlo estimates, tree algorithms, attribution,
-# numerical integration, fairness metrics, randomised decisions, counterfactual explanations, testing against axioms.
+# **Skills it trains**: global explanations, Shapley values, Monte Carlo estimates, tree algorithms, attribution,
+# numerical integration, fairness metrics, randomised decisions, counterfactual explanations.
 #
 # **Time**: about four and a half hours, of which a good three hours are eight exercises and a bug to find. Take a
 # break after 22.5. Each exercise says how important it is (essential, important), its level, which is also
@@ -34,7 +34,7 @@
 # | --- | --- | --- | --- |
 # | $m$, $d$ | | | rows and columns of the data |
 # | $f$ | `predict` | rows $(n, d)$ to $(n,)$ | the model: the predicted probability that a loan is repaid |
-# | $L$ | `loss` | | loss of predictions, a number |
+# | $J$ | `loss` | | loss of predictions, a number |
 # | $\pi$ | | $(m,)$ | a random permutation of the rows |
 # | $x$, $z$ | `x`, `background` | $(d,)$, rows of $(b, d)$ | the row that is explained; one of $b$ background rows |
 # | $S$, $\lvert S\rvert$ | a row of `coalitions` | $(d,)$ bool | a coalition: the columns that are known; how many they are |
@@ -167,10 +167,10 @@ Table(
 # would ask about rows that do not exist. **Permutation importance** (Breiman, 2001) shuffles the column: it keeps its
 # distribution and loses its relation to everything else. With a random permutation $\pi$ of the rows,
 #
-# $$I_j = L\bigl(y, f(X \text{ with } X_{\pi(i)\, j} \text{ in row } i)\bigr) - L\bigl(y, f(X)\bigr) .$$
+# $$I_j = J\bigl(y, f(X \text{ with } X_{\pi(i)\, j} \text{ in row } i)\bigr) - J\bigl(y, f(X)\bigr) .$$
 #
-# One case can be worked out. Let $f(x) = \beta \cdot x$, $y = f(x)$ without noise, and $L$ the mean of squares. Then
-# $L(y, f(X)) = 0$ and $I_j = \frac1m \sum_i \beta_j^2 (x_{\pi(i) j} - x_{ij})^2$. Each $\pi(i)$ is a uniform row, so
+# One case can be worked out. Let $f(x) = \beta \cdot x$, $y = f(x)$ without noise, and $J$ the mean of squares. Then
+# $J(y, f(X)) = 0$ and $I_j = \frac1m \sum_i \beta_j^2 (x_{\pi(i) j} - x_{ij})^2$. Each $\pi(i)$ is a uniform row, so
 #
 # $$\mathbb E\, I_j = \beta_j^2\, \frac1{m^2} \sum_{i,k} (x_{kj} - x_{ij})^2 = 2\, \beta_j^2 \operatorname{Var}(x_j) .$$
 #
@@ -183,7 +183,7 @@ Table(
 # quarters. So columns that belong together are put into **groups**.
 
 
-# %% exercise="permutation_importance" points=2 minutes=15 forbids=["sklearn"]
+# %% exercise="permutation_importance" points=2 minutes=15 forbids=["sklearn"] trains=["global explanations", "Monte Carlo estimates"]
 def permutation_importance(
     predict: Callable[[np.ndarray], np.ndarray],
     X: np.ndarray,
@@ -326,7 +326,7 @@ print(
 # linear model it is even right. Find out for which models it is not, and repair it.
 
 
-# %% exercise="partial_dependence" points=1 minutes=10 bug=true forbids=["sklearn"]
+# %% exercise="partial_dependence" points=1 minutes=10 bug=true forbids=["sklearn"] trains=["global explanations"]
 def partial_dependence(
     predict: Callable[[np.ndarray], np.ndarray], X: np.ndarray, column: int, grid: np.ndarray
 ) -> np.ndarray:
@@ -448,7 +448,7 @@ print(f"largest difference to scikit-learn's brute method: {np.abs(mine - theirs
 # $2 \cdot 10^{13}$ against 65,536. A coalition is the binary number whose bit $j$ tells whether $j$ belongs to it.
 
 
-# %% exercise="shapley_values" points=3 minutes=20 forbids=["shap"]
+# %% exercise="shapley_values" points=3 minutes=20 forbids=["shap"] trains=["Shapley values", "attribution"]
 def shapley_values(value: Callable[[np.ndarray], np.ndarray], d: int) -> np.ndarray:
     """The Shapley values of a game with d players, exactly, from its 2^d coalitions.
 
@@ -623,7 +623,7 @@ print(f"mean + sum of the values - prediction: {end - full:.1e} (efficiency); no
 # together leave an error, and it falls like $1/\sqrt{\text{samples}}$.
 
 
-# %% exercise="kernel_shap" points=3 minutes=30 forbids=["shap"]
+# %% exercise="kernel_shap" points=3 minutes=30 forbids=["shap"] trains=["Shapley values", "Monte Carlo estimates"]
 def kernel_shap(value: Callable[[np.ndarray], np.ndarray], d: int, samples: int, seed: int) -> np.ndarray:
     """Shapley values from random coalitions, by weighted least squares; exact if all can be asked.
 
@@ -831,7 +831,7 @@ plt.show()
 # `x[feature] <= threshold`, a row goes to `children_left`; else to `children_right`.
 
 
-# %% exercise="tree_shap" points=4 minutes=30 forbids=["shap", "sklearn"]
+# %% exercise="tree_shap" points=4 minutes=30 forbids=["shap", "sklearn"] trains=["Shapley values", "tree algorithms"]
 def tree_shap(tree: dict[str, np.ndarray], x: np.ndarray, background: np.ndarray) -> np.ndarray:
     """The Shapley values of a tree's prediction for one row, exactly, in polynomial time.
 
@@ -1057,7 +1057,7 @@ print(
 # $\alpha_i = i/K$, miss by about $(g'(1) - g'(0))/2K$, slope $-1$.
 
 
-# %% exercise="integrated_gradients" points=2 minutes=15 forbids=["captum"]
+# %% exercise="integrated_gradients" points=2 minutes=15 forbids=["captum"] trains=["attribution", "numerical integration"]
 def integrated_gradients(
     gradient: Callable[[np.ndarray], np.ndarray], x: np.ndarray, baseline: np.ndarray, steps: int
 ) -> np.ndarray:
@@ -1315,7 +1315,7 @@ plt.show()
 # A rate of nobody is no number: it is nan, not 0.
 
 
-# %% exercise="group_rates" points=2 minutes=10 forbids=["sklearn", "fairlearn", "pandas"]
+# %% exercise="group_rates" points=2 minutes=10 forbids=["sklearn", "fairlearn", "pandas"] trains=["fairness metrics"]
 def group_rates(y: np.ndarray, predicted: np.ndarray, group: np.ndarray) -> dict[str, np.ndarray]:
     """How a rule treats each group.
 
@@ -1499,7 +1499,7 @@ print(
 # Equal scores cannot be separated by a threshold: they are *one* step of the curve.
 
 
-# %% exercise="equalised_odds" points=4 minutes=45 forbids=["sklearn", "fairlearn", "scipy"]
+# %% exercise="equalised_odds" points=4 minutes=45 forbids=["sklearn", "fairlearn", "scipy"] trains=["fairness metrics", "randomised decisions"]
 def equalised_odds(score: np.ndarray, y: np.ndarray, group: np.ndarray) -> dict[int, list[tuple[float, float]]]:
     """Randomised thresholds for each group, with equal TPR and FPR in all groups and the least error.
 
@@ -1715,7 +1715,7 @@ print(f"errors among 400: {apart} with the best threshold of each group, {wrong:
 # that cannot change (age, district) has $\text{low}_j = \text{high}_j = x_j$.
 
 
-# %% exercise="counterfactual" points=2 minutes=15 forbids=["scipy"]
+# %% exercise="counterfactual" points=2 minutes=15 forbids=["scipy"] trains=["counterfactual explanations"]
 def counterfactual(
     w: np.ndarray, b: float, x: np.ndarray, cost: np.ndarray, low: np.ndarray, high: np.ndarray
 ) -> np.ndarray | None:
