@@ -20,8 +20,9 @@
 # **You need** convolutions from module 09, attention and masks from module 12, `logsumexp` and its online form from
 # module 03; PyTorch's modules and autograd.
 #
-# **Skills it trains**: spectral features, dynamic programming, training without alignments, beam search, edit distance,
-# contrastive learning, summaries that merge, gradients in chunks, fusing modalities, masks.
+# **Skills it trains**: spectral features, dynamic programming, training without alignments, masks, decoding, search,
+# metrics with clear definitions, contrastive learning, summaries that merge, memory that stays constant, deriving a
+# gradient, fusing modalities.
 #
 # **Time**: about four and a half hours, three of them in eight exercises and a bug to find. Take a break after 23.6:
 # there the part on sound ends. Each exercise says how important it is (essential, important, optional), its level,
@@ -154,7 +155,7 @@ print(f"commands of the test that training has, too: {np.mean([tuple(p) in heard
 # logarithm moves by the constant $2 \log g$. A floor keeps silence from $\log 0$.
 
 
-# %% exercise="log_mel" points=3 minutes=20 forbids=["librosa", "torchaudio", "scipy.signal"]
+# %% exercise="log_mel" points=3 minutes=20 forbids=["librosa", "torchaudio", "scipy.signal"] trains=["spectral features", "memory that stays constant"]
 def log_mel(
     x: np.ndarray, rate: int, window: int = 400, hop: int = 160, filters: int = 40, floor: float = 1e-10
 ) -> np.ndarray:
@@ -340,7 +341,7 @@ plt.show()
 # this changes nothing. It holds for all exercises with tensors below.
 
 
-# %% exercise="ctc_loss" points=4 minutes=40 forbids=["torch.nn.functional.ctc_loss", "torch.nn.CTCLoss", "torch.nn.modules", "torch.ctc_loss", "torch._ctc_loss", "torch._cudnn_ctc_loss", "torch._C", "torch._VF", "torch.ops", "torchaudio"]
+# %% exercise="ctc_loss" points=4 minutes=40 forbids=["torch.nn.functional.ctc_loss", "torch.nn.CTCLoss", "torch.nn.modules", "torch.ctc_loss", "torch._ctc_loss", "torch._cudnn_ctc_loss", "torch._C", "torch._VF", "torch.ops", "torchaudio"] trains=["dynamic programming", "training without alignments", "masks"]
 def ctc_loss(
     logits: torch.Tensor,
     targets: torch.Tensor,
@@ -492,7 +493,7 @@ with check(
 # convolution's own padding is 0 as well, so an utterance has the same logits alone and in any batch.
 
 
-# %% exercise="Recogniser" points=2 minutes=15
+# %% exercise="Recogniser" points=2 minutes=15 trains=["training without alignments", "masks"]
 class Recogniser(nn.Module):
     """Logits of labels for each second frame: three convolutions along time and a linear layer.
 
@@ -583,7 +584,7 @@ with check("Recogniser"):
 # **Find the bug.** The function below runs, and on most utterances its answer is right. In which words is it not?
 
 
-# %% exercise="ctc_greedy" points=1 minutes=10 bug=true
+# %% exercise="ctc_greedy" points=1 minutes=10 bug=true trains=["decoding"]
 def ctc_greedy(log_probs: np.ndarray, blank: int = 0) -> list[int]:
     """What the most probable path collapses to.
 
@@ -644,7 +645,7 @@ with check("ctc_greedy"):
 # three symbols the weight of one of thirty.
 
 
-# %% exercise="error_rate" points=1 minutes=10
+# %% exercise="error_rate" points=1 minutes=10 trains=["metrics with clear definitions", "dynamic programming"]
 def error_rate(guesses: Sequence[Sequence], references: Sequence[Sequence]) -> float:
     """Edits that turn the guesses into the references, divided by the length of all references.
 
@@ -843,7 +844,7 @@ plt.show()
 # there are exponentially many prefixes; with a small one it is usually the same.
 
 
-# %% exercise="ctc_beam" points=3 minutes=30 forbids=["torch", "torchaudio"]
+# %% exercise="ctc_beam" points=3 minutes=30 forbids=["torch", "torchaudio"] trains=["decoding", "search", "dynamic programming"]
 def ctc_beam(log_probs: np.ndarray, width: int, blank: int = 0) -> tuple[list[int], float]:
     """The most probable label sequence that a beam of prefixes finds, and the log of its probability.
 
@@ -994,7 +995,7 @@ plt.show()
 # positive, and cut at 100 so that it does not run away. (Above the cut `log_scale` gets no gradient. Start far below.)
 
 
-# %% exercise="info_nce" points=2 minutes=10
+# %% exercise="info_nce" points=2 minutes=10 trains=["contrastive learning"]
 def info_nce(U: torch.Tensor, V: torch.Tensor, log_scale: torch.Tensor) -> torch.Tensor:
     """The mean of both cross-entropies: which row of V belongs to each row of U, and the other way round.
 
@@ -1225,7 +1226,7 @@ plt.show()
 # its part of $G$, and adds to all three gradients. The products are made twice; memory is `rows` $\times N$.
 
 
-# %% exercise="chunked_info_nce" points=3 minutes=30 forbids=["torch.autograd", "torch.func", ".backward"]
+# %% exercise="chunked_info_nce" points=3 minutes=30 forbids=["torch.autograd", "torch.func", ".backward"] trains=["contrastive learning", "deriving a gradient", "summaries that merge", "memory that stays constant"]
 def chunked_info_nce(
     U: torch.Tensor, V: torch.Tensor, log_scale: torch.Tensor, rows: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -1329,7 +1330,7 @@ with check("chunked_info_nce", forbids=["torch.autograd", "torch.func", ".backwa
 # term must be *exactly* 0. A softmax over no entry is $0/0$, so this case has to be written down.
 
 
-# %% exercise="FusionBlock" points=2 minutes=15 forbids=["torch.nn.MultiheadAttention", "torch.nn.functional.multi_head_attention_forward", "torch.nn.modules.activation"]
+# %% exercise="FusionBlock" points=2 minutes=15 forbids=["torch.nn.MultiheadAttention", "torch.nn.functional.multi_head_attention_forward", "torch.nn.modules.activation"] trains=["fusing modalities", "masks"]
 class FusionBlock(nn.Module):
     """Words ask, patches answer, and the answer is added to the words.
 
