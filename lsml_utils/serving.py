@@ -115,7 +115,9 @@ def prometheus(targets: dict[str, int], interval: float = 1.0, seconds: float = 
         yield None
         return
     with tempfile.TemporaryDirectory(prefix="lsml-prometheus-", ignore_cleanup_errors=True) as folder:
-        jobs = [{"job_name": name, "static_configs": [{"targets": [f"{HOST}:{port}"]}]} for name, port in targets.items()]
+        jobs = [
+            {"job_name": name, "static_configs": [{"targets": [f"{HOST}:{port}"]}]} for name, port in targets.items()
+        ]
         often = f"{max(1, round(1000 * interval))}ms"
         settings = {"global": {"scrape_interval": often, "scrape_timeout": often}, "scrape_configs": jobs}
         Path(folder, "prometheus.yml").write_text(json.dumps(settings))  # JSON is YAML
@@ -130,7 +132,9 @@ def prometheus(targets: dict[str, int], interval: float = 1.0, seconds: float = 
             started = time.monotonic()
             port = None
             while time.monotonic() < started + seconds and keeper.poll() is None:
-                found = re.search(rf'msg="Listening on" address={re.escape(HOST)}:(\d+)', log.read_text(errors="replace"))
+                found = re.search(
+                    rf'msg="Listening on" address={re.escape(HOST)}:(\d+)', log.read_text(errors="replace")
+                )
                 port = int(found.group(1)) if found else None
                 if port and _answers(port, "/-/ready"):
                     break
@@ -211,7 +215,9 @@ async def _load(port, due, request, connections, seconds) -> list[Sent]:
                 return
             try:
                 path, body = request(i)
-                writer.write(f"POST {path} HTTP/1.1\r\nhost: {HOST}\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body)
+                writer.write(
+                    f"POST {path} HTTP/1.1\r\nhost: {HOST}\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body
+                )
                 head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
                 length = re.search(r"content-length: (\d+)", head)
                 await reader.readexactly(int(length.group(1)) if length else 0)

@@ -122,7 +122,9 @@ left.legend(loc="upper left")
 hours = (day.time // 3600).astype(int)
 means = np.array([day.X[hours == hour, 0].mean() for hour in range(24)])
 errors = 1 / np.sqrt(np.bincount(hours, minlength=24))
-right.errorbar(np.arange(24) + 0.5, means, yerr=2 * errors, fmt="o", color=plotting.COLOURS[1], label="mean ± 2 standard errors")
+right.errorbar(
+    np.arange(24) + 0.5, means, yerr=2 * errors, fmt="o", color=plotting.COLOURS[1], label="mean ± 2 standard errors"
+)
 right.plot([0, 24], [0, day.drift_per_day], color="#222222", label="the planted drift")
 right.set(xlabel="hour of the day", ylabel="mean of column 0", title="One column drifts, slower than its noise")
 right.legend(loc="upper left")
@@ -329,7 +331,9 @@ with check("LatencyHistogram"):
         mistakes={"These are the counts of each bucket alone; add those below.": [3.0, 1.0, 2.0, 1.0, 17.75, 7.0]},
     )
     written = 'path="a\\"b\\\\c\\nd"'  # as it stands in the text: a \" b \\ c \n d
-    assert numbers[4].startswith(f"wait_sum{{{written}}} "), f"backslash, quote and line feed are escaped: {numbers[4]!r}"
+    assert numbers[4].startswith(f"wait_sum{{{written}}} "), (
+        f"backslash, quote and line feed are escaped: {numbers[4]!r}"
+    )
     assert numbers[3].startswith(f'wait_bucket{{{written},le="+Inf"}} '), f"le comes last: {numbers[3]!r}"
     assert lines[1] == "# TYPE wait histogram", "the second line tells the type"
     bare = small.exposition("wait", {}).splitlines()
@@ -350,7 +354,49 @@ with check("LatencyHistogram"):
         small.merge(LatencyHistogram([1.0, 2.0]))
 
 # %% [markdown]
-# FIGURE_HISTOGRAM
+# The left panel shows a histogram with eight bounds against the values themselves: the dots are exact, and between two
+# dots your quantile goes straight. The right panel makes the buckets narrower. On a straight piece the error of a smooth
+# curve falls like the square of its width, so the error of the quantile should fall with the slope $-2$ in the number of
+# bounds.
+
+
+# %% tags=["demo"]
+def geometric_bounds(k, low=0.005, high=20.0):
+    return np.geomspace(low, high, k)
+
+
+rng = np.random.default_rng(0)
+latencies = np.exp(rng.normal(-1.5, 0.7, demo_size(full=200_000, small=20_000)))  # seconds, with a long tail
+levels = np.linspace(0.02, 0.995, 60)
+truth = np.quantile(latencies, levels)
+coarse = LatencyHistogram(geometric_bounds(8))
+coarse.observe(latencies)
+figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2))
+left.plot(truth, levels, color="#AAAAAA", linewidth=3, label="all values, sorted")
+left.plot([coarse.quantile(q) for q in levels.tolist()], levels, label="quantile() from 8 bounds")
+dots = geometric_bounds(8)
+left.plot(dots, [np.mean(latencies <= bound) for bound in dots], "o", color="#222222", label="the bounds' counts")
+left.set(
+    xlabel="latency, seconds", ylabel="share of values", xlim=(0, 1.6), title="Exact at the bounds, straight between"
+)
+left.legend(loc="lower right")
+counts, gaps = [5, 8, 12, 20, 32, 50, 80], []
+for k in counts:
+    histogram = LatencyHistogram(geometric_bounds(k))
+    histogram.observe(latencies)
+    gaps.append(np.mean(np.abs([histogram.quantile(q) for q in levels.tolist()] / truth - 1)))
+slope = np.polyfit(np.log(counts[2:]), np.log(gaps[2:]), 1)[0]
+right.loglog(counts, gaps, marker="o", label=f"mean error over 60 quantiles, slope {slope:.1f}")
+right.set(
+    xlabel="number of bounds", ylabel="relative error of the quantile", title="Twice the bounds, a quarter of the error"
+)
+right.legend(loc="upper right")
+plt.show()
+capped = LatencyHistogram([0.05, 0.1, 0.2])
+capped.observe(latencies)
+print(
+    f"p99 of the values {np.quantile(latencies, 0.99):.3f} s; by bounds that end at 0.2 s: {capped.quantile(0.99):.3f} s"
+)
 
 # %% [markdown]
 # ### 24.2 `fleet_quantile` · essential · level 1 of 4 · 10 min
@@ -550,7 +596,46 @@ with check("dynamic_batches"):
     assert [len(part) for part in empty] == [0, 0, 0], "no requests: empty arrays"
 
 # %% [markdown]
-# FIGURE_QUEUE
+# The left panel serves one request at a time, at growing utilisation. The line is Pollaczek and Khinchine's formula; the
+# dots are means over your simulated requests (they scatter near 1, where one long queue is most of the sample). p99
+# lies far above the mean, and grows in the same way. The right panel lets the server take batches, with
+# $S(b) = 4\,\text{ms} + b \cdot 0.25\,\text{ms}$ and a `max_wait` of 5 ms. At low load a larger batch costs a few
+# milliseconds of waiting. At high load it is the only one that still answers: the dotted lines are the rates $B / S(B)$,
+# beyond which no queue is long enough.
+
+# %% tags=["demo"]
+rng = np.random.default_rng(1)
+n = demo_size(full=20_000, small=4_000)
+gaps = rng.exponential(1.0, n)  # mean 1: divided by a rate below
+utilisation = np.array([0.2, 0.4, 0.6, 0.75, 0.85, 0.92])
+means, tails = [], []
+for rho in utilisation:
+    arrivals = np.cumsum(gaps / rho)  # service takes 1
+    start, _, _ = dynamic_batches(arrivals, np.array([1.0]), 0.0, math.inf)
+    means.append(np.mean(start - arrivals))
+    tails.append(np.quantile(start - arrivals, 0.99))
+figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2))
+line = np.linspace(0.1, 0.95, 100)
+left.semilogy(line, line / (2 * (1 - line)), color="#222222", linestyle="-", label="mean, by the formula")
+left.semilogy(utilisation, means, "o", color=plotting.COLOURS[0], label="mean, simulated")
+left.semilogy(utilisation, tails, "s", color=plotting.COLOURS[1], label="p99, simulated")
+left.set(xlabel="utilisation ρ", ylabel="waiting time, in service times", title="The last tenth costs the most")
+left.legend(loc="lower right")
+rates = np.array([50, 100, 150, 200, 300, 500, 800, 1200, 1700, 2200])
+for number, most in enumerate((1, 4, 16)):
+    service, tail = 0.004 + 0.00025 * np.arange(1, most + 1), []
+    for rate in rates:
+        arrivals = np.cumsum(gaps[: n // 2] / rate)
+        _, finish, _ = dynamic_batches(arrivals, service, 0.005 if most > 1 else 0.0, math.inf)
+        tail.append(np.quantile(finish - arrivals, 0.99) if rate < 1.3 * most / service[-1] else np.nan)
+    right.loglog(rates, tail, marker="o", color=plotting.COLOURS[number], label=f"batches of up to {most}")
+    right.axvline(most / service[-1], color=plotting.COLOURS[number], linestyle=":", linewidth=1)
+    print(f"batches of up to {most:2d}: at most {most / service[-1]:.0f} requests a second")
+right.set(
+    xlabel="requests in a second", ylabel="p99 of the latency, seconds", title="Batches move the wall", ylim=(0.004, 20)
+)
+right.legend(loc="upper left")
+plt.show()
 
 # %% [markdown]
 # ### 24.4 `continuous_batching` · essential · level 3 of 4 · 30 min
@@ -714,7 +799,57 @@ with check("continuous_batching"):
     assert [len(part) for part in continuous_batching(*(np.zeros(0, int),) * 3, 1, 1, 1)] == [0, 0], "no requests"
 
 # %% [markdown]
-# FIGURE_SLOTS
+# Eight slots and 40 requests, all there at the beginning. Each bar is a request in its slot; white is a slot in which
+# nobody works. On the left the batch is static, on the right it is your `continuous_batching` with enough blocks. The
+# table below takes blocks away. "Reserved" means that a request comes in only if the longest possible answer has room;
+# this is your function with the cache divided into places of that length.
+
+# %% tags=["demo"]
+rng = np.random.default_rng(3)
+count, slots = 40, 8
+prompt = rng.integers(5, 60, count)
+output = np.clip(rng.geometric(0.04, count), 1, 120)
+arrival = np.zeros(count, int)
+first_token, finish = continuous_batching(prompt, output, arrival, 10_000, 16, slots)
+
+
+def bars(begin, end):
+    """A slot for each request, so that no two overlap: (slot, begin, end) of each."""
+    free, placed = [0] * slots, []
+    for i in np.argsort(begin, kind="stable"):
+        slot = next(j for j in range(slots) if free[j] <= begin[i])
+        free[slot] = end[i]
+        placed.append((slot, begin[i], end[i]))
+    return placed
+
+
+groups = np.arange(count) // slots
+longest = np.array([output[groups == group].max() for group in range(groups[-1] + 1)])
+begins = np.concatenate([[0], np.cumsum(longest)])[groups]
+figure, axes = plt.subplots(1, 2, figsize=(11, 3.8), sharex=True, sharey=True)
+for axis, name, begin, end in (
+    (axes[0], "Static", begins, begins + output),
+    (axes[1], "Continuous", first_token - 1, finish),
+):
+    for number, (slot, a, b) in enumerate(bars(begin, end)):
+        axis.barh(slot, b - a, left=a, color=plotting.COLOURS[number % 6], edgecolor="white", linewidth=0.6)
+    used = output.sum() / (slots * end.max())
+    axis.set(xlabel="step", ylabel="slot", title=f"{name}: {end.max()} steps, {used:.0%} of the places work")
+plt.show()
+rows, block_size = [], 16
+place = -(-(prompt.max() + output.max()) // block_size)  # blocks that the longest possible request needs
+for blocks in (12, 16, 24, 40, 80):
+    paged = continuous_batching(prompt, output, arrival, blocks, block_size, slots)[1]
+    reserved = continuous_batching(prompt, output, arrival, 10_000, block_size, max(1, min(slots, blocks // place)))[1]
+    times = [f"{values.max()}" for values in (paged, reserved)] + [
+        f"{values.mean():.0f}" for values in (paged, reserved)
+    ]
+    rows.append((str(blocks), *times))
+Table(
+    ("blocks of 16 tokens", "steps, paged", "steps, reserved", "mean finish, paged", "mean finish, reserved"),
+    rows,
+    numeric=(0, 1, 2, 3, 4),
+)
 
 # %% [markdown]
 # ### 24.5 `ModelServer` · essential · level 4 of 4 · 35 min
@@ -1008,7 +1143,9 @@ with check("ModelServer"):
 
     def status(answer):
         assert isinstance(answer, tuple), f"a response (status, headers, body) was expected, not {answer!r}"
-        assert answer[0] < 400 or isinstance(json.loads(answer[2])["error"], str), 'an error has the body {"error": TEXT}'
+        assert answer[0] < 400 or isinstance(json.loads(answer[2])["error"], str), (
+            'an error has the body {"error": TEXT}'
+        )
         return answer[0]
 
     server = ModelServer(4, 3)
@@ -1059,7 +1196,9 @@ with check("ModelServer"):
     assert sizes == [(1, 2), (1, 2)], f"v1: one row in each of the two steps, not {sizes}"
     assert server.step() == [], "nobody waits"
     metrics = server.submit("GET", "/metrics", {}, b"")[2].decode().splitlines()
-    assert 'model_requests_total{status="200"} 4' in metrics, "four predictions with status 200, and health does not count"
+    assert 'model_requests_total{status="200"} 4' in metrics, (
+        "four predictions with status 200, and health does not count"
+    )
     assert 'model_requests_total{status="503"} 2' in metrics, "two predictions with status 503"
 
     def broken(rows):
@@ -1075,7 +1214,36 @@ with check("ModelServer"):
     assert b"secret" not in answers[0][2], "an error tells nothing about the inside"
 
 # %% [markdown]
-# FIGURE_SERVER
+# A real model behind it: softmax regression on the digits of module 03. The server has two versions, trained on 100 and
+# on 1,400 pictures. Everything below is one process, without a socket.
+
+# %% tags=["demo"]
+from sklearn.linear_model import LogisticRegression
+
+digits = datasets.digits()
+order = np.random.default_rng(0).permutation(len(digits.y))
+pictures, labels = digits.X[order] / 16, digits.y[order]
+models = {
+    f"v{i + 1}": LogisticRegression(max_iter=500).fit(pictures[:m], labels[:m]) for i, m in enumerate((100, 1400))
+}
+server = ModelServer(capacity=8, max_batch=4)
+for version, model in models.items():
+    server.load(version, lambda rows, model=model: model.predict(rows).astype(float), 64)
+server.promote("v1")
+asked = [("GET", "/readyz", b""), ("POST", "/v1/predict", b'{"x": [1, 2]}'), ("POST", "/v1/predict/v7", b"{}")]
+for method, path, body in asked:
+    status, headers, content = server.submit(method, path, {}, body)
+    print(method, path, "->", status, content.decode())
+for number in range(1400, 1410):
+    answer = server.submit("POST", "/v1/predict", {}, json.dumps({"x": pictures[number].tolist()}).encode())
+    if number == 1403:
+        server.promote("v2")
+    if isinstance(answer, tuple):
+        print(f"request {number - 1400}:", answer[0], answer[1]["retry-after"], answer[2].decode())
+while batch := server.step():
+    print([json.loads(content) for _, (_, _, content) in batch])
+print("truth:", labels[1400:1408].tolist())
+print(server.submit("GET", "/metrics", {}, b"")[2].decode())
 
 # %% [markdown]
 # ### 24.6 `drift` · important · level 2 of 4 · 20 min
@@ -1192,7 +1360,47 @@ with check("drift", forbids=["scipy.stats"]):
     expect_close([same["ks"], same["p"]], [0.0, 1.0], hint="z < 0.2: p is 1")
 
 # %% [markdown]
-# FIGURE_DRIFT
+# Forty days of requests. The first three are the reference, and each later day is compared with them, in column 0, whose
+# mean moves by 0.3 standard deviations in ten days here, and in column 1, which never changes. The left panel shows the
+# $p$-values. The drift is found within days, and then $p$ says no more: it only gets smaller. But look at the stable
+# column, too: with a test every day at 5%, about one day in twenty raises an alarm for nothing. PSI of the drifting
+# column, on the right, tells how far it has gone. Its level without drift depends on the sample: the dotted line is the
+# mean $(\text{bins} - 1)(1/m + 1/n)$ for these sizes. The rule of thumb "0.1 is worth a look, 0.25 is a change" forgets
+# it: with 50 values a day the stable column is above 0.1 every day.
+
+# %% tags=["demo"]
+days = demo_size(full=40, small=12)
+stream = datasets.requests(hours=24 * days, rate=0.02, seed=5)
+number_of_day = (stream.time // 86_400).astype(int)
+slow = stream.X[:, 0] - 0.9 * stream.drift_per_day * stream.time / 86_400  # a tenth of the planted drift
+columns = {"column 0, drifting": slow, "column 1, stable": stream.X[:, 1]}
+reference_rows = number_of_day < 3
+figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2))
+for number, (name, values) in enumerate(columns.items()):
+    found = [drift(values[reference_rows], values[number_of_day == one]) for one in range(3, days)]
+    p = np.array([one["p"] for one in found])
+    left.semilogy(
+        np.arange(3, days), np.maximum(p, 1e-12), "o-", color=plotting.COLOURS[number], markersize=4, label=name
+    )
+    right.plot(
+        np.arange(3, days),
+        [one["psi"] for one in found],
+        "o-",
+        color=plotting.COLOURS[number],
+        markersize=4,
+        label=name,
+    )
+    print(f"{name}: p below 5% on {np.sum(p < 0.05)} of {len(p)} days")
+m, per_day = reference_rows.sum(), len(stream.time) / days
+left.axhline(0.05, color="#222222", linestyle=":", label="5%")
+left.set(xlabel="day", ylabel="p (cut at 1e-12)", title="p finds the drift, and cries wolf besides", ylim=(1e-13, 20))
+left.legend(loc="lower left")
+right.axhline(9 * (1 / m + 1 / per_day), color="#222222", linestyle=":", label="mean without drift")
+right.set(xlabel="day", ylabel="PSI", title="PSI says how far it has gone")
+right.legend(loc="upper left")
+plt.show()
+few = [drift(stream.X[:50, 1], stream.X[50 * i : 50 * (i + 1), 1])["psi"] for i in range(1, 20)]
+print(f"stable column, 50 values against 50: PSI {np.mean(few):.2f} on average; the formula says {9 * (2 / 50):.2f}")
 
 # %% [markdown]
 # ### 24.7 `canary` · essential · level 3 of 4 · 20 min
@@ -1300,7 +1508,53 @@ with check("canary"):
     assert canary(np.zeros((0, 2), bool), 0.1, 5) == ("continue", 0), "no pairs at all"
 
 # %% [markdown]
-# FIGURE_CANARY
+# Two versions that are equally good: each fails in 10% of the requests, independently. We look once a day, after every
+# 200 pairs, and ask in the left panel which share of such pairs of versions has *ever* raised an alarm. The $z$-test of
+# the difference (one-sided, 5%) is right at its first look. Then the share grows with every look. The evidence of your
+# `canary` stays below 5%, although it is looked at after each single pair. The price is in the right panel: to find a
+# version that is really worse takes more pairs than a test would that was planned with one look and knew the true
+# difference. The worse the version, the earlier it is stopped; the fitted slope is about $-2$, as each such test needs
+# $1/(\text{difference})^2$ pairs.
+
+# %% tags=["demo"]
+runs, looks, each, alpha = demo_size(full=400, small=60), 40, 200, 0.05
+rng = np.random.default_rng(7)
+z_alarms, e_alarms = np.zeros((runs, looks), bool), np.zeros((runs, looks), bool)
+for run in range(runs):
+    failed = rng.random((looks * each, 2)) < 0.1
+    k = np.cumsum(failed[:, 0] != failed[:, 1])[each - 1 :: each]
+    s = np.cumsum(failed[:, 1] & ~failed[:, 0])[each - 1 :: each]
+    z_alarms[run] = (2 * s - k) / np.sqrt(np.maximum(k, 1)) > 1.645
+    decision, used = canary(failed, alpha, looks * each)
+    if decision == "rollback":
+        e_alarms[run, (used - 1) // each :] = True
+figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2))
+for name, alarms, colour in (("z-test every day", z_alarms, 1), ("e-value, every pair", e_alarms, 0)):
+    share = np.mean(np.maximum.accumulate(alarms, axis=1), axis=0)
+    error = np.sqrt(share * (1 - share) / runs)
+    left.plot(np.arange(1, looks + 1), share, color=plotting.COLOURS[colour], label=name)
+    left.fill_between(np.arange(1, looks + 1), share - error, share + error, color=plotting.COLOURS[colour], alpha=0.2)
+    print(f"{name}: {share[0]:.1%} false alarms after one day, {share[-1]:.1%} after {looks}")
+left.axhline(alpha, color="#222222", linestyle=":", label="5%")
+left.set(xlabel="day", ylabel="share that ever raised an alarm", title="Who peeks at p finds something", ylim=(0, 0.5))
+left.legend(loc="upper left")
+worse = np.array([0.02, 0.03, 0.05, 0.08, 0.13, 0.2])
+needed = []
+for extra in worse:
+    used = [canary(rng.random((60_000, 2)) < [0.1, 0.1 + extra], alpha, 60_000)[1] for _ in range(max(10, runs // 20))]
+    needed.append(np.mean(used))
+slope = np.polyfit(np.log(worse), np.log(needed), 1)[0]
+right.loglog(worse, needed, marker="o", label=f"pairs until the roll-back, mean; slope {slope:.1f}")
+p_old, p_new = 0.1, 0.1 + worse
+spread = p_old * (1 - p_new) + p_new * (1 - p_old)  # share of pairs that differ
+right.loglog(
+    worse, (1.645 + 0.84) ** 2 * spread / worse**2, color="#222222", linestyle=":", label="one planned look, power 80%"
+)
+right.set(
+    xlabel="how much more often the new version fails", ylabel="pairs", title="The worse it is, the sooner it stops"
+)
+right.legend(loc="upper right")
+plt.show()
 
 # %% [markdown]
 # ### 24.8 `replicas` · important · level 2 of 4 · 10 min
@@ -1371,7 +1625,62 @@ with check("replicas"):
     expect_close(replicas(10, 640.0, 64.0, 2, 20, []), 20, hint="at most high")
 
 # %% [markdown]
-# FIGURE_DAY
+# Now everything together, for the day with which the module began, its rates scaled to a service of up to a hundred
+# requests a second. A replica serves one request in 50 ms. Each minute the autoscaler sees the mean number of busy
+# places of a replica, $x = \lambda W / R$, and wants 0.6; a replica that it adds works one minute later. Requests go to
+# the replicas in turn, your `dynamic_batches` serves them, and your `LatencyHistogram` collects one p99 for each quarter
+# of an hour, merged over all replicas. In the shadow runs a new version, which fails in 6% of the requests, where the
+# old one fails in 4%.
+
+# %% tags=["demo"]
+SERVICE, TARGET, factor = 0.05, 0.6, 12.0
+rng = np.random.default_rng(11)
+asked_for = factor * day.intensity(np.arange(1440) * 60.0 + 30)  # requests in a second, minute by minute
+running, wishes, history = 4, [], []
+for minute in range(1440):
+    history.append(running)
+    busy = asked_for[minute] * SERVICE / running
+    wanted = replicas(running, busy, TARGET, 2, 60, wishes[-10:])
+    wishes.append(replicas(running, busy, TARGET, 2, 60, []))
+    running = wanted
+history = np.array(history)
+every = demo_size(full=4, small=16)  # simulate one minute in this many
+bounds, tails, quarters = np.geomspace(0.05, 60, 40), [], range(0, 1440, 15)
+for quarter in quarters:
+    total = LatencyHistogram(bounds)
+    for minute in range(quarter, quarter + 15, every):
+        arrivals = np.sort(60 * rng.random(rng.poisson(60 * asked_for[minute])))
+        for replica in range(history[minute]):
+            mine = arrivals[replica :: history[minute]]
+            _, finish, _ = dynamic_batches(mine, np.array([SERVICE]), 0.0, math.inf)
+            one = LatencyHistogram(bounds)
+            one.observe(finish - mine)
+            total = total.merge(one)
+    tails.append(total.quantile(0.99))
+shadow = day.time[:: demo_size(full=20, small=10)]  # a share of the requests goes to both versions
+pairs = rng.random((len(shadow), 2)) < [0.04, 0.06]
+decision, used = canary(pairs, 0.01, 10_000)
+figure, (top, bottom) = plt.subplots(2, 1, figsize=(11, 6.4), sharex=True)
+hours = np.arange(1440) / 60
+top.plot(
+    hours, asked_for * SERVICE, color="#999999", linewidth=0.9, linestyle="-", label="busy places that are needed (λW)"
+)
+top.step(hours, history, color=plotting.COLOURS[0], linestyle="-", label="replicas that run")
+top.set(ylabel="replicas", title="Up at once, down with caution", ylim=(0, 1.45 * history.max()))
+top.legend(loc="upper left")
+bottom.semilogy(
+    [quarter / 60 for quarter in quarters], tails, color=plotting.COLOURS[1], label="p99, all replicas merged"
+)
+when = shadow[used - 1] / 3600
+bottom.axvline(when, color="#222222", linestyle="--", label=f"canary: {decision} after {used:,} pairs")
+bottom.set(xlabel="hour of the day", ylabel="p99, seconds", title="A burst is over before it is answered", xlim=(0, 24))
+bottom.legend(loc="upper left")
+plt.show()
+changes = int(np.sum(np.diff(history) != 0))
+print(
+    f"{changes} changes of the number of replicas in a day; {history.mean():.1f} run on average, {history.max()} at most"
+)
+print(f"p99: {np.median(tails):.2f} s in the median quarter, {np.max(tails):.2f} s in the worst")
 
 # %% [markdown]
 # ### 24.9 `manifest_problems` · optional · level 1 of 4 · 15 min
@@ -1423,7 +1732,11 @@ def manifest_problems(documents: list[dict]) -> list[tuple[str, str]]:
         return [container for spec in specs for container in spec["template"]["spec"]["containers"]]
 
     for document in documents:
-        kind, name, spec = document["kind"], document["metadata"]["name"], document["spec"] if "spec" in document else {}
+        kind, name, spec = (
+            document["kind"],
+            document["metadata"]["name"],
+            document["spec"] if "spec" in document else {},
+        )
         if kind == "Deployment":
             limits = [one.get("resources", {}).get("limits", {}) for one in containers([spec])]
             if not all("memory" in limit for limit in limits):
@@ -1476,7 +1789,9 @@ with check("manifest_problems"):
         spec = {"selector": {"matchLabels": labels}, **rule}
         return {"kind": "PodDisruptionBudget", "metadata": {"name": name}, "spec": spec}
 
-    web = deployment("web", {"app": "web", "tier": "a"}, 3, {"memory": "1Gi"}, [{"containerPort": 8000, "name": "http"}])
+    web = deployment(
+        "web", {"app": "web", "tier": "a"}, 3, {"memory": "1Gi"}, [{"containerPort": 8000, "name": "http"}]
+    )
     fine = [service("s", {"app": "web"}, port=80, targetPort="http"), web, budget("b", {"app": "web"}, minAvailable=2)]
     with expect_unchanged(fine=fine):
         got = manifest_problems(fine)
