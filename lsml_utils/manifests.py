@@ -25,16 +25,31 @@ def schema_problems(document: dict) -> list[str]:
     >>> schema_problems({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}, "spec": {"selektor": {}}})
     ["spec: Additional properties are not allowed ('selektor' was unexpected)"]
     """
-    import jsonschema
-
     if not isinstance(document, dict):
         return ["a manifest is a dictionary"]
     kind = str(document.get("apiVersion")), str(document.get("kind"))
     if kind not in _kinds():
         return [f"Kubernetes {VERSION} has no kind {kind[1]} in {kind[0]}"]
-    validator = jsonschema.Draft202012Validator({"$ref": f"#/$defs/{_kinds()[kind]}", "$defs": _definitions()})
-    found = sorted(validator.iter_errors(document), key=lambda error: [str(part) for part in error.absolute_path])
+    found = sorted(
+        _validator(_kinds()[kind]).iter_errors(document), key=lambda error: [str(part) for part in error.absolute_path]
+    )
     return [f"{'.'.join(map(str, error.absolute_path)) or 'the document'}: {error.message}" for error in found]
+
+
+@cache
+def _validator(name: str):
+    import jsonschema
+
+    return jsonschema.Draft202012Validator({"$ref": f"urn:kubernetes#/$defs/{name}"}, registry=_registry())
+
+
+@cache
+def _registry():
+    from referencing import Registry, Resource
+    from referencing.jsonschema import DRAFT202012
+
+    every = Resource(contents={"$defs": _definitions()}, specification=DRAFT202012)
+    return Registry().with_resource("urn:kubernetes", every)
 
 
 @cache

@@ -164,7 +164,7 @@ def load(
     connections: int = 64,
     seconds: float = 60.0,
 ) -> list[Sent]:
-    """Send POST requests at given times, whatever has become of the earlier ones (open loop).
+    """Send POST requests of JSON at given times, whatever has become of the earlier ones (open loop).
 
     due: ascending, in seconds from the beginning. request(i): path and body of request i. At most `connections` are
     open at once: a request that finds none free is sent late, and its latency still counts from the time it was due.
@@ -179,8 +179,9 @@ def load(
 
 
 def post(port: int, path: str, body: bytes, headers: dict[str, str] | None = None) -> tuple[int, dict[str, str], bytes]:
-    """One POST request: status, headers (names in lower case), body."""
-    asked = urllib.request.Request(f"http://{HOST}:{port}{path}", data=body, headers=headers or {}, method="POST")
+    """One POST request of JSON: status, headers (names in lower case), body."""
+    headers = {"content-type": "application/json"} | (headers or {})
+    asked = urllib.request.Request(f"http://{HOST}:{port}{path}", data=body, headers=headers, method="POST")
     return _answer(asked)
 
 
@@ -215,9 +216,8 @@ async def _load(port, due, request, connections, seconds) -> list[Sent]:
                 return
             try:
                 path, body = request(i)
-                writer.write(
-                    f"POST {path} HTTP/1.1\r\nhost: {HOST}\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body
-                )
+                head = f"POST {path} HTTP/1.1\r\nhost: {HOST}\r\ncontent-type: application/json\r\n"
+                writer.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
                 head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
                 length = re.search(r"content-length: (\d+)", head)
                 await reader.readexactly(int(length.group(1)) if length else 0)

@@ -16,7 +16,14 @@ from collections import Counter, deque
 import numpy as np
 import scipy.special
 
-from autograder.answers import right, wrong
+from autograder.answers import equivalent, right, wrong
+
+equivalent(
+    "replicas",
+    diff="""- return int(min(max(wanted, low), high))
++ return int(min(high, max(wanted, low)))""",
+    reason="the smaller of two numbers does not depend on their order",
+)
 
 # ----------------------------------------------------------------------------------------------- LatencyHistogram
 
@@ -54,7 +61,9 @@ wrong(
     "adds into the histogram that it merges",
     fails=["test_merges_in_any_order_are_the_same_text"],
     edit={
-        "merged.counts = self.counts + other.counts": "self.counts += other.counts\n        merged.counts = self.counts.copy()",
+        "merged.counts = self.counts + other.counts": (
+            "self.counts += other.counts\n        merged.counts = self.counts.copy()"
+        ),
     },
 )
 wrong(
@@ -396,7 +405,8 @@ wrong(
     edit={
         "            used -= need(preempted[-1])\n": (
             "            used -= need(preempted[-1])\n"
-            "            kept[preempted[-1]], left[preempted[-1]] = int(prompt[preempted[-1]]), int(output[preempted[-1]])\n"
+            "            last = preempted[-1]\n"
+            "            kept[last], left[last] = int(prompt[last]), int(output[last])\n"
         )
     },
 )
@@ -406,21 +416,29 @@ wrong(
     fails=["test_blocks_run_out"],
     edit={
         "preempted.append(running.pop())": "preempted.append(running.pop(0))",
-        "i = preempted[-1] if preempted else new": "preempted.sort(reverse=True)\n            i = preempted[-1] if preempted else new",
+        "i = preempted[-1] if preempted else new": (
+            "preempted.sort(reverse=True)\n            i = preempted[-1] if preempted else new"
+        ),
         "            running.append(i)\n": "            running.append(i)\n            running.sort()\n",
     },
 )
 wrong(
     "continuous_batching",
-    "leaks the blocks of a preempted request",
+    "leaks a block at each preemption",
     fails=["test_blocks_run_out"],
     edit={
         "running, preempted, new, t = [], [], 0, 0": "running, preempted, new, t, leaked = [], [], 0, 0, 0",
-        "        used = sum(map(need, running))\n": (
-            "        used = sum(map(need, running)) + min(leaked, blocks - max(map(need, running), default=blocks))\n"
+        "        while used > blocks:\n": (
+            "        while used + leaked > blocks and len(running) > 1:\n            leaked += 1\n"
         ),
-        "        while used > blocks:\n": "        while used > blocks and len(running) > 1:\n            leaked += 1\n",
+        "if used + need(i) > blocks:": "if used + need(i) + leaked * bool(running) > blocks:",
     },
+)
+wrong(
+    "continuous_batching",
+    "preempts nobody, and uses more blocks than there are",
+    fails=["test_blocks_run_out"],
+    edit={"while used > blocks:": "while False:"},
 )
 wrong(
     "continuous_batching",
@@ -429,7 +447,8 @@ wrong(
     edit={
         "            if used + need(i) > blocks:\n                break\n": (
             "            if used + need(i) > blocks:\n"
-            "                if not preempted and new + 1 < n and comes[new + 1] <= t and used + need(new + 1) <= blocks:\n"
+            "                other = new + 1\n"
+            "                if not preempted and other < n and comes[other] <= t and used + need(other) <= blocks:\n"
             "                    for one in (kept, left, comes, names):\n"
             "                        one[new], one[new + 1] = one[new + 1], one[new]\n"
             "                    continue\n"
@@ -536,9 +555,7 @@ wrong(
     "ModelServer",
     "says ready as soon as a version is loaded",
     fails=["test_ready_is_not_alive"],
-    edit={
-        'path == "/readyz" and (self.default is None or self.draining)': 'path == "/readyz" and (not self.versions or self.draining)'
-    },
+    edit={"(self.default is None or self.draining)": "(not self.versions or self.draining)"},
 )
 wrong(
     "ModelServer",
@@ -546,7 +563,8 @@ wrong(
     fails=["test_a_promotion_moves_nobody"],
     edit={
         "        self.default = version\n": (
-            "        self.waiting = deque((t, version if v == self.default else v, h, r) for t, v, h, r in self.waiting)\n"
+            "        moved = {self.default: version}\n"
+            "        self.waiting = deque((t, moved.get(v, v), h, r) for t, v, h, r in self.waiting)\n"
             "        self.default = version\n"
         )
     },
@@ -562,7 +580,10 @@ wrong(
     "reads the body before it looks whether the queue is full",
     fails=["test_the_queue_has_an_end"],
     edit={
-        '        if len(self.waiting) >= self.capacity:\n            return 429, "too many requests wait", {"retry-after": "1"}\n': "",
+        (
+            "        if len(self.waiting) >= self.capacity:\n"
+            '            return 429, "too many requests wait", {"retry-after": "1"}\n'
+        ): "",
         "        self.tickets += 1\n": (
             "        if len(self.waiting) >= self.capacity:\n"
             '            return 429, "too many requests wait", {"retry-after": "1"}\n'
@@ -893,7 +914,9 @@ wrong(
     "decides at the end only",
     fails=["test_the_evidence_decides"],
     edit={
-        "alarms = np.flatnonzero(evidence >= -math.log(alpha))": "alarms = np.flatnonzero(evidence[-1:] >= -math.log(alpha)) + len(k) - 1"
+        "alarms = np.flatnonzero(evidence >= -math.log(alpha))": (
+            "alarms = np.flatnonzero(evidence[-1:] >= -math.log(alpha)) + len(k) - 1"
+        )
     },
 )
 
@@ -1005,7 +1028,9 @@ wrong(
     "compares selectors with the labels of the deployment, not with those of its pods",
     fails=["test_each_problem_is_found"],
     edit={
-        'one["spec"]["template"]["metadata"]["labels"]': 'one["metadata"].get("labels", one["spec"]["template"]["metadata"]["labels"])'
+        '(one["spec"], one["spec"]["template"]["metadata"]["labels"])': (
+            '(one["spec"], one["metadata"].get("labels", one["spec"]["template"]["metadata"]["labels"]))'
+        )
     },
 )
 wrong(
@@ -1072,9 +1097,9 @@ def per_kind(documents):
         chosen = pods_of(spec["selector"]["matchLabels"])
         if not chosen:
             found.append((name, "selector"))
-        elif "minAvailable" in spec and spec["minAvailable"] >= sum(pod.get("replicas", 1) for pod in chosen):
-            found.append((name, "budget"))
-        elif spec.get("maxUnavailable") == 0:
+        elif spec.get("maxUnavailable") == 0 or (
+            "minAvailable" in spec and spec["minAvailable"] >= sum(pod.get("replicas", 1) for pod in chosen)
+        ):
             found.append((name, "budget"))
     return sorted(set(found))
 
@@ -1087,11 +1112,15 @@ def looped(documents):
         kind, name = d["kind"], d["metadata"]["name"]
         if kind == "Deployment":
             boxes = d["spec"]["template"]["spec"]["containers"]
-            problems += [(name, "memory") for box in boxes if not box.get("resources", {}).get("limits", {}).get("memory")]
+            problems += [
+                (name, "memory") for box in boxes if not box.get("resources", {}).get("limits", {}).get("memory")
+            ]
         if kind not in ("Service", "PodDisruptionBudget"):
             continue
         selector = d["spec"]["selector"] if kind == "Service" else d["spec"]["selector"]["matchLabels"]
-        hits = [i for i, pod in enumerate(pods) if {**pod["metadata"]["labels"], **selector} == pod["metadata"]["labels"]]
+        hits = [
+            i for i, pod in enumerate(pods) if {**pod["metadata"]["labels"], **selector} == pod["metadata"]["labels"]
+        ]
         if not hits:
             problems.append((name, "selector"))
         elif kind == "Service":

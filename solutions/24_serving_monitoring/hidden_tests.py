@@ -66,7 +66,7 @@ def estimate(bounds, values, q):
 
 
 def lines_of(text):
-    """[(name, labels as written, number)] of the lines without those that begin with #; None where one has no number."""
+    """[(name, labels as written, number)] of the lines that do not begin with #; None where one has no number."""
     found = []
     for line in str(text).split("\n"):
         if line and not line.startswith("#"):
@@ -201,7 +201,7 @@ def test_the_text_is_what_prometheus_reads(submission, rng):
 
 @pytest.mark.exercise("LatencyHistogram", weight=1)
 def test_a_histogram_without_values(submission):
-    """Without values: nan, counts of 0 and a sum of 0; observing an empty array, or merging with it, changes nothing."""
+    """Without values: nan, counts of 0, a sum of 0; observing an empty array, or merging with it, changes nothing."""
     empty = submission.LatencyHistogram([0.5, 2.0])
     empty.observe(np.zeros(0))
     assert close(empty.quantile(0.5), math.nan, typed=True)
@@ -215,7 +215,7 @@ def test_a_histogram_without_values(submission):
 
 @pytest.mark.exercise("LatencyHistogram", weight=1)
 def test_what_a_histogram_refuses(submission):
-    """ValueError for bounds that are not positive, finite and ascending, for other bounds, and for a q out of (0, 1]."""
+    """ValueError for bounds that are not positive, finite, ascending, for other bounds, and for a q out of (0, 1]."""
     for bad in ([], [0.0, 1.0], [-1.0, 1.0], [1.0, 1.0], [1.0, 3.0, 2.0], [1.0, math.inf], [math.nan], [1.0, math.nan]):
         for form in (list, np.array):
             with raises_student(ValueError):
@@ -594,7 +594,7 @@ def test_blocks_run_out(submission, rng):
 @pytest.mark.exercise("continuous_batching", weight=2, hint=2)
 def test_the_last_block_is_used(submission):
     """A request that needs exactly all blocks runs alone; block borders: the token that comes now needs a place."""
-    for prompt, output, blocks, size in ((3, 5, 2, 4), (7, 1, 8, 1), (1, 63, 1, 64)):
+    for prompt, output, blocks, size in ((3, 5, 2, 4), (7, 1, 8, 1), (1, 63, 1, 64), (3 * 10**6, 4, 10**6 + 2, 3)):
         got = submission.continuous_batching(*map(np.array, ([prompt], [output], [0])), blocks, size, 4)
         assert answered(got, [1], [output])
     # Both fit in step 0 (2 blocks each). After it each keeps 4 tokens, and the fifth needs a third block.
@@ -618,7 +618,7 @@ def test_empty_steps_cost_nothing(submission, rng):
 @pytest.mark.exercise("continuous_batching", weight=1)
 def test_requests_that_do_not_fit(submission, rng):
     """ValueError if one request needs more blocks than there are, even alone; none if it needs exactly all."""
-    for prompt, output, blocks, size in ((4, 1, 1, 4), (1, 8, 2, 4), (1, 2**40, 5, 7)):
+    for prompt, output, blocks, size in ((4, 1, 1, 4), (1, 8, 2, 4), (1, 2**40, 5, 7), (3 * 10**6, 1, 10**6, 3)):
         with raises_student(ValueError):
             arrays = map(np.array, ([1, 1, prompt], [1, 1, output], [0, 0, 9]))
             submission.continuous_batching(*arrays, blocks, size, 2)
@@ -637,7 +637,7 @@ def test_tokens_of_every_form(submission, rng):
 
 @pytest.mark.exercise("continuous_batching", weight=3, hint=2)
 def test_a_long_run_stays_within_its_bounds(submission, rng):
-    """Two thousand requests: tokens come no faster than slots and blocks allow; requests start in order, none waits for ever."""
+    """Two thousand requests: no more tokens than slots in a step, requests start in order, and none waits for ever."""
     n, blocks, size, slots = 2000, 60, 4, 8
     prompt, output = rng.integers(1, 30, n), rng.integers(1, 40, n)
     arrival = np.sort(rng.integers(0, 4000, n))
@@ -845,7 +845,7 @@ def test_ready_is_not_alive(submission):
 
 @pytest.mark.exercise("ModelServer", weight=3, hint=3)
 def test_one_call_of_each_version_in_a_step(submission, rng):
-    """A step takes the max_batch longest waiting requests, and calls each version among them once, with all its rows."""
+    """A step takes the max_batch longest waiting requests, and calls each of their versions once, with all its rows."""
     order = []
 
     def of(name, factor):
@@ -877,7 +877,7 @@ def test_one_call_of_each_version_in_a_step(submission, rng):
 
 @pytest.mark.exercise("ModelServer", weight=3, hint=2)
 def test_a_promotion_moves_nobody(submission):
-    """A request is answered by the version that was the default when it was accepted, however many promotions follow."""
+    """A request is answered by the version that was the default when it was accepted, whatever is promoted later."""
     server, _ = with_sums(submission)
     server.load("v2", lambda rows: 10 * rows[:, 0], 1)
     server.load("v3", lambda rows: 100 * rows[:, 0], 1)
@@ -1069,7 +1069,7 @@ def drifted(reference, live, bins=10):
 
 
 # The borders depend on rounding where a quantile falls on a value: with m - 1 and bins without a common factor it
-# lies between two values. m = 38, 300, 1000 and bins = 2, 5, 7, 10 are such (37 is prime, 299 = 13 * 23, 999 = 27 * 37).
+# lies between two values. m = 38, 300, 1000 and bins = 2, 5, 7, 10 are such (37, 299 = 13 * 23, 999 = 27 * 37).
 
 
 @pytest.mark.exercise("drift", weight=3, core=True, hint=2)
@@ -1114,7 +1114,7 @@ def test_an_empty_bin_counts(submission, rng):
 
 @pytest.mark.exercise("drift", weight=3, hint=2)
 def test_equal_values(submission, rng):
-    """Samples with many equal values, or one value only: equal borders count once, and steps are compared as a whole."""
+    """Samples with many equal values, or one value: equal borders count once, and steps are compared as a whole."""
     for high in (2, 4, 9):
         reference, live = rng.integers(0, high, 300).astype(float), rng.integers(0, high + 1, 120).astype(float)
         for bins in (10, 5, 2):
@@ -1244,7 +1244,7 @@ def test_equal_pairs_are_no_evidence(submission, rng):
 
 @pytest.mark.exercise("canary", weight=2, core=True, hint=1)
 def test_a_better_version_is_promoted(submission, rng):
-    """The test has one side: failures of the old version are no alarm, and after `most` pairs the new one is promoted."""
+    """The test has one side: failures of the old version are no alarm; after `most` pairs the new one is promoted."""
     worse_old = np.tile([[True, False]], (80, 1))
     assert decision(submission.canary(worse_old, 0.3, 80), ("promote", 80))
     assert decision(submission.canary(worse_old, 0.3, 81), ("continue", 80))
@@ -1525,7 +1525,7 @@ def test_each_problem_is_found(submission, rng, name):
 
 @pytest.mark.exercise("manifest_problems", weight=2, core=True, hint=1)
 def test_clean_documents_have_none(submission, rng):
-    """No problem where there is none: selectors that fit several deployments, ports by name or number, budgets with room."""
+    """No problem where there is none: selectors of several deployments, ports by name or number, budgets with room."""
     more = [
         deployment("e", {"app": "a", "track": "new"}, [container(ports=[(None, 9000)]), container(ports=None)], 1),
         service("several", {"app": "a"}, {"port": 9000}, {"port": 8000}, {"port": 5, "targetPort": "http"}),
