@@ -10,6 +10,7 @@ import atexit
 import contextlib
 import json
 import math
+import os
 import re
 import subprocess
 import sys
@@ -160,22 +161,33 @@ def check_metrics(text: str) -> str | None:
 def load(
     port: int,
     due: Sequence[float],
-    request: Callable[[int], tuple[str, bytes]],
+    requests: Sequence[tuple[str, bytes]],
     connections: int = 64,
     seconds: float = 60.0,
 ) -> list[Sent]:
     """Send POST requests of JSON at given times, whatever has become of the earlier ones (open loop).
 
-    due: ascending, in seconds from the beginning. request(i): path and body of request i. At most `connections` are
-    open at once: a request that finds none free is sent late, and its latency still counts from the time it was due.
-    After `seconds` in all, what is not done is given up, with the status 0.
+    due: ascending, in seconds from the beginning. requests: paths and bodies (UTF-8); request i is number i modulo
+    their number. At most `connections` are open at once: a request that finds none free is sent late, and its latency
+    still counts from the time it was due. After `seconds` in all, what is not done is given up, with the status 0.
+    A process of its own sends, so that the server has this one's interpreter for itself.
     """
-    # Notebooks have a running event loop of their own in this thread.
-    found: list = []
-    thread = threading.Thread(target=lambda: found.append(asyncio.run(_load(port, due, request, connections, seconds))))
-    thread.start()
-    thread.join()
-    return found[0]
+    texts = [(path, body.decode()) for path, body in requests]
+    asked = json.dumps([port, list(due), texts, connections, seconds])
+    root = str(Path(__file__).parents[1])
+    paths = {"PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))}
+    command = [sys.executable, "-c", "from lsml_utils import serving; serving._load_for_another()"]
+    done = subprocess.run(
+        command, input=asked, capture_output=True, text=True, timeout=seconds + 60, env={**os.environ, **paths}
+    )
+    return [Sent(*one) for one in json.loads(done.stdout)]
+
+
+def _load_for_another() -> None:
+    port, due, texts, connections, seconds = json.load(sys.stdin)
+    requests = [(path, body.encode()) for path, body in texts]
+    found = asyncio.run(_load(port, due, lambda i: requests[i % len(requests)], connections, seconds))
+    json.dump(found, sys.stdout)
 
 
 def post(port: int, path: str, body: bytes, headers: dict[str, str] | None = None) -> tuple[int, dict[str, str], bytes]:

@@ -1865,7 +1865,7 @@ with check("manifest_problems"):
 # Three servers: yours with batches of 1, yours with batches of up to 16, and FastAPI with the endpoint of its
 # tutorial, one row a call. All have the same model and one thread for it. The rates are a part and a multiple of what a
 # server without batches can do at best, by the measured time of a single row. Everything runs on the same cores, the
-# load generator included, so take differences of a factor, not of a percent.
+# load generator included (it is a process of its own), so take differences of a factor, not of a percent.
 
 
 # %% tags=["demo"]
@@ -1930,8 +1930,9 @@ def under_load(port, rate, seconds, seed=0):
     """Open-loop load with random arrivals: (answered a second, p50, p99 of those with status 200, share of 429)."""
     rng = np.random.default_rng(seed)
     due = np.cumsum(rng.exponential(1 / rate, int(rate * seconds))).tolist()
-    bodies = [json.dumps({"x": row}).encode() for row in rng.standard_normal((16, 32)).round(4).tolist()]
-    sent = serving.load(port, due, lambda i: ("/v1/predict", bodies[i % 16]), connections=400, seconds=seconds + 4)
+    rows = rng.standard_normal((16, 32)).round(4).tolist()
+    requests = [("/v1/predict", json.dumps({"x": row}).encode()) for row in rows]
+    sent = serving.load(port, due, requests, connections=400, seconds=seconds + 4)
     good = np.array([one.done - one.due for one in sent if one.status == 200])
     end = max(one.done for one in sent)
     refused = np.mean([one.status == 429 for one in sent])
@@ -1969,8 +1970,9 @@ Table(
 # what real servers do.
 #
 # How large should the batch be? The next figure sends the same overload to your server with batches of up to 1 to 32. The
-# throughput grows until the arithmetic, not the reading of weights, takes the time. p99 falls with it, since the queue
-# of 64 is served in fewer steps.
+# throughput grows until the arithmetic, not the reading of weights, takes the time. p99 falls with it: the queue is
+# always full, so an admitted request waits for the 64 before it, and by Little's law this takes 64 divided by the
+# throughput.
 
 # %% tags=["demo"]
 sizes, throughput, tail = [1, 2, 4, 8, 16, 32], [], []
@@ -1978,7 +1980,7 @@ for size in sizes:
     with serving.serve(served(size)) as port:
         if port is None:
             break
-        answered, _, p99, _ = under_load(port, min(3 / single, 1000), demo_size(full=10, small=5) / 10, seed=size)
+        answered, _, p99, _ = under_load(port, min(3 / single, 800), demo_size(full=12, small=5) / 10, seed=size)
         throughput.append(answered)
         tail.append(p99)
 if throughput:
@@ -1986,9 +1988,7 @@ if throughput:
     left.plot(sizes, throughput, marker="o")
     left.set(xlabel="largest batch", ylabel="answers in a second", title="Larger batches answer more", ylim=(0, None))
     right.plot(sizes, tail, marker="o", color=plotting.COLOURS[1])
-    right.set(
-        xlabel="largest batch", ylabel="p99, seconds", title="and sooner, under the same overload", ylim=(0, None)
-    )
+    right.set(xlabel="largest batch", ylabel="p99, seconds", title="A full queue passes sooner", ylim=(0, None))
     for axis in (left, right):
         axis.set_xscale("log", base=2)
         axis.set_xticks(sizes, [str(size) for size in sizes])
