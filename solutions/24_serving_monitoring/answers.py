@@ -757,6 +757,124 @@ class RaisingServer:
         return [(entry[0], answers[entry[0]]) for entry in taken]
 
 
+@right("ModelServer", "counts and a list of dicts, json without parse_constant, versions by sorting tickets")
+class PlainServer:
+    def __init__(self, capacity, max_batch):
+        self.limits = (capacity, max_batch)
+        self.predicts, self.widths, self.live, self.stopped = {}, {}, None, False
+        self.queue, self.last, self.seen = [], 0, {}
+
+    def load(self, version, predict, width):
+        if version in self.predicts:
+            raise ValueError(version)
+        self.predicts[version] = predict
+        self.widths[version] = width
+
+    def promote(self, version):
+        self.live = version if version in self.predicts else self._stop(version)
+
+    def _stop(self, version):
+        raise ValueError(f"not loaded: {version}")
+
+    def drain(self):
+        self.stopped = True
+
+    def _json(self, status, content, asked, **more):
+        headers = {"content-type": "application/json"}
+        for name, value in more.items():
+            headers[name.replace("_", "-")] = value
+        if "x-request-id" in asked:
+            headers["x-request-id"] = asked["x-request-id"]
+        return status, headers, json.dumps(content).encode()
+
+    def _count(self, response):
+        if not isinstance(response, int):
+            self.seen[response[0]] = self.seen.get(response[0], 0) + 1
+        return response
+
+    def submit(self, method, path, headers, body):
+        if path == "/v1/predict" or path[:12] == "/v1/predict/":
+            return self._count(self._accept(method, path[12:], path[11:] == "", headers, body))
+        if path not in {"/healthz", "/readyz", "/metrics"}:
+            return self._json(404, {"error": "unknown path"}, headers)
+        if method != "GET":
+            return self._json(405, {"error": "method"}, headers, allow="GET")
+        if path == "/metrics":
+            status, more, _ = self._json(200, None, headers)
+            more["content-type"] = "text/plain; version=0.0.4"
+            return status, more, self._text()
+        if path == "/readyz" and (self.stopped or not self.live):
+            return self._json(503, {"error": "not now"}, headers)
+        return self._json(200, {"status": "ok"}, headers)
+
+    def _text(self):
+        lines = ["# HELP model_requests_total r", "# TYPE model_requests_total counter"]
+        for status, count in self.seen.items():
+            lines.append("model_requests_total" + '{status="%d"} %g' % (status, count))
+        lines += ["# HELP model_queue_length q", "# TYPE model_queue_length gauge"]
+        lines.append(f"model_queue_length {len(self.queue)}.0")
+        return ("\n".join(lines) + "\n").encode()
+
+    def _accept(self, method, version, default, headers, body):
+        if method != "POST":
+            return self._json(405, {"error": "method"}, headers, allow="POST")
+        if self.stopped or (default and self.live is None):
+            return self._json(503, {"error": "not now"}, headers)
+        version = self.live if default else version
+        if version not in self.predicts:
+            return self._json(404, {"error": "unknown version"}, headers)
+        if len(body) > 2**16:
+            return self._json(413, {"error": "too long"}, headers)
+        if not len(self.queue) < self.limits[0]:
+            return self._json(429, {"error": "later"}, headers, retry_after="1")
+        try:
+            content = json.loads(body)
+            # NaN and Infinity stand outside of texts only where json.dumps would write them again.
+            if self._odd(body):
+                raise ValueError("NaN")
+        except Exception:
+            return self._json(400, {"error": "no JSON"}, headers)
+        row = content.get("x") if type(content) is dict else None
+        numbers = []
+        for value in row if type(row) is list else [None]:
+            try:
+                numbers.append(float(value) if type(value) in {int, float} else math.nan)
+            except OverflowError:
+                numbers.append(math.inf)
+        if len(numbers) != self.widths[version] or any(math.isnan(v) or math.isinf(v) for v in numbers):
+            return self._json(422, {"error": "no row"}, headers)
+        self.last += 1
+        self.queue.append({"ticket": self.last, "version": version, "asked": headers.copy(), "row": numbers})
+        return self.last
+
+    def _odd(self, body):
+        found = []
+        json.loads(body, parse_constant=lambda name: found.append(name))
+        return found
+
+    def step(self):
+        most = self.limits[1]
+        batch, self.queue = self.queue[:most], self.queue[most:]
+        answers = []
+        for version in sorted({one["version"] for one in batch}, key=[one["version"] for one in batch].index):
+            mine = [one for one in batch if one["version"] == version]
+            result = None
+            try:
+                result = self.predicts[version](np.array([one["row"] for one in mine], dtype=np.float64))
+                result = [float(value) for value in result] if np.shape(result) == (len(mine),) else None
+            except Exception:
+                result = None
+            if result is not None and not all(math.isfinite(value) for value in result):
+                result = None
+            for place, one in enumerate(mine):
+                if result is None:
+                    response = self._json(500, {"error": "failed"}, one["asked"])
+                else:
+                    response = self._json(200, {"y": result[place], "version": version}, one["asked"])
+                answers.append((one["ticket"], self._count(response)))
+        return sorted(answers, key=lambda pair: pair[0])
+
+
 # ---------------------------------------------------------------------------------------------------------- drift
 
 wrong(
