@@ -810,7 +810,7 @@ class PlainServer:
     def _text(self):
         lines = ["# HELP model_requests_total r", "# TYPE model_requests_total counter"]
         for status, count in self.seen.items():
-            lines.append("model_requests_total" + '{status="%d"} %g' % (status, count))
+            lines.append("model_requests_total" + '{status="' + str(status) + '"} ' + str(count))
         lines += ["# HELP model_queue_length q", "# TYPE model_queue_length gauge"]
         lines.append(f"model_queue_length {len(self.queue)}.0")
         return ("\n".join(lines) + "\n").encode()
