@@ -1,4 +1,4 @@
-"""What notebooks import: checking, datasets, device, engines, hashing, plotting, ranks, scaling, demo_size.
+"""What notebooks import: checking, datasets, device, engines, hashing, plotting, ranks, scaling, demo_size, own.
 
 Importing this package reads nothing, writes nothing and needs no home directory; its parts are loaded on first use.
 """
@@ -6,13 +6,15 @@ Importing this package reads nothing, writes nothing and needs no home directory
 import importlib
 import os
 
-__all__ = ["checking", "datasets", "demo_size", "device", "engines", "hashing", "plotting", "ranks", "scaling"]
+__all__ = ["checking", "datasets", "demo_size", "device", "engines", "hashing", "own", "plotting", "ranks", "scaling"]
 __version__ = "0.1.0"
 
 _PARTS = ("checking", "datasets", "device", "engines", "hashing", "plotting", "ranks", "scaling")
 
 
 def __getattr__(name):
+    if name == "own":
+        return importlib.import_module(f"{__name__}.earlier").own
     if name in _PARTS:
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -251,8 +251,11 @@ class Grader:
         limits: Limits | None = None,
         lent: Lent | None = None,
         patient: bool = True,
+        tests: Collection[str] | None = None,
     ) -> list[Outcome]:
         """How each run of an exercise's hidden tests ends on these cells, up to the first that is `enough`.
+
+        Only of the `tests` of these names, if they are given.
 
         It is what calibration and diagnosis compare. Nothing is tried again, and "broken" is not yet blamed on anyone.
         Of a mutant nobody need be `patient`: its clock does not stretch on a busy machine. `limits` that are given are
@@ -262,7 +265,8 @@ class Grader:
         """
         stretch = max(self._stretch, patience()) if patient else 1.0
         budget = Budget(limits or self.limits, [exercise], stretch, firm=limits is not None and lent is None)
-        return self._run(module, cells, [exercise], budget, everything=lent is None, enough=enough, lent=lent)[0]
+        everything = lent is None
+        return self._run(module, cells, [exercise], budget, everything, enough=enough, lent=lent, tests=tests)[0]
 
     def abandon(self) -> None:
         """From another thread: have what is being graded raise Abandoned, at once where a test waits for an answer.
@@ -331,6 +335,7 @@ class Grader:
         everything=False,
         enough=None,
         lent: Lent | None = None,
+        tests: Collection[str] | None = None,
     ):
         children = Children(self._ahead, cells, budget, names, everything)
 
@@ -361,6 +366,7 @@ class Grader:
                 secret=self.secret,
                 data_dir=self._data,
                 exercises=names,
+                tests=tests,
                 enough=ended,
             )
         with self._giving_up:

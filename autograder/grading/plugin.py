@@ -94,14 +94,17 @@ def run(
     secret: str = "lsml",
     data_dir: Path | None = None,
     exercises: Collection[str] | None = None,
+    tests: Collection[str] | None = None,
     enough: Callable[["Outcome"], bool] | None = None,
 ) -> list[Outcome]:
     """Run the hidden tests of some exercises (None: of all), up to the first whose outcome is `enough`.
 
+    Of these, only the `tests` of these names, if they are given.
+
     `open_submission(outcome, following)` is entered before each run of a test and left when its outcome is known; it
     yields the Submission. `following` are the specs of the runs after this one.
     """
-    judge = _Judge(module, open_submission, reference, secret, data_dir, exercises, enough)
+    judge = _Judge(module, open_submission, reference, secret, data_dir, exercises, tests, enough)
     _run(module.files.hidden_tests, judge, [])
     return judge.outcomes
 
@@ -165,11 +168,20 @@ class _Judge:
     """The pytest plugin: fixtures, selection, and what became of each test."""
 
     def __init__(
-        self, module, open_submission=None, reference=None, secret="", data_dir=None, exercises=None, enough=None
+        self,
+        module,
+        open_submission=None,
+        reference=None,
+        secret="",
+        data_dir=None,
+        exercises=None,
+        tests=None,
+        enough=None,
     ):
         self.module, self.open_submission, self.secret = module, open_submission, secret
         self._reference, self._data_dir = reference, data_dir
         self.exercises, self.enough = None if exercises is None else frozenset(exercises), enough
+        self.tests = None if tests is None else frozenset(tests)
         self.specs: list[Spec] = []
         self.outcomes: list[Outcome] = []
         self.broken = ""
@@ -206,9 +218,11 @@ class _Judge:
         config.addinivalue_line("markers", "exercise(name, **says): which exercise a hidden test judges")
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_pycollect_makeitem(self, obj: Any) -> list | None:
-        """Leave out what judges other exercises before its parameters are multiplied out."""
+    def pytest_pycollect_makeitem(self, name: str, obj: Any) -> list | None:
+        """Leave out what judges other exercises before its parameters are multiplied out, and tests not asked for."""
         judged = [mark.args[0] for mark in getattr(obj, "pytestmark", ()) if mark.name == "exercise" and mark.args]
+        if judged and self.tests is not None and name not in self.tests:
+            return []
         return [] if self.exercises is not None and judged and self.exercises.isdisjoint(judged) else None
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
@@ -223,7 +237,8 @@ class _Judge:
             for item in items:
                 self._spec_of[item.nodeid] = _spec(item, self.module)
             self.specs = list(dict.fromkeys(self._spec_of[item.nodeid] for item in items))
-            _check(self.specs, self.module, self.exercises)
+            if self.tests is None:
+                _check(self.specs, self.module, self.exercises)
         except BrokenTests as error:
             self.broken = str(error)
             items.clear()

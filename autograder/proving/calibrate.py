@@ -27,6 +27,7 @@ class Trial:
     line: int = 0  # of a mutant: in the module's file
     operator: str = ""  # of a mutant: what changed it
     explained: bool = False  # a mutant that is marked as equivalent
+    quick: bool = False  # of a wrong answer: by the tests that it must fail only, undiagnosed
 
 
 @dataclass(frozen=True)
@@ -72,12 +73,18 @@ class Row:
 
 
 def trials(
-    module: Module, exercise: Exercise, gallery: Gallery, *, sample: int | None = None, seed: int = 0
+    module: Module,
+    exercise: Exercise,
+    gallery: Gallery,
+    *,
+    sample: int | None = None,
+    seed: int = 0,
+    quick: bool = False,
 ) -> Iterator[Trial]:
     """Everything that an exercise is tried with; at most `sample` mutants, if it is given."""
     yield Trial(exercise.name, "reference", "the reference", exercise.solution)
     for answer in (*gallery.right(exercise.name), *gallery.wrong(exercise.name)):
-        yield Trial(exercise.name, answer.kind, answer.name, answer.cell(exercise.solution))
+        yield Trial(exercise.name, answer.kind, answer.name, answer.cell(exercise.solution), quick=quick)
     for answer in trivial.answers(exercise):
         yield Trial(exercise.name, "trivial", answer.name, answer.source)
     authored = authored_cell(module, exercise)

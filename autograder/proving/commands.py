@@ -16,6 +16,9 @@ def add_commands(subparsers) -> None:
     calibrate.add_argument("--exercise", action="append", metavar="NAME", help="only this exercise (may be repeated)")
     calibrate.add_argument("--sample", type=int, metavar="N", help="try at most N mutants of each exercise")
     calibrate.add_argument("--seed", type=int, default=0, help="which mutants are drawn by --sample (default 0)")
+    calibrate.add_argument(
+        "--quick", action="store_true", help="ask wrong answers only for the tests that they must fail, undiagnosed"
+    )
     calibrate.add_argument("--jobs", type=int, metavar="N", help="how many processes (default: one for each core)")
     calibrate.add_argument("--json", action="store_true", help="print one JSON object an exercise, a line each")
     calibrate.set_defaults(run=run)
@@ -47,6 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
             jobs=arguments.jobs,
             sample=arguments.sample,
             seed=arguments.seed,
+            quick=arguments.quick,
             progress=lambda done, total: bar.update(shown, completed=done, total=total),
         )
     for exercise in (exercise for name in names for exercise in curriculum.load(name).exercises):

@@ -45,6 +45,7 @@ def calibrate(
     jobs: int | None = None,
     sample: int | None = None,
     seed: int = 0,
+    quick: bool = False,
     bench: "Bench | None" = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Row]:
@@ -52,6 +53,8 @@ def calibrate(
     that can be tested here.
 
     `only` these exercises, if it is given; and at most `sample` mutants of each, drawn by `seed`, if that is given.
+    `quick`: a wrong answer meets the tests that it must fail (and the others where its visible check sees nothing),
+    and what its student would be told is left out.
     `progress(done, total)` is told after each trial. UserError where a module's hidden tests cannot be collected.
     """
     modules = {name: curriculum.load(name, root) for name in names}
@@ -65,7 +68,7 @@ def calibrate(
         (name, trial)
         for name in names
         for exercise in wanted[name]
-        for trial in trials(modules[name], exercise, galleries[name], sample=sample, seed=seed)
+        for trial in trials(modules[name], exercise, galleries[name], sample=sample, seed=seed, quick=quick)
     ]
     found: dict[Task, TrialResult] = {}
     with _Workers(jobs or cores(), root) if bench is None else nullcontext(bench) as workers:
@@ -165,6 +168,8 @@ class Bench:
             for cell in reference_cells(module)
         ]
         limits = Limits(call_seconds=patience) if trial.kind == "mutant" else None
+        if trial.kind == "wrong" and trial.quick:
+            return self._caught(module, trial, cells)
         if trial.kind == "wrong":
             result = self._diagnosed(module, trial)
         elif trial.kind in ("reference", "right"):
@@ -172,31 +177,38 @@ class Bench:
         else:
             enough = {"mutant": _lost, "trivial": _lost_core}[trial.kind]
             result = _result(self.grader.outcomes(module, cells, trial.exercise, enough, limits, patient=False))
-        if trial.kind == "wrong" and result.share == 0 and not result.fault:
-            result = replace(result, unseen=self._passes_check(module, trial, cells))
         if trial.kind in ("reference", "wrong") or trial.name == trivial.BUG:
-            result = replace(result, mistakes=self._mistakes(module, trial, cells))
+            passes, met = self._checked(module, trial, cells)
+            unseen = passes and trial.kind == "wrong" and result.share == 0 and not result.fault
+            result = replace(result, unseen=unseen, mistakes=met)
         return result
 
-    def _passes_check(self, module: Module, trial: Trial, cells: list[SourceCell]) -> bool:
-        """Whether an answer passes the visible check of its exercise, run after the checks that it needs."""
+    def _caught(self, module: Module, trial: Trial, cells: list[SourceCell]) -> TrialResult:
+        """A wrong answer's result by the tests that it must fail, or by all where its visible check lets it pass."""
+        unseen, met = self._checked(module, trial, cells)
+        answer = self._known(module, trial)
+        if unseen:
+            outcomes = self._outcomes(module, trial.exercise, answer)
+        else:
+            limits = replace(self.grader.limits, call_seconds=KNOWN_SECONDS)
+            outcomes = self.grader.outcomes(module, cells, trial.exercise, limits=limits, tests=answer.fails)
+        result = _result(outcomes)
+        return replace(result, unseen=unseen and result.share == 0, mistakes=met, diagnosable=False)
+
+    def _checked(self, module: Module, trial: Trial, cells: list[SourceCell]) -> tuple[bool, frozenset[str]]:
+        """Whether an answer passes the visible check of its exercise, run after the checks that it needs; and which
+        sentences of that check it meets."""
         own = module.exercise(trial.exercise)
         needed = [*mistakes.checks_before(module, own), own]
         checks = [SourceCell(f"check of {e.name}", e.check, "added") for e in needed]
-        with self.grader.load([*cells, *checks]) as submission:
-            return checks[-1].label not in {error.label for error in submission.cell_errors}
-
-    def _mistakes(self, module: Module, trial: Trial, cells: list[SourceCell]) -> frozenset[str]:
-        """Which sentences of the visible check an answer meets."""
-        exercise = module.exercise(trial.exercise)
-        if not mistakes.sentences(exercise):
-            return frozenset()
-        check = SourceCell("check", mistakes.recorder(module, exercise), "added")
-        with self.grader.load([*cells, check]) as submission:
+        said = bool(mistakes.sentences(own))
+        recorder = [SourceCell("recorder", mistakes.recorder(module, own), "added")] if said else []
+        with self.grader.load([*cells, *checks, *recorder]) as submission:
+            passes = checks[-1].label not in {error.label for error in submission.cell_errors}
             try:
-                return frozenset(submission.value("_met"))
+                return passes, frozenset(submission.value("_met") if said else ())
             except SubmissionError:  # it does not end: nothing came
-                return frozenset()
+                return passes, frozenset()
 
     def _diagnosed(self, module: Module, trial: Trial) -> TrialResult:
         """A wrong answer's result, with what its student would be told."""

@@ -18,6 +18,7 @@ PUBLIC = [
     "lsml_utils.checking",
     "lsml_utils.datasets",
     "lsml_utils.device",
+    "lsml_utils.earlier",
     "lsml_utils.engines",
     "lsml_utils.hashing",
     "lsml_utils.plotting",

@@ -8,7 +8,9 @@ import pytest
 
 import lsml_utils
 
-PARTS = "from lsml_utils import checking, datasets, demo_size, device, engines, hashing, plotting, ranks, scaling\n"
+PARTS = (
+    "from lsml_utils import checking, datasets, demo_size, device, engines, hashing, own, plotting, ranks, scaling\n"
+)
 
 
 def run(code, **environment):

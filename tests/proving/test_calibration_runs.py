@@ -29,8 +29,8 @@ class Tree:
         assert text.count(old) >= 1, f"{old!r} does not stand in {file.name}"
         file.write_text(text.replace(old, new))
 
-    def calibrate(self, exercise, sample=1):
-        (row,) = calibrate([NAME], root=self.root, only=[exercise], sample=sample, bench=self.bench)
+    def calibrate(self, exercise, sample=1, quick=False):
+        (row,) = calibrate([NAME], root=self.root, only=[exercise], sample=sample, quick=quick, bench=self.bench)
         return row
 
 
@@ -59,21 +59,23 @@ def test_the_skeleton_meets_every_bar(tree):
         assert row.killed == row.mutants == row.mutants_in_all > 5
 
 
-def test_a_weak_hidden_test_is_told_by_the_wrong_answers_that_slip_through(tree):
+@pytest.mark.parametrize("quick", [False, True])
+def test_a_weak_hidden_test_is_told_by_the_wrong_answers_that_slip_through(tree, quick):
     tree.change(tree.tests_file, EXACT, "assert close(submission.weighted_mean(x, w), x.mean(), rtol=1)")
     tree.change(tree.tests_file, "rtol=max(RTOL, 100 * case.eps)", "rtol=9")
-    problems = tree.calibrate("weighted_mean").problems
+    problems = tree.calibrate("weighted_mean", quick=quick).problems
     assert any(
         re.fullmatch(r"wrong answer answers\.py:\d+ gets all points; it leaves the weights out", p) for p in problems
     )
     assert not any("sum to zero" in problem for problem in problems)
 
 
-def test_a_wrong_answer_must_fail_the_test_that_it_names(tree):
+@pytest.mark.parametrize("quick", [False, True])
+def test_a_wrong_answer_must_fail_the_test_that_it_names(tree, quick):
     tree.change(
         tree.answers_file, 'fails=["test_refuses_weights', 'fails=["test_weighs_every_value", "test_refuses_weights'
     )
-    row = tree.calibrate("weighted_mean")
+    row = tree.calibrate("weighted_mean", quick=quick)
     assert [
         p for p in row.problems if "passes test_weighs_every_value, which it must fail" in p and "sum to zero pass" in p
     ]
@@ -129,9 +131,10 @@ def test_a_check_and_the_wrong_answers_cannot_disagree(tree):
     )
 
 
-def test_a_check_sees_what_costs_all_the_points(tree):
+@pytest.mark.parametrize("quick", [False, True])
+def test_a_check_sees_what_costs_all_the_points(tree, quick):
     tree.change(tree.module_file, "merge_means(0.0, 1, 3.0, 2), 2.0", "merge_means(3.0, 1, 3.0, 2), 3.0")
-    problems = tree.calibrate("merge_means").problems
+    problems = tree.calibrate("merge_means", quick=quick).problems
     assert len(problems) == 2  # of two wrong answers
     assert all("gets no points, and the visible check lets it pass; it " in problem for problem in problems)
 
