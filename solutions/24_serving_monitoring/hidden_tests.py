@@ -242,15 +242,15 @@ def many_values(seed, chunks, size):
     return histogram.exposition("a", {})
 
 
-@pytest.mark.exercise("LatencyHistogram", weight=5, hint=1, memory_mb=48)
+@pytest.mark.exercise("LatencyHistogram", weight=5, hint=1, memory_mb=14)
 def test_values_are_not_kept(submission, rng):
     """Memory is for the counts, however many values come."""
-    # A chunk is 2 MB, and ten arrays of its size are room enough; all values would take 80 MB.
+    # A chunk is 0.64 MB, and 3 MB as a list; all values would take 26 MB.
     seed, own = int(rng.integers(2**40)), np.zeros(4)
-    text = submission.run(many_values, seed, 40, 250_000)
+    text = submission.run(many_values, seed, 40, 80_000)
     drawn = np.random.default_rng(seed)
     for _ in range(40):
-        values = drawn.random(250_000)
+        values = drawn.random(80_000)
         own += [np.count_nonzero(values <= bound) for bound in (0.1, 0.2, 0.5, 1.0)]
     assert close(counts_in(text), own.tolist())
 
@@ -467,7 +467,7 @@ def long_queue(n, seed, most):
 def test_many_requests(submission, rng):
     """A queue that grows all day: each request is looked at once, not once for every batch."""
     # Batches of two take 2, requests come one a second: the server never rests once the queue is there.
-    n, seed = 200_000, int(rng.integers(2**40))
+    n, seed = 100_000, int(rng.integers(2**40))
     arrivals = np.cumsum(np.random.default_rng(seed).integers(0, 3, n)).astype(float).tolist()
     oldest, free, total, last = 0, 0.0, 0.0, 0.0
     while oldest < n:
@@ -1282,7 +1282,7 @@ def share_of_alarms(seed, runs, n, rate, alpha):
 @pytest.mark.exercise("canary", weight=3, hint=2)
 def test_false_alarms_are_rare_however_often_one_looks(submission, rng):
     """Of equally good versions, watched after each of 400 pairs, hardly more than a share alpha is rolled back."""
-    seed, alpha = int(rng.integers(2**40)), 0.1
+    seed, alpha = int(rng.integers(2**40)), 0.0973
     alarms, used = submission.run(share_of_alarms, seed, 400, 400, 0.3, alpha)
     # Ville: each run alarms with probability alpha at most, so more than this many have a probability of 1e-6.
     assert close(alarms <= scipy.stats.binom.isf(1e-6, 400, alpha), True)

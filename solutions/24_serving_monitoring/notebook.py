@@ -1172,9 +1172,12 @@ with check("ModelServer"):
         ("POST", "/v1/predict", b" " * (MAX_BODY + 1), 413),
         ("POST", "/v1/predict", b"{", 400),
         ("POST", "/v1/predict", b'{"x": [1, NaN]}', 400),
+        ("POST", "/v1/predict", b"[" * 60_000, 400),  # json.loads raises a RecursionError
         ("POST", "/v1/predict", b'{"x": [1, 2, 3]}', 422),
         ("POST", "/v1/predict", b'{"x": [1, true]}', 422),
         ("POST", "/v1/predict", b'{"x": [1, 1e999]}', 422),
+        ("POST", "/v1/predict", b'{"x": [1, 1' + b"0" * 400 + b"]}", 422),  # float() raises an OverflowError
+        ("POST", "/v1/predict", b"{}", 422),
         ("POST", "/v1/predict", b"[1, 2]", 422),
     ]
     for method, path, body, expected in table:
