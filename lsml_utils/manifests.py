@@ -1,8 +1,9 @@
 """Kubernetes manifests against Kubernetes' own schema, without a cluster and without a network.
 
-The definitions are those of Kubernetes 1.37 (https://github.com/kubernetes/kubernetes, licence Apache-2.0), as JSON
-schemas of the package kubernetes-validate 1.37.0 (https://github.com/willthames/kubernetes-validate, Apache-2.0).
-Changed here: descriptions are left out, and references are local. `scripts/kubernetes_schema.py` made the file.
+The definitions are those of Kubernetes 1.37 (https://github.com/kubernetes/kubernetes), as JSON schemas of the package
+kubernetes-validate 1.37.0 (https://github.com/willthames/kubernetes-validate). Both are under Apache-2.0; its text is
+in `kubernetes_1.37.LICENSE`. Changed here: descriptions are left out, and references are local.
+`scripts/kubernetes_schema.py` made the file.
 """
 
 import gzip

@@ -404,11 +404,11 @@ print(
 # %% [markdown]
 # ### 24.2 `fleet_quantile` · essential · level 1 of 4 · 10 min
 #
-# Forty machines, each with its histogram. The dashboard shall show p99 of the whole service. The code below, found in
-# many places, computes p99 of each machine and averages, and it even weighs each machine by its requests. Take two
-# machines: one answers 900 requests in 10 ms each, the other one 100 requests in 2 s each. Of all requests, 10% take
-# 2 s, so p99 is 2 s. The mean of the two p99 is $0.9 \cdot 0.01 + 0.1 \cdot 2 = 0.21$ s, a latency that no request
-# had. Repair the code.
+# **Find the bug.** Forty machines, each with its histogram. The dashboard shall show p99 of the whole service. The code
+# below, found in many places, computes p99 of each machine and averages, and it even weighs each machine by its
+# requests. Take two machines: one answers 900 requests in 10 ms each, the other one 100 requests in 2 s each. Of all
+# requests, 10% take 2 s, so p99 is 2 s. The mean of the two p99 is $0.9 \cdot 0.01 + 0.1 \cdot 2 = 0.21$ s, a latency
+# that no request had. Repair the code.
 
 
 # %% exercise="fleet_quantile" points=1 minutes=10 bug=true
