@@ -27,7 +27,7 @@
 #
 # **Time**: about five hours, of which a little over three are eight exercises and a bug to find. Take a break after
 # 24.5. Each exercise says how important it is (essential, important, optional), its level, which is also its points,
-# and its minutes.
+# and its minutes (the reading is not in them).
 #
 # **Symbols**
 #
@@ -35,6 +35,7 @@
 # | --- | --- | --- | --- |
 # | $n$ | `len(arrivals)`, ... | | number of requests, or of values that a histogram has seen |
 # | $a_i$, $s_i$, $f_i$ | `arrivals`, `start`, `finish` | $(n,)$ | when request $i$ arrives, when its service starts, and when it ends |
+# | $S$, $L_q$, $W_q$ | | | in 24.3: fixed time of a service; mean number of requests that wait for theirs; mean time that they wait |
 # | $\lambda$ | `rate` | | mean number of requests that arrive in a second |
 # | $W$, $L$ | | | mean time that a request spends in the system; mean number of requests in the system |
 # | $\rho$ | | | utilisation: the share of time in which the server works |
@@ -132,8 +133,8 @@ right.legend(loc="upper left")
 plt.show()
 
 # %% [markdown]
-# These are the requests of one day, generated with known truth: a daily rhythm, bursts of a few minutes, and a column of
-# the features that drifts slowly. We keep the day until the end.
+# These are the requests of one day, generated with known truth: a daily rhythm, bursts of a few minutes, and a column
+# of the features that drifts slowly. We keep the day until the end.
 #
 # ## Implement
 #
@@ -142,8 +143,8 @@ plt.show()
 # How do we get p99 of a service that runs on 40 machines? To sort all latencies of all machines we would have to store
 # and send all of them. And p99 of each machine does not help: there is no way to combine quantiles (24.2). What adds up
 # is *counts*. A **histogram** has fixed upper bounds $u_0 < u_1 < \dots < u_{k-1}$, and counts how many values were at
-# most $u_j$. Its memory is $k + 1$ integers, however many values there are, and the histogram of two machines is the sum
-# of theirs, exactly.
+# most $u_j$. Its memory is $k + 1$ integers, however many values there are, and the histogram of two machines is the
+# sum of theirs, exactly.
 #
 # Prometheus, the most used system of this kind, stores **cumulative** counts: $c_j$ is the number of all values
 # $\le u_j$ (`le`, "less or equal"), also of those in lower buckets, and the last one, `+Inf`, counts all $n$ values. So
@@ -155,14 +156,15 @@ plt.show()
 # $$Q(q) = u_{j-1} + (u_j - u_{j-1})\, \frac{q n - c_{j-1}}{c_j - c_{j-1}} .$$
 #
 # If $j$ is the last bucket, `+Inf`, it has no upper end, and Prometheus answers $u_{k-1}$, the highest bound that there
-# is. So a histogram whose bounds end at 1 s reports a p99 of 1 s, also if the p99 is a minute. The error is otherwise at
-# most the width of a bucket.
+# is. So a histogram whose bounds end at 1 s reports a p99 of 1 s, also if the p99 is a minute. The error is otherwise
+# at most the width of a bucket.
 #
 # **The sum.** A scrape also has the sum of all values, for the mean. Floating-point sums depend on the order, so two
 # machines merged in another order would give other last digits. Integers do not have this problem: we add whole
 # microseconds.
 #
-# **The text.** Prometheus fetches a page of text by HTTP. For a histogram named `wait` with one label, after two values:
+# **The text.** Prometheus fetches a page of text by HTTP. For a histogram named `wait` with one label, after two
+# values:
 #
 # ```
 # # HELP wait Seconds.
@@ -276,9 +278,9 @@ class LatencyHistogram:
 # %% [markdown] hints="LatencyHistogram"
 # <details><summary>Hint 1: which bucket?</summary>
 #
-# `np.searchsorted(bounds, values, side="left")` gives, for each value, the number of bounds that are smaller than it: the
-# place of the first bound that is not, and so a value that equals a bound stays in that bound's bucket. Count the places
-# with `np.bincount(..., minlength=k + 1)`.
+# `np.searchsorted(bounds, values, side="left")` gives, for each value, the number of bounds that are smaller than it:
+# the place of the first bound that is not, and so a value that equals a bound stays in that bound's bucket. Count the
+# places with `np.bincount(..., minlength=k + 1)`.
 # </details>
 # <details><summary>Hint 2: the quantile</summary>
 #
@@ -289,8 +291,8 @@ class LatencyHistogram:
 # <details><summary>Hint 3: text, sum and merge</summary>
 #
 # Escape the backslash first, or you escape the backslashes that you have just written. Keep the sum as a Python int of
-# microseconds, `int(np.rint(1e6 * values).astype(np.int64).sum())`, and divide only in `exposition`. `merge` makes a new
-# object and adds counts and microseconds.
+# microseconds, `int(np.rint(1e6 * values).astype(np.int64).sum())`, and divide only in `exposition`. `merge` makes a
+# new object and adds counts and microseconds.
 # </details>
 
 # %% check="LatencyHistogram"
@@ -357,9 +359,9 @@ with check("LatencyHistogram"):
 
 # %% [markdown]
 # The left panel shows a histogram with eight bounds against the values themselves: the dots are exact, and between two
-# dots your quantile goes straight. The right panel makes the buckets narrower. On a straight piece the error of a smooth
-# curve falls like the square of its width, so the error of the quantile should fall with the slope $-2$ in the number of
-# bounds.
+# dots your quantile goes straight. The right panel makes the buckets narrower. On a straight piece the error of a
+# smooth curve falls like the square of its width, so the error of the quantile should fall with the slope $-2$ in the
+# number of bounds.
 
 
 # %% tags=["demo"]
@@ -476,16 +478,17 @@ with check("fleet_quantile"):
 #
 # Before we can measure latencies, a server must make some. One server, and requests that arrive one by one. Let them
 # come at random with rate $\lambda$, independently (a Poisson process), and let each take the fixed time $S$. The
-# server is busy during the share $\rho = \lambda S$ of the time, the **utilisation**. How long does a request wait before
-# its service starts? A request that arrives finds $L_q$ others waiting, each of which takes $S$. With probability $\rho$
-# it also finds one in service, of which $S/2$ is left on average. (Arrivals that come at random see the time average.)
-# So $W_q = L_q S + \rho\, S / 2$. Little's law for the waiting line says $L_q = \lambda W_q$, so $L_q S = \rho W_q$, and
+# server is busy during the share $\rho = \lambda S$ of the time, the **utilisation**. How long does a request wait
+# before its service starts? A request that arrives finds $L_q$ others waiting, each of which takes $S$. With
+# probability $\rho$ it also finds one in service, of which $S/2$ is left on average. (Arrivals that come at random see
+# the time average.) So $W_q = L_q S + \rho\, S / 2$. Little's law for the waiting line says $L_q = \lambda W_q$, so
+# $L_q S = \rho W_q$, and
 #
 # $$W_q = \frac{\rho\, S}{2\,(1 - \rho)} \qquad \text{(Pollaczek and Khinchine, for a fixed service time)} .$$
 #
 # At $\rho = 0.5$ a request waits half a service time; at 0.9 it waits 4.5 of them, at 0.99 almost 50. So full
 # utilisation is no target: the last tenth of a machine costs more latency than the first nine. And above $\rho = 1$ the
-# queue grows for ever, whatever its length is. A queue without end does not lose requests; it makes all of them late.
+# queue grows for ever. A queue without end does not lose requests; it makes all of them late.
 #
 # ### 24.3 `dynamic_batches` · essential · level 3 of 4 · 25 min
 #
@@ -495,8 +498,9 @@ with check("fleet_quantile"):
 # `max_wait`. It is the *oldest* one that counts. If each new request started the clock again, a steady trickle of
 # requests would make the first one wait for ever.
 #
-# The second safety is a **deadline**. A client that has waited too long has gone. To compute its answer anyway takes the
-# server's time from those who still wait, and makes these late, too. So a request that cannot start in time is dropped.
+# The second safety is a **deadline**. A client that has waited too long has gone. To compute its answer anyway takes
+# the server's time from those who still wait, and makes these late, too. So a request that cannot start in time is
+# dropped.
 
 
 # %% exercise="dynamic_batches" points=3 minutes=25
@@ -515,7 +519,8 @@ def dynamic_batches(
     and one of these holds:
     - B requests wait (all that arrived up to and at that moment, the dropped ones not counted);
     - the time is arrivals[oldest] + max_wait or later.
-    (Since max_wait <= deadline, nobody else is late by then.) It takes the waiting requests in order, B at most: also those that arrive at exactly this moment.
+    (As max_wait <= deadline, no other request passes its deadline between f and the start.) It takes
+    the waiting requests in order, B at most: also those that arrive at exactly this moment.
     It ends service[b - 1] later. If max_wait is inf and fewer than B requests are left, these never
     start and count as dropped.
 
@@ -549,9 +554,9 @@ def dynamic_batches(
 # %% [markdown] hints="dynamic_batches"
 # <details><summary>Hint 1: one loop over batches</summary>
 #
-# Keep two numbers: `oldest`, the first request that is neither served nor dropped, and `free`, when the server gets free.
-# Requests leave in order, so everything before `oldest` is done. No clock that ticks is needed: compute when the next
-# batch starts.
+# Keep two numbers: `oldest`, the first request that is neither served nor dropped, and `free`, when the server gets
+# free. Requests leave in order, so everything before `oldest` is done. No clock that ticks is needed: compute when the
+# next batch starts.
 # </details>
 # <details><summary>Hint 2: when does it start?</summary>
 #
@@ -606,12 +611,12 @@ with check("dynamic_batches"):
     assert [len(part) for part in empty] == [0, 0, 0], "no requests: empty arrays"
 
 # %% [markdown]
-# The left panel serves one request at a time, at growing utilisation. The line is Pollaczek and Khinchine's formula; the
-# dots are means over your simulated requests (they scatter near 1, where one long queue is most of the sample). p99
-# lies far above the mean, and grows in the same way. The right panel lets the server take batches, with
-# $S(b) = 4\,\text{ms} + b \cdot 0.25\,\text{ms}$ and a `max_wait` of 5 ms. At low load a larger batch costs a few
-# milliseconds of waiting. At high load it is the only one that still answers: the dotted lines are the rates $B / S(B)$,
-# beyond which no queue is long enough.
+# The left panel serves one request at a time, at growing utilisation. The line is Pollaczek and Khinchine's formula;
+# the dots are means over your simulated requests (they scatter near 1, where one long queue is most of the sample). p99
+# lies far above the mean, and grows in the same way. The right panel lets the server take batches, with $S(b) =
+# 4\,\text{ms} + b \cdot 0.25\,\text{ms}$ and a `max_wait` of 5 ms. At low load a larger batch costs a few milliseconds
+# of waiting. At high load it is the only one that still answers: the dotted lines are the rates $B / S(B)$, beyond
+# which the queue grows without end.
 
 # %% tags=["demo"]
 rng = np.random.default_rng(1)
@@ -655,20 +660,20 @@ plt.show()
 #
 # A language model answers in tokens, one in each step, and requests differ: one wants 5 tokens, the next one 500. A
 # batch that starts and ends together (static batching) runs until its longest answer is done, and most of its places
-# stand empty. **Continuous batching** (Yu et al., 2022) changes the batch after every step: who is done leaves, who waits
-# comes in.
+# stand empty. **Continuous batching** (Yu et al., 2022) changes the batch after every step: who is done leaves, who
+# waits comes in.
 #
 # What limits the batch is memory. The model keeps a key and a value for every token of a request that runs: its prompt
-# and all it has produced so far (the cache of module 12). Nobody knows in advance how long an answer will be. To reserve
-# the longest possible place for each request wastes most of it. **Paged** caches (Kwon et al., 2023) hand out memory in
-# blocks of $g$ tokens, as needed: a request that keeps $t$ tokens holds $\lceil t / g \rceil$ blocks, and less than one
-# block is wasted.
+# and all it has produced so far (the cache of module 12). Nobody knows in advance how long an answer will be. To
+# reserve the longest possible place for each request wastes most of it. **Paged** caches (Kwon et al., 2023) hand out
+# memory in blocks of $g$ tokens, as needed: a request that keeps $t$ tokens holds $\lceil t / g \rceil$ blocks, and
+# less than one block is wasted.
 #
 # Then the blocks can run out in the middle, when running requests grow. Somebody must give way: the youngest request is
-# **preempted**. It gives all its blocks back and waits again, in front of all others. The tokens that it has produced are
-# not lost. When it comes back, its prompt and these tokens are read again together, and it goes on where it stopped.
-# Why the youngest? The oldest request then never gives way, so it ends; then the next one is the oldest. Nobody
-# starves.
+# **preempted**. It gives all its blocks back and waits again, in front of all others. The tokens that it has produced
+# are not lost. When it comes back, its prompt and these tokens are read again together, and it goes on where it
+# stopped. Why the youngest? The oldest request then never gives way, so it ends; then the next one is the oldest.
+# Nobody starves.
 
 
 # %% exercise="continuous_batching" points=3 minutes=30
@@ -743,14 +748,14 @@ def continuous_batching(
 # <details><summary>Hint 1: what to keep</summary>
 #
 # For each request the tokens that it keeps (`prompt + produced`) and those that are left to produce. A list of running
-# requests, and those that wait. Running requests always have lower numbers than waiting ones (why?), so both can be kept
-# in order without sorting: append to and pop from the end of `running`.
+# requests, and those that wait. Running requests always have lower numbers than waiting ones (why?), so both can be
+# kept in order without sorting: append to and pop from the end of `running`.
 # </details>
 # <details><summary>Hint 2: blocks</summary>
 #
-# `need(i) = ceil((kept[i] + 1) / block_size)`; in integers `-(-(kept[i] + 1) // block_size)`. There is no need to number
-# the blocks: `used` is the sum of `need(i)` over the running requests, computed anew at the beginning of each step.
-# Blocks of who left or was preempted are then free by themselves.
+# `need(i) = ceil((kept[i] + 1) / block_size)`; in integers `-(-(kept[i] + 1) // block_size)`. There is no need to
+# number the blocks: `used` is the sum of `need(i)` over the running requests, computed anew at the beginning of each
+# step. Blocks of who left or was preempted are then free by themselves.
 # </details>
 # <details><summary>Hint 3: the loop</summary>
 #
@@ -886,13 +891,13 @@ Table(
 # | 503 | the server does not take predictions now, or not yet | asks another machine |
 #
 # Each line is one lesson. **A queue has an end** (429): the derivation above showed that a queue without end makes all
-# requests late. The check costs nothing, so it stands *before* the body is parsed: a server that is too busy to
-# answer should not be busy with parsing. **Ready is not alive**: `/healthz` tells that the process runs, `/readyz` that it can
+# requests late. The check costs nothing, so it stands *before* the body is parsed: a server that is too busy to answer
+# should not be busy with parsing. **Ready is not alive**: `/healthz` tells that the process runs, `/readyz` that it can
 # predict. The load balancer sends traffic by the second one. A server that says ready before its model is loaded
-# answers the first users with errors. **An error tells nothing about the inside**: a trace with paths and values belongs
-# in a log, not in a response. **Draining**: before a machine is stopped it takes no new requests, and answers those that
-# wait. **A promotion moves nobody**: a request that was accepted while version 1 was the default is answered by
-# version 1; otherwise one client sees answers of two models mixed, and a roll-back cannot say who got what.
+# answers the first users with errors. **An error tells nothing about the inside**: a trace with paths and values
+# belongs in a log, not in a response. **Draining**: before a machine is stopped it takes no new requests, and answers
+# those that wait. **A promotion moves nobody**: a request that was accepted while version 1 was the default is answered
+# by version 1; otherwise one client sees answers of two models mixed, and a roll-back cannot say who got what.
 #
 # There is no socket in it. `submit` takes a request and gives the response, or a **ticket** if the request must wait;
 # `step` serves one batch and gives the responses of tickets. What has no socket can be tested by a table. The adapter
@@ -1129,22 +1134,22 @@ class ModelServer:
 # <details><summary>Hint 1: one place makes responses</summary>
 #
 # Write a method `_respond(request_headers, is_prediction, status, content, more_headers)`. It counts the status, adds
-# `content-type` and `x-request-id`, wraps an error's text into `{"error": ...}` and makes bytes. Then no path can forget
-# one of them. The state is small: a dict of versions, the default, a flag, a `deque` of what waits
-# `(ticket, version, headers, row)`, and a dict of counts.
+# `content-type` and `x-request-id`, wraps an error's text into `{"error": ...}` and makes bytes. Then no path can
+# forget one of them. The state is small: a dict of versions, the default, a flag, a `deque` of what waits `(ticket,
+# version, headers, row)`, and a dict of counts.
 # </details>
 # <details><summary>Hint 2: submit</summary>
 #
-# Write the lines of the docstring as `if` lines, in its order. `json.loads(body, parse_constant=f)` calls `f` for `NaN`,
-# `Infinity` and `-Infinity`; let it raise. Catch `Exception`, since a body of 60,000 `[` raises a RecursionError. Of
-# each number ask `type(x) in (int, float)`, because `isinstance(True, int)` holds; `float(10**400)` raises an
-# OverflowError, and `1e999` is read as infinity. Decide the version here, and put it into the queue.
+# Write the lines of the docstring as `if` lines, in its order. `json.loads(body, parse_constant=f)` calls `f` for
+# `NaN`, `Infinity` and `-Infinity`; let it raise. Catch `Exception`, since a body of 60,000 `[` raises a
+# RecursionError. Of each number ask `type(x) in (int, float)`, because `isinstance(True, int)` holds; `float(10**400)`
+# raises an OverflowError, and `1e999` is read as infinity. Decide the version here, and put it into the queue.
 # </details>
 # <details><summary>Hint 3: step</summary>
 #
 # Take up to `max_batch` entries from the left of the queue. Group them by version: a dict keeps the order of first
-# insertion. Per group: one array, one call inside `try`, a check of the shape and of `np.isfinite`. Write the answers into
-# a dict by ticket, and return them in the order in which you took them.
+# insertion. Per group: one array, one call inside `try`, a check of the shape and of `np.isfinite`. Write the answers
+# into a dict by ticket, and return them in the order in which you took them.
 # </details>
 
 # %% check="ModelServer"
@@ -1178,6 +1183,7 @@ with check("ModelServer"):
         ("GET", "/nothing", b"", 404),
         ("DELETE", "/healthz", b"", 405),
         ("GET", "/v1/predict", b"", 405),
+        ("GET", "/v1/predict/v9", b"", 405),
         ("POST", "/v1/predict/v9", b"{}", 404),
         ("POST", "/v1/predict", b" " * (MAX_BODY + 1), 413),
         ("POST", "/v1/predict", b"{", 400),
@@ -1286,9 +1292,9 @@ print(server.submit("GET", "/metrics", {}, b"")[2].decode())
 # $$\text{PSI} = \sum_j (p_j - r_j) \ln\frac{p_j}{r_j} .$$
 #
 # Each term is at least 0, since both factors have the same sign. It is the sum of the two Kullback-Leibler divergences
-# between the shares. An empty bin makes the logarithm infinite. To leave such a bin out, as if its term were 0, is worse
-# than infinity: the largest change that there is, a region where nobody is any more, would not count at all. We count
-# half a value in an empty bin.
+# between the shares. An empty bin makes the logarithm infinite. To leave such a bin out, as if its term were 0, is
+# worse than infinity: the largest change that there is, a region where nobody is any more, would not count at all. We
+# count half a value in an empty bin.
 #
 # The two answer different questions. The $p$-value says whether a difference is *real*; with a million values, a
 # difference of no importance is. PSI says how *large* it is, and knows nothing of chance: with few values it is large
@@ -1342,9 +1348,9 @@ def drift(reference: np.ndarray, live: np.ndarray, bins: int = 10) -> dict[str, 
 # </details>
 # <details><summary>Hint 2: the distance</summary>
 #
-# F and G change at data points only, so compare them at all $m + n$ values.
-# `np.searchsorted(np.sort(reference), x, side="right")` counts the values $\le x$. With equal values, both steps are made
-# before the comparison; a walk that looks after each single value sees differences that are not there.
+# F and G change at data points only, so compare them at all $m + n$ values. `np.searchsorted(np.sort(reference), x,
+# side="right")` counts the values $\le x$. With equal values, both steps are made before the comparison; a walk that
+# looks after each single value sees differences that are not there.
 # </details>
 # <details><summary>Hint 3: p</summary>
 #
@@ -1385,13 +1391,13 @@ with check("drift", forbids=["scipy.stats"]):
     expect_close([same["ks"], same["p"]], [0.0, 1.0], hint="z < 0.2: p is 1")
 
 # %% [markdown]
-# Forty days of requests. The first three are the reference, and each later day is compared with them, in column 0, whose
-# mean moves by 0.3 standard deviations in ten days here, and in column 1, which never changes. The left panel shows the
-# $p$-values. The drift is found within days, and then $p$ says no more: it only gets smaller. But look at the stable
-# column, too: with a test every day at 5%, about one day in twenty raises an alarm for nothing. PSI, on
-# the right, tells how far it has gone. Its level without drift depends on the sample: the dotted line is the
-# mean $(\text{bins} - 1)(1/m + 1/n)$ for these sizes. The rule of thumb "0.1 is worth a look, 0.25 is a change" forgets
-# it: the last lines below compare 50 values of the stable column with 50 others.
+# Forty days of requests. The first three are the reference, and each later day is compared with them, in column 0,
+# whose mean moves by 0.3 standard deviations in ten days here, and in column 1, which never changes. The left panel
+# shows the $p$-values. The drift is found within days, and then $p$ says no more: it only gets smaller. But look at the
+# stable column, too: with a test every day at 5%, about one day in twenty raises an alarm for nothing. PSI, on the
+# right, tells how far it has gone. Its level without drift depends on the sample: the dotted line is the mean
+# $(\text{bins} - 1)(1/m + 1/n)$ for these sizes. The rule of thumb "0.1 is worth a look, 0.25 is a change" forgets it:
+# the last lines below compare 50 values of the stable column with 50 others.
 
 # %% tags=["demo"]
 days = demo_size(full=40, small=12)
@@ -1441,16 +1447,16 @@ print(
 # difference. Of the pairs that differ, let $\theta$ be the probability that it was the new one that failed. The new
 # version is no worse if $\theta \le \frac12$.
 #
-# We want to stop a bad version early, so we look at the evidence after each request. A $p$-value does not allow that. It
-# keeps its promise (5% false alarms) for *one* look that was fixed beforehand. With a look every day, chance has a new
-# opportunity every day; the figure below counts it.
+# We want to stop a bad version early, so we look at the evidence after each request. A $p$-value does not allow that.
+# It keeps its promise (5% false alarms) for *one* look that was fixed beforehand. With a look every day, chance has a
+# new opportunity every day; the figure below counts it.
 #
-# **Evidence that may be watched.** Bet against the hypothesis. Start with 1. If the new version fails in a pair, multiply
-# by $2\theta'$, else by $2(1 - \theta')$, for some $\theta' > \frac12$. Under the true $\theta \le \frac12$ the expected
-# factor is $2\theta\theta' + 2(1 - \theta)(1 - \theta') = 1 + (2\theta - 1)(2\theta' - 1) \le 1$. So the capital does
-# not grow on average, whatever the past: it is a *supermartingale*. Ville's inequality (1939) says that a supermartingale
-# that is never negative and starts at 1 *ever* reaches $1/\alpha$ with probability at most $\alpha$. So stop at
-# $1/\alpha$: no more than a share $\alpha$ of the good versions is ever rolled back, however often we look.
+# **Evidence that may be watched.** Bet against the hypothesis. Start with 1. If the new version fails in a pair,
+# multiply by $2\theta'$, else by $2(1 - \theta')$, for some $\theta' > \frac12$. Under the true $\theta \le \frac12$
+# the expected factor is $2\theta\theta' + 2(1 - \theta)(1 - \theta') = 1 + (2\theta - 1)(2\theta' - 1) \le 1$. So the
+# capital does not grow on average, whatever the past: it is a *supermartingale*. Ville's inequality (1939) says that a
+# supermartingale that is never negative and starts at 1 *ever* reaches $1/\alpha$ with probability at most $\alpha$. So
+# stop at $1/\alpha$: no more than a share $\alpha$ of the good versions is ever rolled back, however often we look.
 #
 # Which $\theta'$? Spread the stake evenly over all of $(\frac12, 1)$, and average what the bets are worth. After $k$
 # pairs that differ, $s$ of them failures of the new version,
@@ -1458,10 +1464,11 @@ print(
 # $$E_k = \int_{1/2}^{1} 2\, (2\theta')^{s}\, (2 (1 - \theta'))^{k - s}\, d\theta'
 # = 2^{k+1}\, \mathrm{B}(s + 1, k - s + 1)\; P(\text{Bin}(k + 1, \tfrac12) \le s) ,$$
 #
-# where $\mathrm{B}$ is the beta function. The last factor is the share of the beta density that lies above $\frac12$: of
-# $k + 1$ independent uniform numbers, the one of rank $s + 1$ has this density, and it is above $\frac12$ exactly if at
-# most $s$ of the numbers are below. $E_k$ is called an **e-value** (a mixture of bets is again a fair bet). The power
-# $2^{k+1}$ and the beta function leave the range of floats near $k = 1000$, so compute with logarithms.
+# where $\mathrm{B}$ (upright; not the largest batch) is the beta function. The last factor is the share of the beta
+# density that lies above $\frac12$: of $k + 1$ independent uniform numbers, the one of rank $s + 1$ has this density,
+# and it is above $\frac12$ exactly if at most $s$ of the numbers are below. $E_k$ is called an **e-value** (a mixture
+# of bets is again a fair bet). The power $2^{k+1}$ and the beta function leave the range of floats near $k = 1000$, so
+# compute with logarithms.
 
 
 # %% exercise="canary" points=3 minutes=15
@@ -1479,7 +1486,7 @@ def canary(failed: np.ndarray, alpha: float, most: int) -> tuple[str, int]:
     Otherwise, if this was pair number `most`: ("promote", most). Pairs after a decision have no
     influence. If the pairs end before any decision: ("continue", n).
 
-    Returns (decision, used): a str and a Python int. (Where E is within 1e-9 of 1 / alpha, relatively,
+    Returns (decision, used): a str and a Python int. (Where E is within 1e-6 of 1 / alpha, relatively,
     either answer is right.)
     """
     ### BEGIN SOLUTION
@@ -1499,19 +1506,19 @@ def canary(failed: np.ndarray, alpha: float, most: int) -> tuple[str, int]:
 # %% [markdown] hints="canary"
 # <details><summary>Hint 1: which pairs?</summary>
 #
-# Only rows with `failed[:, 0] != failed[:, 1]` change the evidence. All rows count for `most` and for the number that you
-# return. Cut the array at `most` first.
+# Only rows with `failed[:, 0] != failed[:, 1]` change the evidence. All rows count for `most` and for the number that
+# you return. Cut the array at `most` first.
 # </details>
 # <details><summary>Hint 2: logarithms</summary>
 #
-# `scipy.special.betaln(a, b)` is the logarithm of the beta function, `scipy.special.bdtr(s, k + 1, 0.5)` the probability
-# $P(\text{Bin}(k + 1, \frac12) \le s)$. Compare $\ln E$ with $-\ln\alpha$. Where the new version is much better, the
-# probability is 0 in floats and its logarithm $-\infty$: no evidence, as it should be.
+# `scipy.special.betaln(a, b)` is the logarithm of the beta function, `scipy.special.bdtr(s, k + 1, 0.5)` the
+# probability $P(\text{Bin}(k + 1, \frac12) \le s)$. Compare $\ln E$ with $-\ln\alpha$. Where the new version is much
+# better, the probability is 0 in floats and its logarithm $-\infty$: no evidence, as it should be.
 # </details>
 # <details><summary>Hint 3: all at once</summary>
 #
-# `s = np.cumsum(new failed, among the differing rows)` and `k = 1, 2, ...` are arrays, and so is the evidence. The first
-# place at which it reaches $-\ln\alpha$ decides; `differ[place] + 1` pairs were used.
+# `s = np.cumsum(new failed, among the differing rows)` and `k = 1, 2, ...` are arrays, and so is the evidence. The
+# first place at which it reaches $-\ln\alpha$ decides; `differ[place] + 1` pairs were used.
 # </details>
 
 # %% check="canary"
@@ -1541,10 +1548,12 @@ with check("canary"):
 # Two versions that are equally good: each fails in 10% of the requests, independently. We look once a day, after every
 # 200 pairs, and ask in the left panel which share of such pairs of versions has *ever* raised an alarm. The $z$-test of
 # the difference (one-sided, 5%) is right at its first look. Then the share grows with every look. The evidence of your
-# `canary` stays below 5%, although it is looked at after each single pair. The right panel shows how many pairs it takes to
-# stop a version that is really worse, on average. The dotted line is a $z$-test with one look, planned by somebody who
-# knew the true difference beforehand. The worse the version, the earlier it is stopped: the number of pairs grows like
-# one over the square of the difference, a slope near $-2$.
+# `canary` stays below 5%, up to chance (the bands are one standard error), although it is looked at after each pair.
+# The right panel shows how many pairs it takes to stop a version that is really worse, on average. The dotted line is a
+# $z$-test with one look, planned by somebody who knew the true difference $\delta$ beforehand. If a share $v$ of the
+# pairs differs, it takes $(1.645 + 0.84)^2\, v / \delta^2$ pairs for 5% false alarms (the quantile 1.645) and a power
+# of 80% (0.84). The worse the version, the earlier it is stopped: the number of pairs grows like one over the square of
+# the difference, a slope near $-2$.
 
 # %% tags=["demo"]
 runs, looks, each, alpha = demo_size(full=400, small=60), 40, 200, 0.05
@@ -1593,10 +1602,10 @@ plt.show()
 # %% [markdown]
 # ### 24.8 `replicas` · important · level 2 of 4 · 10 min
 #
-# How many machines? Little's law gives the load: with $\lambda$ requests a second and $W$ seconds for each, $L = \lambda
-# W$ requests are inside at any time, and each needs a place. What a single replica bears, we know from the queue: at a
-# utilisation of 0.6 a request waits $0.6 / (2 \cdot 0.4) = 0.75$ service times, at 0.9 it is 4.5. So the **target** is
-# well below 1, and the rest is room for bursts, until new replicas have started.
+# How many machines? Little's law gives the load: with $\lambda$ requests a second and $W$ seconds for each, $L =
+# \lambda W$ requests are inside at any time, and each needs a place. What a single replica bears, we know from the
+# queue: at a utilisation of 0.6 a request waits $0.6 / (2 \cdot 0.4) = 0.75$ service times, at 0.9 it is 4.5. So the
+# **target** is well below 1, and the rest is room for bursts, until new replicas have started.
 #
 # An **autoscaler** measures the mean load $x$ of a replica, and wants it at the target. $R$ replicas share a load of
 # $R x$ in all, so $R x / \text{target}$ of them are needed. Kubernetes' autoscaler uses this rule with three cautions.
@@ -1730,15 +1739,15 @@ print(f"p99: {np.median(tails):.2f} s in the median quarter, {np.max(tails):.2f}
 # %% [markdown]
 # ### 24.9 `manifest_problems` · optional · level 1 of 4 · 15 min
 #
-# All of this is written down for a cluster in **manifests**, documents of nested dictionaries. A Kubernetes *Deployment*
-# keeps a number of equal replicas (pods) running, and its pods carry labels. A *Service* is the address in front of them:
-# it sends to all pods that have the labels of its selector. A *PodDisruptionBudget* says how many pods must stay while
-# machines are emptied for repair. A schema finds a misspelt field. But four mistakes, all of them valid documents, take a
-# service down:
+# All of this is written down for a cluster in **manifests**, documents of nested dictionaries. A Kubernetes
+# *Deployment* keeps a number of equal replicas (pods) running, and its pods carry labels. A *Service* is the address in
+# front of them: it sends to all pods that have the labels of its selector. A *PodDisruptionBudget* says how many pods
+# must stay while machines are emptied for repair. A schema finds a misspelt field. But four mistakes, all of them valid
+# documents, can take a service down:
 #
 # - the selector of a Service or a budget matches no pod (the address leads nowhere);
-# - a Service sends to a port that no container opens;
-# - a container has no limit of memory, so one leak takes the whole machine with it;
+# - a Service sends to a port that no container declares (a name then leads nowhere; a number is at best undocumented);
+# - a container has no limit of memory, so one leak takes the memory of all others on its machine;
 # - a budget that allows no eviction at all, and the machine can never be emptied.
 
 
@@ -1804,14 +1813,14 @@ def manifest_problems(documents: list[dict]) -> list[tuple[str, str]]:
 # %% [markdown] hints="manifest_problems"
 # <details><summary>Hint 1: labels</summary>
 #
-# `selector.items() <= labels.items()` asks whether all pairs of one dictionary are in the other. Collect the Deployments
-# first: they may stand after the Service that selects them.
+# `selector.items() <= labels.items()` asks whether all pairs of one dictionary are in the other. Collect the
+# Deployments first: they may stand after the Service that selects them.
 # </details>
 # <details><summary>Hint 2: what may be absent</summary>
 #
 # `container.get("resources", {}).get("limits", {})` gives an empty dictionary where nothing is there. For a port:
-# `port.get("targetPort", port["port"])`. Take numbers from `containerPort` and texts from `name`. Collect the problems in
-# a set, and return it sorted.
+# `port.get("targetPort", port["port"])`. Take numbers from `containerPort` and texts from `name`. Collect the problems
+# in a set, and return it sorted.
 # </details>
 
 # %% check="manifest_problems"
@@ -1855,11 +1864,11 @@ with check("manifest_problems"):
 # ### Real requests
 #
 # Your `ModelServer` now answers on this machine, behind uvicorn and the adapter. The model is a network with two layers
-# of 3,000 units, whose weights (72 MB) are read from memory for each batch. First we measure how long a batch takes, then
-# we send requests. The load is **open**: requests are sent at random times that were drawn beforehand, whatever becomes
-# of the earlier ones, and a latency counts from the moment at which the request was due. A **closed** loop, which waits for
-# an answer before it sends the next request, slows down with the server: while the server hangs, it sends nothing, and
-# its p99 is the latency of a service that nobody waits for.
+# of 3,000 units, whose weights (72 MB) are read from memory for each batch. First we measure how long a batch takes,
+# then we send requests. The load is **open**: requests are sent at random times that were drawn beforehand, whatever
+# becomes of the earlier ones, and a latency counts from the moment at which the request was due. A **closed** loop,
+# which waits for an answer before it sends the next request, slows down with the server: while the server hangs, it
+# sends nothing, and its p99 is the latency of a service that nobody waits for.
 #
 # Three servers: yours with batches of 1, yours with batches of up to 16, and FastAPI with the endpoint of its
 # tutorial, one row a call. All have the same model and one thread for it. The rates are a part and a multiple of what a
@@ -1909,7 +1918,7 @@ def fastapi_app():
     body = create_model("Row", x=(list[float], ...))
     app = fastapi.FastAPI()
 
-    def predict(row):
+    async def predict(row):
         return {"y": float(network(np.array([row.x]))[0]), "version": "v1"}
 
     predict.__annotations__ = {"row": body}
@@ -1917,62 +1926,77 @@ def fastapi_app():
     return app
 
 
-def served(max_batch, capacity=64, latency=None):
+def served(max_batch, capacity=64, latency=None, pause=0.0):
     """Your server with the network as v1, in the adapter."""
     server = ModelServer(capacity, max_batch)
     server.load("v1", network, 32)
     server.promote("v1")
-    return Adapter(server, latency)
+    return Adapter(server, latency, pause)
 
 
 def under_load(port, rate, seconds, seed=0):
-    """Open-loop load with random arrivals: (answered a second, p50, p99 of those with status 200, share of 429)."""
+    """Open-loop load with random arrivals: (answered a second, p50, p99 of the admitted, share of 429, no answer).
+
+    A request without an answer 8 s after the end counts as one that took for ever.
+    """
     rng = np.random.default_rng(seed)
     due = np.cumsum(rng.exponential(1 / rate, int(rate * seconds))).tolist()
     rows = rng.standard_normal((16, 32)).round(4).tolist()
     requests = [("/v1/predict", json.dumps({"x": row}).encode()) for row in rows]
-    sent = serving.load(port, due, requests, connections=400, seconds=seconds + 4)
-    good = np.array([one.done - one.due for one in sent if one.status == 200])
-    end = max(one.done for one in sent)
+    sent = serving.load(port, due, requests, connections=400, seconds=seconds + 8)
+    took = np.array([one.done - one.due if one.status == 200 else math.inf for one in sent if one.status != 429])
+    answered = [one.done for one in sent if one.status == 200]
+    p50, p99 = np.quantile(took, [0.5, 0.99], method="lower") if len(took) else (math.inf, math.inf)
     refused = np.mean([one.status == 429 for one in sent])
-    p50, p99 = np.quantile(good, [0.5, 0.99]) if len(good) else (math.nan, math.nan)
-    return len(good) / end, p50, p99, refused
+    return (
+        len(answered) / max(answered, default=1.0),
+        p50,
+        p99,
+        refused,
+        len(sent) - len(answered) - round(refused * len(sent)),
+    )
 
 
 rows, seconds = [], demo_size(full=12, small=7) / 10
-for name, app in (
-    ("yours, one by one", served(1)),
-    ("yours, up to 16", served(16)),
-    ("FastAPI, one by one", fastapi_app()),
-):
+competitors = [
+    ("yours, one by one", served(1), (0.3, 1.5)),
+    ("yours, up to 16", served(16), (0.3, 1.5)),
+    ("the same, waits 5 ms", served(16, pause=0.005), (0.3,)),
+    ("FastAPI, one by one", fastapi_app(), (0.3, 1.5)),
+]
+for name, app, loads in competitors:
     if app is None:
         continue
     with serving.serve(app) as port:
         if port is None:
             break
-        for load in (0.3, 1.5):
+        for load in loads:
             rate = min(load / single, 800)
-            answered, p50, p99, refused = under_load(port, rate, seconds)
+            answered, p50, p99, refused, lost = under_load(port, rate, seconds)
             times = (f"{1000 * p50:.1f}", f"{1000 * p99:.1f}")
-            rows.append((name, f"{rate:.0f}", f"{answered:.0f}", *times, f"{refused:.0%}"))
+            asked = (f"{rate:.0f}", f"{rate * single:.0%}")
+            rows.append((name, *asked, f"{answered:.0f}", *times, f"{refused:.0%}", str(lost)))
 Table(
-    ("server", "requests a second", "answered a second", "p50, ms", "p99, ms", "told to come again (429)"),
+    ("server", "requests a second", "of one by one", "answered a second", "p50, ms", "p99, ms", "429", "no answer"),
     rows,
-    numeric=(1, 2, 3, 4, 5),
+    numeric=(1, 2, 3, 4, 5, 6, 7),
 )
 
 # %% [markdown]
-# Read the lines of the high rate. One by one, the server cannot do it, so its queue of 64 is full: who is admitted waits
-# for 64 others, and the rest is told at once to come again. With batches the same machine answers more, since a batch of
-# 16 costs much less than 16 rows. FastAPI refuses nobody. Its queue has no end, so at the high rate its latency grows for
-# as long as the load lasts. What FastAPI does better is not in this table: types,
-# documentation, validation with exact messages, authentication. It can be put in front of a batching queue, and this is
-# what real servers do.
+# The third column is the rate as a share of what one by one can do at best, without HTTP. Read the lines in which it is
+# above 100%. One by one, the server cannot do it, so its queue of 64 is full: who is admitted waits for 64 others, and
+# the rest is told at once to come again (429). With batches the same machine answers more, since a batch of 16 costs
+# much less than 16 rows. To wait 5 ms for a batch to fill helps nobody at this low rate: whoever comes while the model
+# works waits anyway, and so batches fill by themselves when they are needed. FastAPI, as its tutorial starts it,
+# refuses nobody: its queue has no end, so its latency grows for as long as the load lasts. (uvicorn's option
+# `limit_concurrency` would refuse with 503.) What FastAPI does better is not in this table: types, documentation,
+# validation with exact messages, authentication. It can be put in front of a batching queue, and this is what real
+# servers do.
 #
-# How large should the batch be? The next figure sends the same overload to your server with batches of up to 1 to 16. The
-# throughput grows until the arithmetic, not the reading of weights, takes the time. p99 falls with it: the queue is
-# always full, so an admitted request waits for the 64 before it, and by Little's law this takes 64 divided by the
-# throughput.
+# How large should the batch be? The next figure sends the same overload to your server with batches of up to 1 to 16.
+# The throughput grows until the arithmetic, not the reading of weights, takes the time. p99 falls with it. The dotted
+# line is Little's law: the queue of 64 is nearly always full, so an admitted request waits on average for 64 /
+# throughput seconds, and p99 lies above this mean.
 
 # %% tags=["demo"]
 sizes, throughput, tail = [1, 2, 4, 8, 16], [], []
@@ -1980,14 +2004,16 @@ for size in sizes:
     with serving.serve(served(size)) as port:
         if port is None:
             break
-        answered, _, p99, _ = under_load(port, min(3 / single, 800), demo_size(full=10, small=5) / 10, seed=size)
+        answered, _, p99, _, _ = under_load(port, min(3 / single, 800), demo_size(full=10, small=5) / 10, seed=size)
         throughput.append(answered)
         tail.append(p99)
 if throughput:
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4))
     left.plot(sizes, throughput, marker="o")
     left.set(xlabel="largest batch", ylabel="answers in a second", title="Larger batches answer more", ylim=(0, None))
-    right.plot(sizes, tail, marker="o", color=plotting.COLOURS[1])
+    right.plot(sizes, tail, marker="o", color=plotting.COLOURS[1], label="p99")
+    right.plot(sizes, 64 / np.array(throughput), color="#222222", linestyle=":", label="64 / throughput")
+    right.legend(loc="upper right")
     right.set(xlabel="largest batch", ylabel="p99, seconds", title="A full queue passes sooner", ylim=(0, None))
     for axis in (left, right):
         axis.set_xscale("log", base=2)
@@ -1997,10 +2023,10 @@ if throughput:
 # %% [markdown]
 # ### A real Prometheus
 #
-# Now a real Prometheus, the program that clusters run, fetches `/metrics` of your server each second while requests come.
-# Its function `histogram_quantile` must answer what your `quantile` answers, and `promtool`, its checker, must accept your
-# text. Both get the same counts: we wait until the scraped count has caught up. Prometheus needs some seconds for its
-# first scrape.
+# Now a real Prometheus, the program that clusters run, fetches `/metrics` of your server each second while requests
+# come. Its function `histogram_quantile` must answer what your `quantile` answers, and `promtool`, its checker, must
+# accept your text. Both get the same counts: we wait until the scraped count has caught up. Prometheus needs some
+# seconds for its first scrape.
 
 # %% tags=["demo"]
 latency = LatencyHistogram([0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5])
@@ -2008,7 +2034,7 @@ rows, pages = [], ""
 with serving.serve(served(16, latency=latency)) as port:
     if port is not None:
         with serving.prometheus({"model": port}, interval=1.0) as watcher:
-            answered, p50, p99, refused = under_load(port, min(0.5 / single, 300), 1.0)
+            answered, p50, p99, refused, lost = under_load(port, min(0.5 / single, 300), 1.0)
             total = float(latency.exposition("a", {}).split()[-1])
             if watcher is not None and watcher.wait("http_seconds_count", total):
                 for q in (0.5, 0.9, 0.99, 0.999):
@@ -2030,8 +2056,8 @@ Table(("q", "your quantile, s", "histogram_quantile, s"), rows, numeric=(0, 1, 2
 
 # %% [markdown] written="silent_alert" points=2
 # **In words** (2 points, 15 minutes). The alert "p99 above 1 s" has been silent all week, and users complain that pages
-# take ten seconds. The code that raises the alert works. Name three ways in which p99 may have been measured wrongly, and say for each why the number
-# comes out too low.
+# take ten seconds. The code that raises the alert works. Name three ways in which p99 may have been measured wrongly,
+# and say for each why the number comes out too low.
 #
 # ### BEGIN SOLUTION
 # (1) p99 was computed on each machine and averaged: one slow machine of forty barely moves the mean, though all its
@@ -2101,12 +2127,13 @@ if sketches is not None:
 Table(("two halves, merged", "error of p50", "of p99", "of p99.9", "bytes", "time"), rows, numeric=(1, 2, 3, 4, 5))
 
 # %% [markdown]
-# With bounds that fit, the histogram's errors are those of the t-digest in size, in fewer bytes. KLL bounds the error of
-# the rank: in the far tail a small error of the rank is a large one of the value. With bounds that do not fit, its error is
-# that of a bucket, and nothing in its answer says so. So sketches win where nobody knows the range beforehand. The
-# histogram wins where many machines are added up on a dashboard, over any window of time: its counts can be subtracted,
-# so "the last five minutes" is the difference of two scrapes. KLL and t-digest cannot do that. (Prometheus has "native"
-# histograms by now, with buckets that grow by a constant factor: no bounds to choose, and counts all the same.)
+# With bounds that fit, the histogram's errors are those of the t-digest in size, in fewer bytes. KLL bounds the error
+# of the rank: in the far tail a small error of the rank is a large one of the value. With bounds that do not fit, its
+# error is that of a bucket, and nothing in its answer says so. So sketches win where nobody knows the range beforehand.
+# The histogram wins where many machines are added up on a dashboard, over any window of time: its counts can be
+# subtracted, so "the last five minutes" is the difference of two scrapes. KLL and t-digest cannot do that. (Prometheus
+# has "native" histograms by now, with buckets that grow by a constant factor: no bounds to choose, and counts all the
+# same.)
 #
 # ### Drift, value by value
 #
@@ -2198,8 +2225,8 @@ Table(("document", "Kubernetes' schema", "manifest_problems"), rows)
 # **Where it breaks.** One process has one event loop: while `step` runs the model, no request is even refused. Real
 # servers run the model in another process (vLLM, Triton Inference Server) and keep the loop free. The queue lives in
 # memory: a machine that dies loses it, so clients must ask again, and a request that is not safe to repeat needs an id
-# (you have one: `x-request-id`). The autoscaler sees means of a minute, and a burst is over before a replica that loads a
-# large model has started; then only 429 and deadlines help. And all monitors of inputs are blind to a change of the
+# (you have one: `x-request-id`). The autoscaler sees means of a minute, and a burst is over before a replica that loads
+# a large model has started; then only 429 and deadlines help. And all monitors of inputs are blind to a change of the
 # truth itself: the same inputs, and another right answer. Only labels show it, so keep a trickle of them coming.
 #
 # ## Further
@@ -2217,18 +2244,20 @@ Table(("document", "Kubernetes' schema", "manifest_problems"), rows)
 #
 # - J. D. C. Little, *A proof for the queuing formula L = λW*, Operations Research, 1961. Short, and nearly no
 #   assumption: any arrivals, any order of service.
+# - L. Kleinrock, *Queueing systems, volume 1: theory*, Wiley, 1975. The formula of Pollaczek (1930) and Khinchine
+#   (1932) for any law of service times.
 # - J. Dean and L. A. Barroso, *The tail at scale*, Communications of the ACM, 2013. How the rare slow answers of many
 #   parts become the usual answer of the whole, and what to do about it.
 # - G.-I. Yu et al., *Orca: a distributed serving system for transformer-based generative models*, OSDI, 2022. Batching
 #   step by step.
-# - W. Kwon et al., *Efficient memory management for large language model serving with PagedAttention*, SOSP, 2023. Blocks
-#   and preemption, in the system that became vLLM.
+# - W. Kwon et al., *Efficient memory management for large language model serving with PagedAttention*, SOSP, 2023.
+#   Blocks and preemption, in the system that became vLLM.
 # - E. Breck et al., *The ML test score: a rubric for ML production readiness*, IEEE Big Data, 2017. A list of 28 things
 #   to test and monitor.
 # - A. Ramdas et al., *Game-theoretic statistics and safe anytime-valid inference*, Statistical Science, 2023. Bets,
-#   e-values and Ville's inequality, from the beginning.
-# - A. Bifet and R. Gavaldà, *Learning from time-changing data with adaptive windowing*, SIAM International Conference on
-#   Data Mining, 2007. ADWIN, with its guarantee.
+#   e-values and the inequality of J. Ville (*Étude critique de la notion de collectif*, 1939), from the beginning.
+# - A. Bifet and R. Gavaldà, *Learning from time-changing data with adaptive windowing*, SIAM International Conference
+#   on Data Mining, 2007. ADWIN, with its guarantee.
 # - T. Dunning and O. Ertl, *Computing extremely accurate quantiles using t-digests*, arXiv:1902.04023, 2019. Small
 #   clusters at the ends, large ones in the middle.
 #
