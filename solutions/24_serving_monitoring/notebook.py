@@ -212,9 +212,9 @@ class LatencyHistogram:
         ### END SOLUTION
 
     def merge(self, other: "LatencyHistogram") -> "LatencyHistogram":
-        """A new histogram, as if it had observed the values of both; neither of the two changes, now or later.
+        """A new histogram, as if it had observed the values of both.
 
-        Raises ValueError if the bounds of the two are not the same.
+        Neither of the two changes, now or later. Raises ValueError if the bounds of the two are not the same.
         """
         ### BEGIN SOLUTION
         if not np.array_equal(self.bounds, other.bounds):
@@ -982,7 +982,7 @@ class ModelServer:
         ### END SOLUTION
 
     def promote(self, version: str) -> None:
-        """Make a loaded version the default of later requests. ValueError, and no change, if it is not loaded."""
+        """Make a version the default of later requests. ValueError, and no change, if it is not loaded."""
         ### BEGIN SOLUTION
         if version not in self.versions:
             raise ValueError(f"version {version} is not loaded")
@@ -1037,9 +1037,9 @@ class ModelServer:
         For each version among them `predict` is called exactly once, with the rows of its requests in
         order of arrival, versions in order of their first request; not at all if nobody waits.
         Response: 200, JSON {"y": NUMBER, "version": VERSION}. If predict raises an Exception, or gives
-        anything but a NumPy array (b,) of finite floats (lists are not tried), each request of this call
-        has 500, and its text tells nothing of the error; the other versions' requests and later steps
-        are not affected.
+        anything but a NumPy array (b,) of finite floats (lists are not tried), each request of this
+        call has 500, and its text tells nothing of the error; the other versions' requests and later
+        steps are not affected.
 
         Returns (ticket, response) of each served request, in order of arrival.
         """
