@@ -1547,7 +1547,7 @@ with check("canary"):
 # %% [markdown]
 # Two versions that are equally good: each fails in 10% of the requests, independently. We look once a day, after every
 # 200 pairs, and ask in the left panel which share of such pairs of versions has *ever* raised an alarm. The $z$-test of
-# the difference (one-sided, 5%) is right at its first look. Then the share grows with every look. The evidence of your
+# the difference (one-sided, 5%) is right at its first look, up to chance. Then the share grows with every look. The evidence of your
 # `canary` stays below 5%, up to chance (the bands are one standard error), although it is looked at after each pair.
 # The right panel shows how many pairs it takes to stop a version that is really worse, on average. The dotted line is a
 # $z$-test with one look, planned by somebody who knew the true difference $\delta$ beforehand. If a share $v$ of the
