@@ -1830,7 +1830,8 @@ with check("manifest_problems"):
         box = {"name": "main", "image": "m:1", "resources": {"limits": limits}, "ports": ports}
         pod = {"metadata": {"labels": labels}, "spec": {"containers": [box]}}
         spec = {"replicas": replicas, "selector": {"matchLabels": labels}, "template": pod}
-        return {"kind": "Deployment", "metadata": {"name": name}, "spec": spec}
+        about = {"name": name, "labels": {"team": "models"}}  # its own labels are not those of its pods
+        return {"kind": "Deployment", "metadata": about, "spec": spec}
 
     def service(name, selector, **port):
         return {"kind": "Service", "metadata": {"name": name}, "spec": {"selector": selector, "ports": [port]}}
@@ -1851,10 +1852,18 @@ with check("manifest_problems"):
         budget("b2", {"app": "web"}, maxUnavailable=0),
         service("s1", {"app": "wbe"}, port=80, targetPort=8000),
         service("s2", {"app": "web"}, port=80),
+        service("s3", {"app": "web", "tier": "b"}, port=8000),
         deployment("d", {"app": "other"}, 1, {"cpu": "2"}, []),
         {"kind": "ConfigMap", "metadata": {"name": "c"}},
     ]
-    expected = [("b1", "budget"), ("b2", "budget"), ("d", "memory"), ("s1", "selector"), ("s2", "port")]
+    expected = [
+        ("b1", "budget"),
+        ("b2", "budget"),
+        ("d", "memory"),
+        ("s1", "selector"),
+        ("s2", "port"),
+        ("s3", "selector"),
+    ]
     got = manifest_problems([*bad, *fine])
     assert got == expected, f"expected {expected}, got {got}"
 
