@@ -23,7 +23,7 @@
 # module 18 in 24.9, but each is explained where it is used. Expectation, conditional probability, the binomial law.
 #
 # **Skills it trains**: queues and tail latency, batching, paged memory, HTTP interfaces, mergeable histograms, drift
-# detection, sequential tests, autoscaling, counting what a computation costs.
+# detection, sequential tests, autoscaling, manifests of a cluster, counting what a computation costs.
 #
 # **Time**: about five hours, of which a little over three are eight exercises and a bug to find. Take a break after
 # 24.5. Each exercise says how important it is (essential, important, optional), its level, which is also its points,
@@ -180,7 +180,7 @@ plt.show()
 # could end the quotation and write metrics of its own.
 
 
-# %% exercise="LatencyHistogram" points=3 minutes=25
+# %% exercise="LatencyHistogram" points=3 minutes=25 trains=["mergeable histograms"]
 class LatencyHistogram:
     """Counts of values by upper bounds, which merge exactly and read as Prometheus' text.
 
@@ -414,7 +414,7 @@ print(
 # that no request had. Repair the code.
 
 
-# %% exercise="fleet_quantile" points=1 minutes=10 bug=true
+# %% exercise="fleet_quantile" points=1 minutes=10 trains=["mergeable histograms"] bug=true
 def fleet_quantile(bounds: np.ndarray, counts: np.ndarray, q: float) -> float:
     """The q-quantile of the values of all machines, estimated as by `LatencyHistogram.quantile`.
 
@@ -503,7 +503,7 @@ with check("fleet_quantile"):
 # dropped.
 
 
-# %% exercise="dynamic_batches" points=3 minutes=25
+# %% exercise="dynamic_batches" points=3 minutes=25 trains=["queues and tail latency", "batching", "counting what a computation costs"]
 def dynamic_batches(
     arrivals: np.ndarray, service: np.ndarray, max_wait: float, deadline: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -676,7 +676,7 @@ plt.show()
 # Nobody starves.
 
 
-# %% exercise="continuous_batching" points=3 minutes=30
+# %% exercise="continuous_batching" points=3 minutes=30 trains=["batching", "paged memory"]
 def continuous_batching(
     prompt: np.ndarray, output: np.ndarray, arrival: np.ndarray, blocks: int, block_size: int, slots: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -948,7 +948,7 @@ class Adapter:
         self.plan()
 
 
-# %% exercise="ModelServer" points=4 minutes=45
+# %% exercise="ModelServer" points=4 minutes=45 trains=["HTTP interfaces", "queues and tail latency", "batching"]
 class ModelServer:
     """A server of predictions without sockets: requests come by `submit`, batches run by `step`.
 
@@ -1302,7 +1302,7 @@ print(server.submit("GET", "/metrics", {}, b"")[2].decode())
 # both.
 
 
-# %% exercise="drift" points=2 minutes=15 forbids=["scipy.stats"]
+# %% exercise="drift" points=2 minutes=15 trains=["drift detection"] forbids=["scipy.stats"]
 def drift(reference: np.ndarray, live: np.ndarray, bins: int = 10) -> dict[str, float]:
     """How far live values are from reference values: {"psi": ..., "ks": ..., "p": ...}, Python floats.
 
@@ -1471,7 +1471,7 @@ print(
 # compute with logarithms.
 
 
-# %% exercise="canary" points=3 minutes=15
+# %% exercise="canary" points=3 minutes=15 trains=["sequential tests"]
 def canary(failed: np.ndarray, alpha: float, most: int) -> tuple[str, int]:
     """Decide on a new version, with a look after every pair.
 
@@ -1614,7 +1614,7 @@ plt.show()
 # a start.
 
 
-# %% exercise="replicas" points=2 minutes=10
+# %% exercise="replicas" points=2 minutes=10 trains=["autoscaling"]
 def replicas(current: int, metric: float, target: float, low: int, high: int, recent: list[int]) -> int:
     """How many replicas shall run now: the rule of Kubernetes' autoscaler.
 
@@ -1751,7 +1751,7 @@ print(f"p99: {np.median(tails):.2f} s in the median quarter, {np.max(tails):.2f}
 # - a budget that allows no eviction at all, and the machine can never be emptied.
 
 
-# %% exercise="manifest_problems" points=1 minutes=15
+# %% exercise="manifest_problems" points=1 minutes=15 trains=["manifests of a cluster"]
 def manifest_problems(documents: list[dict]) -> list[tuple[str, str]]:
     """What a schema lets pass: (name, code) of each problem, each once, sorted. name: metadata.name.
 
