@@ -21,6 +21,7 @@ from lsml_utils.datasets.loans import Loans, loans, loans_chunks
 from lsml_utils.datasets.moving import clips, clips_chunks
 from lsml_utils.datasets.patients import Patients, patients
 from lsml_utils.datasets.points import blobs, blobs_chunks, linear, linear_chunks, moons, moons_chunks
+from lsml_utils.datasets.requests import Requests, requests, requests_chunks
 from lsml_utils.datasets.reviews import reviews, reviews_chunks
 from lsml_utils.datasets.shapes import one_hot, shapes, shapes_chunks
 from lsml_utils.datasets.visits import Visits, visits, visits_chunks
@@ -34,6 +35,7 @@ __all__ = [
     "Loans",
     "Patients",
     "Remote",
+    "Requests",
     "Visits",
     "batches",
     "blobs",
@@ -69,6 +71,8 @@ __all__ = [
     "one_hot",
     "patients",
     "python_help",
+    "requests",
+    "requests_chunks",
     "reviews",
     "reviews_chunks",
     "shapes",
