@@ -71,7 +71,7 @@ def caption_tokens(texts: list[str]) -> np.ndarray:
     """Sentences as numbers of words, (n, 10) int64: 1 + the place in `words`, then 0 up to the end.
 
     >>> caption_tokens(["a red circle"])[0, 2:4].tolist()
-    [6, 0]
+    [5, 0]
     """
     number = {word: i + 1 for i, word in enumerate(WORDS)}
     table = np.zeros((len(texts), LENGTH), np.int64)
