@@ -21,6 +21,7 @@ from lsml_utils.datasets.patients import Patients, patients
 from lsml_utils.datasets.points import blobs, blobs_chunks, linear, linear_chunks, moons, moons_chunks
 from lsml_utils.datasets.reviews import reviews, reviews_chunks
 from lsml_utils.datasets.shapes import one_hot, shapes, shapes_chunks
+from lsml_utils.datasets.spins import Planted, Regular, frustrated_loops, regular_graph
 from lsml_utils.datasets.visits import Visits, visits, visits_chunks
 
 __all__ = [
@@ -29,6 +30,8 @@ __all__ = [
     "DatasetUnavailable",
     "Loans",
     "Patients",
+    "Planted",
+    "Regular",
     "Remote",
     "Visits",
     "batches",
@@ -43,6 +46,7 @@ __all__ = [
     "diabetes",
     "digits",
     "events",
+    "frustrated_loops",
     "graph",
     "instructions",
     "interactions",
@@ -59,6 +63,7 @@ __all__ = [
     "one_hot",
     "patients",
     "python_help",
+    "regular_graph",
     "reviews",
     "reviews_chunks",
     "shapes",
