@@ -68,13 +68,13 @@ def _pairs(n: int, degree: int, rng: np.random.Generator) -> np.ndarray:
             ends[edge, 1], ends[other, 1] = ends[other, 1], ends[edge, 1]
 
 
-def frustrated_loops(n: int, loops: int | None = None, degree: int = 4, seed: int = 0) -> Planted:
+def frustrated_loops(n: int, density: float = 1.0, degree: int = 4, seed: int = 0) -> Planted:
     """Spins with a planted state of least energy (Hen et al., 2015). J (n, n) in CSR form, planted (n,), energy.
 
-    On a random regular graph of this degree, `loops` (n, unless it is given) cycles are found by random walks that do
-    not turn back. Each cycle of length l adds couplings -1 times the planted spins of both ends to its edges, but +1
-    times to one of them. So no state has less than -(l - 2) of the cycle's energy, the planted one has just this, and
-    the energies add up. n >= 6, degree >= 3, n · degree even.
+    On a random regular graph of this degree, random walks that do not turn back find cycles, until their lengths add
+    up to at least density times the number of edges. Each cycle of length l adds couplings -1 times the planted spins
+    of both ends to its edges, but +1 times to one of them. So no state has less than -(l - 2) of the cycle's energy,
+    the planted one has just this, and the energies add up. n >= 6, degree >= 3, n · degree even, density > 0.
 
     >>> system = frustrated_loops(50)
     >>> s = system.planted.astype(float)
@@ -83,16 +83,15 @@ def frustrated_loops(n: int, loops: int | None = None, degree: int = 4, seed: in
     """
     from scipy.sparse import csr_matrix
 
-    loops = n if loops is None else loops
-    if n < 6 or degree < 3 or loops < 1:
-        raise ValueError(f"n = {n}, degree = {degree}, loops = {loops}: at least 6, 3 and 1")
+    if n < 6 or degree < 3 or not 0 < density < np.inf:
+        raise ValueError(f"n = {n}, degree = {degree}, density = {density}: at least 6, at least 3, above 0")
     edges = regular_graph(n, degree, seed).edges
-    rng = stream("frustrated", seed, n, degree, loops)
+    rng = stream("frustrated", seed, n, degree)
     planted = rng.choice(np.array([-1, 1], np.int8), n)
     both = np.concatenate([edges, edges[:, ::-1]])
     neighbours = both[np.argsort(both[:, 0], kind="stable"), 1].reshape(n, degree).tolist()
-    total, energy = {}, 0.0
-    for _ in range(loops):
+    total, energy, length = {}, 0.0, 0
+    while length < density * len(edges):
         cycle = _cycle(neighbours, rng)
         against = int(rng.integers(len(cycle)))
         for place, a in enumerate(cycle):
@@ -101,6 +100,7 @@ def frustrated_loops(n: int, loops: int | None = None, degree: int = 4, seed: in
             key = (min(a, b), max(a, b))
             total[key] = total.get(key, 0.0) + sign * float(planted[a]) * float(planted[b])
         energy -= len(cycle) - 2
+        length += len(cycle)
     pairs = np.array(sorted(key for key, value in total.items() if value), dtype=np.int64).reshape(-1, 2)
     values = np.array([total[tuple(pair)] for pair in pairs.tolist()])
     J = csr_matrix((values, (pairs[:, 0], pairs[:, 1])), shape=(n, n))
