@@ -18,7 +18,9 @@ wrong(
     "takes x = (1 - s) / 2 on the way to spins",
     fails=["test_all_energies_agree"],
     edit={
-        "linear + pairs.sum(axis=0) + pairs.sum(axis=1), pairs": "-(linear + pairs.sum(axis=0) + pairs.sum(axis=1)), pairs"
+        "return linear + pairs.sum(axis=0) + pairs.sum(axis=1), pairs": (
+            "return -(linear + pairs.sum(axis=0) + pairs.sum(axis=1)), pairs"
+        )
     },
 )
 wrong(
@@ -69,16 +71,14 @@ def ising_by_loops(Q):
     return h, J, offset
 
 
-def ising_to_qubo(h, J, offset):
+@right("qubo_to_ising", "the way back by both sums of a symmetric matrix", replaces="ising_to_qubo")
+def qubo_by_sums(h, J, offset):
     n = len(h)
     Q = 4.0 * np.asarray(J, np.float64)
     h = np.asarray(h, np.float64)
     both = Q + Q.T
     Q[np.arange(n), np.arange(n)] = 2 * h - both.sum(axis=1) / 2
     return Q, float(offset + both.sum() / 8 - np.sum(h))
-
-
-ising_by_loops.helpers = (ising_to_qubo,)
 
 
 # ------------------------------------------------------------------------------------------------- selection_qubo
@@ -229,7 +229,9 @@ wrong(
     "has the sign of the exchange turned round",
     fails=["test_means_of_every_replica"],
     edit={
-        "(betas[k + 1] - betas[k]) * (energy[k] - energy[k + 1])": "(betas[k] - betas[k + 1]) * (energy[k] - energy[k + 1])"
+        "(betas[k + 1] - betas[k]) * (energy[k] - energy[k + 1])": (
+            "(betas[k] - betas[k + 1]) * (energy[k] - energy[k + 1])"
+        )
     },
 )
 wrong(

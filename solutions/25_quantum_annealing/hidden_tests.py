@@ -58,9 +58,9 @@ def bits(n):
     return (np.arange(2**n)[:, None] >> np.arange(n)) & 1
 
 
-def couplings(rng, n, share=1.0, scale=1.0):
+def couplings(rng, n, share=1.0, scale=1.0, least=0.2):
     """Random couplings above the diagonal, as a csr_matrix."""
-    J = np.triu(rng.uniform(0.2, 1, (n, n)) * rng.choice([-scale, scale], (n, n)) * (rng.random((n, n)) < share), 1)
+    J = np.triu(rng.uniform(least, 1, (n, n)) * rng.choice([-scale, scale], (n, n)) * (rng.random((n, n)) < share), 1)
     return csr_matrix(J)
 
 
@@ -285,7 +285,7 @@ def copies(h, J, count):
 def small_system(rng):
     """Three spins in a triangle, with energies between -3 and 3; every flip changes the energy by at least 0.1."""
     while True:
-        h, J = rng.uniform(-0.6, 0.6, 3), couplings(rng, 3)
+        h, J = rng.uniform(-0.6, 0.6, 3), couplings(rng, 3, least=0.5)
         E = energies(h, J, 2 * bits(3) - 1)
         steps = [abs(E[z] - E[z ^ 1 << i]) for z in range(8) for i in range(3)]
         if min(steps) > 0.1:
@@ -300,13 +300,14 @@ def numbers_of(s, n):
 @pytest.mark.exercise("simulated_annealing", weight=5, core=True, hint=2)
 def test_boltzmann_frequencies(submission, rng):
     """At a fixed temperature, states come with probability exp(-E/T) / norm: dE is -2 s_i f_i, with fresh fields."""
-    # 2,000 copies of three spins: 2,000 independent draws in one call. After 40 sweeps at T = 1.5 the chain is at its
-    # law within 1e-4 (computed for 2,000 such systems, in both orders of the spins; the worst one mixes by 0.75).
+    # 1,500 copies of three spins: 1,500 independent draws in one call. The law after 25 sweeps at T = 1.2 was computed
+    # for 1,000 such systems and three orders: its distance from Boltzmann's adds at most 2e-4 to the chi-squared; a law
+    # at twice the temperature adds at least 160.
     h, J, E = small_system(rng)
-    many_h, many_J = copies(h, J, 2000)
-    s, _ = submission.simulated_annealing(many_h, many_J, np.full(40, 1.5), int(rng.integers(2**40)))
-    assert is_state(s, 6000)
-    assert follows(np.bincount(numbers_of(s, 3), minlength=8), np.exp(-E / 1.5))
+    many_h, many_J = copies(h, J, 1500)
+    s, _ = submission.simulated_annealing(many_h, many_J, np.full(25, 1.2), int(rng.integers(2**40)))
+    assert is_state(s, 4500)
+    assert follows(np.bincount(numbers_of(s, 3), minlength=8), np.exp(-E / 1.2))
 
 
 @pytest.mark.exercise("simulated_annealing", weight=2, core=True, hint=1)
@@ -351,11 +352,11 @@ def test_order_of_temperatures(submission, rng):
 
 @pytest.mark.exercise("simulated_annealing", weight=2, hint=2)
 def test_planted_states_are_found(submission, rng):
-    """Slow cooling finds the planted least energy of frustrated loops in at least one of four runs."""
-    # Each run finds it with probability above 0.9 (600 runs over 60 seeds of the system).
-    system = datasets.frustrated_loops(60, 0.8, seed=int(rng.integers(60)))
-    cooling = np.geomspace(4, 0.15, 400)
-    found = [submission.simulated_annealing(system.h, system.J, cooling, seed)[1] for seed in range(4)]
+    """Slow cooling finds the planted least energy of frustrated loops in at least one of five runs."""
+    # For each of these twelve systems at least 59 of 60 runs found it.
+    system = datasets.frustrated_loops(30, 0.8, seed=int(rng.integers(12)))
+    cooling = np.geomspace(4, 0.15, 500)
+    found = [submission.simulated_annealing(system.h, system.J, cooling, seed)[1] for seed in range(5)]
     assert close(min(found), system.energy, atol=1e-6)
 
 
@@ -510,7 +511,7 @@ def test_barriers_are_crossed(submission, rng):
 
 @pytest.mark.exercise("parallel_tempering", weight=2, hint=3)
 def test_best_state_is_kept(submission, rng):
-    """The state of least energy of all rounds and replicas comes back, with its energy, though all are hot."""
+    """The state of least energy of all rounds and replicas comes back with its energy."""
     # The ground state has at least 1/256 of the law at each round; three replicas, 4,000 rounds.
     h, J = rng.uniform(-1, 1, 8), couplings(rng, 8)
     s, energy, _, _ = submission.parallel_tempering(h, J, np.array([0.05, 0.1, 0.2]), 4000, 3)
@@ -536,7 +537,7 @@ def test_pairs_take_turns(submission, rng):
 @pytest.mark.exercise("parallel_tempering", weight=2, hint=3)
 def test_means_over_the_second_half(submission, rng):
     """The mean is over the rounds t >= sweeps // 2, with the energies after the sweeps."""
-    # Lone spins with field 1: up with probability 1/2, then (1 - up) exp(-2 beta), and so on, so E per spin is 2 up - 1.
+    # Lone spins with field 1: up with probability 1/2, then (1 - up) exp(-2 beta), and so on; E per spin is 2 up - 1.
     # 20,000 spins: the mean of up to three rounds has a standard deviation of at most 1 / sqrt(20,000).
     n, beta = 20_000, 0.3
     up = [0.5]
