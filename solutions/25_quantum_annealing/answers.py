@@ -9,7 +9,88 @@ import numpy as np
 import scipy.optimize
 from scipy.sparse import coo_matrix, csr_matrix, diags
 
-from autograder.answers import right, wrong
+from autograder.answers import equivalent, right, wrong
+
+equivalent(
+    "simulated_annealing",
+    diff="~ simulated_annealing: float32 is returned",
+    reason="an int8 array and a Python float come back: there is no float64 array to change",
+)
+equivalent(
+    "parallel_tempering",
+    diff="~ parallel_tempering: an empty array is refused (0 in x.shape)",
+    reason="fields and betas are never empty, and the couplings have shape (n, n)",
+)
+equivalent(
+    "apply_gate",
+    diff="~ apply_gate: float32 is returned",
+    reason="a complex array comes back: there is no float64 array to change",
+)
+equivalent(
+    "apply_gate",
+    diff="~ apply_gate: what is returned is rounded to float32",
+    reason="a complex array comes back: there is no float64 array to change",
+)
+equivalent(
+    "apply_gate",
+    diff="~ apply_gate: integers of 8 bits are refused (str(x.dtype).endswith('int8'))",
+    reason="states are complex, gates complex or float64",
+)
+equivalent(
+    "grover",
+    diff="~ grover: what is returned is rounded to float32",
+    reason="a complex array comes back: there is no float64 array to change",
+)
+equivalent(
+    "grover",
+    diff="~ grover: n becomes min(x, 100)",
+    reason="n is at most 20",
+)
+equivalent(
+    "qaoa",
+    diff="~ qaoa: float32 is returned",
+    reason="a complex array and a Python float come back: there is no float64 array to change",
+)
+equivalent(
+    "qaoa",
+    diff="~ qaoa: numbers beyond 1e+06 in size are cut off",
+    reason="angles are at most 100, vertices at most 20",
+)
+equivalent(
+    "qaoa",
+    diff="~ qaoa: n becomes min(x, 100)",
+    reason="n is at most 20",
+)
+equivalent(
+    "qaoa_first_layer",
+    diff="~ qaoa_first_layer: numbers beyond 1e+06 in size are cut off",
+    reason="the only array holds vertices, at most 30,000",
+)
+equivalent(
+    "qaoa_first_layer",
+    diff="~ qaoa_first_layer: numbers below 1e-6 in size count as 0",
+    reason="the only array holds whole numbers",
+)
+equivalent(
+    "cut_by_rounding",
+    diff="~ cut_by_rounding: numbers beyond 1e+06 in size are cut off",
+    reason="the only array holds vertices, at most 20,000",
+)
+equivalent(
+    "cut_by_rounding",
+    diff="~ cut_by_rounding: numbers below 1e-6 in size count as 0",
+    reason="the only array holds whole numbers",
+)
+equivalent(
+    "cut_by_rounding",
+    diff="~ cut_by_rounding: what is returned is rounded to float32",
+    reason="where a climb stops is settled to one part in a hundred",
+)
+equivalent(
+    "cut_by_rounding",
+    diff="~ cut_by_rounding: rank becomes min(x, 100)",
+    reason="vectors of length 100 reach the same maximum within the accuracy that is asked for",
+)
 
 # -------------------------------------------------------------------------------------------------- qubo_to_ising
 

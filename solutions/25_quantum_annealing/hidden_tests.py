@@ -168,6 +168,8 @@ def test_matrices_of_every_kind(submission, rng):
         h = np.diag(Q) / 2 + pairs.sum(axis=0) + pairs.sum(axis=1)
         expected = (h, pairs, float(np.trace(Q) / 2 + pairs.sum()))
         assert close(submission.qubo_to_ising(*case), expected, atol=1e-12 * np.abs(Q).sum(), typed=True)
+    nothing = submission.ising_to_qubo(np.zeros(3), np.zeros((3, 3)), 1e-9)
+    assert close(nothing, (np.zeros((3, 3)), 1e-9), rtol=1e-12)
     full = np.full((4, 4), 200, np.uint8)
     assert close(submission.qubo_to_ising(full)[1], np.triu(np.full((4, 4), 100.0), 1), rtol=1e-12)
     above = numbers(5, 5, draw=lambda rng: np.triu(rng.standard_normal((5, 5)), 1), scales=(1e-30, 1e30))
@@ -251,6 +253,8 @@ def test_layout_of_the_selection(submission, rng):
         expected = np.triu(R + 2 * penalty, 1) + np.diag(penalty * (1 - 2 * k) - r)
         size = max(np.abs(r).max(), np.abs(R).max(), abs(penalty) * (2 * k + 1))
         assert close(submission.selection_qubo(*case), expected, atol=1e-12 * size, typed=True)
+    r, R = 1e-20 * rng.standard_normal(4), 1e-20 * symmetric(rng, 4)
+    assert close(submission.selection_qubo(r, R, 2, 0.0), np.triu(R, 1) - np.diag(r), atol=1e-31)
     d = 1100
     r, R = rng.standard_normal(d), symmetric(rng, d)
     Q = submission.selection_qubo(r, R, 1050, 2.0)
@@ -330,7 +334,7 @@ def test_temperature_zero(submission, rng):
     s = s.astype(float)
     assert close(bool(np.all(s * (h + (J + J.T) @ s) <= 1e-9)), True)
     # Every spin in its field alone: one sweep is enough.
-    h = rng.choice([-1e-3, 1e-3, 7.0, -7.0], 800)
+    h = rng.choice([-1e-12, 1e-12, 7.0, -7.0], 800)
     s, energy = submission.simulated_annealing(h, csr_matrix((800, 800)), np.zeros(1), 3)
     assert close(s, -np.sign(h)) and close(energy, -np.abs(h).sum(), rtol=1e-9)
 
@@ -524,6 +528,9 @@ def test_best_state_is_kept(submission, rng):
 def test_pairs_take_turns(submission, rng):
     """Pairs (0, 1), (2, 3) in even rounds and (1, 2), (3, 4) in odd ones; the rate of a pair without attempts is 0."""
     h, J = rng.standard_normal(5), couplings(rng, 5)
+    for seed in range(8):
+        rate = submission.parallel_tempering(h, J, np.array([0.2, 1.5]), 250, seed)[2][0] * 125
+        assert close(rate, float(round(rate)), atol=1e-9)
     for sweeps, expected in [(1, [1, 0, 1, 0]), (2, [1, 1, 1, 1]), (3, [1, 1, 1, 1])]:
         got = submission.parallel_tempering(h, J, np.full(5, 0.7), sweeps, 1)
         assert close(got[2], np.array(expected, float), typed=True)
@@ -576,6 +583,9 @@ def test_tempering_of_every_kind(submission, rng):
     h = rng.choice([-3.0, 3.0], 1100)
     s, energy, _, means = submission.parallel_tempering(h, csr_matrix((1100, 1100)), np.array([50.0, 9.0]), 4, 2)
     assert close(s, -np.sign(h)) and close(means, np.full(2, -3300.0), rtol=1e-9)
+    h = 1e-12 * rng.choice([-1.0, 1.0], 50)
+    s, _, _, means = submission.parallel_tempering(h, csr_matrix((50, 50)), np.array([1e14, 3e13]), 4, 2)
+    assert close(s, -np.sign(h)) and close(means, np.full(2, -5e-11), rtol=1e-9)
 
 
 @pytest.mark.exercise("parallel_tempering")
@@ -656,7 +666,8 @@ def test_states_and_gates_of_every_kind(submission, rng):
     for dtype, eps in ((np.complex128, EPS), (np.complex64, 2.0**-23)):
         for form in (None, *forms):
             for qubits in ((2,), [0], (3, 1), [0, 2]):
-                for gate in (complex_normal(rng, 2, 2), rng.standard_normal((2, 2)), 1e20 * complex_normal(rng, 2, 2)):
+                real = rng.standard_normal((2, 2))
+                for gate in (complex_normal(rng, 2, 2), real, 1e20 * real, 1e-15 * real):
                     gate = gate if len(qubits) == 1 else np.kron(gate, complex_normal(rng, 2, 2)).astype(gate.dtype)
                     state = (complex_normal(rng, 16) * 1e-10).astype(dtype)
                     expected = (whole_matrix(gate, qubits, 4) @ state.astype(complex)).astype(dtype)
@@ -860,7 +871,7 @@ def test_no_layer_gives_half(submission, rng):
 @pytest.mark.exercise("qaoa", weight=2, hint=2)
 def test_colours_can_be_exchanged(submission, rng):
     """A number and the one with all bits turned have the same amplitude, also after many layers and large angles."""
-    for n, p, size in [(6, 2, 3), (3, 301, 2), (5, 3, 100)]:
+    for n, p, size in [(6, 2, 3), (2, 1201, 2), (5, 3, 100), (4, 2, 1e-7)]:
         edges, gammas, betas = random_edges(rng, n, 0.6), rng.uniform(-size, size, p), rng.uniform(-size, size, p)
         state, _ = submission.qaoa(edges, n, gammas, betas)
         assert close(state, qaoa_of(edges, n, gammas, betas)[0], atol=1e-12 * (1 + p) + 1e-11)
@@ -932,7 +943,7 @@ def test_triangles_count(submission, rng):
 @pytest.mark.exercise("qaoa_first_layer", weight=2, hint=1)
 def test_special_angles(submission, rng):
     """Angles where cosines are 0 or negative, no edges, one edge, vertices without edges; a Python float."""
-    for gamma, beta in [(math.pi / 2, math.pi / 8), (math.pi, 0.3), (2.0, math.pi / 2), (0.0, 1.0), (-40.0, 90.0)]:
+    for gamma, beta in [(math.pi / 2, math.pi / 8), (math.pi, 0.3), (0.0, 1.0), (40.0, 90.0), (1e-8, 0.4), (0.6, 1e-8)]:
         for edges, n in [(np.array([[0, 1]]), 2), (np.array([[3, 1]]), 5), (random_edges(rng, 6, 0.5), 7)]:
             expected = qaoa_of(edges, n, [gamma], [beta])[1]
             got = submission.qaoa_first_layer(edges, n, gamma, beta)
