@@ -497,8 +497,9 @@ def test_swap_rates_are_as_by_theory(submission, rng):
 
 @pytest.mark.exercise("parallel_tempering", weight=4, core=True, hint=2)
 def test_barriers_are_crossed(submission, rng):
-    """Blocks that freeze turn by exchanges with warm replicas: two of three runs find the ground state at least."""
-    # Six blocks of four spins, strong inside, weak between them: without exchanges about a third of the runs find it.
+    """Exchanges bring the coldest replica out of its well: it ends near the least energy, and this state is found."""
+    # Six blocks of four spins, strong inside, weak between them. The coldest replica's mean is at most 0.2 above the
+    # least energy in all of 80 runs; without exchanges it sticks 2.4 or more above it in 58 of 60.
     J = np.zeros((24, 24))
     for start in range(0, 24, 4):
         J[start : start + 4, start : start + 4] = -1
@@ -508,9 +509,10 @@ def test_barriers_are_crossed(submission, rng):
     J = csr_matrix(np.triu(J, 1) * np.outer(sign, sign))
     h = np.where(np.arange(24) < 4, -0.1, 0.0) * sign
     ground = energy_of(h, J, sign)
-    ladder = np.geomspace(0.2, 4, 8)
-    found = [submission.parallel_tempering(h, J, ladder, 400, seed)[1] for seed in range(3)]
-    assert close(sorted(found)[1], ground, atol=1e-9)
+    ladder = np.geomspace(0.2, 4, 6)
+    runs = [submission.parallel_tempering(h, J, ladder, 800, seed) for seed in range(3)]
+    assert close(sorted(run[1] for run in runs)[1], ground, atol=1e-9)
+    assert close(sorted(float(run[3][-1]) for run in runs)[1], ground, atol=0.8)
 
 
 @pytest.mark.exercise("parallel_tempering", weight=2, hint=3)
