@@ -676,7 +676,7 @@ def test_states_and_gates_of_every_kind(submission, rng):
                     size = np.abs(gate).max() * np.abs(state).max()
                     shown = forms[form] if form else np.array
                     got = submission.apply_gate(shown(state), shown(gate), qubits)
-                    assert close(got, expected, atol=8 * eps * size, typed=True)
+                    assert close(got, expected, atol=16 * eps * size, typed=True)
 
 
 @student_side
@@ -953,18 +953,22 @@ def test_special_angles(submission, rng):
     assert close(submission.qaoa_first_layer(np.zeros((0, 2), np.int64), 4, 0.3, 0.2), 0.0, typed=True)
 
 
-def closed_form(edges, n, gamma, beta):
-    """Degrees and common neighbours by sets."""
+def degrees_and_triangles(edges, n):
+    """For each edge, the other neighbours of both ends and their common ones, by sets."""
     near = [set() for _ in range(n)]
     for u, v in edges.tolist():
         near[u].add(v)
         near[v].add(u)
-    c, total = math.cos(gamma), 0.0
-    for u, v in edges.tolist():
-        d, e, t = len(near[u]) - 1, len(near[v]) - 1, len(near[u] & near[v])
-        total += 0.5 + math.sin(4 * beta) * math.sin(gamma) * (c**d + c**e) / 4
-        total -= math.sin(2 * beta) ** 2 * c ** (d + e - 2 * t) * (1 - math.cos(2 * gamma) ** t) / 4
-    return total
+    return np.array([(len(near[u]) - 1, len(near[v]) - 1, len(near[u] & near[v])) for u, v in edges.tolist()]).T
+
+
+def closed_form(edges, n, gamma, beta, counted=None):
+    """The sum over all edges, from what `degrees_and_triangles` counted."""
+    d, e, t = degrees_and_triangles(edges, n) if counted is None else counted
+    c = math.cos(gamma)
+    one = math.sin(4 * beta) * math.sin(gamma) * (c**d + c**e) / 4
+    two = math.sin(2 * beta) ** 2 * c ** (d + e - 2 * t) * (1 - math.cos(2 * gamma) ** t) / 4
+    return float(np.sum(0.5 + one - two))
 
 
 @pytest.mark.exercise("qaoa_first_layer", weight=5, hint=2, memory_mb=300)
@@ -979,8 +983,9 @@ def test_thirty_thousand_vertices(submission, rng):
     edges = np.concatenate([near, far[apart > 3]])
     keys = np.unique(np.sort(edges, axis=1) @ [n, 1])
     edges = rng.permutation(np.stack([keys // n, keys % n], axis=1))
+    counted = degrees_and_triangles(edges, n)
     for gamma, beta in [(0.5, 0.4), (-2.0, 1.2)]:
-        expected = closed_form(edges, n, gamma, beta)
+        expected = closed_form(edges, n, gamma, beta, counted)
         assert close(submission.qaoa_first_layer(edges, n, gamma, beta), expected, atol=1e-10 * (1 + len(edges)))
 
 
