@@ -602,8 +602,8 @@ wrong(
     fails=["test_layers_one_by_one"],
     edit={
         "        state = state * np.exp(-1j * gamma * cuts)\n": "",
-        "state = (math.cos(beta) * pairs - 1j * math.sin(beta) * pairs[:, ::-1]).reshape(-1)\n": (
-            "state = (math.cos(beta) * pairs - 1j * math.sin(beta) * pairs[:, ::-1]).reshape(-1)\n"
+        "state = (math.cos(beta) * pairs - 1j * math.sin(beta) * pairs[:, ::-1]).ravel()\n": (
+            "state = (math.cos(beta) * pairs - 1j * math.sin(beta) * pairs[:, ::-1]).ravel()\n"
             "        state = state * np.exp(-1j * gamma * cuts)\n"
         ),
     },

@@ -720,7 +720,7 @@ def apply_gate(state: np.ndarray, gate: np.ndarray, qubits: tuple[int, ...]) -> 
     U = np.asarray(gate).astype(state.dtype).reshape([2] * (2 * len(qubits)))
     axes = [n - 1 - q for q in reversed(qubits)]  # of the state, seen as (2, ..., 2): qubit n - 1 comes first
     new = np.tensordot(U, state.reshape([2] * n), axes=(range(len(qubits), 2 * len(qubits)), axes))
-    return np.ascontiguousarray(np.moveaxis(new, range(len(qubits)), axes)).reshape(-1)
+    return np.moveaxis(new, range(len(qubits)), axes).ravel()
     ### END SOLUTION
 
 
@@ -1007,8 +1007,8 @@ def qaoa(edges: np.ndarray, n: int, gammas: np.ndarray, betas: np.ndarray) -> tu
     for gamma, beta in zip(gammas.tolist(), betas.tolist(), strict=True):
         state = state * np.exp(-1j * gamma * cuts)
         for q in range(n):
-            pairs = state.reshape(-1, 2, 2**q)
-            state = (math.cos(beta) * pairs - 1j * math.sin(beta) * pairs[:, ::-1]).reshape(-1)
+            pairs = state.reshape(2 ** (n - 1 - q), 2, 2**q)
+            state = (math.cos(beta) * pairs - 1j * math.sin(beta) * pairs[:, ::-1]).ravel()
     return state, float(np.abs(state) ** 2 @ cuts)
     ### END SOLUTION
 
