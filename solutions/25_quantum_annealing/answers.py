@@ -88,6 +88,14 @@ equivalent(
 )
 equivalent(
     "cut_by_rounding",
+    diff="""
+- joined = csr_matrix((np.ones(len(ends)), (ends, others)), shape=(n, n))
++ joined = csr_matrix((np.ones(len(ends), dtype=np.float32), (ends, others)), shape=(n, n))
+""",
+    reason="ones and small sums of them are exact in float32, and the products are taken in float64",
+)
+equivalent(
+    "cut_by_rounding",
     diff="~ cut_by_rounding: rank becomes min(x, 100)",
     reason="vectors of length 100 reach the same maximum within the accuracy that is asked for",
 )
@@ -594,17 +602,17 @@ wrong(
     "qaoa",
     "has the sign of the phase turned round",
     fails=["test_layers_one_by_one"],
-    edit={"np.exp(-1j * gamma * cuts)": "np.exp(1j * gamma * cuts)"},
+    edit={"np.cos(turn) - 1j * np.sin(turn)": "np.cos(turn) + 1j * np.sin(turn)"},
 )
 wrong(
     "qaoa",
     "applies the mixer before the phase",
     fails=["test_layers_one_by_one"],
     edit={
-        "        state = state * np.exp(-1j * gamma * cuts)\n": "",
+        "        state = state * (np.cos(turn) - 1j * np.sin(turn))\n": "",
         "state = (math.cos(beta) * pairs - 1j * math.sin(beta) * pairs[:, ::-1]).ravel()\n": (
             "state = (math.cos(beta) * pairs - 1j * math.sin(beta) * pairs[:, ::-1]).ravel()\n"
-            "        state = state * np.exp(-1j * gamma * cuts)\n"
+            "        state = state * (np.cos(turn) - 1j * np.sin(turn))\n"
         ),
     },
 )
@@ -740,19 +748,19 @@ wrong(
     "cut_by_rounding",
     "counts each edge twice in the relaxed sum",
     fails=["test_relaxed_sum_reaches_its_maximum"],
-    edit={"float(np.sum(V * climb)) / 4": "float(np.sum(V * climb)) / 2"},
+    edit={"L.dot(V))) / 4": "L.dot(V))) / 2"},
 )
 wrong(
     "cut_by_rounding",
     "does not climb: its vectors stay at random",
     fails=["test_relaxed_sum_reaches_its_maximum"],
-    edit={"        V = np.where(length > 0, climb / np.where(length > 0, length, 1), V)\n": ""},
+    edit={"        V[moves] = climb[moves] / length[moves, None]\n": ""},
 )
 wrong(
     "cut_by_rounding",
     "divides rows of zeros by their norm",
     fails=["test_vertices_without_edges"],
-    edit={"V = np.where(length > 0, climb / np.where(length > 0, length, 1), V)": "V = climb / length"},
+    edit={"V[moves] = climb[moves] / length[moves, None]": "V = climb / length[:, None]"},
 )
 wrong(
     "cut_by_rounding",
