@@ -880,9 +880,9 @@ def test_colours_can_be_exchanged(submission, rng):
         assert close(state, np.asarray(state)[::-1], atol=1e-12 * (1 + p) + 1e-11)
 
 
-@pytest.mark.exercise("qaoa", weight=4, hint=1, memory_mb=200)
+@pytest.mark.exercise("qaoa", weight=4, hint=1, memory_mb=100)
 def test_eighteen_qubits(submission, rng):
-    """Three layers on a cubic graph with 18 vertices, in 200 MB: no array of edges times 2^n."""
+    """Three layers on a cubic graph with 18 vertices, in 100 MB: no array of edges times 2^n."""
     edges = datasets.regular_graph(18, 3, seed=int(rng.integers(1000))).edges
     gammas, betas = rng.uniform(0.2, 1, 3), rng.uniform(0.2, 1, 3)
     state, cut = submission.qaoa(edges, 18, gammas, betas)

@@ -1000,7 +1000,7 @@ def qaoa(edges: np.ndarray, n: int, gammas: np.ndarray, betas: np.ndarray) -> tu
 
     Returns (state, cut): state, new, complex128, shape (2^n,); cut, a Python float, the sum of
     |state[z]|^2 C(z). Each amplitude is within 1e-12 * (1 + p), cut within 1e-11 * (1 + p) * (1 + m),
-    for angles up to 100 in size. n = 18 with 27 edges and three layers: at most 10 s and 200 MB.
+    for angles up to 100 in size. n = 18 with 27 edges and three layers: at most 10 s and 100 MB.
     Forbidden: qiskit, qiskit_aer.
     """
     ### BEGIN SOLUTION
