@@ -287,7 +287,7 @@ def copies(h, J, count):
 
 
 def small_system(rng):
-    """Three spins in a triangle, with energies between -3 and 3; every flip changes the energy by at least 0.1."""
+    """Three spins in a triangle, with energies below 4.5 in size; every flip changes the energy by at least 0.1."""
     while True:
         h, J = rng.uniform(-0.6, 0.6, 3), couplings(rng, 3, least=0.5)
         E = energies(h, J, 2 * bits(3) - 1)
@@ -339,7 +339,7 @@ def test_temperature_zero(submission, rng):
     assert close(s, -np.sign(h)) and close(energy, -np.abs(h).sum(), rtol=1e-9)
 
 
-@pytest.mark.exercise("simulated_annealing", hint=2)
+@pytest.mark.exercise("simulated_annealing", weight=2, hint=1)
 def test_order_of_temperatures(submission, rng):
     """Temperatures are used in the order given, one sweep each, and the last state is returned, not the best one."""
     h, J = copies(np.zeros(2), csr_matrix([[0.0, 1.0], [0.0, 0.0]]), 1500)
@@ -364,7 +364,7 @@ def test_planted_states_are_found(submission, rng):
     assert close(min(found), system.energy, atol=1e-6)
 
 
-@pytest.mark.exercise("simulated_annealing", weight=2, hint=3)
+@pytest.mark.exercise("simulated_annealing", weight=2)
 def test_random_starts(submission, rng):
     """Without a temperature the random state comes back: fair, independent spins, others for other seeds."""
     drawn = []
@@ -375,8 +375,7 @@ def test_random_starts(submission, rng):
         drawn.append(s)
         assert follows(np.bincount(numbers_of(s, 3), minlength=8), np.ones(8))
     for a, b in itertools.combinations(drawn, 2):
-        # For seven shifts of each of 28 pairs; the level of each is TINY.
-        for shift in range(7):
+        for shift in range(3):  # 84 tests at the level TINY
             same = int(np.sum(a[shift:] == b[: 3000 - shift]))
             assert follows([same, 3000 - shift - same], [1, 1])
 
@@ -499,7 +498,7 @@ def test_swap_rates_are_as_by_theory(submission, rng):
 def test_barriers_are_crossed(submission, rng):
     """Exchanges bring the coldest replica out of its well: it ends near the least energy, and this state is found."""
     # Six blocks of four spins, strong inside, weak between them. The coldest replica's mean is at most 0.2 above the
-    # least energy in all of 80 runs; without exchanges it sticks 2.4 or more above it in 58 of 60.
+    # least energy in all of 80 runs; with all spins turned the energy is 0.8 above it, with a block turned 2.4 or more.
     J = np.zeros((24, 24))
     for start in range(0, 24, 4):
         J[start : start + 4, start : start + 4] = -1
@@ -512,7 +511,7 @@ def test_barriers_are_crossed(submission, rng):
     ladder = np.geomspace(0.2, 4, 6)
     runs = [submission.parallel_tempering(h, J, ladder, 800, seed) for seed in range(3)]
     assert close(sorted(run[1] for run in runs)[1], ground, atol=1e-9)
-    assert close(sorted(float(run[3][-1]) for run in runs)[1], ground, atol=0.8)
+    assert close(sorted(float(run[3][-1]) for run in runs)[1], ground, atol=0.4)
 
 
 @pytest.mark.exercise("parallel_tempering", weight=2, hint=3)
@@ -1081,7 +1080,19 @@ def test_guarantee_of_rounding(submission, rng):
     for seed in range(6):
         edges = random_edges(rng, 12, 0.3 + 0.1 * seed)
         _, cut, relaxed = submission.cut_by_rounding(edges, 12, 6, seed)
-        assert close(cut >= 0.878 * relaxed, True) and close(cut <= relaxed * 1.01, True)
+        assert close(cut >= 0.878 * relaxed, True) and close(cut <= relaxed * 1.02, True)
+
+
+@pytest.mark.exercise("cut_by_rounding", weight=3, hint=3)
+def test_best_of_twenty_hyperplanes(submission, rng):
+    """The mean cut over many seeds is that of the best of 20 hyperplanes, no fewer and not many more."""
+    # One cubic graph of 100 vertices. Computed over 2,000 draws, the mean share of the edges is 0.9003 for the passes of
+    # the text and 0.8989 for another ascent, with standard deviations of 0.0006 for 100 calls; with 5 hyperplanes it is
+    # 0.891, with 200 it is 0.9065.
+    edges = datasets.regular_graph(100, 3, seed=0).edges
+    start = int(rng.integers(2**30))
+    shares = [submission.cut_by_rounding(edges, 100, 15, start + k)[1] / 150 for k in range(100)]
+    assert close(float(np.mean(shares)), 0.9, atol=0.005)
 
 
 @pytest.mark.exercise("cut_by_rounding", weight=2, hint=2)

@@ -392,7 +392,7 @@ def simulated_annealing(h: np.ndarray, J: csr_matrix, temperatures: np.ndarray, 
 # <details><summary>Hint 1: what to keep</summary>
 #
 # Make `both = (J + J.T).tocsr()` once: row `i` of it holds all neighbours of `i`. Keep the state and
-# `field = h + both @ s`. Then $\Delta E_i$ is `-2 * s[i] * field[i]`.
+# `field = h + both @ s`. Then $\Delta E_i$ is `-2 * s[i] * field[i]`. The state after the last sweep is returned.
 # </details>
 # <details><summary>Hint 2: a flip</summary>
 #
@@ -435,6 +435,8 @@ with check("simulated_annealing", forbids=["dimod", "dwave"]):
     )
     s_small, _ = simulated_annealing(np.zeros(2000), copies, np.zeros(1), 1)
     assert np.all(s_small[::2] != s_small[1::2]), "one sweep at T = 0 makes every pair opposite: fields must be fresh"
+    s_small, _ = simulated_annealing(np.zeros(2000), copies, np.array([0.0, 0.0, 5.0, 5.0, 5.0]), 1)
+    assert np.any(s_small[::2] == s_small[1::2]), "cold, then hot: the last state is asked for, not the best one"
     s_small, energy_small = simulated_annealing(np.zeros(2000), copies, np.zeros(0), 1)
     assert 800 < np.sum(s_small == 1) < 1200, "no temperature, no sweep: the random state is returned"
     other, _ = simulated_annealing(np.zeros(2000), copies, np.zeros(0), 2)
@@ -610,7 +612,8 @@ with check("parallel_tempering", forbids=["dimod", "dwave"]):
 # agree. When annealing cools through the temperature at which blocks freeze, the weak forces between them hardly
 # count. Later they do, and the blocks cannot turn any more. Both methods get the same number of spin updates.
 # Annealing has succeeded if its last state is the ground state; tempering, if the mean energy of its *coldest replica*, over
-# the second half, is less than 0.8 above the least one. (The best state of all replicas would be an unfair measure: it may
+# the second half, is less than 0.4 above the least one, which is half of what the next well
+# costs, with all spins turned. (The best state of all replicas would be an unfair measure: it may
 # come from a warm replica that passed by.)
 
 # %% tags=["demo"]
@@ -640,7 +643,7 @@ for sweeps in rounds.tolist():
     ends = [simulated_annealing(h_blocks, J_blocks, cooling, seed)[1] for seed in range(runs)]
     reached["annealing"].append(np.mean(np.abs(np.array(ends) - ground) < 1e-9))
     ends = [parallel_tempering(h_blocks, J_blocks, ladder, sweeps, seed)[3][-1] for seed in range(runs)]
-    reached["tempering"].append(np.mean(np.array(ends) - ground < 0.8))
+    reached["tempering"].append(np.mean(np.array(ends) - ground < 0.4))
 _, _, rates, means = parallel_tempering(h_blocks, J_blocks, ladder, 4 * int(rounds[-1]), 0)
 figure, axes = plt.subplots(1, 2, figsize=(10, 4))
 for number, (name, share) in enumerate(reached.items()):
@@ -659,7 +662,7 @@ axes[0].set(
     ylim=(-0.05, 1.45),
     xlabel="spin updates",
     yticks=np.linspace(0, 1, 6),
-    ylabel="share of runs that end in the ground state",
+    ylabel="share of successful runs",
     title="At equal updates, tempering crosses",
 )
 axes[0].set_xticks(8 * 24 * rounds, labels=[f"{8 * 24 * sweeps:,}" for sweeps in rounds])
@@ -1331,8 +1334,8 @@ def cut_by_rounding(edges: np.ndarray, n: int, rank: int, seed: int) -> tuple[np
 # %% [markdown] hints="cut_by_rounding"
 # <details><summary>Hint 1: the climb</summary>
 #
-# `joined` is a CSR matrix with 1 for each edge in both directions. `L = laplacian(joined)` of the setup cell subtracts it from
-# its row sums on the diagonal. $LV$ is `L @ V`. Divide each row by its norm, 200 times. The sum itself is `np.sum(V * (L @ V)) / 4`, with the last vectors.
+# `joined` is a CSR matrix with 1 for each edge in both directions. `L = laplacian(joined)` of the setup cell subtracts it
+# from its row sums on the diagonal. $LV$ is `L @ V`. Divide each row by its norm, 200 times. The sum itself is `np.sum(V * (L @ V)) / 4`, with the last vectors.
 # </details>
 # <details><summary>Hint 2: rows of zeros</summary>
 #
@@ -1376,8 +1379,8 @@ with check("cut_by_rounding", forbids=["networkx"]):
     expect_close(cut_small, int(np.sum(side_small[five[:, 0]] != side_small[five[:, 1]])), hint="cut belongs to side")
 
 # %% [markdown]
-# Four methods on one cubic graph. The last line is an upper bound for *every* method, so nobody can gain
-# more than the gap between it and a cut.
+# Four methods on one cubic graph. If the climb has reached its top, the last line is an upper bound for
+# *every* method, so nobody can gain more than the gap between it and a cut.
 
 # %% tags=["demo"]
 cubic_n = demo_size(full=4_000, small=400)
@@ -1399,7 +1402,7 @@ shares = {
     / m_cubic,
     f"rounding ({seconds_text(rounding_seconds)})": cut / m_cubic,
     f"annealing, 100 sweeps ({seconds_text(annealing_seconds)})": (m_cubic / 2 - annealed) / m_cubic,
-    "relaxed sum: no cut can be above": relaxed / m_cubic,
+    "relaxed sum: a bound, if the climb is at its top": relaxed / m_cubic,
 }
 Table(("method", "share of the edges"), [(name, f"{share:.4f}") for name, share in shares.items()], numeric=(1,))
 
@@ -1459,6 +1462,8 @@ axes[1].legend(loc="upper right")
 plt.show()
 if aer_gap is not None:
     print(f"largest difference to Aer in any amplitude: {aer_gap:.0e}")
+    ratio = per_gate["apply_gate"][-1] / per_gate["Aer"][-1]
+    print(f"seconds per gate at n = {qubit_counts[-1]}, yours over Aer's: {ratio:.1f}")
 
 # %% [markdown]
 # A device does not hand out its state. Each run gives one $z$, so the mean cut has an error of its standard deviation
@@ -1525,9 +1530,9 @@ def round_off(edges, n, J, sweeps, count):
 
 
 def seconds_to_solution(seconds, chance):
-    """Expected seconds until the best has been seen with probability 99%; nan if it was never seen."""
+    """Expected seconds until the best has been seen with probability 99%; inf if it was never seen."""
     if chance <= 0:
-        return math.nan
+        return math.inf
     return seconds * (1.0 if chance >= 0.99 else max(1.0, math.log(0.01) / math.log(1 - chance)))
 
 
@@ -1586,7 +1591,9 @@ for n in sizes:
         if values:
             typical = np.atleast_1d(np.median(np.array(values), axis=0))
             if np.isfinite(typical).any():
-                tts[name][n] = float(np.nanmin(typical))
+                tts[name][n] = float(np.min(typical))
+            else:
+                print(f"{name}: the best cut was not found in most instances at n = {n}")
     if needed:
         shots_needed[n] = float(np.median(needed))
 
@@ -1652,7 +1659,8 @@ print(
 # grows with a much smaller exponent; simulated QAOA costs $2^n$ by construction.* Check each part against your own table
 # (at full size: `LSML_DEMO=small` ends at $n = 12$, where nothing of this can be seen).
 # The figure does **not** support: that quantum devices cannot win (a simulation says nothing about a device's speed); that
-# a curve goes on as fitted (the sizes are small, $P$ comes from few runs, and the exponents are rough); that the winner
+# a curve goes on as fitted (the sizes are small, $P$ comes from 6 to 200 runs, the best length was chosen on the same runs,
+# and each exponent is fitted over the larger half of the method's own sizes: they are rough); that the winner
 # here wins on other problems. D-Wave's annealer is the fastest because it is compiled: compare its exponent with that of
 # your annealing.
 #
