@@ -1085,14 +1085,14 @@ def test_guarantee_of_rounding(submission, rng):
 
 @pytest.mark.exercise("cut_by_rounding", weight=3, hint=3)
 def test_best_of_twenty_hyperplanes(submission, rng):
-    """The mean cut over many seeds is that of the best of 20 hyperplanes, no fewer and not many more."""
+    """The mean cut over many seeds is not below that of the best of 20 hyperplanes."""
     # One cubic graph of 100 vertices. Computed over 2,000 draws, the mean share of the edges is 0.9003 for the passes of
-    # the text and 0.8989 for another ascent, with standard deviations of 0.0006 for 100 calls; with 5 hyperplanes it is
-    # 0.891, with 200 it is 0.9065.
+    # the text and 0.8989 for another ascent, with a standard deviation of 0.001 for 30 calls; with one hyperplane it is
+    # 0.8734, with three 0.8869.
     edges = datasets.regular_graph(100, 3, seed=0).edges
     start = int(rng.integers(2**30))
-    shares = [submission.cut_by_rounding(edges, 100, 15, start + k)[1] / 150 for k in range(100)]
-    assert close(float(np.mean(shares)), 0.9, atol=0.005)
+    shares = [submission.cut_by_rounding(edges, 100, 15, start + k)[1] / 150 for k in range(30)]
+    assert close(float(np.mean(shares)) >= 0.892, True)
 
 
 @pytest.mark.exercise("cut_by_rounding", weight=2, hint=2)
