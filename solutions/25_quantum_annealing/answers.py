@@ -832,7 +832,7 @@ def rounding_by_descent(edges, n, rank, seed):
     def unit(W):
         return W / np.linalg.norm(W, axis=1, keepdims=True)
 
-    if n <= 100:
+    if n <= 60:
 
         def loss(w):
             W = w.reshape(n, rank)
