@@ -1086,7 +1086,7 @@ def test_guarantee_of_rounding(submission, rng):
 @pytest.mark.exercise("cut_by_rounding", weight=3, hint=3)
 def test_best_of_twenty_hyperplanes(submission, rng):
     """The mean cut over many seeds is not below that of the best of 20 hyperplanes."""
-    # One cubic graph of 100 vertices. Over 2,000 draws, the mean share of the edges is 0.9003 for the passes of the text
+    # One cubic graph of 100 vertices. Over 2,000 draws, the mean share of edges is 0.9003 for the passes of the text
     # and 0.8989 for another ascent, with a standard deviation of 0.001 for 30 calls; with one hyperplane it is
     # 0.8734, with three 0.8869.
     edges = datasets.regular_graph(100, 3, seed=0).edges
