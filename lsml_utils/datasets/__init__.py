@@ -24,6 +24,7 @@ from lsml_utils.datasets.points import blobs, blobs_chunks, linear, linear_chunk
 from lsml_utils.datasets.requests import Requests, requests, requests_chunks
 from lsml_utils.datasets.reviews import reviews, reviews_chunks
 from lsml_utils.datasets.shapes import one_hot, shapes, shapes_chunks
+from lsml_utils.datasets.spins import Planted, Regular, frustrated_loops, regular_graph
 from lsml_utils.datasets.visits import Visits, visits, visits_chunks
 
 __all__ = [
@@ -34,6 +35,8 @@ __all__ = [
     "DatasetUnavailable",
     "Loans",
     "Patients",
+    "Planted",
+    "Regular",
     "Remote",
     "Requests",
     "Visits",
@@ -55,6 +58,7 @@ __all__ = [
     "diabetes",
     "digits",
     "events",
+    "frustrated_loops",
     "graph",
     "instructions",
     "interactions",
@@ -71,6 +75,7 @@ __all__ = [
     "one_hot",
     "patients",
     "python_help",
+    "regular_graph",
     "requests",
     "requests_chunks",
     "reviews",
