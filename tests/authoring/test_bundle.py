@@ -1,5 +1,6 @@
 """The zip for people without make or git: what is in it, what is not, and that its two commands work."""
 
+import gzip
 import json
 import os
 import re
@@ -24,6 +25,11 @@ def unpacked(tmp_path_factory):
     return folder / bundle.FOLDER
 
 
+def text_of(path):
+    data = path.read_bytes()
+    return (gzip.decompress(data) if path.suffix == ".gz" else data).decode()
+
+
 def test_it_holds_what_a_student_needs(unpacked):
     for name in curriculum.names():
         notebook = unpacked / "notebooks" / name / f"{name}.ipynb"
@@ -39,7 +45,7 @@ def test_it_holds_what_a_student_needs(unpacked):
 
 def test_nothing_of_a_solution_is_in_it(unpacked):
     """Each line of a solution, a model answer or a rubric that stands in no released cell is a canary."""
-    everything = {path: path.read_text(encoding="utf-8") for path in unpacked.rglob("*") if path.is_file()}
+    everything = {path: text_of(path) for path in unpacked.rglob("*") if path.is_file()}
     assert not any(re.search(r"hidden_tests|answers|solutions", path.name) for path in everything)
     course = "\n".join(everything.values())
     for word in ("### BEGIN SOLUTION", curriculum.RUBRIC, "pytest.mark.exercise", "from autograder"):
