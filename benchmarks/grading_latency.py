@@ -11,7 +11,6 @@ visible checks as its tests, demo cells at their small size; it runs no hidden t
 
 import argparse
 import contextlib
-import functools
 import json
 import os
 import statistics
@@ -20,13 +19,13 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 os.environ["LSML_DEMO"] = "small"
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[variable] = "1"  # as inside the sandbox, for every row of the table
 
 import nbformat
+from in_kernel import InKernel
 from nbformat import NotebookNode
 
 from autograder import curriculum
@@ -35,40 +34,8 @@ from autograder.curriculum import Module
 from autograder.grading import Grader, plugin
 from autograder.grading.reference import reference_cells
 from autograder.sandbox import open_sandbox
-from autograder.submission import SourceCell, StudentError, Submission
+from autograder.submission import SourceCell, Submission
 from lsml_utils.tables import Table, seconds_text
-
-
-class Plain:
-    """A submission without a sandbox: its functions themselves."""
-
-    def __init__(self, cells):
-        space = {"__name__": "plain"}
-        for cell in cells:
-            exec(compile(cell.source, cell.label, "exec"), space)
-        self._space, self.calls = space, []
-
-    def __getattr__(self, name):
-        value = self._space[name]
-        return value if isinstance(value, type) or not callable(value) else _as_student(value)
-
-    def run(self, helper, *args, **kwargs):
-        helper.__globals__["student"] = SimpleNamespace(**self._space)
-        return helper(*args, **kwargs)
-
-
-def _as_student(function):
-    """The function, raising what the tests expect a student's to raise."""
-
-    @functools.wraps(function)
-    def call(*args, **kwargs):
-        try:
-            return function(*args, **kwargs)
-        except Exception as error:
-            bases = [base.__name__ for base in type(error).__mro__]
-            raise StudentError(type(error).__name__, bases, str(error)) from error
-
-    return call
 
 
 def timed(action, repeat: int) -> list[float]:
@@ -107,7 +74,10 @@ def plain_grade(module: Module, grader: Grader):
     @contextlib.contextmanager
     def submission(outcome, following):
         if outcome.spec.exercise != current[0]:
-            current[:] = outcome.spec.exercise, Plain(cells)
+            space = {"__name__": "plain"}
+            for cell in cells:
+                exec(compile(cell.source, cell.label, "exec"), space)
+            current[:] = outcome.spec.exercise, InKernel(space)
         yield current[1]
 
     def grade():

@@ -1,8 +1,10 @@
-"""The hidden tests as stock graders run them: in the student's own process, called from a hidden cell or test file.
+"""The hidden tests without a sandbox, in the process in which the student's cells were run.
 
-Used by class_throughput.py for nbgrader and Otter, so that all three graders run the same tests.
+So do stock graders run them, from a hidden cell or a test file (class_throughput.py), and so does the plain process
+that the grader's own cost is compared with (grading_latency.py).
 """
 
+import contextlib
 import importlib.util
 import itertools
 import sys
@@ -11,6 +13,7 @@ from functools import cache
 from types import SimpleNamespace
 
 import numpy as np
+import torch
 
 from autograder import curriculum
 from autograder.grading.reference import reference_cells
@@ -24,14 +27,21 @@ class InKernel:
         self._namespace, self.calls = namespace, []
 
     def __getattr__(self, name):
+        return self[name]
+
+    def __getitem__(self, name):
         if name not in self._namespace:
             raise MissingName(name)
         value = self._namespace[name]
         return self._student(value) if callable(value) and not isinstance(value, type) else value
 
     def run(self, helper, *arguments, **options):
-        helper.__globals__["student"] = SimpleNamespace(**self._namespace)
+        helper.__globals__.update(student=SimpleNamespace(**self._namespace), np=np, torch=torch)
         return self._student(helper)(*arguments, **options)
+
+    @contextlib.contextmanager
+    def elsewhere(self):
+        yield self  # there is no other process here
 
     @staticmethod
     def _student(function):
