@@ -20,6 +20,8 @@ BESIDE = 0.5  # of the notebook's time
 SLOW = 1.0  # seconds; cells that take longer together are not run again for exercises that can do without
 QUICK = 0.1  # seconds; the same, where the time for such cells is used up
 LEAST = 0.05  # seconds; with less nothing is begun
+LATE = 2  # exercises that ran into their time; what comes after them has HURRIED of its own
+HURRIED = 0.25
 
 
 def patience() -> float:
@@ -52,6 +54,7 @@ class Budget:
         self.firm = firm  # no call may take longer than `limits` say, also where a test allows it more
         self.stopped: frozenset[str] = frozenset()  # labels of cells that had to be killed, and are not tried again
         self.limits = replace(limits, **{name: getattr(limits, name) * stretch for name in TIMES})
+        self.late: set[str] = set()  # the exercises that ran into a limit on time
         self._waiting = len(exercises)  # that have not begun
         self._granted: dict[str, float] = {}
         self._spent: Counter[str] = Counter()
@@ -62,7 +65,7 @@ class Budget:
     def begin(self, exercise: str) -> None:
         """Give an exercise its share. No exercise may use up the time of those behind it; what it leaves is theirs."""
         if exercise not in self._granted:
-            self._granted[exercise] = self._share()
+            self._granted[exercise] = self._share(exercise)
             self._waiting -= 1
 
     def look(self, exercise: str, seconds: float) -> None:
@@ -77,12 +80,17 @@ class Budget:
         self._look = None
         return over
 
-    def _share(self) -> float:
-        return (self.limits.notebook_seconds - sum(self._spent.values())) / max(self._waiting, 1)
+    def hurried(self, exercise: str) -> float:
+        """What an exercise's limits on time are multiplied by: a notebook full of loops delays nobody for long."""
+        return HURRIED if len(self.late - {exercise}) >= LATE else 1.0
+
+    def _share(self, exercise: str) -> float:
+        free = self.limits.notebook_seconds - sum(self._spent.values())
+        return self.hurried(exercise) * free / max(self._waiting, 1)
 
     def left(self, exercise: str) -> float:
         """The seconds that an exercise still has."""
-        granted = self._granted.get(exercise, self._share())
+        granted = self._granted.get(exercise, self._share(exercise))
         if self._look is not None and self._look[0] == exercise:
             granted = min(granted, self._look[1])
         return max(0.0, granted - self._spent[exercise])

@@ -1,4 +1,9 @@
-"""The children that one submission's tests talk to: a fresh one for each exercise, and another when one died."""
+"""The children that one submission's tests talk to: one for all exercises while all goes well, and fresh ones else.
+
+To fork a child and to run the cells in it costs more than most tests do. What an earlier exercise's tests left behind
+in it must not cost this one its points, so only success counts there: any other outcome is void, and the test is run
+again in a fresh child.
+"""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -13,6 +18,7 @@ from autograder.submission import CellError, SandboxFault, SourceCell, StudentTi
 
 LOST = ("timeout", "memory", "crashed")  # a child whose test ends so is not used again
 TIMEOUTS = 2  # after so many, the exercise's other tests are not waited for
+SHARED_SECONDS = 1.0  # for a test in a child that has served another exercise
 USED_UP = "not run: the time of this exercise is used up"
 
 
@@ -35,6 +41,7 @@ class Children:
         self.without: dict[str, frozenset[str]] = {}  # labels of the cells that were left out, for each exercise
         self.exercise, self.timeouts = None, 0
         self.child: Submission | None = None
+        self.served: set[str] = set()  # the exercises that `child` has answered for
         self.slow = False  # whether the cells of the last child took long
         self._prepare_for(exercises[0])
 
@@ -46,11 +53,13 @@ class Children:
     def _end_shared(self) -> None:
         if self.child is not None:
             self.ahead.end(self.child)
-            self.child = None
+            self.child, self.served = None, set()
 
     @contextlib.contextmanager
     def open(self, outcome: Outcome, following: Sequence[Spec] = ()) -> Iterator[Submission]:
         """The child that a test talks to, whose outcome is known when it is left. `following`: the tests after it.
+
+        An outcome that does not count is `void` then: whoever runs the tests runs this one again.
 
         StudentTimeout where the exercise has no time left; SandboxFault where there is no child to be had.
         """
@@ -58,39 +67,58 @@ class Children:
         if spec.exercise != self.exercise:
             self.exercise, self.timeouts = spec.exercise, 0
             self.budget.begin(spec.exercise)
-            if not (self.everything and self.slow):
+            if not self._serves(spec.exercise):
                 self._end_shared()
         if self.timeouts >= TIMEOUTS or self.budget.left(spec.exercise) < LEAST:
             raise StudentTimeout(USED_UP)
-        if own(spec) or self.child is None:
-            child = self._load(spec)
-            self._prepare(following)
-            if spec.memory_mb is not None:
-                child.grant(spec.memory_mb)
-        else:
-            child = self.child
+        fresh = own(spec) or self.child is None
+        child = self._load(spec) if fresh else self.child
         if not own(spec):
             self.child = child
+            if spec.exercise not in self.served:
+                self.served.add(spec.exercise)
+                self._note_errors(child, spec.exercise)
+        if fresh:
+            self._prepare(following)
+        if spec.memory_mb is not None:
+            child.grant(spec.memory_mb)
         child.limit(self._limits(spec))
         before = child.seconds_left
         try:
             yield child
         finally:
-            self.budget.spend(spec.exercise, before - child.seconds_left)
             causes = {outcome.cause, *(plugin.cause_of(call.error) for call in child.calls)}
-            self.timeouts += "timeout" in causes
+            lost = bool(causes & {*LOST, "fault"})
+            outcome.void = self._void_unless_passed(spec) and (lost or outcome.cause != "passed")
             if own(spec):
                 self.ahead.end(child)
-            elif causes & {*LOST, "fault"}:
+            elif lost or outcome.void:
                 self._end_shared()
+            if not outcome.void:
+                self.budget.spend(spec.exercise, before - child.seconds_left)
+                if "timeout" in causes:
+                    self.timeouts += 1
+                    self.budget.late.add(spec.exercise)
+
+    def _void_unless_passed(self, spec: Spec) -> bool:
+        """Whether the child at hand has served another exercise; where slow cells are run for all, nobody minds."""
+        return not own(spec) and len(self.served) > 1 and not (self.everything and self.slow)
+
+    def _serves(self, exercise: str) -> bool:
+        """Whether the child at hand was loaded as a fresh one would be for this exercise."""
+        return self.child is not None and self._left_out(exercise) == self.child.skip
 
     def _limits(self, spec: Spec) -> Limits:
         """What holds while a test runs."""
         limits = self.budget.limits
         seconds = spec.seconds * self.budget.stretch if spec.seconds else limits.call_seconds
+        seconds *= self.budget.hurried(spec.exercise)
+        left = self.budget.left(spec.exercise)
+        if self._void_unless_passed(spec):
+            left = min(left, SHARED_SECONDS * self.budget.stretch)
         return replace(
             limits,
-            notebook_seconds=self.budget.left(spec.exercise),
+            notebook_seconds=left,
             memory_mb=spec.memory_mb or limits.memory_mb,
             call_seconds=min(seconds, limits.call_seconds) if self.budget.firm else seconds,
         )
@@ -103,7 +131,7 @@ class Children:
     def _prepare(self, following: Sequence[Spec]) -> None:
         """Begin to load the child that will be needed after this one."""
         for spec in following:
-            if own(spec) or (spec.exercise != self.exercise and not (self.everything and self.slow)):
+            if own(spec) or (spec.exercise != self.exercise and not self._serves(spec.exercise)):
                 self._prepare_for(spec.exercise, spec)
                 return
 

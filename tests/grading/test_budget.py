@@ -45,6 +45,16 @@ def test_what_one_exercise_leaves_is_for_the_others(budget):
     assert budget.left("b") == pytest.approx(30.0)
 
 
+def test_after_two_exercises_that_ran_into_their_time_the_others_have_less(budget):
+    for exercise in "ab":
+        budget.begin(exercise)
+        budget.spend(exercise, 25.0)
+        budget.late.add(exercise)
+        assert budget.hurried(exercise) == 1.0, "it has begun with all of it"
+    budget.begin("c")
+    assert budget.left("c") == 25.0 / 4 and budget.left("d") == (50.0 / 1) / 4
+
+
 def test_who_is_tried_again_goes_on_with_what_was_left(budget):
     for exercise in "abcd":
         budget.begin(exercise)

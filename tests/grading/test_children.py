@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import time
 
 import pytest
 
@@ -10,7 +11,7 @@ from autograder.grading.budget import Budget
 from autograder.grading.children import Children
 from autograder.grading.plugin import Outcome, Spec
 from autograder.sandbox import open_sandbox
-from autograder.submission import Limits, SandboxFault, SourceCell, StudentCrashed, StudentTimeout
+from autograder.submission import Limits, SandboxFault, SourceCell, StudentCrashed, StudentTimeout, SubmissionError
 
 LIMITS = Limits(notebook_seconds=60.0, call_seconds=10.0, memory_mb=512)
 SETUP = SourceCell("setup-1", "import os, time", "setup")
@@ -40,22 +41,74 @@ def children(sandbox):
         yield children
 
 
-def run(children, exercise, following=(), ask=lambda child: child.who(), **says):
-    """What a test of that exercise gets when it asks the child for something; by default which process it is."""
-    outcome = Outcome(Spec(exercise, **says), "test", cause="passed")
-    with children.open(outcome, following) as child:
-        child.calls.clear()
-        return ask(child)
+def run(children, exercise, following=(), ask=lambda child: child.who(), cause="passed", **says):
+    """What a test of that exercise gets when it asks the child for something; by default which process it is.
+
+    It is asked again while its outcome is void, as the plugin runs the test again.
+    """
+    while True:
+        outcome = Outcome(Spec(exercise, **says), "test", cause=cause)
+        with children.open(outcome, following) as child:
+            child.calls.clear()
+            found = ask(child)
+        if not outcome.void:
+            return found
 
 
-def test_one_child_for_each_exercise(children):
+def test_one_child_serves_while_all_goes_well(children):
     them = children()
     a, again, b = run(them, "a"), run(them, "a"), run(them, "b")
-    assert a == again != b
+    assert a == again == b
     with pytest.raises(ProcessLookupError):
         them._end_shared()
         them.ahead.settle()
         os.kill(b, 0)
+
+
+def test_what_fails_after_others_is_judged_in_a_fresh_child(children):
+    them, asked = children(), []
+    first = run(them, "a")
+
+    def ask(child):
+        asked.append(child.who())
+        time.sleep(0.2)
+        return asked[-1]
+
+    before = them.budget.left("b")
+    failing = run(them, "b", ask=ask, cause="failed")
+    assert asked == [first, failing] and failing != first
+    assert before - them.budget.left("b") < 0.5, "what is void costs no time"
+    assert run(them, "b") == failing and len(asked) == 2, "the same exercise goes on with it"
+    assert run(them, "b", ask=ask, cause="failed") == failing, "and what fails there has failed"
+    assert run(them, "c") == failing
+
+
+def test_what_an_earlier_exercise_left_behind_costs_no_points(children):
+    spoiling = "def spoil():\n    global who\n    who = None\ndef loop():\n    while True: pass"
+    them = children(SourceCell("cell [4] (b)", spoiling, "exercise", ("b",)))
+    run(them, "b", ask=lambda child: child.spoil())
+    outcome = Outcome(Spec("a"), "test", cause="error")
+    with pytest.raises(SubmissionError), them.open(outcome) as child:
+        child.who()
+    assert outcome.void
+    assert run(them, "a"), "a fresh one knows nothing of it"
+
+
+def test_a_loop_after_others_is_noticed_soon(children):
+    them = children(SourceCell("cell [4] (b)", "def loop():\n    while True: pass", "exercise", ("b",)))
+    run(them, "a")
+    outcome, started = Outcome(Spec("b"), "test", cause="timeout"), time.monotonic()
+    with pytest.raises(StudentTimeout), them.open(outcome) as child:
+        child.loop()
+    assert outcome.void and time.monotonic() - started < LIMITS.call_seconds / 2
+    assert not them.budget.late, "a fresh child will tell"
+
+
+def test_after_two_exercises_that_loop_calls_have_less_time(children):
+    them = children()
+    them.budget.late |= {"a", "b"}
+    assert run(them, "c", ask=lambda child: child._limits).call_seconds == 2.5
+    assert run(them, "b", ask=lambda child: child._limits).call_seconds == 10
 
 
 def test_another_when_one_died(children):
