@@ -4,8 +4,9 @@ import argparse
 import contextlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autograder import interrupts
@@ -81,7 +82,8 @@ def _reports(paths: list[str], refusals: dict[str, str], arguments: argparse.Nam
             with Live(show=not arguments.json) as live:
                 if grader is None:
                     live.begin("starting the sandbox")
-                    grader = stack.enter_context(_grader(arguments.sandbox))
+                    named = {Path(path).stem for path in paths}
+                    grader = stack.enter_context(_grader(arguments.sandbox, named))
                 grader.begun = live.begin
                 content = kept.own(path)
                 report = _graded(grader, path, arguments)
@@ -113,13 +115,19 @@ def _graded(grader: "Grader", path: str, arguments: argparse.Namespace) -> "Repo
 
 
 @contextlib.contextmanager
-def _grader(sandbox: str) -> Iterator["Grader"]:
+def _grader(sandbox: str, expected: Collection[str]) -> Iterator["Grader"]:
+    """A grader. Of the `expected` names, those of modules say what its sandbox will need."""
     with interrupts.at_once():
-        from autograder.grading.grade import Grader
-        from autograder.sandbox import SandboxUnavailable
+        from autograder import curriculum
+        from autograder.grading.opening import Opening
+        from autograder.sandbox import Limits, SandboxUnavailable
+    modules = [curriculum.load(name) for name in curriculum.names() if name in expected]
     with contextlib.ExitStack() as stack:
+        opening = stack.enter_context(Opening(sandbox, Limits(), modules))
         try:
-            grader = stack.enter_context(Grader(sandbox=sandbox))
+            with interrupts.at_once():
+                from autograder.grading.grade import Grader
+            grader = stack.enter_context(Grader(opening))
         except SandboxUnavailable as refusal:
             raise UserError(
                 f"cannot run a notebook safely here: {refusal}. "
@@ -158,7 +166,7 @@ def run_solution(arguments: argparse.Namespace) -> int:
     if not arguments.anyway:
         (path,) = chosen.notebooks([module.name])
         others = [verdicts.exercise_result(e, "unanswered", 0.0) for e in module.exercises if e is not exercise]
-        with _grader(arguments.sandbox) as grader:  # only this exercise is run
+        with _grader(arguments.sandbox, [module.name]) as grader:  # only this exercise is run
             report = grader.grade(path, expected_module=module.name, done=others)
         verdict = next((result.verdict for result in report.exercises if result.id == exercise.name), report.status)
         if verdict != "passed":

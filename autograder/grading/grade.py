@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import os
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from autograder import apart, curriculum
+from autograder import curriculum
 from autograder.curriculum import Module
 from autograder.errors import UserError
 from autograder.grading import lending, plugin, rebuild, verdicts
@@ -21,12 +20,13 @@ from autograder.grading.children import Children
 from autograder.grading.explaining import Explainer
 from autograder.grading.lending import Lent
 from autograder.grading.messages import safe
+from autograder.grading.opening import Opening
 from autograder.grading.plugin import BrokenTests, Outcome, Spec
 from autograder.grading.reading import Unreadable
 from autograder.grading.rebuild import Rebuilt
 from autograder.grading.reference import reference_cells
 from autograder.grading.report import ExerciseResult, Report
-from autograder.sandbox import Limits, SandboxUnavailable, open_sandbox
+from autograder.sandbox import Limits, SandboxUnavailable, sharing
 from autograder.submission import (
     CellError,
     LocalSubmission,
@@ -55,21 +55,22 @@ class NotInTime(Exception):
 class Grader:
     """Grades notebooks, one after the other, in one warm sandbox. A context manager; not for several threads.
 
-    `secret` fixes the hidden inputs of a class. `kept`: a private folder, where there is one, for what known wrong
-    answers do on them, so that it is found out once. `begun` is told the exercise before each of its tests.
-    SandboxUnavailable where the sandbox asked for cannot be had.
+    `sandbox`: its kind, or one that is being opened. `secret` fixes the hidden inputs of a class. `kept`: a private
+    folder, where there is one, for what known wrong answers do on them, so that it is found out once. `begun` is told
+    the exercise before each of its tests. SandboxUnavailable where the sandbox asked for cannot be had.
     """
 
     def __init__(
         self,
-        sandbox: str = "bubblewrap",
+        sandbox: str | Opening = "bubblewrap",
         secret: str = "lsml",
         limits: Limits | None = None,
         root: Path = curriculum.ROOT,
         kept: Path | None = None,
         begun: Callable[[str], None] = lambda exercise: None,
     ):
-        self.kind, self.secret, self.limits, self.root = sandbox, secret, limits or Limits(), root
+        self.secret, self.limits, self.root = secret, limits or Limits(), root
+        self._wanted = sandbox
         self.kept = kept if kept is not None and kept.is_dir() else None
         self.begun = begun
         self._stack = contextlib.ExitStack()
@@ -81,14 +82,16 @@ class Grader:
         self.trouble: list[str] = []  # what went wrong on our side with the notebook graded last, for a person
 
     def __enter__(self) -> "Grader":
-        apart.start()  # both take a second
         if "MPLBACKEND" not in os.environ:  # the reference's setup cells run here
             os.environ["MPLBACKEND"] = "Agg"
             self._stack.callback(os.environ.pop, "MPLBACKEND", None)
         self._stack.callback(torch.set_num_threads, torch.get_num_threads())
         torch.set_num_threads(1)  # its threads would all be kept on the core that one conversation takes place on
-        self._data = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="lsml-data-")))
         try:
+            self._opening = self._wanted
+            if not isinstance(self._opening, Opening):
+                self._opening = self._stack.enter_context(Opening(self._wanted, self.limits))
+            self._data = self._opening.data
             self._open()
         except BaseException:
             self._stack.close()
@@ -101,7 +104,7 @@ class Grader:
     def _open(self) -> None:
         self._box = contextlib.ExitStack()
         self._stack.push(self._box.__exit__)
-        self._sandbox = self._box.enter_context(open_sandbox(self.kind, self.limits, self._data))
+        self._sandbox = self._box.enter_context(self._opening.sandbox())
         self._ahead = self._box.enter_context(contextlib.closing(Ahead(self._sandbox)))
 
     def _reopen(self) -> None:
@@ -337,6 +340,7 @@ class Grader:
         lent: Lent | None = None,
         tests: Collection[str] | None = None,
     ):
+        self._sandbox.share(sharing.received(module.files.hidden_tests.read_text(encoding="utf-8")))
         children = Children(self._ahead, cells, budget, names, everything)
 
         @contextlib.contextmanager

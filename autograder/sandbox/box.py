@@ -13,6 +13,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,7 +90,7 @@ class Child:
 class Sandbox:
     """A warm fork server, in bubblewrap or (`none`) without isolation. Use `open_sandbox`. Safe for several threads."""
 
-    def __init__(self, kind: str, limits: Limits, data_dir: Path | None = None, preload: list[str] | None = None):
+    def __init__(self, kind: str, limits: Limits, data_dir: Path | None = None, preload: Sequence[str] = ()):
         self.kind, self.limits, self.data_dir, self.preload = kind, limits, data_dir, preload
         self._lock = threading.RLock()
         self._numbers = itertools.count(1)
@@ -97,12 +98,12 @@ class Sandbox:
         self._restarts = RESTARTS
         self._boot()
 
-    def share(self, name: str) -> None:
-        """Import a module in the server, once for all children to come: there are some that take each a second."""
+    def share(self, names: Iterable[str]) -> None:
+        """Import modules in the server, once for all children to come: there are some that take each a second."""
         with self._lock, contextlib.suppress(SandboxFault):  # then they import it themselves
-            if name not in self._shared:
-                self._shared.add(name)
-                self._request("share", name=name)
+            if new := [name for name in names if name not in self._shared]:
+                self._shared.update(new)
+                self._request("share", seconds=START_SECONDS, names=new)
 
     def start(self, limits: Limits | None = None, program: str = "agent") -> Child:
         """A fresh child, running the agent (or the self-test's probe).
@@ -154,7 +155,7 @@ class Sandbox:
                 "boxed": boxed,
                 "uid": bubblewrap.uid() if boxed else None,
                 "keep": bubblewrap.folders(self.data_dir),
-                "preload": self.preload,
+                "preload": list(self.preload),
             }
             program = interpreter("server", json.dumps(options), boxed)
             keep = [theirs.fileno()]
@@ -174,7 +175,7 @@ class Sandbox:
                 cwd="/",
             )
             theirs.close()
-            self._control, self._pending, self._shared = control, b"", set()
+            self._control, self._pending, self._shared = control, b"", set(self.preload)
             try:
                 hello = self._answer(START_SECONDS)
             except SandboxFault as fault:
@@ -222,7 +223,7 @@ class Sandbox:
 
     # ---------------------------------------------------------------------------------------------------- requests
 
-    def _request(self, op, descriptor=None, child=None, **arguments):
+    def _request(self, op, descriptor=None, child=None, seconds=REQUEST_SECONDS, **arguments):
         with self._lock:
             if self._control is None or (child is not None and child.server is not self._process):
                 raise SandboxFault("the sandbox's server is gone")
@@ -233,7 +234,7 @@ class Sandbox:
                     self._control.sendall(data)
                 else:
                     socket.send_fds(self._control, [data], [descriptor])
-                return self._answer(REQUEST_SECONDS)
+                return self._answer(seconds)
             except OSError as error:
                 self._stop()
                 raise SandboxFault(f"the sandbox's server does not answer: {error}") from None

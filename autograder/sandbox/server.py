@@ -1,4 +1,4 @@
-"""The fork server: inside the box, it imports what students import, once, and forks a child for each request.
+"""The fork server: inside the box, it imports what a notebook will, once, and forks a child for each request.
 
 It never runs a student's code. It answers one request at a time on its control socket (a JSON object on a line, a file
 descriptor with `start`), watches the memory of its children in between, and ends with everything in its pid namespace
@@ -20,15 +20,6 @@ import traceback
 
 from . import memory
 
-PRELOAD = tuple(
-    """
-    numpy scipy.sparse scipy.sparse.linalg scipy.linalg scipy.special scipy.stats scipy.optimize scipy.signal pandas
-    matplotlib matplotlib.pyplot torch torch.nn.functional torch.utils.data torch.utils.checkpoint
-    sklearn sklearn.datasets sklearn.linear_model sklearn.metrics sklearn.model_selection sklearn.preprocessing
-    IPython IPython.core.inputtransformer2 IPython.display lsml_utils lsml_utils.checking lsml_utils.datasets
-    lsml_utils.device lsml_utils.plotting lsml_utils.scaling
-    """.split()  # noqa: SIM905
-)
 SCAN_SECONDS = 0.02
 STOOD_MB = 96  # of what a submission holds before it is asked for something, so much is not held against the answer
 REAP_SECONDS = 20.0  # for a killed child, which may have millions of mappings to give back
@@ -111,10 +102,11 @@ class Server:
         for child in self.children.values():
             child.kill("killed")
 
-    def share(self, name, descriptors):
-        """Import a module for all children to come."""
-        preload([name])
-        gc.freeze()
+    def share(self, names, descriptors):
+        """Import modules for all children to come."""
+        preload(names)
+        self.programs["agent"].keep_untouched()
+        gc.freeze()  # objects made so far are not visited again, so their pages stay shared
         return {}
 
     def start(self, id, limits, program, descriptors):
@@ -224,10 +216,10 @@ def main(argument):
     try:
         if options["boxed"]:
             confine.enter(options["uid"])
-        preload(options["preload"] or PRELOAD)
+        preload(options["preload"])
         programs = {name: importlib.import_module(f"{__package__}.{name}") for name in ("agent", "probe")}
         gc.collect()
-        gc.freeze()  # objects made so far are not visited again, so their pages stay shared
+        gc.freeze()
     except BaseException:
         control.sendall(json.dumps({"fault": traceback.format_exc(limit=-3)}).encode() + b"\n")
         sys.exit(1)

@@ -7,6 +7,7 @@ import secrets
 import socket
 import subprocess
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from autograder.sandbox.box import Child, Ended, interpreter, plain_environment
@@ -23,15 +24,18 @@ class SpawnSandbox:
         self.kind, self.limits, self.data_dir, self.threads = "none", limits, data_dir, 1
         self._numbers = itertools.count(1)
         self._processes: dict[int, subprocess.Popen] = {}
+        self._wanted: dict[str, None] = {}
 
-    def share(self, name: str) -> None:
-        """Nothing is shared here: each child imports what it needs."""
+    def share(self, names: Iterable[str]) -> None:
+        """Nothing can be shared here; a child imports these before its time begins."""
+        self._wanted.update(dict.fromkeys(names))
 
     def start(self, limits: Limits | None = None, program: str = "agent") -> Child:
         """A fresh child. Raises SandboxFault if it does not come up."""
         number, token = next(self._numbers), secrets.token_hex(16)
         with socket.create_server(("127.0.0.1", 0)) as listener:
-            argument = json.dumps({"port": listener.getsockname()[1], "token": token, "program": program})
+            options = {"port": listener.getsockname()[1], "token": token, "program": program}
+            argument = json.dumps(options | {"preload": list(self._wanted)})
             process = subprocess.Popen(
                 interpreter("spawned", argument, boxed=False),
                 env={**os.environ, **plain_environment()},

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from autograder.sandbox import Limits, Sandbox
+from autograder.sandbox import Limits, Sandbox, sharing
 from autograder.sandbox.limits import DEFAULT
 from autograder.submission.errors import (
     StudentCrashed,
@@ -23,7 +23,6 @@ from autograder.submission.remote import Remote
 
 TRACE_CALLS = 200
 TRACE_BYTES = 16 << 20
-OF_OPTIMISERS = "torch._dynamo"  # the first optimiser of a process imports it, in 1.1 s of CPU
 
 # Run before the cells, in a process that stands for one started anew: there texts hash otherwise (PEP 456).
 ELSEWHERE = """
@@ -242,8 +241,11 @@ class Submission(Answers):
         `.cell_errors`, those of skipped labels are not repeated. Their time is taken out of `purse`; without one it
         counts like that of calls. Raises SandboxFault only.
         """
-        if any("torch.optim" in cell.source for cell in cells):
-            sandbox.share(OF_OPTIMISERS)
+        sandbox.share(sharing.named(*(cell.source for cell in cells)))
+        return cls._loaded(sandbox, cells, limits, skip, purse)
+
+    @classmethod
+    def _loaded(cls, sandbox, cells, limits, skip, purse=None):
         submission = cls(sandbox, limits or sandbox.limits)
         try:
             submission._cells = tuple(cells)
@@ -264,7 +266,7 @@ class Submission(Answers):
         """
         cells = [SourceCell("elsewhere", ELSEWHERE, "added"), *self._cells]
         limits = replace(self._limits, notebook_seconds=self._left)
-        with type(self).load(self._sandbox, cells, limits, self.skip) as other:
+        with self._loaded(self._sandbox, cells, limits, self.skip) as other:
             try:
                 yield other
             finally:

@@ -10,7 +10,7 @@ import shutil
 import pytest
 
 from autograder.cli import main
-from autograder.grading import chosen, doctor, grade, solution, verdicts
+from autograder.grading import chosen, doctor, grade, opening, solution, verdicts
 from autograder.sandbox import SandboxUnavailable
 
 from .conftest import TOY, as_notebook, released
@@ -21,11 +21,12 @@ def lsml(grader, monkeypatch, capsys):
     """Run a command with the tests' grader; its exit status, output and errors."""
     asked = {}
 
-    def make(**options):
-        asked.update(options)
-        return contextlib.nullcontext(grader)
+    def begin(sandbox, limits, expected):
+        asked["sandbox"] = sandbox
+        return contextlib.nullcontext()
 
-    monkeypatch.setattr(grade, "Grader", make)
+    monkeypatch.setattr(opening, "Opening", begin)
+    monkeypatch.setattr(grade, "Grader", lambda begun: contextlib.nullcontext(grader))
     monkeypatch.setattr(chosen, "unreadable", functools.partial(chosen.unreadable, root=TOY))
 
     def lsml(*arguments):
@@ -194,7 +195,7 @@ def test_a_grader_fault_is_status_1_and_no_score(lsml, module, write, monkeypatc
 
 
 def test_without_a_sandbox_it_refuses_and_says_what_to_do(lsml, module, write, monkeypatch):
-    def unavailable(**options):
+    def unavailable(begun):
         raise SandboxUnavailable("bubblewrap is not installed", "apt install bubblewrap")
 
     monkeypatch.setattr(grade, "Grader", unavailable)

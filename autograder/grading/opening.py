@@ -1,0 +1,51 @@
+"""A sandbox that starts in the background, while the grader's own process imports what it needs: each takes seconds."""
+
+import contextlib
+import tempfile
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from autograder import apart
+from autograder.curriculum import Module
+from autograder.sandbox import Limits, Sandbox, open_sandbox, sharing
+
+
+class Opening:
+    """Begins to open a sandbox of this kind, with what the cells of `expected` modules import. A context manager.
+
+    `data` is the folder that tests share with it.
+    """
+
+    def __init__(self, kind: str, limits: Limits, expected: Iterable[Module] = ()):
+        self.kind, self.limits, self.expected = kind, limits, tuple(expected)
+
+    def __enter__(self) -> "Opening":
+        with contextlib.ExitStack() as stack:
+            self.data = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lsml-data-")))
+            worker = stack.enter_context(ThreadPoolExecutor(1, "lsml-opening"))
+            self._begun = worker.submit(self._open)
+            stack.callback(self._close_unused)
+            apart.start()
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *failure) -> None:
+        self._stack.close()
+
+    def sandbox(self) -> Sandbox:
+        """The sandbox, which the caller closes; a fresh one at each further call. May raise SandboxUnavailable."""
+        begun, self._begun = self._begun, None
+        return begun.result() if begun is not None else self._open()
+
+    def _open(self) -> Sandbox:
+        box = open_sandbox(self.kind, self.limits, self.data)
+        for module in self.expected:
+            box.share(sharing.named(*(cell.source for cell in module.reference_cells)))
+            box.share(sharing.received(module.files.hidden_tests.read_text(encoding="utf-8")))
+        return box
+
+    def _close_unused(self) -> None:
+        if self._begun is not None:
+            with contextlib.suppress(Exception):  # there is none
+                self._begun.result().close()

@@ -1,0 +1,35 @@
+"""A sandbox that starts in the background."""
+
+import pytest
+
+from autograder import curriculum
+from autograder.grading.opening import Opening
+from autograder.sandbox import Limits, SandboxUnavailable
+from autograder.submission import SourceCell, Submission
+
+SEES = SourceCell("cell [1]", "import sys\ndef sees(*names): return [name in sys.modules for name in names]")
+
+
+def test_it_is_ready_with_what_a_module_needs_and_without_the_rest():
+    expected = [curriculum.load("08_backpropagation")]
+    with Opening("none", Limits(), expected) as opening, opening.sandbox() as box:
+        assert opening.data.is_dir()
+        with Submission.load(box, [SEES]) as child:
+            assert child.sees("numpy", "torch", "matplotlib.pyplot", "sklearn", "pandas") == [True] * 3 + [False] * 2
+        with opening.sandbox() as other:
+            assert other is not box, "the first was given away"
+    assert not opening.data.exists()
+
+
+def test_what_nobody_took_is_closed():
+    with Opening("none", Limits()) as opening:
+        begun = opening._begun
+    assert begun.result()._process is None
+
+
+def test_a_sandbox_that_cannot_be_had_is_told_to_who_asks_for_it(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with Opening("bubblewrap", Limits()) as opening, pytest.raises(SandboxUnavailable):
+        opening.sandbox()
+    with Opening("bubblewrap", Limits()):
+        pass
