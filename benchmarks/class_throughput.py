@@ -1,19 +1,22 @@
 """One class through three graders: `lsml autograde`, stock `nbgrader autograde`, and `otter run`.
 
     python benchmarks/class_throughput.py [--students 100] [--stock 100] [--otter 100] [--otter-python PATH]
-    python benchmarks/class_throughput.py --synthetic 10 100 1000 10000
+    python benchmarks/class_throughput.py --synthetic 10 100 1000 10000 [--modules 00 01 02]
 
 The class hands in module 01: right, half done, wrong, slow and crashing submissions, no two of them equal, and then
 the same with a few that loop until a time limit. All graders run the same hidden tests on the same machine in the
 same run; nbgrader and Otter run them in the student's own process, and execute the demo cells too (at their reduced
 size), because that is what they do: a slow answer costs them most there. `--stock N` and `--otter N` take the first N
 submissions where all would take too long, of which every ten hold the whole mix; rates are per submission, so they
-compare. `--only right` (or another kind) takes one kind alone.
+compare. `--only right` (or another kind) takes one kind alone. "over plain": the CPU time of a submission over that of
+a right one's cells and tests in one warm plain process, without a sandbox, a class or a gradebook. A grader that does
+not give the first right notebook all points is not timed.
 
 Otter is an optional extra: pip install -e ".[benchmarks]", or --otter-python for an environment of its own.
 
 The second mode is about the class and not about the students: 10 to 10,000 submissions whose Reports are made by a
 stub, through the same Dask workers, the same files and the same gradebook. Only the students' computing is left out.
+With `--modules`, the class has these modules, and every submission is of the next one.
 """
 
 # ruff: noqa: E402  the number of threads is fixed before anything that has threads is imported
@@ -21,6 +24,7 @@ stub, through the same Dask workers, the same files and the same gradebook. Only
 import argparse
 import contextlib
 import copy
+import itertools
 import json
 import os
 import re
@@ -39,6 +43,7 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import nbformat
 import psutil
+from grading_latency import plain_grade
 from nbgrader.api import Gradebook
 
 from autograder import answers, curriculum
@@ -47,6 +52,7 @@ from autograder.classroom.autograde import autograde, plan
 from autograder.classroom.engine import DaskEngine, Job
 from autograder.classroom.folder import ClassFolder
 from autograder.classroom.release import release
+from autograder.grading import Grader
 from lsml_utils.tables import Table
 
 MODULE = "01_gradient_descent"
@@ -74,14 +80,14 @@ def submissions(count: int, looping: bool, only: str | None = None) -> list[nbfo
     notebooks = []
     for number in range(count):
         kind = only or KINDS[number % len(KINDS)]
-        answers = answers_of[kind](number // len(KINDS) + number)
+        given = answers_of[kind](number // len(KINDS) + number)
         if looping and number % (100 // LOOPING) == 12:
-            answers = answers | {first: _before(right[first], "while True: pass")}
+            given = given | {first: _before(right[first], "while True: pass")}
         notebook = copy.deepcopy(_released())
         notebook.metadata["kind"] = kind
         for cell in notebook.cells:
             if cell.metadata.lsml.role == "exercise":
-                cell.source = f"{answers.get(cell.metadata.lsml.name, cell.source)}\n# student {number}"
+                cell.source = f"{given.get(cell.metadata.lsml.name, cell.source)}\n# student {number}"
         notebooks.append(notebook)
     return notebooks
 
@@ -145,6 +151,24 @@ def must_be_right(grader: str, notebook: nbformat.NotebookNode, score: float, ma
         raise SystemExit(f"{grader} gives the right notebook {score} of {max_score} points; its time says nothing")
 
 
+def auto_score(book: Gradebook) -> tuple[float, float]:
+    """Points of the first submission in a gradebook, and how many there are; what is written waits for a person."""
+    grades = book.find_submission_notebook(MODULE, MODULE, "s00000").grades
+    return sum(grade.auto_score or 0 for grade in grades), curriculum.load(MODULE).max_score
+
+
+def seconds_of_plain(repeat: int = 5) -> float:
+    """CPU seconds of a right submission's cells and hidden tests in this process, when all is warm: the least."""
+    with Grader(sandbox="none") as grader:
+        grade, found = plain_grade(curriculum.load(MODULE), grader), []
+        grade()
+        for _ in range(repeat):
+            started = time.process_time()
+            grade()
+            found.append(time.process_time() - started)
+    return min(found)
+
+
 def hand_in(folder: Path, notebooks: list[nbformat.NotebookNode]) -> None:
     """Put the class into submitted/."""
     for number, notebook in enumerate(notebooks):
@@ -177,6 +201,8 @@ def with_lsml(top: Path, notebooks, workers: int) -> dict:
         summary = autograde(folder, plan(folder, [MODULE], None), engine)
         client = time.process_time() - before - watch.own
         times = list(engine._client.run(seconds_of_cpu).values())
+    with folder.gradebook() as book:
+        must_be_right("lsml", notebooks[0], *auto_score(book))
     grading, student = (sum(column) for column in zip(*times, strict=True))
     whole = grading + student + client
     return {
@@ -196,10 +222,10 @@ def with_stock(top: Path, notebooks) -> dict:
     source = folder / "source" / MODULE
     source.mkdir(parents=True)
     notebook = source_notebook(curriculum.load(MODULE))
-    root = str(curriculum.ROOT)
+    paths = [str(curriculum.ROOT), str(curriculum.ROOT / "benchmarks")]
     for cell in notebook.cells:
         if cell.metadata.lsml.role == "check":
-            hidden = f"import sys; sys.path.insert(0, {root!r})\nfrom benchmarks.in_kernel import check as run_hidden\n"
+            hidden = f"import sys; sys.path[:0] = {paths!r}\nfrom in_kernel import check as run_hidden\n"
             hidden += f"run_hidden({MODULE!r}, {cell.metadata.lsml.name!r}, globals())"
             cell.source += f"\n### BEGIN HIDDEN TESTS\n{hidden}\n### END HIDDEN TESTS"
     nbformat.write(notebook, source / f"{MODULE}.ipynb")
@@ -213,9 +239,7 @@ def with_stock(top: Path, notebooks) -> dict:
     with Watch() as watch:
         subprocess.run([BIN / "nbgrader", "autograde", MODULE], **quiet)  # 1 where a kernel died; it goes on
     with Gradebook(f"sqlite:///{folder / 'gradebook.db'}", "stock") as book:
-        grades = book.find_submission_notebook(MODULE, MODULE, "s00000").grades
-        score = sum(grade.auto_score or 0 for grade in grades)  # what is written waits for a person
-        must_be_right("nbgrader", notebooks[0], score, curriculum.load(MODULE).max_score)
+        must_be_right("nbgrader", notebooks[0], *auto_score(book))
     return {
         "grader": "nbgrader autograde",
         "count": len(notebooks),
@@ -227,7 +251,7 @@ def with_stock(top: Path, notebooks) -> dict:
 
 TEST_FILE = """\
 import sys
-sys.path.insert(0, {root!r})
+sys.path[:0] = {paths!r}
 from otter.test_files import test_case
 OK_FORMAT = False
 name = {exercise!r}
@@ -235,7 +259,7 @@ points = {points}
 
 @test_case(hidden=True)
 def test_hidden(env):
-    from benchmarks.in_kernel import check
+    from in_kernel import check
     check({module!r}, {exercise!r}, env)
 """
 
@@ -248,9 +272,8 @@ def with_otter(top: Path, notebooks, python: str) -> dict | None:
     tests = folder / "tests"
     tests.mkdir(parents=True)
     for exercise in curriculum.load(MODULE).exercises:
-        text = TEST_FILE.format(
-            root=str(curriculum.ROOT), exercise=exercise.name, points=exercise.points, module=MODULE
-        )
+        paths = [str(curriculum.ROOT), str(curriculum.ROOT / "benchmarks")]
+        text = TEST_FILE.format(paths=paths, exercise=exercise.name, points=exercise.points, module=MODULE)
         (tests / f"{exercise.name}.py").write_text(text)
     environment = {**os.environ, "PYTHONPATH": str(curriculum.ROOT)}  # for lsml_utils
     quiet = {"cwd": folder, "env": environment, "capture_output": True, "text": True}
@@ -296,17 +319,29 @@ def compare(arguments) -> None:
             shutil.rmtree(top, ignore_errors=True)
         what = f"with one in {100 // LOOPING} looping" if looping else "without looping ones"
         what = f"all {arguments.only}, {what}" if arguments.only else what
-        columns = ("grader", "submissions", "seconds", "a minute", "lsml is", "CPU s each", "peak memory")
-        table = Table(columns, [], numeric=(1, 2, 3, 4, 5, 6))
+        columns = (
+            "grader",
+            "submissions",
+            "seconds",
+            "a minute",
+            "lsml is",
+            "CPU s each",
+            "over plain",
+            "peak memory",
+        )
+        table = Table(columns, [], numeric=(1, 2, 3, 4, 5, 6, 7))
+        plain = seconds_of_plain()
         own = rows[0]["count"] / rows[0]["seconds"]
         for row in rows:
             rate = row["count"] / row["seconds"]
             cells = (row["grader"], str(row["count"]), f"{row['seconds']:.1f}", f"{60 * rate:.1f}")
-            cpu = f"{row['cpu'] / row['count']:.2f}"
-            table.rows.append((*cells, f"{own / rate:.1f} x", cpu, f"{row['peak'] / 2**20:.0f} MB"))
+            cpu = row["cpu"] / row["count"]
+            shares = (f"{own / rate:.1f} x", f"{cpu:.2f}", f"{cpu / plain:.2f} x")
+            table.rows.append((*cells, *shares, f"{row['peak'] / 2**20:.0f} MB"))
         print(f"\nModule 01, {arguments.students} submissions, {what}; {os.cpu_count()} CPUs")
         print(table)
         shares = ", ".join(f"{name} {100 * share:.0f} %" for name, share in rows[0]["shares"].items())
+        print(f"a right submission's cells and tests in a warm plain process: {plain:.2f} CPU s")
         print(f"lsml's CPU time, {rows[0]['cpu']:.0f} s: {shares}; verdicts: {rows[0]['verdicts']}")
         results[what] = rows
     if arguments.json:
@@ -328,32 +363,34 @@ def stub(job: Job) -> dict:
     return Report("x.ipynb", job.module, "graded", half, module.max_score, 0.0, results).to_dict()
 
 
-def synthetic(counts: list[int], workers: int) -> None:
+def synthetic(counts: list[int], workers: int, modules: list[str]) -> None:
     """The cost of the class itself. The students' computing is a stub; everything else is real."""
-    text = nbformat.writes(_released())
+    texts = {name: nbformat.writes(released_notebook(curriculum.load(name))) for name in modules}
     mark = "write your answer here"
+    print(f"Modules of the class: {', '.join(modules)}")
     print("The students' computing is a stub here; workers, files and gradebook are real.", flush=True)
     print("submissions   seconds   ms each   CPU ms each (client, workers)   again, s   peak memory", flush=True)
     for count in counts:
         top = Path(tempfile.mkdtemp(prefix="lsml-synthetic-"))
         try:
             folder = ClassFolder.new(top / "class")
-            release(folder, MODULE)
-            for number in range(count):
-                target = folder.submission(f"s{number:05}", MODULE)
+            for name in modules:
+                release(folder, name)
+            for number, name in zip(range(count), itertools.cycle(modules)):
+                target = folder.submission(f"s{number:05}", name)
                 target.parent.mkdir(parents=True)
-                target.write_text(text.replace(mark, f"student {number}"))
+                target.write_text(texts[name].replace(mark, f"student {number}"))
             with DaskEngine(workers=workers, work=stub) as engine:
                 engine._start()  # its start is a constant, and not what this table is about
                 with Watch() as watch, folder.lock():
                     client, below = time.process_time(), sum(map(sum, engine._client.run(seconds_of_cpu).values()))
-                    summary = autograde(folder, plan(folder, [MODULE], None), engine)
+                    summary = autograde(folder, plan(folder, modules, None), engine)
                     client = time.process_time() - client - watch.own
                     below = sum(map(sum, engine._client.run(seconds_of_cpu).values())) - below
             assert summary.written == count
             again = time.monotonic()
             with DaskEngine(workers=workers, work=stub) as engine, folder.lock():
-                assert autograde(folder, plan(folder, [MODULE], None), engine).written == 0
+                assert autograde(folder, plan(folder, modules, None), engine).written == 0
             again = time.monotonic() - again
             cpu = f"{1000 * client / count:.1f}, {1000 * below / count:.1f}"
             each = f"{1000 * watch.seconds / count:.1f}"
@@ -376,9 +413,10 @@ def main() -> None:
     parser.add_argument("--no-looping", action="store_true", help="leave the second half out")
     parser.add_argument("--json", help="write the figures there too")
     parser.add_argument("--synthetic", type=int, nargs="+", metavar="N", help="the second mode")
+    parser.add_argument("--modules", nargs="+", default=[MODULE], metavar="NN", help="of the second mode's class")
     arguments = parser.parse_args()
     if arguments.synthetic:
-        synthetic(arguments.synthetic, arguments.workers)
+        synthetic(arguments.synthetic, arguments.workers, [curriculum.resolve(name) for name in arguments.modules])
     else:
         compare(arguments)
 

@@ -1,6 +1,7 @@
 """The trusted side of one conversation: sends requests to an agent, answers its callbacks, reads replies as hostile."""
 
 import contextlib
+import functools
 import inspect
 import itertools
 import select
@@ -309,6 +310,11 @@ class LocalPeer(Peer):
 
 def code_node(helper):
     """The wire's node for a `@student_side` helper: its source, without its decorators."""
-    lines = textwrap.dedent(inspect.getsource(helper)).splitlines()
-    start = next(i for i, line in enumerate(lines) if line.startswith(("def ", "class ", "async def ")))
-    return {"t": "code", "name": helper.__name__, "source": "\n".join(lines[start:]) + "\n"}
+    return {"t": "code", "name": helper.__name__, "source": _source(helper.__code__)}
+
+
+@functools.lru_cache(1024)  # to find a function's end takes longer than most of them run
+def _source(code):
+    lines = textwrap.dedent(inspect.getsource(code)).splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith(("def ", "async def ")))
+    return "\n".join(lines[start:]) + "\n"
