@@ -82,6 +82,9 @@ class Explainer:
                 with contextlib.suppress(OutOfTime):
                     found = self._with_helpers(module, diagnosis, outcomes, rebuilt, helpers, until) | found
             return found, diagnosis.lists(outcomes, mentioned="list" in exercise.docstring)
+        except ValueError:  # its text quotes the reference
+            log.error("diagnosing %s failed: is there a known answer that does not fit the reference?", exercise.name)
+            return {}, set()
         except Exception:
             log.exception("diagnosing %s failed", exercise.name)
             return {}, set()

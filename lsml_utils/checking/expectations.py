@@ -226,6 +226,8 @@ def _same(now, before) -> bool:
     if isinstance(before, list | tuple):
         return len(now) == len(before) and all(_same(a, b) for a, b in zip(now, before, strict=True))
     ours, theirs = as_array(now), as_array(before)
+    if isinstance(before, np.ndarray) and theirs is None:  # of texts or objects
+        return (now.dtype, now.shape) == (before.dtype, before.shape) and bool(np.all(now == before))
     if theirs is None:
         return bool(now == before)
     if str(getattr(now, "dtype", "")) != str(getattr(before, "dtype", "")) or ours.shape != theirs.shape:

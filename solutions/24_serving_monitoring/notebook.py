@@ -1693,9 +1693,10 @@ for minute in range(1440):
     running = wanted
 history = np.array(history)
 part = demo_size(full=60, small=15)  # seconds that are simulated of each minute
-bounds, tails, quarters = np.geomspace(0.05, 200, 50), [], range(0, 1440, 15)
-for quarter in quarters:
+bounds, tails, fullest = np.geomspace(0.05, 200, 50), [], []
+for quarter in range(0, 1440, 15):
     minute = quarter + int(np.argmax((asked_for / history)[quarter : quarter + 15]))  # the fullest of this quarter
+    fullest.append(minute / 60)
     arrivals = np.sort(part * rng.random(rng.poisson(part * asked_for[minute])))
     total = LatencyHistogram(bounds)
     for replica in range(history[minute]):
@@ -1716,9 +1717,7 @@ top.plot(
 top.step(hours, history, color=plotting.COLOURS[0], linestyle="-", label="replicas that run")
 top.set(ylabel="replicas", title="Up at once, down with caution", ylim=(0, 1.45 * history.max()))
 top.legend(loc="upper left")
-bottom.semilogy(
-    [quarter / 60 for quarter in quarters], tails, color=plotting.COLOURS[1], label="p99, all replicas merged"
-)
+bottom.semilogy(fullest, tails, color=plotting.COLOURS[1], label="p99, all replicas merged")
 when = shadow[used - 1] / 3600
 bottom.axvline(when, color="#222222", linestyle="--", label=f"canary: {decision} after {used:,} pairs")
 bottom.set(
@@ -1728,7 +1727,7 @@ bottom.set(
     ylim=(0.5 * min(tails), 8 * max(tails)),
     xlim=(0, 24),
 )
-bottom.legend(loc="upper left")
+bottom.legend(loc="upper right")
 plt.show()
 changes = int(np.sum(np.diff(history) != 0))
 print(

@@ -1,14 +1,10 @@
 """What module 22 says of the libraries and of its scale section, at a small size; what is not installed is skipped."""
 
-import json
 from importlib.util import find_spec
 
-import nbclient
 import pytest
-from nbformat.v4 import new_code_cell
 
 from autograder import curriculum
-from autograder.authoring.release import solved_notebook
 
 MODULE = curriculum.load("22_interpretability_fairness")
 # The demo cells whose results are looked at (and those that they need), and what is kept of them.
@@ -41,26 +37,6 @@ print(json.dumps({
     "check": check_says,
 }))
 """
-
-
-@pytest.fixture(scope="module")
-def found(tmp_path_factory) -> dict:
-    """The setup, the answers and these cells in a kernel, at the small size; what they found."""
-    notebook, kept = solved_notebook(MODULE), []
-    for cell in notebook.cells:
-        role = cell.metadata["lsml"]["role"] if cell.cell_type == "code" else ""
-        needed = [text for text in NEEDED if role == "demo" and text in cell.source]
-        if role in ("setup", "exercise") or needed:
-            kept += [cell, *(new_code_cell(NEEDED[text]) for text in needed if NEEDED[text])]
-    assert sum(cell.cell_type == "code" and any(text in cell.source for text in NEEDED) for cell in kept) >= len(NEEDED)
-    notebook.cells = [*kept, new_code_cell(REPORT)]
-    folder = {"metadata": {"path": str(tmp_path_factory.mktemp("module_22"))}}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LSML_DEMO", "small")
-        nbclient.NotebookClient(notebook, timeout=240, kernel_name="python3", resources=folder).execute()
-    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-    assert not [output for output in outputs if output.get("name") == "stderr"]
-    return json.loads(notebook.cells[-1].outputs[0].text)
 
 
 def test_peers_that_are_always_there_agree(found):

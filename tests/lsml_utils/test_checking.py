@@ -270,7 +270,16 @@ class TestOtherExpectations:
             expect_finite(np.where(X == 2, np.nan, X))
 
     @pytest.mark.parametrize(
-        "value", [X, torch.ones(3), [1.0, np.ones(2)], {"w": np.ones(2)}, np.array([np.nan]), sparse.eye_array(2)]
+        "value",
+        [
+            X,
+            torch.ones(3),
+            [1.0, np.ones(2)],
+            {"w": np.ones(2)},
+            np.array([np.nan]),
+            sparse.eye_array(2),
+            np.array(["a", "b"]),
+        ],
     )
     def test_unchanged_passes_what_stays(self, value):
         with expect_unchanged(value=value):
@@ -287,6 +296,7 @@ class TestOtherExpectations:
             (X.copy(), lambda a: a.__setitem__((0, 0), 1e-300)),
             (np.zeros(2), lambda a: a.__setitem__(0, -0.0)),
             (torch.ones(2), lambda a: a.mul_(2)),
+            (np.array(["a", "b"]), lambda a: a.__setitem__(0, "c")),
             ([1, 2], shrink),
             ({"w": np.ones(2)}, write),
         ]:
