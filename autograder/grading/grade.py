@@ -266,7 +266,10 @@ class Grader:
 
         Nor are slow cells left out, but where another answer's are lent: a machine that is busy makes any cell slow.
         """
-        stretch = max(self._stretch, patience()) if patient else 1.0
+        stretch = self._stretch
+        if lent is None:  # or the processes that it is lent from live, and may be what keeps the machine busy
+            stretch = max(stretch, patience())
+        stretch = stretch if patient else 1.0
         budget = Budget(limits or self.limits, [exercise], stretch, firm=limits is not None and lent is None)
         everything = lent is None
         return self._run(module, cells, [exercise], budget, everything, enough=enough, lent=lent, tests=tests)[0]

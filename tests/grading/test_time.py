@@ -4,9 +4,11 @@ import os
 import shutil
 from dataclasses import replace
 
+import psutil
 import pytest
 
 from autograder import curriculum
+from autograder.grading import grade
 from autograder.grading.reference import reference_cells
 
 from .conftest import TOY, code, index, released
@@ -93,3 +95,21 @@ def test_what_a_stopped_cell_would_have_defined_is_told_of(hurried, module, writ
     assert verdicts(report) == dict.fromkeys(verdicts(report), "passed") | {"last": "error"}
     last = next(result for result in report.exercises if result.id == "last")
     assert "you added" in last.message and "took too long" in last.message
+
+
+def test_the_load_that_a_notebook_makes_itself_stretches_none_of_its_limits(grader, monkeypatch, module, write):
+    """How busy the machine is, is asked while no process of the notebook's lives."""
+    server = psutil.Process(grader._sandbox._process.pid)
+    idle, seen = len(server.children(recursive=True)), []
+
+    def patience():
+        seen.append(len(server.children(recursive=True)))
+        return 1.0
+
+    monkeypatch.setattr(grade, "patience", patience)
+    busy = "import threading\n\ndef work():\n    while True: pass\n\n"
+    busy += "for _ in range(8): threading.Thread(target=work, daemon=True).start()\n"
+    answers = {e.name: e.solution for e in module.exercises} | {"last": f"{busy}\ndef last(x): return x[0]"}
+    report = grader.grade(write(released(module, answers)))
+    assert verdicts(report)["last"] == "failed" and len(seen) > 2, "failures are explained, and that takes clocks too"
+    assert seen == [idle] * len(seen)
