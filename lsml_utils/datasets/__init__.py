@@ -21,6 +21,7 @@ from lsml_utils.datasets.patients import Patients, patients
 from lsml_utils.datasets.points import blobs, blobs_chunks, linear, linear_chunks, moons, moons_chunks
 from lsml_utils.datasets.reviews import reviews, reviews_chunks
 from lsml_utils.datasets.shapes import one_hot, shapes, shapes_chunks
+from lsml_utils.datasets.tickets import Tickets, tickets, tickets_chunks
 from lsml_utils.datasets.visits import Visits, visits, visits_chunks
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "Loans",
     "Patients",
     "Remote",
+    "Tickets",
     "Visits",
     "batches",
     "blobs",
@@ -63,6 +65,8 @@ __all__ = [
     "reviews_chunks",
     "shapes",
     "shapes_chunks",
+    "tickets",
+    "tickets_chunks",
     "visits",
     "visits_chunks",
     "wine",
