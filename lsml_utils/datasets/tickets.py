@@ -15,7 +15,20 @@ DAYS, STAY = 360.0, 30.0  # of the table; within which a customer writes all tic
 LENGTH = 8  # words of a text
 LANGUAGES, EACH = 2, 300  # words of a language
 TELLING = {  # words with a planted effect, by language
-    0: ("broken", "smoke", "refund", "again", "lawyer", "stuck", "error", "leak", "thanks", "address", "colour", "gift"),
+    0: (
+        "broken",
+        "smoke",
+        "refund",
+        "again",
+        "lawyer",
+        "stuck",
+        "error",
+        "leak",
+        "thanks",
+        "address",
+        "colour",
+        "gift",
+    ),
     1: ("kaputt", "rauch", "geld", "wieder", "anwalt", "fest", "fehler", "leck", "danke", "adresse", "farbe", "karte"),
 }
 FAULTS = {  # of `export`, and what each is
@@ -158,11 +171,15 @@ def effects() -> np.ndarray:
 
 def _places(language: int) -> list[int]:
     """Where the telling words stand among the words of a language: some are usual, others rare."""
-    return [4, 90, 9, 14, 150, 22, 33, 60, 2, 18, 40, 75] if language == 0 else [6, 80, 3, 17, 120, 25, 30, 55, 1, 12, 44, 70]
+    return (
+        [4, 90, 9, 14, 150, 22, 33, 60, 2, 18, 40, 75]
+        if language == 0
+        else [6, 80, 3, 17, 120, 25, 30, 55, 1, 12, 44, 70]
+    )
 
 
 def tickets(n: int, seed: int = 0) -> Tickets:
-    """n tickets, n >= 1. 176 bytes a row.
+    """n tickets, n >= 1. 152 bytes a row.
 
     seed: an integer >= 0. Row i does not depend on n.
 
