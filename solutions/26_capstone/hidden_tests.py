@@ -1251,7 +1251,7 @@ def test_boards_of_every_kind(submission, rng):
             predicted = rng.integers(0, 2, 50)
             assert close(board.submit(layout(predicted.astype(other))), truth.submit(predicted), atol=1e-12, typed=True)
     y = np.array([5])
-    board = submission.Leaderboard(y, 0.9)
+    board = submission.Leaderboard(y, 0.3)
     assert close([board.submit(np.array([k])) for k in (4, 5, 4)], [0.9, 0.0, 0.0], atol=1e-12)
     y = np.arange(3000) % 7
     y[-1] = 100
@@ -1260,7 +1260,7 @@ def test_boards_of_every_kind(submission, rng):
         for predicted in (y + 1, y % 5, np.where(np.arange(3000) < 2999, y, 0), y):
             assert close(board.submit(predicted), truth.submit(predicted), atol=1e-12, typed=True)
     wide = np.array([2**53, -(2**53), 255, 0])
-    assert close(submission.Leaderboard(wide, 0.01).final(wide + [1, 0, 0, 1]), 0.5)
+    assert close(submission.Leaderboard(wide, 0.01).final(wide + np.array([1, 0, 0, 1])), 0.5)
     assert close(submission.Leaderboard(np.array([255, 1], np.uint8), 0.01).final(np.array([-1, 1], np.int8)), 0.5)
 
 
