@@ -406,7 +406,7 @@ estimates = {
     "what came": loss_of(known, later),
 }
 figure, ax = plt.subplots(figsize=(6, 3.6))
-for k, ((loss, std)) in enumerate(estimates.values()):
+for k, (loss, std) in enumerate(estimates.values()):
     ax.errorbar([k], [loss], [1.96 * std], marker="osD"[k], markersize=8, capsize=5, color=plotting.COLOURS[k])
 ax.set_xticks(range(3), list(estimates))
 ax.set(xlim=(-0.5, 2.5), xlabel="rows that judge", ylabel="log loss, 95%", title="Random rows promise too much")
@@ -547,9 +547,15 @@ def peer_ridge(X, y, penalty):
     return fitted.coef_, float(fitted.intercept_)
 
 
+def narrow(X):
+    """The same sparse rows with indices of 32 bits, which scikit-learn wants."""
+    X.indices, X.indptr = X.indices.astype(np.int32), X.indptr.astype(np.int32)
+    return X
+
+
 def peer_pegasos(X, y, penalty, order):
     steps = SGDClassifier(alpha=penalty, fit_intercept=False, max_iter=1, tol=None, shuffle=False)
-    return steps.fit(X[order], y[order]).coef_[0]
+    return steps.fit(narrow(X[order]), y[order]).coef_[0]
 
 
 def peer_features(X, features, gamma, seed):
@@ -609,7 +615,7 @@ def bag(data):
     rows = np.repeat(np.arange(len(data)), data.words.shape[1])
     counts = scipy.sparse.csr_array((np.ones(rows.size), (rows, data.words.ravel())), (len(data), 600))
     counts.sum_duplicates()
-    return scipy.sparse.hstack([counts, scipy.sparse.csr_array(features(data))], format="csr")
+    return narrow(scipy.sparse.hstack([counts, scipy.sparse.csr_array(features(data))], format="csr"))
 
 
 def train_base(data):
