@@ -308,6 +308,7 @@ def audit_large(seed, m):
     y, time, group = rng.integers(0, 2, m), rng.random(m), rng.integers(0, m // 2, m)
     number, amount = rng.permutation(m), rng.standard_normal(m)
     columns = {"number": number, "amount": amount, "late_at": time - 1 + 2 * (np.arange(m) == m - 1), "again": amount}
+    columns["told"] = np.where(rng.random(m) < 0.3 + 0.1 * y, np.nan, number)
     return student.audit(columns, y, time, group)
 
 
@@ -315,7 +316,9 @@ def audit_large(seed, m):
 def test_a_large_table(submission, rng):
     """A table of a million rows is audited within the ten seconds of a call."""
     found = submission.run(audit_large, int(rng.integers(2**40)), 1_000_000)
-    assert close(found, [("number", "identifier"), ("late_at", "future"), ("again", "duplicate")])
+    assert close(
+        found, [("number", "identifier"), ("late_at", "future"), ("again", "duplicate"), ("told", "missing_tells")]
+    )
 
 
 def table_of(rng):
