@@ -67,7 +67,7 @@ class Tickets(Described):
     y: np.ndarray
 
     names: ClassVar[tuple[str, ...]] = ("tenure", "wait", "orders", "amount")
-    spread: ClassVar[float] = 0.8
+    spread: ClassVar[float] = 1.8
     bias: ClassVar[float] = -1.6
     by_channel: ClassVar[tuple[float, ...]] = (0.0, 0.5, -0.5, 0.2)
     by_product: ClassVar[tuple[float, ...]] = (0.0, 0.6, -0.6, 0.3, -0.3, 0.0)

@@ -99,30 +99,32 @@ def clean(rng, m=300):
     return columns, y, time, group
 
 
-def plant(code, rng, columns, y, time, group):
+def plant(code, rng, columns, y, time, group, form=None):
     """The table with one more column (or rows) of this code at a place of its own, and what must be found."""
     m, at = len(y), int(rng.integers(0, len(columns) + 1))
-    name = f"{code}_{at}"
+    name, form = f"{code}_{at}", at if form is None else form
     if code == "doubled_rows":
         rows = rng.permutation(np.append(np.arange(m), rng.integers(0, m, 4)))
         return {k: v[rows] for k, v in columns.items()}, y[rows], time[rows], group[rows]
     if code == "constant":
-        new = [np.full(m, -2.5), np.full(m, np.nan), np.full(m, 7, np.uint8), np.full(m, ""), np.zeros(m, bool)][at % 5]
+        new = [np.full(m, -2.5), np.full(m, np.nan), np.full(m, 7, np.uint8), np.full(m, ""), np.zeros(m, bool)][
+            form % 5
+        ]
     elif code == "duplicate":
         source = list(columns)[int(rng.integers(0, len(columns)))]
         new, at = columns[source].copy(), len(columns)
     elif code == "identifier":
         far = rng.permutation(50 * m)
         new = [far[:m] - m, far[group], np.array([f"n{k}" for k in far[:m]]), np.array([f"g{far[g]}" for g in group])]
-        new = new[at % 4]
+        new = new[form % 4]
     elif code == "future":
         name, new = f"later_{at}_at", time - 1.0
         new[int(rng.integers(0, m))] += 1.25
     elif code == "leak":
-        new = (y + 0.2 * rng.standard_normal(m)) * [1, -1][at % 2]
+        new = (y + 0.2 * rng.standard_normal(m)) * [1, -1][form % 2]
     else:
         new = np.where(rng.random(m) < np.where(y == 1, 0.8, 0.2), np.nan, rng.standard_normal(m))
-        new = [new, np.where(np.isnan(new), "", "x"), new.astype(np.float32)][at % 3]
+        new = [new, np.where(np.isnan(new), "", "x"), new.astype(np.float32)][form % 3]
     items = list(columns.items())
     return dict([*items[:at], (name, new), *items[at:]]), y, time, group
 
@@ -133,8 +135,8 @@ CODES = ("constant", "duplicate", "identifier", "future", "leak", "missing_tells
 @pytest.mark.exercise("audit", weight=3, core=True, hint=2)
 def test_each_fault_alone(submission, rng):
     """One planted fault is found, by its column and code, and nothing else in the table."""
-    for code, _ in itertools.product(CODES, range(4)):
-        table = plant(code, rng, *clean(rng))
+    for code, form in itertools.product(CODES, range(5)):
+        table = plant(code, rng, *clean(rng), form=form)
         assert close(submission.audit(*table), audited(*table))
 
 
@@ -232,7 +234,7 @@ def test_missing_at_the_limit(submission, rng):
 
 @pytest.mark.exercise("audit", weight=2)
 def test_equal_columns_and_rows(submission, rng):
-    """Numbers are compared as numbers, strings with strings; rows that differ in y, time or group alone do not agree."""
+    """Numbers are compared as numbers, strings with strings; rows that differ in y, time or group do not agree."""
     m = 60
     y, time, group = np.arange(m) % 2, np.arange(m) // 2 * 1.0, np.arange(m) // 4
     few = rng.integers(0, 2, m)
@@ -314,8 +316,8 @@ def audit_large(seed, m):
 
 @pytest.mark.exercise("audit", weight=2)
 def test_a_large_table(submission, rng):
-    """A table of a million rows is audited within the ten seconds of a call."""
-    found = submission.run(audit_large, int(rng.integers(2**40)), 1_000_000)
+    """A table of 150,000 rows is audited within the ten seconds of a call."""
+    found = submission.run(audit_large, int(rng.integers(2**40)), 150_000)
     assert close(
         found, [("number", "identifier"), ("late_at", "future"), ("again", "duplicate"), ("told", "missing_tells")]
     )
@@ -677,7 +679,7 @@ def test_the_interval(submission, rng):
 def test_rows_for_a_target(submission, rng):
     """rows_needed solves a + b n^-c = target, also far beyond the data and within them; inf at or below the floor."""
     for target in (0.9, 0.5, 0.42, 0.401, 0.4 + 1e-4):
-        n, error, std, (a, b, c) = planted(rng, noise=0.0)
+        n, error, std, (a, *_) = planted(rng, noise=0.0)
         got = submission.learning_curve(n, error, std, a + target - 0.4 + 0.1 * (target > 0.5))
         wanted = (got["b"] / (a + target - 0.4 + 0.1 * (target > 0.5) - got["a"])) ** (1 / got["c"])
         assert close(got["rows_needed"], wanted, rtol=1e-6)
@@ -711,7 +713,7 @@ def test_intervals_cover_the_floor(submission, rng):
     std = np.full(8, 0.002)
     error = 0.2 + 6 * n**-0.6 + std * rng.standard_normal((500, 8))
     low, high = np.asarray(submission.run(covers, n, error, std)).T
-    inside = np.count_nonzero((low <= 0.2) & (0.2 <= high))
+    inside = np.count_nonzero((low <= 0.2) & (high >= 0.2))
     # A binomial of 500 draws with chance 0.95 is outside 450 to 497 less than once in a million times.
     assert close(450 <= inside <= 497, True)
 
@@ -872,7 +874,7 @@ def test_costs_of_every_kind(submission, rng):
     for case in cost_contract().cases(rng):
         n, seconds, budget = case.exact
         got = submission.cost_curve(*case)
-        S, fixed, per, power = best_cost(n, seconds)
+        S, *_ = best_cost(n, seconds)
         assert close(relative([got[part] for part in PARTS], n, seconds) <= S + 2e-8 + 1e-6 * (case.eps > 1e-10), True)
         assert close([type(value) for value in got.values()] == [float] * 4 and len(got) == 4, True)
         wanted = 0.0 if budget <= got["fixed"] else ((budget - got["fixed"]) / got["per"]) ** (1 / got["power"])
@@ -1057,7 +1059,7 @@ def test_regret_over_worlds(submission, rng):
 
 @pytest.mark.exercise("decide", weight=3, hint=2)
 def test_no_world_is_overspent(submission, rng):
-    """The sum of fixed + per_row * rows of all runs stays within the budget, in every world; names and rows are valid."""
+    """The sum of fixed + per_row * rows of all runs stays within the budget; names and rows are valid."""
     for world in worlds(rng, 12):
         world.choose(submission)
         assert close(world.strange, "") and close(world.spent <= world.budget * (1 + 1e-9), True)
@@ -1113,7 +1115,7 @@ def test_names_that_cannot_be_trained(submission, rng):
         with raises_student(ValueError):
             submission.decide([third], world.price, world.serving, world.run, 500.0)
     assert close(submission.decide([second], world.price, world.serving, world.run, 500.0), second)
-    dear = {name: (9.0, 9.0) for name in world.names}
+    dear = dict.fromkeys(world.names, (9.0, 9.0))
     with raises_student(ValueError):
         submission.decide(world.names, dear, world.serving, world.run, 17.99)
     assert close(submission.decide([first], dear, world.serving, world.run, 18.0), first)

@@ -167,8 +167,8 @@ def audit(columns: dict[str, np.ndarray], y: np.ndarray, time: np.ndarray, group
     No test has an AUC within 1e-6 of a limit, or a chi-squared within 1% of it.
 
     Returns a list of (name, code) in the order of columns; if there are rows that agree in
-    everything, ("", "doubled_rows") is its last entry. Time O(m log m) a column: a million rows take
-    a few seconds.
+    everything, ("", "doubled_rows") is its last entry. Time O(m log m) a column: 150,000 rows take
+    about a second.
     """
 
     ### BEGIN SOLUTION
@@ -252,7 +252,8 @@ with check("audit"):
         "again": plain.astype(float),
         "number": np.arange(60)[::-1].copy(),
         "who": np.array([f"customer {g}" for g in group_small]),
-        "closed_at": time_small + plain - 1,
+        "closed_at": np.minimum(time_small + plain - 1, 59.0),
+        "amount": np.arange(60) * 0.37,
         "opened_at": time_small - plain % 3,
         "after": 3.0 * y_small,
         "stars": np.where(y_small == 1, plain, np.nan),
@@ -978,6 +979,8 @@ with check("cost_curve", forbids=["sklearn"]):
         mistakes={"This is n / seconds of the largest size: the price of a row grows.": 12 * 6400 / seconds_small[3]},
     )
     assert cost_curve(n_small, seconds_small, 1.0)["affordable"] == 0.0, "1 s does not even pay the fixed part"
+    uneven = cost_curve(n_small, np.array([1.0, 3.0, 16.0, 40.0]), 10.0)
+    expect_close(uneven["power"], 0.928, rtol=5e-3, hint="relative errors: divide each by its seconds")
     steep = cost_curve(n_small, np.array([1.0, 30.0, 1000.0, 30_000.0]), 1.0)
     assert steep["fixed"] >= 0 and 0.5 <= steep["power"] <= 3, "fixed and power keep to their limits"
     with expect_raises(ValueError, hint="two different sizes cannot show a fixed part"):
@@ -1129,8 +1132,9 @@ for who, arm in (("halving", best), ("an even spread", even), ("with all rows", 
 print(f"halving spent {spent:,} of {budget_rows:,} rows")
 
 # %% [markdown]
-# Halving compares arms at one size. Settings of one algorithm mostly keep their order. Algorithms do not: their curves
-# cross.
+# Where settings keep their order, halving gives the last two more rows than an even spread can. Where one wins on few rows
+# and loses on many, it drops the later winner early: compare the lines above. Halving looks at one size in each round, and
+# never at a curve. Settings of one algorithm may keep their order; different algorithms often do not: their curves cross.
 #
 # Now all comes together. Candidates have prices per row and per prediction. A budget pays for trials; the same sum
 # pays once more, for the final training of the one that is chosen, and buys another number of rows $N$ for each. An equal
@@ -1246,6 +1250,10 @@ with check("decide", forbids=["sklearn"]):
     spent_small.clear()
     got = decide(["deep", "twin"], price_small, {"deep": 0.0005, "twin": 0.0}, run_small, budget_small)
     assert got == "twin", "the values differ by 0.0005, a near tie: the one with the least serving"
+    curves_small["early"], price_small["early"] = (0.3, 600.0, 0.8), price_small["deep"]
+    spent_small.clear()
+    got = decide(["early", "plain"], price_small, {"early": 0.0, "plain": 0.0}, run_small, budget_small)
+    assert got == "plain", "early falls fast, but only towards its floor of 0.3: it ends at 0.36, plain at 0.30"
     got = decide(["slow", "plain"], price_small, {"slow": 0.0, "plain": 0.0}, run_small, 1.5)
     assert got == "plain", "1.5 trains slow on no row"
     with expect_raises(ValueError, hint="a budget below both fixed prices"):
@@ -1397,19 +1405,19 @@ with check("Leaderboard", forbids=["sklearn"]):
         predicted_small[:rows] += 1
         return predicted_small
 
-    board = Leaderboard(y_small, 0.15)
-    submitted = [7, 8, 6, 5, 4, 3, 7]
-    # Errors 0.7, 0.8, 0.6, 0.5, ...: 0.7 is shown as 5 * 0.15. Below 0.75 - 0.15 is 0.5 first, shown as 3 * 0.15.
-    expected = [0.75, 0.75, 0.75, 0.45, 0.45, 0.45, 0.45]
-    got = [board.submit(wrong_in(rows)) for rows in [7, 8, 7, 5, 4, 4, 7]]
+    board = Leaderboard(y_small, 0.25)
+    # Errors 0.7, 0.8, 0.6, 0.4, ...: 0.7 is shown as 3 * 0.25. Below 0.75 - 0.25 is 0.4 first, shown as 2 * 0.25.
+    expected = [0.75, 0.75, 0.75, 0.5, 0.5, 0.5, 0.5]
+    got = [board.submit(wrong_in(rows)) for rows in [7, 8, 6, 4, 3, 4, 7]]
     expect_close(
         got,
         expected,
         rtol=1e-12,
         hint="a report changes only if the error is below the last report minus step",
         mistakes={
-            "The error is shown exactly.": [0.7, 0.7, 0.7, 0.5, 0.5, 0.5, 0.5],
-            "Each submission gets its own error.": [0.7, 0.8, 0.7, 0.5, 0.4, 0.4, 0.7],
+            "The error is shown exactly.": [0.7, 0.7, 0.7, 0.4, 0.4, 0.4, 0.4],
+            "Each submission gets its own error.": [0.75, 0.75, 0.5, 0.5, 0.25, 0.5, 0.75],
+            "Any progress is shown, however small.": [0.75, 0.75, 0.5, 0.5, 0.25, 0.25, 0.25],
         },
     )
     assert all(type(report) is float for report in got), "Python floats"
@@ -1562,7 +1570,7 @@ peers = {
         bag(data), data.y
     ),
     "histogram boosting": lambda data: HistGradientBoostingClassifier(
-        max_iter=15, early_stopping=False, random_state=0
+        max_iter=10, early_stopping=False, random_state=0
     ).fit(features(data), data.y),
 }
 ladder_sizes = demo_size(full=[1000, 4000, 16_000, 64_000, 256_000, 1_000_000], small=[1000, 2000, 4000, 8000])

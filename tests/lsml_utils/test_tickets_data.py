@@ -26,7 +26,7 @@ def test_probability_is_the_mean_over_traits():
     data = datasets.tickets(50)
     traits = np.random.default_rng(0).normal(0, data.spread, (200_000, 1))
     drawn = 1 / (1 + np.exp(-(data.score() + traits)))
-    assert data.probability() == pytest.approx(drawn.mean(axis=0), abs=6 * 0.2 / np.sqrt(200_000))
+    assert data.probability() == pytest.approx(drawn.mean(axis=0), abs=6 * 0.5 / np.sqrt(200_000))
 
 
 def test_traits_are_of_customers_and_normal():
