@@ -799,10 +799,8 @@ wrong(
     "closes the board before it looks at the shape",
     fails=["test_final_closes_the_board"],
     edit={
-        "        error = self._error(predicted)\n        self.over = True\n        return error\n": (
-            "        if not self.over and predicted.shape != self.y.shape:\n            self.over = True\n"
-            "            raise ValueError\n        error = self._error(predicted)\n        self.over = True\n"
-            "        return error\n"
+        '            raise RuntimeError("final was called before")\n': (
+            '            raise RuntimeError("final was called before")\n        self.over = True\n'
         )
     },
 )

@@ -1206,7 +1206,7 @@ def attack(y, guesses, step):
 
 @pytest.mark.exercise("Leaderboard", weight=4, hint=2)
 def test_random_submissions_gain_nothing(submission, rng):
-    """After 2,000 random submissions, the vote of those that the board seemed to like errs on about half of the rows."""
+    """After 2,000 random submissions, the vote of those that the board seemed to like errs on half of the rows."""
     y = rng.integers(0, 2, 1000).astype(np.int8)
     guesses = rng.integers(0, 2, (2000, 1000)).astype(np.int8)
     reports, vote, error = submission.run(attack, y, guesses, 0.0331)
