@@ -682,7 +682,7 @@ def test_rows_for_a_target(submission, rng):
         n, error, std, (a, *_) = planted(rng, noise=0.0)
         got = submission.learning_curve(n, error, std, a + target - 0.4 + 0.1 * (target > 0.5))
         wanted = (got["b"] / (a + target - 0.4 + 0.1 * (target > 0.5) - got["a"])) ** (1 / got["c"])
-        assert close(got["rows_needed"], wanted, rtol=1e-6)
+        assert close(got["rows_needed"], wanted, rtol=1e-9)
     for below in (0.01, 0.3, 5.0):
         assert close(submission.learning_curve(n, error, std, a - below)["rows_needed"], math.inf)
 
@@ -743,7 +743,7 @@ def test_curves_of_every_kind(submission, rng):
         kinds = [type(got[key]) for key in ("a", "b", "c", "rows_needed")] + [type(end) for end in got["interval"]]
         assert close(kinds == [float] * 6, True) and close(set(got) == KEYS, True)
         wanted = math.inf if target <= got["a"] else (got["b"] / (target - got["a"])) ** (1 / got["c"])
-        assert close(got["rows_needed"], wanted, rtol=1e-6)
+        assert close(got["rows_needed"], wanted, rtol=1e-9)
     for kind in (np.int64, np.int32, np.uint64, np.int16):
         n = np.array([60, 240, 1000, 4100, 17_000]).astype(kind)
         error = 0.2 + 3 * n.astype(float) ** -0.5
@@ -842,7 +842,7 @@ def test_rows_for_a_budget(submission, rng):
     for power, budget in [(1.5, 100.0), (1.0, 3.0), (2.0, 1e6), (0.5, 2.5)]:
         seconds = 2.0 + 1e-3 * n**power
         got = submission.cost_curve(n, seconds, budget)
-        assert close(got["affordable"], ((budget - got["fixed"]) / got["per"]) ** (1 / got["power"]), rtol=1e-6)
+        assert close(got["affordable"], ((budget - got["fixed"]) / got["per"]) ** (1 / got["power"]), rtol=1e-9)
         assert close(got["affordable"], ((budget - 2) * 1e3) ** (1 / power), rtol=0.05)
         for poor in (1.9, 0.1):
             assert close(submission.cost_curve(n, seconds, poor)["affordable"], 0.0)
@@ -878,7 +878,7 @@ def test_costs_of_every_kind(submission, rng):
         assert close(relative([got[part] for part in PARTS], n, seconds) <= S + 2e-8 + 1e-6 * (case.eps > 1e-10), True)
         assert close([type(value) for value in got.values()] == [float] * 4 and len(got) == 4, True)
         wanted = 0.0 if budget <= got["fixed"] else ((budget - got["fixed"]) / got["per"]) ** (1 / got["power"])
-        assert close(got["affordable"], wanted, rtol=1e-6)
+        assert close(got["affordable"], wanted, rtol=1e-9)
     for kind in (np.int64, np.int32, np.uint64, np.int16):
         n = np.array([60, 240, 1000, 4100, 17_000]).astype(kind)
         got = submission.cost_curve(n, 0.5 + 1e-6 * n.astype(float) ** 1.5, 1.0)

@@ -1213,12 +1213,12 @@ def decide(
         raise ValueError("the budget trains none of them")
     if len(able) == 1:
         return able[0]
-    value = {}
+    value, halves = {}, 0.5 ** np.arange(5)
     for name in able:
         fixed, per_row = price[name]
         # Five sizes, each half of the one before, cost this name's share of the budget.
-        largest = (0.999 * budget / len(able) - 5 * fixed) / per_row / (1 + 1 / 2 + 1 / 4 + 1 / 8 + 1 / 16)
-        sizes = [int(largest / 2**k) for k in range(5)]
+        largest = (0.999 * budget / len(able) - 5 * fixed) / per_row / halves.sum()
+        sizes = (largest * halves).astype(int).tolist()
         measured = np.array([run(name, size) for size in sizes])
         curve = learning_curve(np.array(sizes), measured[:, 0], measured[:, 1], 0.0)
         value[name] = curve["a"] + curve["b"] * rows[name] ** -curve["c"] + serving[name]
