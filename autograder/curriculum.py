@@ -41,14 +41,14 @@ CELL_MARKER = re.compile(r"# ?%%(\s|$)")
 RESERVED = {"call", "calls", "cell_errors", "close", "load", "names", "run"} | {"student", "np", "torch"}
 
 HELPS = re.compile(r"\bhelps?\b")
-NUMBERS = re.compile(r"\bmodules? ((?:\d\d(?:, | and |, and )?)+)", re.IGNORECASE)
+NUMBERS = re.compile(r"\bmodules? ((?:\d\d(?:, | and |, and | to )?)+)", re.IGNORECASE)
 
 # For each role: the marker keys that it must have and those that it may have.
 ROLES = {
     "prose": (set(), set()),
     "setup": ({"tags"}, set()),
     "demo": ({"tags"}, set()),
-    "exercise": ({"exercise", "points", "minutes"}, {"extra", "bug", "forbids", "needs"}),
+    "exercise": ({"exercise", "points", "minutes"}, {"extra", "bug", "forbids", "needs", "trains"}),
     "check": ({"check"}, set()),
     "hints": ({"hints"}, set()),
     "written": ({"written", "points"}, set()),
@@ -64,11 +64,22 @@ KINDS = {
         'a list of names, such as ["torch.nn.functional"]',
     ),
     "needs": (lambda value: isinstance(value, str) and value.isidentifier(), 'a package, such as "triton"'),
+    "trains": (
+        lambda value: isinstance(value, list) and bool(value) and all(isinstance(skill, str) for skill in value),
+        'a list of skills, such as ["one-pass algorithms"]',
+    ),
 }
 
 
 def _numbers(sentences: Iterable[str]) -> tuple[str, ...]:
-    found = [number for s in sentences for group in NUMBERS.findall(s) for number in re.findall(r"\d\d", group)]
+    """The modules that sentences name, each once: "module 01", "modules 01, 03 and 05", "modules 01 to 08"."""
+    found = [
+        f"{number:02}"
+        for sentence in sentences
+        for group in NUMBERS.findall(sentence)
+        for first, last in re.findall(r"(\d\d)(?: to (\d\d))?", group)
+        for number in range(int(first), int(last or first) + 1)
+    ]
     return tuple(dict.fromkeys(found))
 
 
@@ -101,6 +112,7 @@ class Exercise:
     hints: int  # how many folded hints it has
     docstring: str
     needs: str | None = None  # a package of an extra of pyproject.toml, without which it cannot be tested
+    trains: tuple[str, ...] = ()  # skills that the opening of its module promises
 
     @property
     def testable(self) -> bool:
@@ -469,6 +481,7 @@ def _exercise(cell: Cell, check: Cell, hints: Cell | None, shown: str) -> Exerci
         hints=len(re.findall(r"<details\b", hints.source)) if hints else 0,
         docstring=ast.get_docstring(definition) or "",
         needs=cell.metadata.get("needs"),
+        trains=tuple(cell.metadata.get("trains", ())),
     )
 
 

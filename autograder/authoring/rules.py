@@ -39,7 +39,8 @@ def course_problems(root: Path) -> list[str]:
 def problems(module: Module) -> list[str]:
     """Every rule that the module breaks, as "file:line: what is wrong"; empty when it keeps them all."""
     shown = f"solutions/{module.name}/{module.files.notebook.name}"
-    found = [problem for cell in module.cells for problem in _syntax(cell)] or [*_size(module), *_setup(module)]
+    found = [problem for cell in module.cells for problem in _syntax(cell)]
+    found = found or [*_size(module), *_skills(module), *_setup(module)]
     for cell in module.cells:
         if cell.role == "exercise":
             found += [*_definitions(cell), *_promise(cell, module.exercise(cell.name)), *_heading(cell, module)]
@@ -65,6 +66,17 @@ def _size(module: Module) -> Iterator[Problem]:
         yield line, f"{len(main)} main exercises are more than {MAIN_EXERCISES}; mark what goes beyond with extra=true"
     if not module.exercises:
         yield module.cells[0].line, "a module has at least one exercise"
+
+
+def _skills(module: Module) -> Iterator[Problem]:
+    trained = {skill for exercise in module.exercises for skill in exercise.trains}
+    for skill in module.skills:
+        if skill not in trained:
+            yield module.cells[0].line, f"the opening promises {skill!r}, and no exercise has it in trains=[...]"
+    for cell in module.cells:
+        for skill in cell.metadata.get("trains", ()):
+            if skill not in module.skills:
+                yield cell.line, f"{cell.name!r} trains {skill!r}, which the opening does not promise"
 
 
 def _setup(module: Module) -> Iterator[Problem]:

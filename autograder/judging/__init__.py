@@ -24,7 +24,7 @@ from autograder.judging.closeness import (
     relative_error,
     sum_rounding,
 )
-from autograder.judging.contract import Case, Contract
+from autograder.judging.contract import Case, Contract, random_states_kept
 from autograder.judging.over_there import on_large, student_side
 from autograder.judging.raising import NothingRaised, raises_student
 from autograder.judging.rank_programs import OnRanks, on_ranks
@@ -54,6 +54,7 @@ __all__ = [
     "on_ranks",
     "one_of",
     "raises_student",
+    "random_states_kept",
     "relative_error",
     "stepped",
     "student_side",

@@ -16,7 +16,7 @@ import numpy as np
 
 from autograder.judging.arguments import REQUIRED, Argument, constant
 from autograder.judging.closeness import Comparison, noted
-from autograder.judging.over_there import trace
+from autograder.judging.over_there import random_states, trace
 from autograder.judging.raising import NothingRaised, raises_student
 
 
@@ -158,3 +158,16 @@ class Contract:
 def _sent(value: Callable) -> bool:
     """Whether a function is itself the argument: one that runs over there."""
     return getattr(value, "__lsml_student_side__", False)
+
+
+def random_states_kept(submission: Any, call: str | Callable, *arguments: Any, python: bool = True) -> Comparison:
+    """Whether a call neither uses nor changes the global random states of Python and NumPy. Forgeable.
+
+    `call`: the name of what the student defined, or a helper that runs over there and returns what came.
+    `python=False` where the docstring speaks of NumPy's state alone.
+    """
+    why = submission.run(random_states, call, list(arguments), python)
+    why = why if isinstance(why, str) else "it could not be looked at"
+    if why:
+        return noted(Comparison(False, why, "no global random state", why, f"{why[:1].upper()}{why[1:]}."))
+    return Comparison(True, "", "")

@@ -40,6 +40,34 @@ def call_on_ranks(name, arguments, post, fetch, gather):
 
 
 @student_side
+def random_states(call, arguments, python):
+    """Whether a call uses or changes the global random states, in words, "" where not: see `random_states_kept`."""
+    import random
+
+    def states():
+        of_numpy = np.random.get_state()
+        return (of_numpy[1].tobytes(), *of_numpy[2:]), random.getstate() if python else None
+
+    def plain(value):
+        if hasattr(value, "__next__") or isinstance(value, (list, tuple)):
+            return [plain(part) for part in value]
+        if isinstance(value, dict):
+            return [(key, plain(part)) for key, part in value.items()]
+        return (value.shape, value.tobytes()) if isinstance(value, np.ndarray) else repr(value)
+
+    function = call if callable(call) else getattr(student, call)
+    found = []
+    for seed in (1, 2):
+        random.seed(seed if python else 0)
+        np.random.seed(seed)
+        before = states()
+        found.append(plain(function(*arguments)))
+        if states() != before:
+            return "a global random state is changed"
+    return "" if found[0] == found[1] else "a global random state is used"
+
+
+@student_side
 def trace(name, names, first, second, refused, fresh):
     """What calls leave behind, in words, "" where nothing: see `Contract.leaves_no_trace`."""
     call, given, wrapped = getattr(student, name), [], {}

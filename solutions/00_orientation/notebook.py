@@ -59,7 +59,7 @@ checking.start("00_orientation", total=4)
 # subtract them from $X$, return the result. Then press Shift+Enter. If you do not know how to begin, open a hint.
 
 
-# %% exercise="centre" points=1 minutes=3
+# %% exercise="centre" points=1 minutes=3 trains=["reading a failed check"]
 def centre(X: np.ndarray) -> np.ndarray:
     """Each column of X minus its mean.
 
@@ -284,7 +284,7 @@ print(f"The processor could do {4 * operations / read:.0f} operations while one 
 # This contract is longer than the first one. Each sentence in it answers a question that a test may ask.
 
 
-# %% exercise="standardize" points=2 minutes=10 forbids=["sklearn.preprocessing", "scipy.stats"]
+# %% exercise="standardize" points=2 minutes=10 forbids=["sklearn.preprocessing", "scipy.stats"] trains=["floating-point reasoning"]
 def standardize(X: np.ndarray) -> np.ndarray:
     """Each column of X minus its mean, over its standard deviation (divided by m, not m - 1).
 
@@ -415,7 +415,7 @@ for what, data in [("as measured", wine.X), ("standardised", Z)]:
 # passes are allowed.
 
 
-# %% exercise="column_variances" points=1 minutes=5 bug=true forbids=[".var", ".std", ".nanvar", ".nanstd", ".var_mean", ".std_mean", ".cov", ".variance", "statistics", "scipy.stats", "sklearn"]
+# %% exercise="column_variances" points=1 minutes=5 bug=true forbids=[".var", ".std", ".nanvar", ".nanstd", ".var_mean", ".std_mean", ".cov", ".variance", "statistics", "scipy.stats", "sklearn"] trains=["reading a failed check", "floating-point reasoning"]
 def column_variances(X: np.ndarray) -> np.ndarray:
     """The variance of each column of X: the mean squared distance from the column's mean.
 
@@ -610,7 +610,7 @@ measured.table()
 # its check; this makes no difference for your points.
 
 
-# %% exercise="merge_moments" points=2 minutes=10 extra=true
+# %% exercise="merge_moments" points=2 minutes=10 extra=true trains=["summaries that merge"]
 def merge_moments(
     a: tuple[int, np.ndarray, np.ndarray], b: tuple[int, np.ndarray, np.ndarray]
 ) -> tuple[int, np.ndarray, np.ndarray]:
@@ -796,7 +796,21 @@ with tempfile.TemporaryDirectory() as folder:
 # Then hand in the `.ipynb` file in the way that your instructor says. A person reads the question in words. If you
 # study on your own, compare your answer with somebody else's.
 #
-# ## 8. Further
+# ## 8. The other modules
+#
+# The opening of each module says which others it needs. `lsml progress` draws them as a map with your points, and says
+# what to do next. You need not take them in the order of their numbers:
+#
+# - 01 to 03 (gradient descent, stochastic gradients, softmax) come first. All later modules build on them but 15 and 16.
+# - 04 to 07 are models without networks. 06 needs 04.
+# - 08 to 13 are networks. 08 comes first, then 09, 10 and 12, one after the other. 11 needs 08. 13 needs only 03.
+# - 14 to 18 are about machines, from one chip to a cluster. 15 and 16 need only this module, and 18 only 02. 14 and 17
+#   need 08.
+# - 19 to 25 put models to use: recommenders after 07, federated learning and privacy after 08, explanations and
+#   fairness after 06 and 08, speech and pictures after 12, serving and annealing after 04.
+# - 26 needs 01 to 08: there you choose the algorithm.
+#
+# ## 9. Further
 #
 # **At work.** `sklearn.preprocessing.StandardScaler`, with `partial_fit` for chunks; `dask_ml.preprocessing` for
 # clusters. Where outliers decide the spread, `RobustScaler`, which uses the median.

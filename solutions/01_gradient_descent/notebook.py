@@ -25,10 +25,9 @@
 # - say what a step costs in rows and columns, when a direct solver beats it, and when only descent remains;
 # - compute the same gradient from pieces that lie in a file or on many machines, and say where that stops working.
 #
-# **You need** NumPy arrays, matrix times vector, the chain rule, and what an eigenvalue is. **Time**: about three and
-# a half hours. Seven exercises take 100 minutes of it, and two questions in words take 20. **Skills**: deriving
-# a gradient, checking a gradient, reasoning about conditioning, counting what a computation costs, splitting a
-# computation so that many machines can share it.
+# **You need** NumPy arrays, matrix times vector, the chain rule, and what an eigenvalue is. **Time**: about three and a
+# half hours. Seven exercises take 100 minutes of it, and two questions in words take 20. **Skills**: deriving a
+# gradient, checking a gradient, reasoning about conditioning, counting what a computation costs, summaries that merge.
 #
 # Below each exercise you find hints, folded until you open them, and a check that tells you at once whether your answer
 # is right.
@@ -127,7 +126,7 @@ plt.show()
 # minus every target. Nothing fails, the loss falls, and the model learns to predict the mean. So refuse such a `y`.
 
 
-# %% exercise="mse_loss" points=1 minutes=5 forbids=["sklearn", "torch.nn"]
+# %% exercise="mse_loss" points=1 minutes=5 forbids=["sklearn", "torch.nn"] trains=["checking a gradient"]
 def mse_loss(X: np.ndarray, y: np.ndarray, theta: np.ndarray) -> float:
     """The loss J(theta) = 1/(2m) * ||X theta - y||^2: half the mean squared residual.
 
@@ -240,7 +239,7 @@ with check("mse_loss", forbids=["sklearn", "torch.nn"]):
 # ### 1.2 `mse_gradient` · essential · level 2 of 4 · 10 min
 
 
-# %% exercise="mse_gradient" points=2 minutes=10 forbids=["torch.autograd", "torch.func", "functorch", ".backward"]
+# %% exercise="mse_gradient" points=2 minutes=10 forbids=["torch.autograd", "torch.func", "functorch", ".backward"] trains=["deriving a gradient", "checking a gradient", "counting what a computation costs"]
 def mse_gradient(X: np.ndarray, y: np.ndarray, theta: np.ndarray) -> np.ndarray:
     """The gradient of J(theta) = 1/(2m) * ||X theta - y||^2 with respect to theta.
 
@@ -367,7 +366,7 @@ plt.show()
 # ### 1.3 `gradient_descent` · essential · level 2 of 4 · 15 min
 
 
-# %% exercise="gradient_descent" points=2 minutes=15 forbids=["torch.optim", "scipy.optimize"]
+# %% exercise="gradient_descent" points=2 minutes=15 forbids=["torch.optim", "scipy.optimize"] trains=["reasoning about conditioning"]
 def gradient_descent(
     grad: Callable[[np.ndarray], tuple[float, np.ndarray]],
     theta0: np.ndarray,
@@ -576,7 +575,7 @@ plt.show()
 # ### 1.4 `largest_stable_lr` · essential · level 3 of 4 · 25 min
 
 
-# %% exercise="largest_stable_lr" points=3 minutes=25 forbids=[".eigh", ".eigvalsh", ".eigvals", ".svd", "scipy"]
+# %% exercise="largest_stable_lr" points=3 minutes=25 forbids=[".eigh", ".eigvalsh", ".eigvals", ".svd", "scipy"] trains=["reasoning about conditioning", "counting what a computation costs"]
 def largest_stable_lr(X: np.ndarray, steps: int = 100, seed: int = 0) -> float:
     """The rate 2 / lambda_max(X^T X / m), below which descent on the squared loss converges.
 
@@ -724,7 +723,7 @@ plt.show()
 # ### 1.5 `backtracking_line_search` · important · level 2 of 4 · 15 min
 
 
-# %% exercise="backtracking_line_search" points=2 minutes=15 forbids=["torch.optim", "scipy.optimize"]
+# %% exercise="backtracking_line_search" points=2 minutes=15 forbids=["torch.optim", "scipy.optimize"] trains=["counting what a computation costs"]
 def backtracking_line_search(
     loss: Callable[[np.ndarray], float],
     theta: np.ndarray,
@@ -971,7 +970,7 @@ print(f"and four steps at the fixed rate lead to {elsewhere[-1]:.2g}.")
 # ### 1.6 `nesterov` · essential · level 3 of 4 · 20 min
 
 
-# %% exercise="nesterov" points=3 minutes=20 forbids=["torch.optim", "scipy.optimize"]
+# %% exercise="nesterov" points=3 minutes=20 forbids=["torch.optim", "scipy.optimize"] trains=["reasoning about conditioning"]
 def nesterov(
     grad: Callable[[np.ndarray], tuple[float, np.ndarray]],
     theta0: np.ndarray,
@@ -1200,7 +1199,7 @@ print(f"standardised, {walk_steps} steps of Nesterov: within {apart:.0e} of scik
 # Find the mistake, write in a comment what the function computes instead, and repair it.
 
 
-# %% exercise="chunked_gradient" points=2 minutes=10 bug=true
+# %% exercise="chunked_gradient" points=2 minutes=10 bug=true trains=["summaries that merge"]
 def chunked_gradient(
     chunks: Iterable[tuple[np.ndarray, np.ndarray]],
     theta: np.ndarray,

@@ -143,7 +143,7 @@ plt.show()
 # ### 2.1 `minibatches` · essential · level 1 of 4 · 10 min
 
 
-# %% exercise="minibatches" points=1 minutes=10
+# %% exercise="minibatches" points=1 minutes=10 trains=["reasoning about noise"]
 def minibatches(m: int, batch_size: int, seed: int, epoch: int = 0) -> list[np.ndarray]:
     """One epoch in batches: the row numbers 0 ... m - 1 in a random order, cut into pieces.
 
@@ -238,7 +238,7 @@ plt.show()
 # ### 2.2 `sgd` · essential · level 2 of 4 · 15 min
 
 
-# %% exercise="sgd" points=2 minutes=15 forbids=["torch.optim"]
+# %% exercise="sgd" points=2 minutes=15 forbids=["torch.optim"] trains=["reasoning about noise"]
 def sgd(
     grad: Callable[[np.ndarray, np.ndarray], np.ndarray],
     theta0: np.ndarray,
@@ -456,7 +456,7 @@ plt.show()
 # ### 2.3 `learning_rate` · essential · level 2 of 4 · 10 min
 
 
-# %% exercise="learning_rate" points=2 minutes=10
+# %% exercise="learning_rate" points=2 minutes=10 trains=["reasoning about noise"]
 def learning_rate(k: int, peak: float, warmup: int, span: int, decay: str = "cosine") -> float:
     """The learning rate of update k: warm-up, then decay.
 
@@ -609,7 +609,7 @@ plt.show()
 # ### 2.4 `momentum_step` · important · level 1 of 4 · 5 min
 
 
-# %% exercise="momentum_step" points=1 minutes=5 forbids=["torch.optim"]
+# %% exercise="momentum_step" points=1 minutes=5 forbids=["torch.optim"] trains=["reading definitions of optimisers closely"]
 def momentum_step(
     theta: np.ndarray, velocity: np.ndarray, gradient: np.ndarray, lr: float, beta: float = 0.9
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -742,7 +742,7 @@ plt.show()
 # ### 2.5 `adam_step` · essential · level 2 of 4 · 15 min
 
 
-# %% exercise="adam_step" points=2 minutes=15 forbids=["torch.optim"]
+# %% exercise="adam_step" points=2 minutes=15 forbids=["torch.optim"] trains=["reading definitions of optimisers closely"]
 def adam_step(
     theta: np.ndarray,
     first: np.ndarray,
@@ -934,8 +934,8 @@ for name, arrays in kept.items():
 
 # %% [markdown]
 # The parameters and the gradient come on top, each as large as one such array. So Adam takes four numbers for each
-# parameter, and that, not the computation, often decides how many machines are needed. Modules 17 and 18 split this
-# state.
+# parameter, and that, not the computation, often decides how many machines are needed. Module 17 splits this state
+# over machines.
 #
 # ## 6. Remove the noise
 #
@@ -968,7 +968,7 @@ for name, arrays in kept.items():
 # ### 2.6 `svrg` · important · level 3 of 4 · 20 min
 
 
-# %% exercise="svrg" points=3 minutes=20 forbids=["torch.optim"]
+# %% exercise="svrg" points=3 minutes=20 forbids=["torch.optim"] trains=["reasoning about noise", "counting what a computation costs"]
 def svrg(
     grad: Callable[[np.ndarray, np.ndarray], np.ndarray],
     theta0: np.ndarray,
@@ -1136,7 +1136,7 @@ print(
 # is restarted and its data loader begins from the start.
 
 
-# %% exercise="sgd_in_rounds" points=2 minutes=10 bug=true
+# %% exercise="sgd_in_rounds" points=2 minutes=10 bug=true trains=["reasoning about noise"]
 def sgd_in_rounds(
     grad: Callable[[np.ndarray, np.ndarray], np.ndarray],
     theta0: np.ndarray,
@@ -1294,7 +1294,7 @@ plt.show()
 # ### 2.8 `sgd_from_stream` · essential · level 4 of 4 · 35 min
 
 
-# %% exercise="sgd_from_stream" points=4 minutes=35 forbids=["torch.optim", "torch.autograd", ".backward"]
+# %% exercise="sgd_from_stream" points=4 minutes=35 forbids=["torch.optim", "torch.autograd", ".backward"] trains=["one-pass algorithms", "counting what a computation costs"]
 def sgd_from_stream(
     path: str, lr: Callable[[int], float], batch_size: int = 1000, buckets: int = 2**18
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -1547,7 +1547,7 @@ for what, theta in (
 # ### 2.9 `adagrad_from_stream` · important · level 3 of 4 · 20 min
 
 
-# %% exercise="adagrad_from_stream" points=3 minutes=20 forbids=["torch.optim", "torch.autograd", ".backward"]
+# %% exercise="adagrad_from_stream" points=3 minutes=20 forbids=["torch.optim", "torch.autograd", ".backward"] trains=["reading definitions of optimisers closely", "one-pass algorithms", "counting what a computation costs"]
 def adagrad_from_stream(
     path: str, lr: float, batch_size: int = 1000, buckets: int = 2**18, eps: float = 1e-8
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -2002,11 +2002,10 @@ plt.show()
 #
 # - *A larger batch stops to pay*, at the critical batch size.
 # - *Steps are sequential.* Update $k+1$ needs the result of update $k$. Workers that do not wait compute with old
-#   parameters. With sparse rows they seldom change the same entries (Hogwild); with dense rows they do (modules 17,
-#   18).
+#   parameters. With sparse rows they seldom change the same entries (Hogwild); with dense rows they do (module 18).
 # - *The table is larger than the machine.* An update touches 6 entries for each row, of a table that may have
-#   $10^{11}$. The table is then cut into parts on several parameter servers, and rows are sent to the parts (module
-#   18).
+#   $10^{11}$. The table is then cut into parts on several parameter servers, and rows are sent to the parts. Module 18
+#   builds one such server.
 # - *The stream changes.* People, prices and adverts change. A rate that falls to zero stops learning, and so does
 #   AdaGrad, whose steps shrink for ever. A constant rate keeps a floor, and it can follow the changes. Progressive
 #   validation tells which loss is larger.
@@ -2062,7 +2061,7 @@ log_folder.cleanup()
 # ### 2.10 `adamw_step` · optional · level 1 of 4 · 10 min
 
 
-# %% exercise="adamw_step" points=1 minutes=10 extra=true forbids=["torch.optim"]
+# %% exercise="adamw_step" points=1 minutes=10 extra=true forbids=["torch.optim"] trains=["reading definitions of optimisers closely"]
 def adamw_step(
     theta: np.ndarray,
     first: np.ndarray,
@@ -2165,7 +2164,7 @@ plt.show()
 # ### 2.11 `clip_by_norm` · optional · level 1 of 4 · 10 min
 
 
-# %% exercise="clip_by_norm" points=1 minutes=10 extra=true forbids=["torch.nn.utils"]
+# %% exercise="clip_by_norm" points=1 minutes=10 extra=true forbids=["torch.nn.utils"] trains=["reading definitions of optimisers closely"]
 def clip_by_norm(gradients: list[np.ndarray], limit: float) -> tuple[list[np.ndarray], float]:
     """Make a gradient that consists of several arrays no longer than `limit`.
 

@@ -22,8 +22,8 @@
 #
 # **You need** module 01 (gradient descent), matrix products, and the derivatives of exp and log.
 #
-# **Skills it trains**: floating-point reasoning, maximum likelihood, checking a gradient, convex optimisation,
-# one-pass algorithms.
+# **Skills it trains**: floating-point reasoning, maximum likelihood, deriving a gradient, convex optimisation, honest
+# evaluation, one-pass algorithms.
 #
 # **Time**: about four hours. Three of them go into eight exercises and a bug to find. Two more exercises are optional.
 #
@@ -200,7 +200,7 @@ print(f"as it is written, the formula holds only from {finite[0]:.0f} to {finite
 # you `as_float(values)`: it leaves float32 as it is and makes float64 of everything else.
 
 
-# %% exercise="binary_cross_entropy" points=2 minutes=20 forbids=["scipy", "sklearn", "torch", "numpy.logaddexp"]
+# %% exercise="binary_cross_entropy" points=2 minutes=20 forbids=["scipy", "sklearn", "torch", "numpy.logaddexp"] trains=["floating-point reasoning", "maximum likelihood"]
 def sigmoid(z: np.ndarray) -> np.ndarray:
     """The logistic function 1 / (1 + exp(-z)), elementwise.
 
@@ -316,7 +316,7 @@ plt.show()
 # scores. Shift by the maximum, as in "What a float can hold". Each slice along the axis has its own maximum.
 
 
-# %% exercise="logsumexp" points=2 minutes=20 forbids=["scipy", "sklearn", "torch", "numpy.logaddexp"]
+# %% exercise="logsumexp" points=2 minutes=20 forbids=["scipy", "sklearn", "torch", "numpy.logaddexp"] trains=["floating-point reasoning"]
 def logsumexp(Z: np.ndarray, axis: int = -1, keepdims: bool = False) -> np.ndarray:
     """log(sum(exp(Z))) along one axis.
 
@@ -415,7 +415,7 @@ plt.show()
 # the denominator.
 
 
-# %% exercise="softmax" points=1 minutes=10 forbids=["scipy", "sklearn", "torch", "numpy.logaddexp"]
+# %% exercise="softmax" points=1 minutes=10 forbids=["scipy", "sklearn", "torch", "numpy.logaddexp"] trains=["floating-point reasoning"]
 def softmax(Z: np.ndarray, axis: int = -1) -> np.ndarray:
     """exp(Z) / sum(exp(Z)), where each slice along the axis sums to 1.
 
@@ -508,7 +508,7 @@ plt.show()
 # is right to three digits at best. Shift first, and then subtract numbers that are themselves small.
 
 
-# %% exercise="log_softmax" points=2 minutes=10 forbids=["scipy", "sklearn", "torch", "numpy.logaddexp"]
+# %% exercise="log_softmax" points=2 minutes=10 forbids=["scipy", "sklearn", "torch", "numpy.logaddexp"] trains=["floating-point reasoning"]
 def log_softmax(Z: np.ndarray, axis: int = -1) -> np.ndarray:
     """The logarithm of softmax(Z, axis).
 
@@ -592,7 +592,7 @@ plt.show()
 # smoothing there is a best size, and the figure below the check shows it.
 
 
-# %% exercise="cross_entropy" points=3 minutes=25 forbids=["scipy", "sklearn", "torch", "numpy.logaddexp"]
+# %% exercise="cross_entropy" points=3 minutes=25 forbids=["scipy", "sklearn", "torch", "numpy.logaddexp"] trains=["floating-point reasoning", "maximum likelihood"]
 def cross_entropy(
     Z: np.ndarray, y: np.ndarray, reduction: str = "mean", label_smoothing: float = 0.0
 ) -> float | np.ndarray:
@@ -704,7 +704,7 @@ plt.show()
 # doing without it.
 
 
-# %% exercise="cross_entropy_gradient" points=3 minutes=20 forbids=["scipy", "sklearn", "torch", "functorch"]
+# %% exercise="cross_entropy_gradient" points=3 minutes=20 forbids=["scipy", "sklearn", "torch", "functorch"] trains=["deriving a gradient", "floating-point reasoning"]
 def cross_entropy_gradient(
     Z: np.ndarray,
     y: np.ndarray,
@@ -828,7 +828,7 @@ plt.show()
 # is no minimum either.
 
 
-# %% exercise="fit_softmax_regression" points=4 minutes=40 forbids=["sklearn", "scipy.optimize", "torch", "functorch"]
+# %% exercise="fit_softmax_regression" points=4 minutes=40 forbids=["sklearn", "scipy.optimize", "torch", "functorch"] trains=["maximum likelihood", "convex optimisation"]
 def fit_softmax_regression(
     X: np.ndarray,
     y: np.ndarray,
@@ -975,7 +975,7 @@ print(f"largest difference between the two models' probabilities on unseen digit
 # Two things are wrong. Find them and repair them.
 
 
-# %% exercise="predict_proba" points=2 minutes=10 bug=true
+# %% exercise="predict_proba" points=2 minutes=10 bug=true trains=["floating-point reasoning"]
 def predict_proba(X: np.ndarray, W: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Class probabilities of a softmax regression.
 
@@ -1045,7 +1045,7 @@ with check("predict_proba"):
 # This exercise is extra: it is tested, but it gives no points.
 
 
-# %% exercise="expected_calibration_error" points=2 minutes=15 extra=true
+# %% exercise="expected_calibration_error" points=2 minutes=15 extra=true trains=["honest evaluation"]
 def expected_calibration_error(P: np.ndarray, y: np.ndarray, bins: int = 15) -> float:
     """Expected calibration error of the predicted classes.
 
@@ -1183,7 +1183,7 @@ print(f"a model that always answers with the class frequencies: ECE {ece:.3f}")
 # The point of this exercise is memory: an answer that keeps the blocks scores 0.
 
 
-# %% exercise="online_logsumexp" points=3 minutes=25 forbids=["scipy", "sklearn", "torch", "numpy.logaddexp"]
+# %% exercise="online_logsumexp" points=3 minutes=25 forbids=["scipy", "sklearn", "torch", "numpy.logaddexp"] trains=["floating-point reasoning", "one-pass algorithms"]
 def online_logsumexp(chunks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Row-wise maximum of a matrix Z, (m, V), and sum of exp(Z - maximum), in one pass over blocks of
     its columns.
@@ -1368,7 +1368,7 @@ plt.show()
 # This exercise is extra: it is tested, but it gives no points.
 
 
-# %% exercise="blockwise_cross_entropy" points=3 minutes=30 extra=true forbids=["scipy", "torch", "functorch"]
+# %% exercise="blockwise_cross_entropy" points=3 minutes=30 extra=true forbids=["scipy", "torch", "functorch"] trains=["deriving a gradient", "one-pass algorithms"]
 def blockwise_cross_entropy(
     X: np.ndarray, W: np.ndarray, y: np.ndarray, width: int
 ) -> tuple[float, np.ndarray, np.ndarray]:

@@ -31,6 +31,7 @@ from autograder.judging import (
     numbers,
     one_of,
     raises_student,
+    random_states_kept,
     student_side,
 )
 
@@ -428,18 +429,10 @@ def test_folds_refuse_an_impossible_number(submission):
             submission.run(all_folds, "kfold", [m, k, 0])
 
 
-@student_side
-def global_generator_kept(name, arguments):
-    """Whether a call leaves NumPy's global generator as it is (runs over there)."""
-    before = np.random.get_state()
-    list(getattr(student, name)(*arguments))  # noqa: F821
-    return all(np.array_equal(a, b) for a, b in zip(before, np.random.get_state(), strict=True))
-
-
 @pytest.mark.exercise("kfold", weight=0.5, forgeable=True)
 def test_folds_leave_no_trace(submission, rng):
     """NumPy's global generator is as before, and no later call changes an earlier fold."""
-    assert submission.run(global_generator_kept, "kfold", [10, 3, 0])
+    assert random_states_kept(submission, "kfold", 10, 3, 0, python=False)
     assert Contract("kfold", m=30, k=4, seed=1).leaves_no_trace(submission, rng)
 
 
@@ -815,7 +808,9 @@ def test_bootstrap_leaves_no_trace(submission, rng):
     """rows and NumPy's global generator are as before the call."""
     contract = Contract("bootstrap_interval", rows=floats(8, 2), statistic=first_entry, level=0.9, resamples=20)
     assert contract.leaves_no_trace(submission, rng)
-    assert submission.run(global_generator_kept, "bootstrap_interval", [rng.standard_normal(5), first_entry, 0.9, 5])
+    assert random_states_kept(
+        submission, "bootstrap_interval", rng.standard_normal(5), first_entry, 0.9, 5, python=False
+    )
 
 
 # ------------------------------------------------------------------------------------------------------ confusion

@@ -22,7 +22,7 @@
 # **You need** module 01 (gradient descent), the singular value decomposition, and the idea of a variance.
 #
 # **Skills it trains**: regularisation, convex optimisation, certificates of optimality, honest evaluation, statistics
-# by simulation, summaries that merge.
+# by simulation, confidence intervals, summaries that merge.
 #
 # **Time**: about three hours for nine exercises (one of them is a bug to find), and one hour for reading and for the
 # figures. Two further exercises are extras, which give no points; they and the written answers are not counted in these
@@ -186,7 +186,7 @@ plt.show()
 # Solve the smaller of the two systems.
 
 
-# %% exercise="ridge" points=2 minutes=20 forbids=["sklearn"]
+# %% exercise="ridge" points=2 minutes=20 forbids=["sklearn"] trains=["regularisation"]
 def ridge(X: np.ndarray, y: np.ndarray, penalty: float) -> tuple[np.ndarray, float]:
     """Minimise 1/2 |X theta + b - y|^2 + penalty/2 |theta|^2; the intercept b is not penalised.
 
@@ -347,7 +347,7 @@ print(f"sum of bias² and variance: {total.min():.2f} at its lowest, {total[0]:.
 # **duality gap**. It proves how close you are to the minimum, however you found $\theta$.
 
 
-# %% exercise="lasso" points=4 minutes=35 forbids=["sklearn"]
+# %% exercise="lasso" points=4 minutes=35 forbids=["sklearn"] trains=["regularisation", "convex optimisation", "certificates of optimality"]
 def soft_threshold(z: np.ndarray, t: float) -> np.ndarray:
     """sign(z) max(|z| - t, 0), elementwise: z moved towards zero by t >= 0, and 0 where |z| <= t.
 
@@ -561,7 +561,7 @@ plt.show()
 # training rows must be older than the tested ones.)
 
 
-# %% exercise="kfold" points=2 minutes=12 forbids=["sklearn"]
+# %% exercise="kfold" points=2 minutes=12 forbids=["sklearn"] trains=["honest evaluation"]
 def kfold(m: int, k: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Cut the rows 0, ..., m - 1 into k folds at random; yield (train, test), one pair a fold.
 
@@ -631,7 +631,7 @@ with check("kfold", forbids=["sklearn"]):
 # why, and repair it. The function uses your `ridge`.
 
 
-# %% exercise="out_of_fold" points=2 minutes=10 bug=true forbids=["sklearn"]
+# %% exercise="out_of_fold" points=2 minutes=10 bug=true forbids=["sklearn"] trains=["honest evaluation"]
 def out_of_fold(
     X: np.ndarray, y: np.ndarray, folds: Iterable[tuple[np.ndarray, np.ndarray]], penalty: float
 ) -> np.ndarray:
@@ -777,7 +777,7 @@ print(f"pure noise: mean R² {np.mean(leaky):+.2f} with the leak, {np.mean(hones
 # patient. The remedy is to cut *groups* instead of rows.
 
 
-# %% exercise="group_kfold" points=2 minutes=12 extra=true forbids=["sklearn"]
+# %% exercise="group_kfold" points=2 minutes=12 extra=true forbids=["sklearn"] trains=["honest evaluation"]
 def group_kfold(groups: np.ndarray, k: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Cut the groups into k folds at random; yield (train, test), arrays of row numbers.
 
@@ -862,7 +862,7 @@ for name, folds in {"rows": kfold(400, 5, seed=0), "patients": group_kfold(patie
 # $O(m \min(m, d))$ for each. $S$ itself, an $(m, m)$ matrix, is never needed: only its diagonal.
 
 
-# %% exercise="loocv_ridge" points=3 minutes=25 forbids=["sklearn"]
+# %% exercise="loocv_ridge" points=3 minutes=25 forbids=["sklearn"] trains=["regularisation", "honest evaluation"]
 def loocv_ridge(X: np.ndarray, y: np.ndarray, penalties: np.ndarray) -> np.ndarray:
     """Leave-one-out residuals of ridge (with intercept, as in `ridge`), for several penalties.
 
@@ -1061,7 +1061,7 @@ plt.show()
 # Resample *whole rows*, so that the entries of one row stay together.
 
 
-# %% exercise="bootstrap_interval" points=2 minutes=15 forbids=["scipy.stats"]
+# %% exercise="bootstrap_interval" points=2 minutes=15 forbids=["scipy.stats"] trains=["statistics by simulation", "confidence intervals"]
 def bootstrap_interval(
     rows: np.ndarray,
     statistic: Callable[[np.ndarray], float],
@@ -1201,7 +1201,7 @@ plt.show()
 # that never says "ill" has precision 0/0. You must choose a value for it, and say which.
 
 
-# %% exercise="confusion" points=3 minutes=25 forbids=["sklearn"]
+# %% exercise="confusion" points=3 minutes=25 forbids=["sklearn"] trains=["honest evaluation", "summaries that merge"]
 def confusion(y: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
     """Counts N, (classes, classes), integers: N[i, j] rows have y = i and predicted = j.
 
@@ -1354,7 +1354,7 @@ plt.show()
 # equal. An unstable sort orders them by chance, and a stable one favours the rows that come last in the file.
 
 
-# %% exercise="roc_auc" points=3 minutes=20 forbids=["sklearn", "scipy.stats"]
+# %% exercise="roc_auc" points=3 minutes=20 forbids=["sklearn", "scipy.stats"] trains=["honest evaluation"]
 def roc_auc(score: np.ndarray, y: np.ndarray) -> float:
     """Area under the ROC curve: the share of pairs (positive, negative) in which the positive has the
     higher score; a tie counts one half.
@@ -1484,7 +1484,7 @@ plt.show()
 # has. The result is a known interval instead of a number.
 
 
-# %% exercise="auc_bounds" points=3 minutes=18 forbids=["sklearn"]
+# %% exercise="auc_bounds" points=3 minutes=18 forbids=["sklearn"] trains=["summaries that merge"]
 def score_counts(score: np.ndarray, y: np.ndarray, bins: int) -> np.ndarray:
     """Negatives (row 0) and positives (row 1) in each of `bins` bins of the scores, (2, bins), int64.
 
@@ -1664,7 +1664,7 @@ print(f"AUC between {low:.5f} and {high:.5f}; {totals.nbytes:,} bytes from each 
 # any row.
 
 
-# %% exercise="kfold_ridge" points=3 minutes=25 extra=true forbids=["sklearn"]
+# %% exercise="kfold_ridge" points=3 minutes=25 extra=true forbids=["sklearn"] trains=["honest evaluation", "summaries that merge"]
 def kfold_ridge(
     chunks: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]], k: int, penalties: np.ndarray
 ) -> np.ndarray:
@@ -1799,7 +1799,7 @@ print(f"largest relative difference between the first two: {np.abs(ratios - 1).m
 #
 # Bins of equal width help only where the scores spread over them. A click model gives nearly all its scores near 0.01,
 # and they fall into few bins. The interval then becomes wide; it stays correct. Remedies: bin the logit, or use bins
-# that hold equal shares of the rows, from a sketch of the quantiles (module 16). The cell below tries the logit.
+# that hold equal shares of the rows, from quantiles that merge (module 06). The cell below tries the logit.
 #
 # A bootstrap resample of $m$ rows needs all the rows. On partitions, give each row a weight drawn from a Poisson
 # distribution with mean 1 instead. It needs no other rows, and weighted counts merge (Chamandy et al., 2012).
@@ -1861,7 +1861,7 @@ for name, values in {"spread out": score, "crowded near 0": crowded, "crowded, l
 # 4. AUC is a mean over pairs, so the terms are not independent. What is its standard error, and why is the
 #    bootstrap of rows still right?
 # 5. Two hospitals may not share rows, nor exact counts. What noise on `score_counts` would protect a single patient,
-#    and how wide would the bounds become? (Modules 20 and 21.)
+#    and how wide would the bounds become? (Module 21.)
 #
 # References:
 #

@@ -20,8 +20,8 @@
 #
 # **You need** module 01 (gradients, convex functions) and matrix products. Module 02 (stochastic gradients) helps.
 #
-# **Skills it trains**: convex duality, sparse data structures, certificates of optimality, random features, one-pass
-# algorithms.
+# **Skills it trains**: convex optimisation, convex duality, kernels, sparse data structures, certificates of
+# optimality, random features, one-pass algorithms.
 #
 # **Time**: about five and a half hours: two for reading and for the figures, three for seven exercises, half an hour for
 # a bug to find and a question in words. The last exercise, 5.9, is an extra one: it is tested, and gives no points.
@@ -128,8 +128,8 @@ def signs(y, m: int) -> np.ndarray:
 #
 # $$P(\theta, b) = \tfrac12\|\theta\|^2 + C \sum_{i=1}^m \max(0,\, 1 - y_i f(x_i)).$$
 #
-# Divide by $Cm$, which moves no minimum. With $\lambda = 1/(Cm)$ it has the form of modules 01 and 02, a penalty and a
-# mean over the rows:
+# Divide by $Cm$, which moves no minimum. With $\lambda = 1/(Cm)$ it becomes a penalty and a mean over the rows, as the
+# losses of modules 01 and 02 are:
 #
 # $$J(\theta, b) = \frac{P}{Cm} = \frac\lambda2\|\theta\|^2 + \frac1m \sum_{i=1}^m \max(0,\, 1 - y_i f(x_i)).$$
 #
@@ -216,7 +216,7 @@ plt.show()
 # numbers $-1$ or $+1$.
 
 
-# %% exercise="hinge_loss" points=2 minutes=12
+# %% exercise="hinge_loss" points=2 minutes=12 trains=["convex optimisation"]
 def hinge_loss(X: np.ndarray, y: np.ndarray, theta: np.ndarray, penalty: float) -> tuple[float, np.ndarray]:
     """J = penalty/2 * |theta|^2 + mean of max(0, 1 - y_i x_i·theta), and a subgradient of it.
 
@@ -348,7 +348,7 @@ plt.show()
 # row $i$ has its values in `X.data[X.indptr[i]:X.indptr[i + 1]]` and their columns in the same slice of `X.indices`.
 
 
-# %% exercise="pegasos" points=3 minutes=33 forbids=["sklearn"]
+# %% exercise="pegasos" points=3 minutes=33 forbids=["sklearn"] trains=["convex optimisation", "sparse data structures"]
 def pegasos(X: scipy.sparse.csr_array, y: np.ndarray, penalty: float, order: np.ndarray) -> np.ndarray:
     """Minimise J (no bias) by subgradient steps on one row each, with step size 1 / (penalty t).
 
@@ -588,7 +588,7 @@ print(f"LinearSVC {peer.score(with_one, moon_y):.1%}")
 # ### 5.3 `kernel_matrix` · essential · level 2 of 4 · 15 min
 
 
-# %% exercise="kernel_matrix" points=2 minutes=15 forbids=["sklearn", "scipy.spatial", "torch.cdist"]
+# %% exercise="kernel_matrix" points=2 minutes=15 forbids=["sklearn", "scipy.spatial", "torch.cdist"] trains=["kernels"]
 def kernel_matrix(A: np.ndarray, B: np.ndarray, kind: str = "rbf", gamma: float = 1.0) -> np.ndarray:
     """The kernel of every row of A with every row of B.
 
@@ -844,7 +844,7 @@ plt.show()
 # ### 5.4 `svm_dual` · essential · level 4 of 4 · 65 min
 
 
-# %% exercise="svm_dual" points=4 minutes=65 forbids=["sklearn", "scipy.optimize"]
+# %% exercise="svm_dual" points=4 minutes=65 forbids=["sklearn", "scipy.optimize"] trains=["convex duality", "certificates of optimality"]
 def svm_dual(K: np.ndarray, y: np.ndarray, C: float, tol: float = 1e-3) -> tuple[np.ndarray, float]:
     """The soft-margin SVM with a free bias, from its kernel matrix, to a duality gap that is certified.
 
@@ -1000,7 +1000,7 @@ print(f"duality gap per row and C: {gap_of(moon_K, moon_y, C, alpha, b) / C / le
 # ### 5.5 `decision_function` · important · level 2 of 4 · 12 min
 
 
-# %% exercise="decision_function" points=2 minutes=12 forbids=["sklearn"]
+# %% exercise="decision_function" points=2 minutes=12 forbids=["sklearn"] trains=["convex duality", "kernels"]
 def decision_function(
     X: np.ndarray,
     rows: np.ndarray,
@@ -1122,7 +1122,7 @@ print(f"bias: {b:.6f} yours, {peer.intercept_[0]:.6f} of SVC")
 # the time. It has two faults. This module has named both.
 
 
-# %% exercise="rbf_predict" points=1 minutes=10 bug=true
+# %% exercise="rbf_predict" points=1 minutes=10 bug=true trains=["kernels"]
 def rbf_predict(
     X: np.ndarray, rows: np.ndarray, y: np.ndarray, alpha: np.ndarray, b: float, gamma: float
 ) -> np.ndarray:
@@ -1258,7 +1258,7 @@ print(f"C = 0.3, γ = {gammas[-1]:g}: b = {b:.2f}, and {np.mean(alpha == 0.3):.0
 # ### 5.7 `random_fourier_features` · essential · level 2 of 4 · 17 min
 
 
-# %% exercise="random_fourier_features" points=2 minutes=17 forbids=["sklearn"]
+# %% exercise="random_fourier_features" points=2 minutes=17 forbids=["sklearn"] trains=["kernels", "random features"]
 def random_fourier_features(X: np.ndarray, features: int, gamma: float, seed: int) -> np.ndarray:
     """Random features Z with Z Z^T close to the kernel matrix exp(-gamma |x - x'|^2).
 
@@ -1386,7 +1386,7 @@ plt.show()
 # ### 5.8 `svm_from_stream` · essential · level 3 of 4 · 26 min
 
 
-# %% exercise="svm_from_stream" points=3 minutes=26 forbids=["sklearn"]
+# %% exercise="svm_from_stream" points=3 minutes=26 forbids=["sklearn"] trains=["random features", "one-pass algorithms"]
 def svm_from_stream(
     chunks: Iterable[tuple[np.ndarray, np.ndarray]], features: Callable, penalty: float
 ) -> tuple[np.ndarray, int]:

@@ -25,6 +25,7 @@ from autograder.judging import (
     on_large,
     one_of,
     raises_student,
+    random_states_kept,
     student_side,
 )
 
@@ -753,22 +754,12 @@ def test_forest_refuses(submission, rng):
             submission.random_forest(X, Y, *settings)
 
 
-@student_side
-def global_state(X, Y):
-    """Whether calls leave NumPy's global random state alone (runs over there)."""
-    np.random.seed(20)
-    np.random.random(3)
-    before = np.random.get_state()[1].tolist(), np.random.get_state()[2]
-    student.bootstrap_rows(10, 3, 4)  # noqa: F821
-    student.random_forest(X, Y, [0], 1, 0)  # noqa: F821
-    return before == (np.random.get_state()[1].tolist(), np.random.get_state()[2])
-
-
 @pytest.mark.exercise("random_forest", weight=2, forgeable=True)
 def test_forest_leaves_no_trace(submission, rng):
     """X, Y and the global random state are left as they are, and what is returned is new."""
     X, Y = forest_data(rng, 12)
-    assert submission.run(global_state, X, Y)
+    assert random_states_kept(submission, "bootstrap_rows", 10, 3, 4, python=False)
+    assert random_states_kept(submission, "random_forest", X, Y, [0], 1, 0, python=False)
     trace = Contract("random_forest", X=floats(12, 3), Y=floats(12, 2), numbers=[0, 3], max_features=2, seed=5)
     assert trace.leaves_no_trace(submission, rng, then=[{}, {"numbers": []}], max_features=[9])
     assert Contract("bootstrap_rows", m=9, seed=4, number=3).leaves_no_trace(submission, rng)

@@ -174,7 +174,7 @@ plt.show()
 # ### 6.1 `impurity` · essential · level 1 of 4 · 10 min
 
 
-# %% exercise="impurity" points=1 minutes=10 forbids=["scipy.stats", "sklearn"]
+# %% exercise="impurity" points=1 minutes=10 forbids=["scipy.stats", "sklearn"] trains=["greedy algorithms"]
 def impurity(counts: np.ndarray, criterion: str = "gini") -> np.ndarray | float:
     """Impurity of nodes with these class counts: the last axis holds the classes.
 
@@ -283,7 +283,7 @@ plt.show()
 # **Find the bug.** The function below is found in many tutorials. For many columns it is right. For others it is wrong.
 
 
-# %% exercise="candidate_thresholds" points=1 minutes=5 bug=true
+# %% exercise="candidate_thresholds" points=1 minutes=5 bug=true trains=["greedy algorithms"]
 def candidate_thresholds(x: np.ndarray) -> np.ndarray:
     """The thresholds worth trying for one column: one between each two neighbouring distinct values.
 
@@ -378,7 +378,7 @@ plt.show()
 # The loop over the columns is given. You write what happens before it and inside it.
 
 
-# %% exercise="best_split" points=3 minutes=35 forbids=["sklearn"]
+# %% exercise="best_split" points=3 minutes=35 forbids=["sklearn"] trains=["greedy algorithms", "sums that update in constant time"]
 def best_split(X: np.ndarray, Y: np.ndarray, min_leaf: int = 1) -> tuple[int, float, bool, float] | None:
     """The split of one node with the largest gain: the drop of the summed squared error.
 
@@ -575,7 +575,7 @@ def predict_tree(tree: dict[str, np.ndarray], X: np.ndarray) -> np.ndarray:
     return tree["value"][at]
 
 
-# %% exercise="grow_tree" points=3 minutes=30 forbids=["sklearn"]
+# %% exercise="grow_tree" points=3 minutes=30 forbids=["sklearn"] trains=["greedy algorithms"]
 def grow_tree(
     X: np.ndarray, Y: np.ndarray, max_depth: int | None = None, min_leaf: int = 1, split: Callable = best_split
 ) -> dict[str, np.ndarray]:
@@ -766,7 +766,7 @@ print(f"predictions differ by at most {apart:.1e}")
 # list, so `[seed, number, 0]` is the same stream as `[seed, number]`. The line above the next figure shows it.
 
 
-# %% exercise="random_forest" points=3 minutes=30 forbids=["sklearn"]
+# %% exercise="random_forest" points=3 minutes=30 forbids=["sklearn"] trains=["ensembles"]
 def bootstrap_rows(m: int, seed: int, number: int) -> np.ndarray:
     """The rows that tree `number` is grown on: m row numbers from 0 to m - 1, with replacement.
 
@@ -1043,7 +1043,7 @@ def to_bins(X: np.ndarray, edges: list[np.ndarray]) -> np.ndarray:
     return codes
 
 
-# %% exercise="histogram_split" points=3 minutes=22 forbids=["sklearn"]
+# %% exercise="histogram_split" points=3 minutes=22 forbids=["sklearn"] trains=["sums that update in constant time", "second-order approximation"]
 def histograms(codes: np.ndarray, g: np.ndarray, h: np.ndarray, bins: int) -> np.ndarray:
     """For each column and bin: the number of rows, the sum of g, the sum of h.
 
@@ -1221,7 +1221,7 @@ def with_edges(tree: dict[str, np.ndarray], edges: list[np.ndarray]) -> dict[str
     return tree | {"threshold": threshold}
 
 
-# %% exercise="gradient_boosting" points=4 minutes=25 forbids=["sklearn"]
+# %% exercise="gradient_boosting" points=4 minutes=25 forbids=["sklearn"] trains=["ensembles", "second-order approximation"]
 def gradient_boosting(
     X: np.ndarray,
     y: np.ndarray,
@@ -1478,7 +1478,7 @@ def merged_edges(summaries: Iterable[tuple[np.ndarray, np.ndarray]], bins: int) 
     return distinct[np.unique(at[at < len(distinct) - 1])]
 
 
-# %% exercise="merge_histograms" points=3 minutes=23 forbids=["sklearn"]
+# %% exercise="merge_histograms" points=3 minutes=23 forbids=["sklearn"] trains=["summaries that merge"]
 def summarise(x: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
     """At most `size` values of one column, and how many rows each stands for.
 
@@ -1848,7 +1848,8 @@ plt.show()
 # 1. The histogram of a node is the sum of its children's. Compute only the smaller child's, and get the other one by
 #    subtraction. How much work does this save at best, and what happens to the last digits of $G$ after ten levels?
 # 2. A column with 1,000 distinct values offers 999 cuts, a yes-or-no column offers one. On pure noise, which one is
-#    chosen at the root, and how often? What does this do to importances that add up gains? (Module 22.)
+#    chosen at the root, and how often? What does this do to importances that add up gains? (Module 22
+#    measures importance in another way.)
 # 3. For one-hot classes and $C = 2$, a categorical column with $q$ values has $2^{q-1} - 1$ splits into two groups, but
 #    sorting the values by their share of class 1 leaves $q - 1$ to try (Breiman et al., 1984). Why is that enough?
 # 4. LightGBM splits the leaf with the largest gain next, instead of growing level by level. With the same number of

@@ -30,6 +30,7 @@ from autograder.judging import (
     numbers,
     on_large,
     one_of,
+    random_states_kept,
     stepped,
     student_side,
 )
@@ -58,14 +59,6 @@ def for_seeds(name, arguments, seeds, world=None, part=None, rest=()):
         np.random.seed(world)
     answers = [getattr(student, name)(*arguments, seed, *rest) for seed in seeds]  # noqa: F821
     return np.array([answer if part is None else answer[part][0] for answer in answers])
-
-
-@student_side
-def global_generator_kept(name, arguments):
-    """Whether a call leaves NumPy's global generator as it is (over there)."""
-    before = np.random.get_state()
-    getattr(student, name)(*arguments)  # noqa: F821
-    return all(np.array_equal(a, b) for a, b in zip(before, np.random.get_state(), strict=True))
 
 
 @student_side
@@ -197,7 +190,7 @@ def test_centres_refuse_an_impossible_number(submission, rng):
 @pytest.mark.exercise("kmeans_plus_plus", weight=1, forgeable=True)
 def test_centres_leave_no_trace(submission, rng):
     """X is left as it is, the centres are new, and NumPy's global generator is not used."""
-    assert submission.run(global_generator_kept, "kmeans_plus_plus", SPREAD.plain(rng).args)
+    assert random_states_kept(submission, "kmeans_plus_plus", *SPREAD.plain(rng).args, python=False)
     assert SPREAD.leaves_no_trace(submission, rng, then=[{}, {"k": 1}, {"k": 40}], k=[0])
 
 
@@ -845,7 +838,7 @@ def test_components_refuse_an_impossible_number(submission, rng):
 @pytest.mark.exercise("randomized_pca", weight=1, forgeable=True)
 def test_components_leave_no_trace(submission, rng):
     """X is left as it is, what is returned is new, and NumPy's global generator is not used."""
-    assert submission.run(global_generator_kept, "randomized_pca", EXACT.plain(rng).args)
+    assert random_states_kept(submission, "randomized_pca", *EXACT.plain(rng).args, python=False)
     assert EXACT.leaves_no_trace(submission, rng, then=[{}, {"power": 0}, {"k": 8}], k=[0])
 
 

@@ -22,8 +22,8 @@
 # **You need** merging of means from module 00, matrix products and their cost from module 01, the falling learning rate
 # of module 02, logsumexp from module 03; eigenvectors, the singular value decomposition, and an orthonormal basis by QR.
 #
-# **Skills it trains**: alternating minimisation, the EM algorithm, randomised linear algebra, sparse graphs, summaries
-# that merge.
+# **Skills it trains**: alternating minimisation, the EM algorithm, randomised linear algebra, sparse data structures,
+# one-pass algorithms, summaries that merge.
 #
 # **Time**: about three hours for seven exercises (one of them is a bug to find), and 75 minutes for reading and for the
 # figures. Two further exercises, 7.7 and 7.8, are extras: graded, but not added to your sum. They and the written answer are not
@@ -185,7 +185,7 @@ plt.show()
 # centres first. Then the product keeps its digits, if the rows are not spread much wider than the distances that matter.)
 
 
-# %% exercise="kmeans_plus_plus" points=2 minutes=15 forbids=["sklearn", "scipy.cluster"]
+# %% exercise="kmeans_plus_plus" points=2 minutes=15 forbids=["sklearn", "scipy.cluster"] trains=["alternating minimisation"]
 def kmeans_plus_plus(X: np.ndarray, k: int, seed: int) -> np.ndarray:
     """Draw k rows of X as first centres by k-means++.
 
@@ -309,7 +309,7 @@ plt.show()
 # The $(m, k)$ distances are enough.
 
 
-# %% exercise="kmeans" points=3 minutes=35 forbids=["sklearn", "scipy.cluster"]
+# %% exercise="kmeans" points=3 minutes=35 forbids=["sklearn", "scipy.cluster"] trains=["alternating minimisation"]
 def kmeans(X: np.ndarray, start: np.ndarray, max_steps: int = 100) -> tuple[np.ndarray, np.ndarray, list[float]]:
     """Lloyd's algorithm from given centres. No cluster is ever empty.
 
@@ -492,7 +492,7 @@ print(f"from the same start: J = {kmeans(data, start)[2][-1]:.6f} (yours), {peer
 # it.
 
 
-# %% exercise="responsibilities" points=2 minutes=10 bug=true forbids=["sklearn"]
+# %% exercise="responsibilities" points=2 minutes=10 bug=true forbids=["sklearn"] trains=["the EM algorithm"]
 def responsibilities(
     X: np.ndarray, weights: np.ndarray, means: np.ndarray, covariances: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -619,7 +619,7 @@ print(f"your R: finite {np.isfinite(R).all()}; its largest entry names the class
 # The differences $x_i - \mu_j$ of all Gaussians together are an $(m, k, d)$ array. Treat one Gaussian after another.
 
 
-# %% exercise="gaussian_mixture" points=4 minutes=40 forbids=["sklearn"]
+# %% exercise="gaussian_mixture" points=4 minutes=40 forbids=["sklearn"] trains=["alternating minimisation", "the EM algorithm"]
 def gaussian_mixture(
     X: np.ndarray, R: np.ndarray, steps: int, floor: float = 1e-6
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[float]]:
@@ -856,7 +856,7 @@ print(f"two Gaussians on the two moons of the first figure: {max(right, 1 - righ
 # after every product.
 
 
-# %% exercise="randomized_pca" points=3 minutes=30 forbids=["sklearn", "scipy.sparse.linalg", "torch.pca_lowrank", "torch.svd_lowrank"]
+# %% exercise="randomized_pca" points=3 minutes=30 forbids=["sklearn", "scipy.sparse.linalg", "torch.pca_lowrank", "torch.svd_lowrank"] trains=["randomised linear algebra"]
 def randomized_pca(
     X: np.ndarray | scipy.sparse.csr_array, k: int, oversample: int = 10, power: int = 2, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -1080,7 +1080,7 @@ plt.show()
 # take 80 GB. A step is one sparse product $WF$, $O(\text{entries} \cdot C)$, and a division of the rows.
 
 
-# %% exercise="label_propagation" points=3 minutes=25 forbids=["sklearn"]
+# %% exercise="label_propagation" points=3 minutes=25 forbids=["sklearn"] trains=["sparse data structures"]
 def label_propagation(
     W: scipy.sparse.csr_array, labels: np.ndarray, max_steps: int = 1000, tol: float = 1e-6
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -1516,7 +1516,7 @@ plt.show()
 # counts) is all there is to remember: save it, and go on tomorrow.
 
 
-# %% exercise="minibatch_kmeans" points=2 minutes=20 extra=true forbids=["sklearn", "scipy.cluster"]
+# %% exercise="minibatch_kmeans" points=2 minutes=20 extra=true forbids=["sklearn", "scipy.cluster"] trains=["one-pass algorithms"]
 def minibatch_kmeans(
     batches: Iterable[np.ndarray], centers: np.ndarray, counts: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -1672,7 +1672,7 @@ print(f"Lloyd after one step {lloyd[1]:.3f}, after {len(lloyd) - 1} steps {lloyd
 # the same matrix on paper, and loses all its digits where the mean is large.
 
 
-# %% exercise="merge_covariances" points=2 minutes=25 forbids=["sklearn"]
+# %% exercise="merge_covariances" points=2 minutes=25 forbids=["sklearn"] trains=["one-pass algorithms", "summaries that merge"]
 def covariance_state(X: np.ndarray) -> tuple[int, np.ndarray, np.ndarray]:
     """The state (n, mean, scatter) of the rows of X (n, d), d >= 1; n may be 0.
 
@@ -1864,8 +1864,8 @@ plt.show()
 #   allow diagonal covariances only.
 # - **Label propagation with very few labels**: almost all walks end at the same few nodes, and the largest class takes all.
 #   Divide each column of $F$ by its sum (7.6).
-# - **A scatter matrix** has $d^2$ numbers: 3.2 GB for 20,000 columns. On wide streams, use a randomised sketch that merges
-#   (module 16), or gradient steps (Oja, 1982).
+# - **A scatter matrix** has $d^2$ numbers: 3.2 GB for 20,000 columns. On wide streams, hash the columns to fewer ones, which
+#   nearly keeps inner products (module 16), or take gradient steps (Oja, 1982).
 # - **Label propagation** takes a label one edge further in each step. On a graph of long thin parts the number of steps
 #   grows like the *square* of the length, as the time that a random walk needs to cross it. The cell shows it on a
 #   path whose two ends have labels. Remedies: solve the same equations by conjugate gradients, or on a coarser graph first.

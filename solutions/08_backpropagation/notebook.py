@@ -20,8 +20,8 @@
 #
 # **You need** the chain rule, matrix products, gradient descent (modules 01 and 02) and the cross-entropy (module 03).
 #
-# **Skills it trains**: derivatives of programs, checking a gradient, graphs and their order, variance, memory against
-# time.
+# **Skills it trains**: deriving a gradient, derivatives of programs, checking a gradient, graphs and their order,
+# variance, memory against time.
 #
 # **Time**: about five and a half hours, three and a half of them in six exercises, a bug to find and a written question.
 # A further exercise, 8.7, is an extra one: it takes ten minutes more and gives no points. Each exercise says how
@@ -31,7 +31,7 @@
 #
 # | symbol | in code | shape | meaning |
 # | --- | --- | --- | --- |
-# | $m$, $L$ | `m`, `L` | | rows of a batch; layers |
+# | $m$, $L$ | `m`, `L` | | rows of a batch ($B$ in other modules); layers |
 # | $l$; $i$; $j$, $k$ | `layer`; `i` | | number of a layer; of a row; of a column of its input, of a column of its output |
 # | $d_0, d_1, \dots, d_L$ | `widths` | | features of the input, widths of the layers; $d_L$ = classes $C$ |
 # | $X = H_0$, $y$ | `X`, `y` | $(m, d_0)$, $(m,)$ | the batch and its labels 0 to $C - 1$ |
@@ -212,7 +212,7 @@ plt.show()
 # ### 8.1 `gradient_check` · essential · level 1 of 4 · 10 min
 
 
-# %% exercise="gradient_check" points=1 minutes=10 forbids=["scipy", "torch"]
+# %% exercise="gradient_check" points=1 minutes=10 forbids=["scipy", "torch"] trains=["checking a gradient"]
 def gradient_check(
     f: Callable[[np.ndarray], float], theta: np.ndarray, gradient: np.ndarray, eps: float = 1e-5
 ) -> float:
@@ -327,7 +327,7 @@ plt.show()
 # (At $a = 0$ relu has no derivative. The usual libraries take 0 there, and so do we.)
 
 
-# %% exercise="mlp_forward" points=2 minutes=12
+# %% exercise="mlp_forward" points=2 minutes=12 trains=["derivatives of programs"]
 def mlp_forward(
     X: np.ndarray, weights: list[np.ndarray], biases: list[np.ndarray], activation: str = "tanh"
 ) -> list[np.ndarray]:
@@ -445,7 +445,7 @@ plt.show()
 # forward pass: a gradient costs about as much as three forward passes, whatever $n$ is.
 
 
-# %% exercise="mlp_backward" points=3 minutes=35 forbids=["torch"]
+# %% exercise="mlp_backward" points=3 minutes=35 forbids=["torch"] trains=["deriving a gradient", "derivatives of programs"]
 def mlp_backward(
     X: np.ndarray, y: np.ndarray, outputs: list[np.ndarray], weights: list[np.ndarray], activation: str = "tanh"
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
@@ -584,7 +584,7 @@ print(f"\n{count} parameters: the differences take {2 * count:,} forward passes,
 # mistakes. Find both, with the shapes and with your `gradient_check`.
 
 
-# %% exercise="train_step" points=2 minutes=15 bug=true
+# %% exercise="train_step" points=2 minutes=15 bug=true trains=["deriving a gradient", "checking a gradient"]
 def train_step(
     X: np.ndarray, y: np.ndarray, W1: np.ndarray, b1: np.ndarray, w2: np.ndarray, b2: float, lr: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
@@ -806,7 +806,7 @@ plt.show()
 # until the shape is the parent's.
 
 
-# %% exercise="Tensor" points=4 minutes=70 forbids=["torch"]
+# %% exercise="Tensor" points=4 minutes=70 forbids=["torch"] trains=["derivatives of programs", "graphs and their order"]
 class Tensor:
     """A float64 array that records how it was computed, so that gradients can be found.
 
@@ -1037,7 +1037,7 @@ plt.show()
 # remedy (module 10).
 
 
-# %% exercise="initialise" points=2 minutes=12 forbids=["torch"]
+# %% exercise="initialise" points=2 minutes=12 forbids=["torch"] trains=["variance"]
 def initialise(widths: Sequence[int], seed: int, activation: str = "tanh") -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Random weights and biases of zeros for a network with these widths.
 
@@ -1173,7 +1173,7 @@ print(
 # seed, so that a second call can repeat the first one exactly. Exercise 8.8 shows when this is needed.
 
 
-# %% exercise="dropout" points=1 minutes=10 extra=true forbids=["torch"]
+# %% exercise="dropout" points=1 minutes=10 extra=true forbids=["torch"] trains=["variance"]
 def dropout(H: np.ndarray, p: float, seed: int, training: bool = True) -> tuple[np.ndarray, np.ndarray]:
     """Inverted dropout: each entry of H is dropped with probability p, the others are divided by 1 - p.
 
@@ -1358,7 +1358,7 @@ plt.show()
 # system stores what `backward` needs, and pays what the line above says.
 
 
-# %% exercise="checkpointed" points=4 minutes=40 forbids=["torch"]
+# %% exercise="checkpointed" points=4 minutes=40 forbids=["torch"] trains=["derivatives of programs", "memory against time"]
 def checkpointed(
     forward: Callable[[int, np.ndarray], np.ndarray],
     backward: Callable[[int, np.ndarray, np.ndarray], np.ndarray],

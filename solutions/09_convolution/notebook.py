@@ -183,7 +183,7 @@ plt.show()
 # For two signals, $u * v = v * u$ holds only if the kernel is turned.
 
 
-# %% exercise="conv2d" points=2 minutes=30 forbids=["torch", "scipy", "numpy.fft", "numpy.lib.stride_tricks.sliding_window_view"]
+# %% exercise="conv2d" points=2 minutes=30 forbids=["torch", "scipy", "numpy.fft", "numpy.lib.stride_tricks.sliding_window_view"] trains=["index arithmetic that is right at the borders"]
 def output_size(n: int, k: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> int:
     """How many windows fit along one axis of n >= 1 pixels, as a Python int.
 
@@ -365,7 +365,7 @@ for flip, name in [(False, "cross-correlation"), (True, "true convolution")]:
 # The last kernel entry is multiplied by the present sample, the first one by the oldest.
 
 
-# %% exercise="conv1d" points=2 minutes=20 forbids=["torch", "scipy", "numpy.fft", "numpy.convolve", "numpy.correlate", "numpy.lib.stride_tricks.sliding_window_view"]
+# %% exercise="conv1d" points=2 minutes=20 forbids=["torch", "scipy", "numpy.fft", "numpy.convolve", "numpy.correlate", "numpy.lib.stride_tricks.sliding_window_view"] trains=["index arithmetic that is right at the borders"]
 def conv1d(
     x: np.ndarray, w: np.ndarray, b: np.ndarray, stride: int = 1, dilation: int = 1, causal: bool = False
 ) -> np.ndarray:
@@ -496,7 +496,7 @@ plt.show()
 # before the matrix: it gives the view.
 
 
-# %% exercise="im2col" points=2 minutes=15 forbids=["torch", "scipy", "sklearn", "numpy.lib.stride_tricks.sliding_window_view"]
+# %% exercise="im2col" points=2 minutes=15 forbids=["torch", "scipy", "sklearn", "numpy.lib.stride_tricks.sliding_window_view"] trains=["strided memory", "index arithmetic that is right at the borders"]
 def im2col(x: np.ndarray, kh: int, kw: int, stride: int = 1) -> np.ndarray:
     """All windows of kh by kw pixels, as a view of x: no pixel is copied.
 
@@ -616,7 +616,7 @@ del matrix, windows, view
 # means true convolution backward.
 
 
-# %% exercise="conv2d_backward" points=4 minutes=40 forbids=["torch", "scipy", "numpy.fft", "numpy.lib.stride_tricks.sliding_window_view"]
+# %% exercise="conv2d_backward" points=4 minutes=40 forbids=["torch", "scipy", "numpy.fft", "numpy.lib.stride_tricks.sliding_window_view"] trains=["adjoint linear maps", "index arithmetic that is right at the borders"]
 def conv2d_backward(
     dout: np.ndarray, x: np.ndarray, w: np.ndarray, stride: int = 1, padding: int = 0
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -786,7 +786,7 @@ print(f"largest difference between the two kernels: {np.abs(learnt[0, 0] - sobel
 # **Find the bug.** The next function runs without an error, and for some pictures it is right. Repair it.
 
 
-# %% exercise="pool2d_tutorial" points=1 minutes=6 bug=true forbids=["torch", "scipy", "numpy.lib.stride_tricks.sliding_window_view"]
+# %% exercise="pool2d_tutorial" points=1 minutes=6 bug=true forbids=["torch", "scipy", "numpy.lib.stride_tricks.sliding_window_view"] trains=["index arithmetic that is right at the borders"]
 def pool2d_tutorial(x: np.ndarray, size: int, stride: int) -> np.ndarray:
     """The maximum of each window of size by size pixels of one picture.
 
@@ -853,7 +853,7 @@ with check("pool2d_tutorial", forbids=["torch", "scipy", "numpy.lib.stride_trick
 # leaves them out.
 
 
-# %% exercise="pool2d" points=2 minutes=10 forbids=["torch", "scipy", "numpy.lib.stride_tricks.sliding_window_view"]
+# %% exercise="pool2d" points=2 minutes=10 forbids=["torch", "scipy", "numpy.lib.stride_tricks.sliding_window_view"] trains=["index arithmetic that is right at the borders"]
 def pool2d(x: np.ndarray, size: int, stride: int, kind: str = "max") -> np.ndarray:
     """The maximum or the mean of each window of size by size pixels, in each channel.
 
@@ -986,7 +986,7 @@ for name, (_, change) in changes.items():
 # reading order (row by row, from left to right) gets everything.
 
 
-# %% exercise="pool2d_backward" points=3 minutes=25 forbids=["torch", "scipy", "numpy.lib.stride_tricks.sliding_window_view"]
+# %% exercise="pool2d_backward" points=3 minutes=25 forbids=["torch", "scipy", "numpy.lib.stride_tricks.sliding_window_view"] trains=["adjoint linear maps", "index arithmetic that is right at the borders"]
 def pool2d_backward(dout: np.ndarray, x: np.ndarray, size: int, stride: int, kind: str = "max") -> np.ndarray:
     """The gradient of a loss through `pool2d`, with respect to x.
 
@@ -1212,7 +1212,7 @@ print(
 # L. Sifre's thesis (2014) has such layers; Xception and MobileNet (both 2017) are built of them.
 
 
-# %% exercise="depthwise_separable" points=3 minutes=20 extra=true forbids=["torch", "scipy", "numpy.fft", "numpy.lib.stride_tricks.sliding_window_view"]
+# %% exercise="depthwise_separable" points=3 minutes=20 extra=true forbids=["torch", "scipy", "numpy.fft", "numpy.lib.stride_tricks.sliding_window_view"] trains=["counting what a computation costs"]
 def depthwise_separable(
     x: np.ndarray, depth: np.ndarray, point: np.ndarray, stride: int = 1, padding: int = 0
 ) -> np.ndarray:
@@ -1373,7 +1373,7 @@ for C, F, k, side in [(3, 64, 7, 112), (64, 128, 3, 56), (256, 256, 3, 28), (512
 # hints lay each window into a *column*: then the product comes out as (F, outputs), in the order of the result.
 
 
-# %% exercise="conv2d_blocked" points=3 minutes=40 forbids=["torch", "scipy", "numpy.fft", "numpy.lib.stride_tricks.sliding_window_view"]
+# %% exercise="conv2d_blocked" points=3 minutes=40 forbids=["torch", "scipy", "numpy.fft", "numpy.lib.stride_tricks.sliding_window_view"] trains=["strided memory", "counting what a computation costs"]
 def conv2d_blocked(x: np.ndarray, w: np.ndarray, b: np.ndarray, stride: int = 1, padding: int = 0) -> np.ndarray:
     """`conv2d` (without flip) by matrix products on blocks of windows.
 

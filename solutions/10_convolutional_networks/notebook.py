@@ -21,8 +21,8 @@
 # **You need** convolution and pooling as in module 09, the chain rule, softmax and cross-entropy (module 03), Adam
 # (module 02), and the basics of `torch.nn.Module`. Convolution itself is taken from torch here.
 #
-# **Skills it trains**: counting what a computation costs, statistics inside a network, state that must survive, honest
-# evaluation.
+# **Skills it trains**: counting what a computation costs, statistics inside a network, parts that fit together, state
+# that must survive, greedy algorithms, index arithmetic that is right at the borders, honest evaluation.
 #
 # **Time**: about five hours, about three of them in seven exercises and a bug to find; two more are extra. Each exercise
 # says how important it is (essential, important, optional), its level, which is also its points, and its minutes.
@@ -32,16 +32,16 @@
 # | symbol | in code | shape | meaning |
 # | --- | --- | --- | --- |
 # | $x$ | `x`, `images` | $(B, C, H, W)$ | a batch of $B$ images with $C$ channels, height $H$ and width $W$ |
-# | $O$, $k$, $s$, $p$ | `out`, `kernel`, ... | | channels that leave a convolution, its kernel, its stride, its padding |
+# | $O$, $k$, $s$, $p$ | `out`, `kernel`, ... | | channels that leave a convolution ($F$ in module 09), its kernel, its stride, its padding |
 # | $G$ | `groups` | | groups of channels that a convolution keeps apart |
 # | $n$ | | | numbers of one channel in a batch: $n = B H W$ (in 10.8: boxes) |
 # | $\mu$, $\sigma^2$ | | $(C,)$ | mean and variance of each channel over the batch |
 # | $\gamma$, $\beta$ | `weight`, `bias` | $(C,)$ | scale and shift that are learnt |
 # | $\alpha$ | `momentum` | | share of the new batch in the running statistics |
 # | $F$, $S$, $L$ | | | what a residual block adds to its input (`F` in code is torch.nn.functional), its shortcut, the number of blocks |
-# | $q$ | `dropout` | | probability that a feature is set to 0 |
+# | $q$ | `dropout` | | probability that a feature is set to 0 ($p$ in module 08) |
 # | $J$, $m$ | | | the loss; the number of images in all |
-# | $\eta$, $t$, $T$ | `lr`, `t`, `steps` | | learning rate, number of the step (from 0), steps in all (in 10.10: frames) |
+# | $\eta$, $t$, $T$ | `lr`, `t`, `steps` | | learning rate, number of the step (from 0; $k$ in module 02), steps in all (in 10.10: frames) |
 # | $P$ | | | machines |
 
 # %% tags=["setup"]
@@ -275,7 +275,7 @@ plt.show()
 # **activations**. Parameters are paid once. Activations are paid for each image of the batch.
 
 
-# %% exercise="count_costs" points=2 minutes=25 forbids=["torch"]
+# %% exercise="count_costs" points=2 minutes=25 forbids=["torch"] trains=["counting what a computation costs"]
 def count_costs(layers: Sequence[dict], shape: tuple[int, ...]) -> dict[str, int | tuple[int, ...]]:
     """What a stack of layers costs for one image.
 
@@ -505,7 +505,7 @@ plt.show()
 # square. And where $x$ comes in bfloat16, with eight bits in all for a number's digits, sums need float32.
 
 
-# %% exercise="BatchNorm2d" points=3 minutes=30 forbids=["torch.nn.functional", "torch.nn.BatchNorm2d", "torch.nn.modules.batchnorm", "torch.nn.BatchNorm1d", "torch.nn.BatchNorm3d", "torch.nn.SyncBatchNorm", "torch.nn.LazyBatchNorm2d", "torch.nn.InstanceNorm2d", "torch.nn.GroupNorm", "torch.nn.LayerNorm", "torch.batch_norm", "torch.native_batch_norm", "torch.instance_norm", "torch.layer_norm", "torch.group_norm"]
+# %% exercise="BatchNorm2d" points=3 minutes=30 forbids=["torch.nn.functional", "torch.nn.BatchNorm2d", "torch.nn.modules.batchnorm", "torch.nn.BatchNorm1d", "torch.nn.BatchNorm3d", "torch.nn.SyncBatchNorm", "torch.nn.LazyBatchNorm2d", "torch.nn.InstanceNorm2d", "torch.nn.GroupNorm", "torch.nn.LayerNorm", "torch.batch_norm", "torch.native_batch_norm", "torch.instance_norm", "torch.layer_norm", "torch.group_norm"] trains=["statistics inside a network", "state that must survive"]
 class BatchNorm2d(nn.Module):
     """Batch normalisation of images, a scale and a shift for each channel.
 
@@ -684,7 +684,7 @@ plt.show()
 # the batch size and with the order of the images, and calling it changes the network.
 
 
-# %% exercise="evaluate" points=2 minutes=10 bug=true
+# %% exercise="evaluate" points=2 minutes=10 bug=true trains=["statistics inside a network", "honest evaluation"]
 def evaluate(net: nn.Module, X: torch.Tensor, y: torch.Tensor, batch_size: int = 256) -> tuple[float, float]:
     """Mean cross-entropy and accuracy of a network, in eval mode.
 
@@ -817,7 +817,7 @@ plt.show()
 # followed by a normalisation.
 
 
-# %% exercise="ResidualBlock" points=2 minutes=15
+# %% exercise="ResidualBlock" points=2 minutes=15 trains=["parts that fit together"]
 class ResidualBlock(nn.Module):
     """relu(norm2(conv2(relu(norm1(conv1(x))))) + shortcut(x)).
 
@@ -952,7 +952,7 @@ plt.show()
 # $\frac43 \cdot 18\, w^2 \cdot \text{depth} = \text{budget}$.
 
 
-# %% exercise="ConvNet" points=3 minutes=25
+# %% exercise="ConvNet" points=3 minutes=25 trains=["parts that fit together"]
 class ConvNet(nn.Module):
     """A classifier of images: stem, stages of blocks, head.
 
@@ -1116,7 +1116,7 @@ print(f"last width by trying: {4 * width}; {width}, {2 * width}, {4 * width} hav
 # The learning rate falls along half a cosine, as in module 02: $\eta_t = \eta \cdot \frac12 (1 + \cos(\pi t / T))$.
 
 
-# %% exercise="train" points=4 minutes=50
+# %% exercise="train" points=4 minutes=50 trains=["state that must survive"]
 def train(
     net: nn.Module,
     X: torch.Tensor,
@@ -1384,7 +1384,7 @@ plt.show()
 # much less. And all channels of an image move together; so does its mask, which can be one more channel.
 
 
-# %% exercise="augment" points=2 minutes=20 extra=true forbids=["torch", "scipy.ndimage"]
+# %% exercise="augment" points=2 minutes=20 extra=true forbids=["torch", "scipy.ndimage"] trains=["index arithmetic that is right at the borders"]
 def augment(images: np.ndarray, seed: int, pad: int = 2) -> np.ndarray:
     """Images, each mirrored with probability 1/2 and shifted by up to `pad` pixels.
 
@@ -1503,7 +1503,7 @@ plt.show()
 # is neither needed nor affordable: a detector has $10^5$ windows.
 
 
-# %% exercise="non_max_suppression" points=3 minutes=25 forbids=["torch", "torchvision"]
+# %% exercise="non_max_suppression" points=3 minutes=25 forbids=["torch", "torchvision"] trains=["greedy algorithms"]
 def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Intersection over union of each box of a, (n, 4), with each of b, (k, 4).
 
@@ -1662,7 +1662,7 @@ plt.show()
 # over machines; the IoUs do not.** A mean of the batches' means is another number, and depends on how the data was cut.
 
 
-# %% exercise="mean_iou" points=2 minutes=10 forbids=["sklearn", "torch"]
+# %% exercise="mean_iou" points=2 minutes=10 forbids=["sklearn", "torch"] trains=["honest evaluation"]
 def mean_iou(batches: Iterable, classes: int, ignore: int | None = None) -> tuple[float, np.ndarray]:
     """Mean intersection over union of predicted and true classes, over all pixels of all batches.
 
@@ -1799,7 +1799,7 @@ plt.show()
 # later ones, so it can run on a live video.
 
 
-# %% exercise="temporal_conv" points=2 minutes=15 extra=true forbids=["torch.nn.functional", "torch.conv1d", "torch.conv2d", "torch.conv3d", "torch.convolution", "torch.nn.Conv1d", "torch.nn.Conv2d", "torch.nn.Conv3d"]
+# %% exercise="temporal_conv" points=2 minutes=15 extra=true forbids=["torch.nn.functional", "torch.conv1d", "torch.conv2d", "torch.conv3d", "torch.convolution", "torch.nn.Conv1d", "torch.nn.Conv2d", "torch.nn.Conv3d"] trains=["index arithmetic that is right at the borders"]
 def temporal_conv(x: torch.Tensor, weight: torch.Tensor, dilation: int = 1) -> torch.Tensor:
     """A causal convolution over time, the same at each pixel.
 
@@ -2106,7 +2106,7 @@ plt.show()
 # batch. Merged summaries give it up to rounding. For each machine and layer they cost $2 C + 1$ numbers in the forward pass;
 # in the backward pass the two sums over the batch in the formula of 10.2 have to be added up, too: $2 C$ more.
 # Where even that is too slow, or where batches have to be small (video) or examples differ in length (language), networks
-# use a normalisation within each example: module 11 and later take **layer normalisation**.
+# use a normalisation within each example: transformers (module 12) take **layer normalisation**.
 
 # %% tags=["demo"]
 torch.manual_seed(0)
@@ -2181,7 +2181,7 @@ plt.show()
 # 3. Your checkpoint is exact on one CPU. On a GPU some kernels add up in an order that changes from run to run. Which of
 #    this module's operations are affected, and what does `torch.use_deterministic_algorithms` cost?
 # 4. Greedy suppression drops a second object that stands close behind the first. What would a network have to do so that no
-#    suppression is needed? (Module 14 has a part of the answer: sets and attention.)
+#    suppression is needed? (Module 12 has a part of the answer: attention.)
 # 5. A shift of the input by one pixel moves the output of a layer with stride 2 by half a pixel, which does not exist. How
 #    far is your network from being unchanged by shifts, and what does `augment` do about it?
 #

@@ -22,7 +22,8 @@
 # **You need** the chain rule and backpropagation (module 08), cross-entropy (module 03), and the basics of
 # `torch.nn.Module`.
 #
-# **Skills it trains**: gradients through time, gates, masks, state and its graph, memory that stays constant, sampling.
+# **Skills it trains**: sparse data structures, gradients through time, gates, masks, state and its graph, memory that
+# stays constant, sampling.
 #
 # **Time**: five to six hours, three of them in eight exercises and a bug to find. Each exercise says how important it
 # is (essential, important, optional), its level, which is also its points, and its minutes. The optional one gives no
@@ -33,9 +34,10 @@
 # | symbol | in code | shape | meaning |
 # | --- | --- | --- | --- |
 # | $B$, $T$ | `B`, `T` | | sequences in a batch; positions of a sequence |
-# | $N$, $e$ | `N`, `e` | | words (or characters) of the vocabulary; numbers of a word's vector |
+# | $N$, $e$ | `N`, `e` | | words (or characters) of the vocabulary ($V$ in modules 03 and 12); numbers of a word's vector |
 # | $E$ | `table` | $(N, e)$ | the **embedding**: row $j$ is the vector of word $j$ |
 # | $x_t$ | `X[:, t]` | $(B, d)$ | what is read at position $t = 1, \dots, T$ (in code from 0), one row a sequence |
+# | $d$, $n$ | `d`, `n` | | numbers that are read at one position; numbers of a state |
 # | $h_t$, $h_0$ | `H[:, t]`, `h0` | $(B, n)$ | the state after position $t$; the state at the start |
 # | $W$, $U$, $b$ | `W`, `U`, `b` | $(n, d)$, $(n, n)$, $(n,)$ | weights for what is read, for the state before, and the bias |
 # | $V$, $v$ | | $(C, n)$, $(C,)$ | weights and bias that make logits of a state, for $C$ classes |
@@ -210,7 +212,7 @@ plt.show()
 # then writes each row once for each place: what was written last stays.
 
 
-# %% exercise="embedding" points=2 minutes=15 forbids=["torch"]
+# %% exercise="embedding" points=2 minutes=15 forbids=["torch"] trains=["sparse data structures"]
 def embedding(table: np.ndarray, vocabulary: dict[str, int], tokens: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """The ids of some words, and their vectors.
 
@@ -346,7 +348,7 @@ print(f"{len(help_words):,} words, {len(counted):,} different ones; the commones
 # the positions, and it keeps all states, because the backward pass needs them.
 
 
-# %% exercise="rnn_forward" points=2 minutes=10 forbids=["torch"]
+# %% exercise="rnn_forward" points=2 minutes=10 forbids=["torch"] trains=["gradients through time"]
 def rnn_step(x: np.ndarray, h: np.ndarray, W: np.ndarray, U: np.ndarray, b: np.ndarray) -> np.ndarray:
     """One step of a recurrent network: tanh(x W^T + h U^T + b).
 
@@ -481,7 +483,7 @@ plt.show()
 # ($10^{20}$ is enough). So the norm is computed in float64. (torch divides by the norm plus $10^{-6}$; we do not.)
 
 
-# %% exercise="rnn_backward" points=4 minutes=35 forbids=["torch"]
+# %% exercise="rnn_backward" points=4 minutes=35 forbids=["torch"] trains=["gradients through time"]
 def rnn_backward(
     X: np.ndarray, h0: np.ndarray, W: np.ndarray, U: np.ndarray, H: np.ndarray, slopes: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -727,7 +729,7 @@ print(f"the switch of 11.2: state {kept[0, -1, 0]:.3f} after the pulse; gradient
 # Again something is kept and something added, with three quarters of the weights.
 
 
-# %% exercise="LSTMCell" points=3 minutes=25 forbids=["torch.nn.LSTM", "torch.nn.LSTMCell", "torch.nn.RNN", "torch.nn.RNNCell", "torch.nn.RNNBase", "torch.nn.RNNCellBase", "torch.nn.GRU", "torch.nn.GRUCell", "torch.nn.modules.rnn", "torch.lstm", "torch.lstm_cell", "torch.ops"]
+# %% exercise="LSTMCell" points=3 minutes=25 forbids=["torch.nn.LSTM", "torch.nn.LSTMCell", "torch.nn.RNN", "torch.nn.RNNCell", "torch.nn.RNNBase", "torch.nn.RNNCellBase", "torch.nn.GRU", "torch.nn.GRUCell", "torch.nn.modules.rnn", "torch.lstm", "torch.lstm_cell", "torch.ops"] trains=["gates"]
 class LSTMCell(nn.Module):
     """One step of a long short-term memory.
 
@@ -977,7 +979,7 @@ plt.show()
 # compute.
 
 
-# %% exercise="masked_batch" points=2 minutes=12
+# %% exercise="masked_batch" points=2 minutes=12 trains=["masks"]
 def masked_batch(
     sequences: Sequence[np.ndarray | list[int]], length: int | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -1109,7 +1111,7 @@ for name, some in ordered.items():
 # `outputs[:, -1]`.
 
 
-# %% exercise="stacked_lstm" points=3 minutes=30 forbids=["torch.nn.LSTM", "torch.nn.RNNBase", "torch.nn.modules.rnn", "torch.lstm", "torch.ops"]
+# %% exercise="stacked_lstm" points=3 minutes=30 forbids=["torch.nn.LSTM", "torch.nn.RNNBase", "torch.nn.modules.rnn", "torch.lstm", "torch.ops"] trains=["gates", "masks"]
 def stacked_lstm(
     x: torch.Tensor,
     cells: Sequence[Sequence[Callable]],
@@ -1385,7 +1387,7 @@ plt.show()
 # `retain_graph=True`, memory grows until the program ends. `.detach()` gives the same numbers without the graph.
 
 
-# %% exercise="truncated_step" points=4 minutes=28
+# %% exercise="truncated_step" points=4 minutes=28 trains=["gradients through time", "state and its graph", "memory that stays constant"]
 def truncated_step(
     net: nn.Module, x: torch.Tensor, y: torch.Tensor, window: int, state: object = None
 ) -> tuple[float, object]:
@@ -1602,7 +1604,7 @@ for name, loss in (("training, at the end", np.mean(writer_losses[-30:])), ("tex
 # **Find the bug.** The code keeps things from the step before, in more than one place.
 
 
-# %% exercise="train_step" points=2 minutes=10 bug=true
+# %% exercise="train_step" points=2 minutes=10 bug=true trains=["state and its graph"]
 def train_step(net: nn.Module, x: torch.Tensor, y: torch.Tensor, update: Callable[[], None], record: dict) -> float:
     """One step of training on sequences that have nothing to do with those of the steps before.
 
@@ -1797,7 +1799,7 @@ plt.show()
 # $p_1 + \dots + p_j$ is larger than $u$.
 
 
-# %% exercise="sample" points=2 minutes=15 forbids=["torch", "scipy"]
+# %% exercise="sample" points=2 minutes=15 forbids=["torch", "scipy"] trains=["sampling"]
 def sample(
     logits: np.ndarray, rng: np.random.Generator, temperature: float = 1.0, top_k: int | None = None
 ) -> np.ndarray:
@@ -1933,7 +1935,7 @@ print(f"--- characters by their frequency: {share_of_words(''.join(drawn))}")
 # $Q$: your sparse gradient of 11.1 is made for it.
 
 
-# %% exercise="skip_gram" points=3 minutes=25 extra=true forbids=["torch"]
+# %% exercise="skip_gram" points=3 minutes=25 extra=true forbids=["torch"] trains=["sparse data structures"]
 def skip_gram(
     P: np.ndarray, Q: np.ndarray, centres: np.ndarray, contexts: np.ndarray, negatives: np.ndarray
 ) -> tuple[float, tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
@@ -2203,8 +2205,8 @@ print(f"the loss differs by {max(gaps):.0e} at most")
 # once, a recurrent network with a small batch leaves most of the machine idle. And all that was read must fit into a
 # state of fixed size: a translator (module 13) must put a whole sentence into it. The transformer of module 12 has
 # neither limit: each position looks at all others directly, in parallel. The price is work that grows with $T^2$.
-# Recurrent networks stay where a stream has no end, or where memory for each position is too dear: speech that is
-# recognised while it is spoken (module 23), or the sequence of a user's clicks (module 19).
+# Recurrent networks stay where a stream has no end, or where memory for each position is too dear: speech (module 23)
+# that is recognised while it is spoken, or the clicks of a user (module 19) as they come.
 
 # %% [markdown] written="what_is_kept" points=2
 # **Written question (2 points).** A team predicts the next click of users with an LSTM. They train on batches of 64

@@ -41,6 +41,7 @@
 # | $A$, $M$ | `scores`, `mask` | $(\dots, T, S)$ | scores; mask: True where the query may see the key |
 # | $\alpha$ | `weights` | $(\dots, T, S)$ | attention weights: each row is at least 0 and sums to 1 |
 # | $W_q^{(j)}$, $W_k^{(j)}$, $W_v^{(j)}$; $W_o$ | `query`, `key`, `value`; `out` | $(D, d)$ each; $(D, D)$ | learnt matrices, three for each head $j$ |
+# | $m$, $\ell$, $u$ | | number, number, $(e,)$ | in 12.9, for one query: the largest score so far, the sum of exp(score − $m$) ($t$ and $s$ in module 03), and that sum with the values |
 # | $x$ | `x` | $(B, T, D)$ | a vector for each position: the input of a block, and its output |
 # | $p$ | `positions` | $(T,)$ | the place of each query in its sequence, from 0 |
 # | $P$ | | | positions that a cache holds (12.5) |
@@ -178,7 +179,7 @@ plt.show()
 # stands at position $S - T + t$ of the sequence. It sees that position and all before it.
 
 
-# %% exercise="causal_mask" points=1 minutes=5
+# %% exercise="causal_mask" points=1 minutes=5 trains=["masks"]
 def causal_mask(T: int, S: int) -> torch.Tensor:
     """Who may see whom, where the T queries are the last T of S positions.
 
@@ -256,7 +257,7 @@ plt.show()
 # is right, and a model trains with it. But hidden entries still change the result.
 
 
-# %% exercise="masked_softmax" points=1 minutes=10 bug=true
+# %% exercise="masked_softmax" points=1 minutes=10 bug=true trains=["masks"]
 def masked_softmax(scores: torch.Tensor, allowed: torch.Tensor) -> torch.Tensor:
     """Softmax along the last axis over the allowed entries only.
 
@@ -356,7 +357,7 @@ plt.show()
 # each head. Remember this number until 12.9.
 
 
-# %% exercise="attention" points=2 minutes=20 forbids=["torch.nn.functional.scaled_dot_product_attention", "torch.nn.MultiheadAttention", "torch.nn.functional.multi_head_attention_forward", "torch.nn.attention"]
+# %% exercise="attention" points=2 minutes=20 forbids=["torch.nn.functional.scaled_dot_product_attention", "torch.nn.MultiheadAttention", "torch.nn.functional.multi_head_attention_forward", "torch.nn.attention"] trains=["masks"]
 def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
     """Scaled dot-product attention.
 
@@ -491,7 +492,7 @@ plt.show()
 # angles, cosines and sines in float64, and round only the cosines and sines.
 
 
-# %% exercise="rotary" points=2 minutes=20
+# %% exercise="rotary" points=2 minutes=20 trains=["parts that fit together"]
 def rotary(x: torch.Tensor, positions: torch.Tensor, base: float = 10000.0) -> torch.Tensor:
     """Turn pairs of neighbouring entries by angles that grow with the position.
 
@@ -636,7 +637,7 @@ plt.show()
 # Do it in this order, and run the check in between: heads and back; then the masks; then `rotate`; then the cache.
 
 
-# %% exercise="MultiHeadAttention" points=4 minutes=50 forbids=["torch.nn.functional.scaled_dot_product_attention", "torch.nn.MultiheadAttention", "torch.nn.functional.multi_head_attention_forward"]
+# %% exercise="MultiHeadAttention" points=4 minutes=50 forbids=["torch.nn.functional.scaled_dot_product_attention", "torch.nn.MultiheadAttention", "torch.nn.functional.multi_head_attention_forward"] trains=["masks", "parts that fit together", "a cache that gives the same result as computing again"]
 class MultiHeadAttention(nn.Module):
     """Attention with several heads, for sequences that ask themselves or a memory.
 
@@ -885,7 +886,7 @@ plt.show()
 # position.
 
 
-# %% exercise="Block" points=3 minutes=25
+# %% exercise="Block" points=3 minutes=25 trains=["parts that fit together"]
 class Block(nn.Module):
     """A transformer block with normalisation before each part.
 
@@ -1137,7 +1138,7 @@ plt.show()
 # loss of a model that knows nothing. With standard deviation 0.02 all logits begin near 0, and the loss near $\ln V$.
 
 
-# %% exercise="GPT" points=3 minutes=20
+# %% exercise="GPT" points=3 minutes=20 trains=["parts that fit together"]
 class GPT(nn.Module):
     """A decoder: embedding, causal blocks, a last normalisation, and the embedding again.
 
@@ -1363,7 +1364,7 @@ plt.show()
 # the limit, the most likely token, and needs no random numbers. (Module 11 also cuts off all but the likeliest tokens.)
 
 
-# %% exercise="generate" points=4 minutes=30
+# %% exercise="generate" points=4 minutes=30 trains=["a cache that gives the same result as computing again"]
 def generate(
     model: Callable, prompt: torch.Tensor, steps: int, temperature: float = 1.0, seed: int = 0
 ) -> torch.Tensor:
@@ -1646,7 +1647,7 @@ plt.show()
 # sum of all $\exp(a_s)$. FlashAttention keeps it for its backward pass.)
 
 
-# %% exercise="blockwise_attention" points=4 minutes=35 forbids=["torch.nn.functional.scaled_dot_product_attention", "torch.nn.MultiheadAttention", "torch.nn.functional.multi_head_attention_forward", "torch.nn.attention"]
+# %% exercise="blockwise_attention" points=4 minutes=35 forbids=["torch.nn.functional.scaled_dot_product_attention", "torch.nn.MultiheadAttention", "torch.nn.functional.multi_head_attention_forward", "torch.nn.attention"] trains=["summaries that merge"]
 def blockwise_attention(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, causal: bool = False, block: int = 128
 ) -> torch.Tensor:
@@ -1923,7 +1924,7 @@ if not torch.cuda.is_available():
 # **Where it breaks.** Memory is linear now, but time is still $T^2$. Twice the text is four times the work, and more
 # machines shorten the wait, not the work. What changes that is another model: windows of fixed length, states as in
 # module 11, or keys that are looked up rather than scored one by one. And in writing, the cache grows with the text:
-# a later module serves such models.
+# module 24 serves such models.
 
 # %% tags=["demo"]
 T, S, e = 64, 4096, 32
@@ -2013,7 +2014,7 @@ print(
 #    which token? What changes if 1 is added to the denominator of the softmax?
 # 3. `blockwise_attention` has no backward pass of its own: autograd would keep each block of weights. Which two
 #    numbers for each query suffice to compute the weights again, block by block?
-# 4. Softmax attention compares with $\exp(q \cdot k)$. If it were $\phi(q) \cdot \phi(k)$, with a feature map as in
+# 4. Softmax attention compares with $\exp(q \cdot k)$. If it were $\varphi(q) \cdot \varphi(k)$, with a feature map as in
 #    module 05, the sums could be reordered, and time would be linear in $T$. What is lost?
 # 5. Dropping the mask turns a writer into a reader. Can a model be both, and what must be predicted then?
 #

@@ -21,7 +21,7 @@
 # **You need** softmax and cross-entropy (module 03), and the basics of `torch.nn.Module`. Recurrent networks (module
 # 11) and attention (module 12) help. What you need of them is explained here, and the encoder is given.
 #
-# **Skills it trains**: incremental counting, masks, metrics with clear definitions, decoding, search.
+# **Skills it trains**: tokenisation, incremental counting, masks, metrics with clear definitions, decoding, search.
 #
 # **Time**: about five and a half hours, three of them in eight exercises and a bug to find. Each exercise says how
 # important it is (essential, important, optional), its level, from 1 to 4, and its minutes. The level is the number of
@@ -35,14 +35,14 @@
 # | $V$ | `vocab` | | different tokens |
 # | | `ids` | $(B, T)$ | the tokens as numbers, from 0 to $V - 1$ |
 # | $v_{ij}$ | `valid` | $(B, T)$ | true (1) at a token, false (0) at the **padding** that makes all rows equally long |
-# | $w$ | `width` | | numbers in the state of one token |
+# | $w$ | `width` | | numbers in the state of one token ($n$ in module 11, $D$ in module 12) |
 # | $h_{ij}$ | `states`, `memory` | $(B, T, w)$ | the **states**: what the encoder says of token $j$ in text $i$ |
 # | $W$, $f_{ij}$ | `first` | $(B, W)$ | words of the longest text; the position of the first token of word $j$ in text $i$ |
 # | $C$ | `classes`, `tags` | | different labels |
 # | $S$ | | | positions of the source, where one sequence is turned into another |
 # | $y_t$ | `inputs`, `targets` | $(B, T)$ | token $t$ of the output |
 # | $s_t$, $c_t$ | `state`, `context` | $(B, w)$ | state of the decoder at step $t$, and what it read from the source |
-# | $a_{tj}$ | `attention` | $(B, T, S)$ | weight of source position $j$ at step $t$; these add up to 1 |
+# | $a_{tj}$ | `attention` | $(B, T, S)$ | weight of source position $j$ at step $t$ ($\alpha$ in module 12); these add up to 1 |
 # | $n$, $N$ | | | words of a corpus in all; different words among them |
 # | $\alpha$ | `alpha` | | the power of the length by which 13.9 divides |
 
@@ -264,7 +264,7 @@ plt.show()
 # word, you add again.
 
 
-# %% exercise="train_bpe" points=4 minutes=40
+# %% exercise="train_bpe" points=4 minutes=40 trains=["tokenisation", "incremental counting"]
 def train_bpe(counts: dict[bytes, int], merges: int) -> list[tuple[int, int]]:
     """Learn byte-pair merges from the words of a corpus and from how often each occurs.
 
@@ -374,7 +374,7 @@ with check("train_bpe"):
 # and no byte that is not valid Unicode.
 
 
-# %% exercise="encode" points=2 minutes=15
+# %% exercise="encode" points=2 minutes=15 trains=["tokenisation"]
 def encode(data: bytes, merges: list[tuple[int, int]]) -> list[int]:
     """The symbols of a text: its bytes, put together by the merges in their order.
 
@@ -513,7 +513,7 @@ for text in (b" function", b" returns", b" unforgettable", " naïve".encode()):
 # the recipe is the same.
 
 
-# %% exercise="mask_tokens" points=2 minutes=15
+# %% exercise="mask_tokens" points=2 minutes=15 trains=["masks"]
 def mask_tokens(
     ids: np.ndarray, allowed: np.ndarray, mask_id: int, vocab: int, seed: int, rate: float = 0.15
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -704,7 +704,7 @@ for word in ("Oslo", "Boris", "camera", "great"):
 # `torch.where(valid[..., None], h, 0)` takes 0 at the padding, whatever h is, and sends no gradient there.
 
 
-# %% exercise="TextClassifier" points=2 minutes=10
+# %% exercise="TextClassifier" points=2 minutes=10 trains=["masks"]
 class TextClassifier(nn.Module):
     """Logits for each text of a batch: the mean of its tokens' states, then a linear layer.
 
@@ -907,7 +907,7 @@ plt.show()
 # the embedding of the predicate.
 
 
-# %% exercise="TokenTagger" points=2 minutes=15
+# %% exercise="TokenTagger" points=2 minutes=15 trains=["masks"]
 class TokenTagger(nn.Module):
     """Logits for each word of each text, from the state of the word's first token.
 
@@ -1013,7 +1013,7 @@ with check("TokenTagger"):
 # one tag for each word.
 
 
-# %% exercise="f1_spans" points=2 minutes=15 forbids=["sklearn"]
+# %% exercise="f1_spans" points=2 minutes=15 forbids=["sklearn"] trains=["metrics with clear definitions"]
 def repair_bio(tags: Sequence[str]) -> list[str]:
     """A new list of tags in which each "I-" continues a span with its label.
 
@@ -1245,7 +1245,7 @@ plt.show()
 # **Find the bug.** The code below runs without an error message, and the loss falls.
 
 
-# %% exercise="sequence_loss" points=1 minutes=5 bug=true
+# %% exercise="sequence_loss" points=1 minutes=5 bug=true trains=["masks"]
 def sequence_loss(logits: torch.Tensor, targets: torch.Tensor, pad: int) -> torch.Tensor:
     """The mean cross-entropy over the tokens of a batch that are not padding.
 
@@ -1337,8 +1337,8 @@ with check("sequence_loss"):
 # c_t = \sum_j a_{tj}\, \underbrace{h_j}_{(w,)},$$
 #
 # and the logits of $y_t$ are a linear function of $[s_t, c_t]$. It starts with $s_0$, the mean of the memory over the
-# source's tokens, and $c_0 = 0$. Padding of the source has weight exactly 0. The GRU cell is the recurrent cell of
-# module 11; here `torch.nn.GRUCell` is given the input and the old state, and returns the new state. ($e(y)$ is the
+# source's tokens, and $c_0 = 0$. Padding of the source has weight exactly 0. Module 11 explains the GRU cell; here
+# `torch.nn.GRUCell` is given the input and the old state, and returns the new state. ($e(y)$ is the
 # embedding of $y$, $(w,)$.)
 #
 # In training the right output is known, so $y_{t-1}$ is the right token whatever the network would have said (**teacher
@@ -1346,7 +1346,7 @@ with check("sequence_loss"):
 # the decoder reads its own errors, which it never saw in training.
 
 
-# %% exercise="Seq2Seq" points=4 minutes=35
+# %% exercise="Seq2Seq" points=4 minutes=35 trains=["masks", "decoding"]
 class Seq2Seq(nn.Module):
     """An encoder, and a decoder that reads from it by attention.
 
@@ -1590,7 +1590,7 @@ plt.show()
 # more than the single best output, one does not search at all, but draws each token at random (modules 11 and 12).
 
 
-# %% exercise="beam_search" points=3 minutes=30
+# %% exercise="beam_search" points=3 minutes=30 trains=["decoding", "search"]
 def beam_search(
     log_probs: Callable[[list[list[int]]], np.ndarray], start: int, end: int, width: int, most: int, alpha: float = 0.0
 ) -> tuple[list[int], float]:
@@ -1793,7 +1793,7 @@ for source, want, (tokens, score) in zip(sources, outputs, found[0.0, widths[-1]
 # added up over all texts first: BLEU of a corpus is no mean of the BLEU of its sentences.
 
 
-# %% exercise="bleu" points=2 minutes=20 extra=true forbids=["nltk", "sacrebleu"]
+# %% exercise="bleu" points=2 minutes=20 extra=true forbids=["nltk", "sacrebleu"] trains=["metrics with clear definitions"]
 def bleu(found: Sequence[Sequence[str]], true: Sequence[Sequence[str]], n: int = 4) -> float:
     """The corpus BLEU of outputs, with one reference each, without smoothing.
 

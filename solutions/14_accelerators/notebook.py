@@ -197,7 +197,7 @@ class jit:
 # Turn the formula into code, with the answer to the question that everybody asks first: what does it wait for?
 
 
-# %% exercise="roofline" points=1 minutes=5
+# %% exercise="roofline" points=1 minutes=5 trains=["counting what a computation costs"]
 def roofline(flops: float, moved: float, peak: float, bandwidth: float) -> tuple[float, str]:
     """The most FLOP/s that a computation can reach, and what it waits for.
 
@@ -337,7 +337,7 @@ for name, found in dots.items():
 # be had, too: a tile of $C$ that fills nearly all of the chip needs only a thin strip of $A$ and one of $B$ beside it.
 
 
-# %% exercise="tiled_matmul" points=3 minutes=25
+# %% exercise="tiled_matmul" points=3 minutes=25 trains=["counting what a computation costs", "index arithmetic that is right at the borders"]
 def tiled_matmul(
     load: Callable[[str, int, int, int, int], np.ndarray],
     store: Callable[[int, int, np.ndarray], None],
@@ -490,9 +490,9 @@ plt.show()
 # The shorter formula is $\sigma^2 = \overline{x^2} - \mu^2$. It needs one pass and loses all its digits: if the mean
 # is $10^6$ and the deviation 1, both terms are near $10^{12}$ and their difference is 1. Float32 has 7 digits, so
 # nothing is left. Merge instead (module 00): two groups of $n_a$ and $n_b$ numbers, with means $\mu_a$, $\mu_b$ and
-# sums of squared deviations $M_a$, $M_b$, have together
+# sums of squared deviations $S_a$, $S_b$, have together
 #
-# $$\mu = \mu_a + \delta\, \frac{n_b}{n_a + n_b}, \qquad M = M_a + M_b + \delta^2\, \frac{n_a n_b}{n_a + n_b},
+# $$\mu = \mu_a + \delta\, \frac{n_b}{n_a + n_b}, \qquad S = S_a + S_b + \delta^2\, \frac{n_a n_b}{n_a + n_b},
 # \qquad \delta = \mu_b - \mu_a .$$
 #
 # No large numbers are subtracted except the means, whose difference is wanted. Block by block this takes one pass, for
@@ -500,7 +500,7 @@ plt.show()
 # way (module 12).
 
 
-# %% exercise="fused_layernorm" points=2 minutes=20
+# %% exercise="fused_layernorm" points=2 minutes=20 trains=["counting what a computation costs", "summaries that merge"]
 def fused_layernorm(
     load: Callable[[int, int, int], np.ndarray],
     store: Callable[[int, int, np.ndarray], None],
@@ -693,7 +693,7 @@ print(
 # NaN must be taken care of: an addition may turn its bits into something else.
 
 
-# %% exercise="to_bfloat16" points=2 minutes=20 forbids=["torch", "ml_dtypes", "struct"]
+# %% exercise="to_bfloat16" points=2 minutes=20 forbids=["torch", "ml_dtypes", "struct"] trains=["floating-point reasoning", "unbiased estimates"]
 def to_bfloat16(x: np.ndarray, mode: str = "nearest", seed: int = 0) -> np.ndarray:
     """Round each number to bfloat16, and return the rounded numbers as float32.
 
@@ -826,7 +826,7 @@ print(f"stochastic {paths[-1].mean():.4f} ± {paths[-1].std(ddof=1) / np.sqrt(20
 # good, make it larger. A power of two changes only the exponent, so nothing is rounded while nothing is subnormal.
 
 
-# %% exercise="LossScaler" points=2 minutes=15 forbids=["torch"]
+# %% exercise="LossScaler" points=2 minutes=15 forbids=["torch"] trains=["floating-point reasoning"]
 class LossScaler:
     """Divides the loss scale out of gradients, and adapts it. Not allowed: torch.
 
@@ -1020,7 +1020,7 @@ for name, (losses, *_) in runs.items():
 # does, and repair it.
 
 
-# %% exercise="clipped_step" points=2 minutes=10 bug=true
+# %% exercise="clipped_step" points=2 minutes=10 bug=true trains=["floating-point reasoning"]
 def clipped_step(
     theta: list[np.ndarray], grads: list[np.ndarray], scale: float, limit: float, lr: float
 ) -> list[np.ndarray]:
@@ -1146,7 +1146,7 @@ plt.show()
 # then spoils its own row and no other.
 
 
-# %% exercise="quantize" points=2 minutes=15 forbids=["torch"]
+# %% exercise="quantize" points=2 minutes=15 forbids=["torch"] trains=["floating-point reasoning"]
 def quantize(w: np.ndarray, bits: int, axis: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Symmetric codes and their scales: w is about codes times scales.
 
@@ -1293,7 +1293,7 @@ print(f"2 bits, one scale for each row: {np.mean(quantize(w, 2, 0)[0] == 0):.0%}
 # weights at once would undo what was gained: they would take 4 or 8 times the memory.
 
 
-# %% exercise="int8_linear" points=2 minutes=15 forbids=["torch"]
+# %% exercise="int8_linear" points=2 minutes=15 forbids=["torch"] trains=["floating-point reasoning", "counting what a computation costs"]
 def int8_linear(xq: np.ndarray, xs: np.ndarray, wq: np.ndarray, ws: np.ndarray) -> np.ndarray:
     """A linear layer on codes: xs[i] ws[j] times the sum of xq[i, p] wq[j, p] over p.
 
@@ -1369,7 +1369,7 @@ with check("int8_linear", forbids=["torch"]):
 # $-8$ to 7 are those of $q \bmod 16$: 7 is 0111, $-1$ is 1111, $-8$ is 1000.
 
 
-# %% exercise="pack_int4" points=2 minutes=15 extra=true
+# %% exercise="pack_int4" points=2 minutes=15 extra=true trains=["index arithmetic that is right at the borders"]
 def pack_int4(codes: np.ndarray) -> np.ndarray:
     """Two codes of 4 bits in each byte.
 
@@ -1465,7 +1465,7 @@ with check("pack_int4"):
 # Each number of $A$ is read from memory once and used $n$ times. No number in the middle is written anywhere.
 
 
-# %% exercise="systolic_matmul" points=4 minutes=35
+# %% exercise="systolic_matmul" points=4 minutes=35 trains=["counting what a computation costs", "index arithmetic that is right at the borders"]
 def systolic_matmul(
     A: np.ndarray, W: np.ndarray, mac: Callable[[int, int, int, float, float], float]
 ) -> tuple[np.ndarray, int]:
@@ -1635,7 +1635,7 @@ print(f"{len(log)} products in {cycles} cycles: {len(log) / (cycles * k * n):.0%
 # there does not change a softmax?
 
 
-# %% exercise="softmax_kernel" points=2 minutes=20 extra=true needs="triton"
+# %% exercise="softmax_kernel" points=2 minutes=20 extra=true needs="triton" trains=["floating-point reasoning", "index arithmetic that is right at the borders"]
 @jit
 def softmax_kernel(
     x: tl.tensor, out: tl.tensor, x_stride: int, out_stride: int, columns: int, BLOCK: tl.constexpr
@@ -2019,7 +2019,8 @@ else:
 # **Where it breaks.** The roofline knows one slow memory. A real machine has a hierarchy: registers, shared memory,
 # caches, the GPU's memory, the link to the host, the network. Each has its own bandwidth, and each gives a roof of its
 # own. The slowest link that a computation uses decides. Between machines that is the network, and module 17 counts its
-# bytes as this one has counted those of the chip. Quantised weights help where memory decides. Module 24 uses them.
+# bytes as this one has counted those of the chip. Quantised weights help where memory decides, as in a
+# server that answers few requests at a time (module 24).
 
 # %% [markdown] written="when_decoding_waits" points=2
 # **Written question (2 points).** A language model writes one token after another for $B$ users at once. (Here $B$

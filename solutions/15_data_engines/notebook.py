@@ -20,8 +20,8 @@
 #
 # **You need** module 00 (results that merge), Python's dictionaries and generators, NumPy's sorting and searching.
 #
-# **Skills it trains**: counting what a computation costs, summaries that merge, sorting and hashing, search, reading
-# the plan of an engine.
+# **Skills it trains**: counting what a computation costs, summaries that merge, sorting, hashing, search, fault
+# tolerance.
 #
 # **Time**: about five hours. Three of them go into seven exercises and a bug to find. One more exercise, 15.7, is an
 # extra one: it is tested, and gives no points. Take a break after 15.5. Each exercise says how important it is
@@ -151,7 +151,7 @@ plt.show()
 # wherever $x_i \neq x_{i-1}$; its length is the distance to the next beginning, or to the end.
 
 
-# %% exercise="run_lengths" points=1 minutes=5
+# %% exercise="run_lengths" points=1 minutes=5 trains=["counting what a computation costs"]
 def run_lengths(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The runs of equal neighbours in x: the value of each run, and its length.
 
@@ -232,7 +232,7 @@ for name, column in log.items():
 # bytes are.
 
 
-# %% exercise="scan" points=4 minutes=40
+# %% exercise="scan" points=4 minutes=40 trains=["counting what a computation costs"]
 def write_table(columns: dict[str, np.ndarray], group: int) -> tuple[bytes, dict]:
     """A table as bytes, column by column in groups of rows, and a footer that says what lies where.
 
@@ -507,13 +507,13 @@ for i, query in enumerate(queries):
 # grouped: the operation has to be associative, and where the engine does not keep an order, commutative. A sum is, a
 # maximum is. A **mean** is not. Say that split 1 holds 1, 2, 3 and sends their mean, 2, and split 2 sends 8. The
 # reducer's mean of 2 and 8 is 5, but the mean of all four numbers is 3.5. What merges is the pair (sum, count), and the
-# mean is taken at the end. Module 00 used this for `standardize`.
+# mean is taken at the end. `merge_moments` of module 00 merges means in this way.
 #
 # The partition of a key must be the same on every machine. Python's `hash("a")` is not: it changes from process to
 # process. Here a key's partition is `crc32(repr(key).encode()) % parts`, with `crc32` from the setup cell.
 
 
-# %% exercise="map_reduce" points=3 minutes=25
+# %% exercise="map_reduce" points=3 minutes=25 trains=["summaries that merge", "hashing", "counting what a computation costs"]
 def map_reduce(
     mapper: Callable,
     reducer: Callable,
@@ -672,7 +672,7 @@ print(f"the most frequent page has {100 * max(map(pages.count, set(pages[:100]))
 # `[("a", 1), ("a", 2), ("b", 3)]`. Find the bug and repair it.
 
 
-# %% exercise="group_sorted" points=2 minutes=10 bug=true
+# %% exercise="group_sorted" points=2 minutes=10 bug=true trains=["sorting"]
 def group_sorted(records: list[tuple]) -> list[tuple]:
     """The records grouped by key: [(key, [value, ...]), ...], each key once, keys in ascending order.
 
@@ -751,7 +751,7 @@ with check("group_sorted"):
 # each right row with all $P$ numbers. This is the same idea, done for all keys, so it copies the whole right table.)
 
 
-# %% exercise="skew_join" points=3 minutes=25
+# %% exercise="skew_join" points=3 minutes=25 trains=["hashing"]
 def skew_join(left: np.ndarray, right: np.ndarray, parts: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """Divide two tables over partitions so that each can be joined by itself, also if a key is frequent.
 
@@ -934,7 +934,7 @@ plt.show()
 # how runs are made, and how up to 8 of them are merged; the loop over the passes is given.
 
 
-# %% exercise="external_sort" points=4 minutes=35
+# %% exercise="external_sort" points=4 minutes=35 trains=["sorting", "counting what a computation costs"]
 def external_sort(
     source: Callable[[int], np.ndarray],
     spill: Callable[[int, np.ndarray], None],
@@ -1124,7 +1124,7 @@ print(f"sorted: {bool(np.array_equal(result, np.sort(disk.numbers)))}")
 # never worse, so the smallest possible one is found by bisection.
 
 
-# %% exercise="range_bounds" points=3 minutes=20 extra=true
+# %% exercise="range_bounds" points=3 minutes=20 extra=true trains=["sorting", "search"]
 def range_bounds(sample: np.ndarray, parts: int) -> np.ndarray:
     """Borders that cut a sample into ranges, equal values together, so that the largest is smallest.
 
@@ -1232,7 +1232,7 @@ for count in (30, 300, 3_000, 30_000):
 # of small racks get more than their share.)
 
 
-# %% exercise="place_blocks" points=2 minutes=15
+# %% exercise="place_blocks" points=2 minutes=15 trains=["fault tolerance"]
 def place_blocks(blocks: int, racks: list[list[str]], writer: str, seed: int) -> list[list[str]]:
     """Three nodes for each block of a file, drawn at random as HDFS does.
 
@@ -1352,7 +1352,7 @@ for k in (4, 8, 12):
 # and three replicas, 9,000 looks.
 
 
-# %% exercise="assign_tasks" points=3 minutes=25 forbids=["scipy", "networkx"]
+# %% exercise="assign_tasks" points=3 minutes=25 forbids=["scipy", "networkx"] trains=["search"]
 def assign_tasks(replicas: list[list[str]], slots: dict[str, int]) -> list[str]:
     """A node for each task, so that as many tasks as possible are local.
 
@@ -1959,7 +1959,7 @@ engines.stop()
 # you need two jobs, say so. (b) How many records and bytes are shuffled, at most? Assume 10,000 splits, each with 5
 # million different (country, user) pairs, and 12 bytes a record. (c) A colleague shuffles by country alone. Which
 # partition is the slowest, and what is the most that 100 nodes can gain? (d) How does your answer to (b) change if the
-# number may be wrong by 2 %? (Module 16 builds a summary of 3 KB that counts different users to 2 %, and merges.)
+# number may be wrong by 2 %? (Module 16 builds a summary of 4 KB that counts different users to 2 %, and merges.)
 #
 # ### BEGIN SOLUTION
 # (a) Two jobs. First: the mapper gives ((country, user), nothing); the combiner drops repeats within a split; the key

@@ -16,7 +16,17 @@ import pytest
 import scipy.sparse
 import scipy.stats
 
-from autograder.judging import SEEDS, Contract, close, integers, is_array, one_of, raises_student, student_side
+from autograder.judging import (
+    SEEDS,
+    Contract,
+    close,
+    integers,
+    is_array,
+    one_of,
+    raises_student,
+    random_states_kept,
+    student_side,
+)
 
 TINY = 1e-8  # of one comparison; a test makes fewer than a hundred
 Z = 6.0  # standard deviations: 2e-9 for a Gaussian, with room for the tails of sums
@@ -196,24 +206,7 @@ def test_reservoir_of_a_long_stream(submission, rng):
 def test_reservoir_leaves_no_trace(submission, rng):
     """The stream's list is left alone, and the global random states are neither used nor changed."""
     assert SAMPLED.leaves_no_trace(submission, rng, then=[{}, {"k": 0}, {"k": 100}])
-    assert close(submission.run(random_states, "reservoir", [list(range(99)), 9, 4]), "")
-
-
-@student_side
-def random_states(name, args):
-    """Whether a call uses or changes the global random states."""
-    import random
-
-    call = getattr(student, name)
-    found = []
-    for seed in (1, 2):
-        random.seed(seed)
-        np.random.seed(seed)
-        before = (random.getstate(), np.random.get_state()[1].tobytes(), np.random.get_state()[2])
-        found.append(call(*args))
-        if before != (random.getstate(), np.random.get_state()[1].tobytes(), np.random.get_state()[2]):
-            return "a global random state is changed"
-    return "" if found[0] == found[1] else "a global random state is used"
+    assert random_states_kept(submission, "reservoir", list(range(99)), 9, 4)
 
 
 # ----------------------------------------------------------------------------------------------- merge_reservoirs
@@ -331,7 +324,7 @@ def test_a_merge_depends_on_its_seed_alone(submission):
 def test_merge_reservoirs_leaves_no_trace(submission, rng):
     """Both samples are left as they are, and the global random states are neither used nor changed."""
     assert MERGED.leaves_no_trace(submission, rng, then=[{}, {"k": 0}, {"n_a": 5, "n_b": 5, "k": 10}])
-    assert close(submission.run(random_states, "merge_reservoirs", [[1, 2, 3], 9, [4, 5, 6], 6, 3, 4]), "")
+    assert random_states_kept(submission, "merge_reservoirs", [1, 2, 3], 9, [4, 5, 6], 6, 3, 4)
 
 
 # ---------------------------------------------------------------------------------------------------------- Bloom

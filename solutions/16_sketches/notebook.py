@@ -50,7 +50,7 @@
 # | $J(A, B)$ | | | Jaccard similarity, $\lvert A\cap B\rvert / \lvert A\cup B\rvert$ |
 # | $s$ | | | a similarity |
 # | $b$, $r$ | `bands`, `rows` | | bands of a signature, and hashes in a band; $b\, r = h$ |
-# | $\phi(x)$, $c(t)$, $\xi(t)$ | `feature_hash` | $(w,)$ | the hashed vector of a document; column and sign of a token |
+# | $\varphi(x)$, $c(t)$, $\xi(t)$ | `feature_hash` | $(w,)$ | the hashed vector of a document; column and sign of a token |
 # | $\delta$ | `LEVEL` | | the probability with which a bound may fail: here always $10^{-6}$ |
 
 # %% tags=["setup"]
@@ -186,7 +186,7 @@ plt.show()
 # equally likely.)
 
 
-# %% exercise="reservoir" points=2 minutes=15
+# %% exercise="reservoir" points=2 minutes=15 trains=["one-pass algorithms"]
 def reservoir(stream: Iterable, k: int, seed: int) -> list:
     """A fair sample of k items of a stream, without replacement, in one pass.
 
@@ -313,7 +313,7 @@ plt.show()
 # $k$ items, and is wrong. Find out why, and repair it.
 
 
-# %% exercise="merge_reservoirs" points=1 minutes=10 bug=true
+# %% exercise="merge_reservoirs" points=1 minutes=10 bug=true trains=["summaries that merge"]
 def merge_reservoirs(a: list, n_a: int, b: list, n_b: int, k: int, seed: int) -> list:
     """A fair sample of two streams together, from a fair sample of each.
 
@@ -458,7 +458,7 @@ plt.show()
 # unbuffered `np.bitwise_or.at(table, i, x)` keeps all. And an array of `bool` takes a byte for each bit.
 
 
-# %% exercise="Bloom" points=2 minutes=30 forbids=["datasketch", "datasketches"]
+# %% exercise="Bloom" points=2 minutes=30 forbids=["datasketch", "datasketches"] trains=["hashing", "probability bounds"]
 def bloom_size(n: int, rate: float) -> tuple[int, int]:
     """The sizes (bits, hashes) of a Bloom filter for n different keys.
 
@@ -673,7 +673,7 @@ for rate in (0.1, 0.01, 0.001):
 # order of the stream, and its tables do not add.)
 
 
-# %% exercise="CountMin" points=2 minutes=20 forbids=["datasketch", "datasketches"]
+# %% exercise="CountMin" points=2 minutes=20 forbids=["datasketch", "datasketches"] trains=["hashing", "probability bounds", "summaries that merge"]
 class CountMin:
     """A count-min sketch: how often each key occurred, never too low.
 
@@ -861,7 +861,7 @@ plt.show()
 # each merge (Agarwal et al., 2012).
 
 
-# %% exercise="misra_gries" points=2 minutes=20 forbids=["datasketch", "datasketches"]
+# %% exercise="misra_gries" points=2 minutes=20 forbids=["datasketch", "datasketches"] trains=["one-pass algorithms", "counting what a computation costs"]
 def misra_gries(stream: Iterable, k: int) -> dict:
     """The counters of a stream after Misra and Gries: {item: counter}, at most k of them.
 
@@ -1056,7 +1056,7 @@ plt.show()
 # their maximum, exactly: it makes no difference whether a key was on one machine or on all of them.
 
 
-# %% exercise="HyperLogLog" points=3 minutes=35 forbids=["datasketch", "datasketches"]
+# %% exercise="HyperLogLog" points=3 minutes=35 forbids=["datasketch", "datasketches"] trains=["hashing", "probability bounds", "summaries that merge"]
 class HyperLogLog:
     """The number of different keys of a stream, in 2^p bytes.
 
@@ -1267,7 +1267,7 @@ print(f"{len(found['switched']):,} estimates, {inside:.2%} of them inside the bo
 # more than the bound says.
 
 
-# %% exercise="minhash" points=2 minutes=15 forbids=["datasketch", "datasketches"]
+# %% exercise="minhash" points=2 minutes=15 forbids=["datasketch", "datasketches"] trains=["hashing"]
 def minhash(sets: list[np.ndarray], hashes: int, seed: int) -> np.ndarray:
     """The MinHash signatures of sets: for each set and each hash function the smallest hash.
 
@@ -1377,7 +1377,7 @@ plt.show()
 # *first* band equals the *second* band of another would be paired with it.
 
 
-# %% exercise="lsh_pairs" points=2 minutes=20 forbids=["datasketch", "datasketches"]
+# %% exercise="lsh_pairs" points=2 minutes=20 forbids=["datasketch", "datasketches"] trains=["probability bounds", "counting what a computation costs"]
 def lsh_pairs(signatures: np.ndarray, bands: int) -> set[tuple[int, int]]:
     """The candidate pairs: rows that are equal in all columns of at least one band.
 
@@ -1484,8 +1484,8 @@ plt.show()
 # to every inner product. A *sign* makes this error 0 on average. Let $x_t$ be the count of token $t$ in a document,
 # $c(t)$ its column, and $\xi(t) = \pm 1$ a sign from another part of the hash:
 #
-# $$\phi(x)_j = \sum_{t:\, c(t) = j} \xi(t)\, x_t , \qquad
-# \phi(x)\cdot\phi(y) = \sum_t x_t y_t + \sum_{t\ne s} [c(t) = c(s)]\;\xi(t)\,\xi(s)\; x_t\, y_s .$$
+# $$\varphi(x)_j = \sum_{t:\, c(t) = j} \xi(t)\, x_t , \qquad
+# \varphi(x)\cdot\varphi(y) = \sum_t x_t y_t + \sum_{t\ne s} [c(t) = c(s)]\;\xi(t)\,\xi(s)\; x_t\, y_s .$$
 #
 # Since $\xi(t)$ and $\xi(s)$ are independent fair signs, every term of the second sum is 0 on average: the inner
 # product is **unbiased**. Without signs, each term is $+x_t y_s$ with probability $1/w$, so the error is
@@ -1501,7 +1501,7 @@ plt.show()
 # back.
 
 
-# %% exercise="feature_hash" points=2 minutes=15 forbids=["sklearn"]
+# %% exercise="feature_hash" points=2 minutes=15 forbids=["sklearn"] trains=["hashing"]
 def feature_hash(docs: list[list[str]], width: int, seed: int) -> scipy.sparse.csr_matrix:
     """Documents as rows of a fixed width: each token adds +1 or -1 in one column.
 

@@ -23,7 +23,7 @@
 # (module 08), and NumPy. You need no GPU and no second machine.
 #
 # **Skills it trains**: counting what a computation costs, message passing, index arithmetic that is right at the
-# borders, floating-point reasoning, summaries that merge.
+# borders, floating-point reasoning, summaries that merge, scheduling.
 #
 # **Time**: about five hours, three of them in eight exercises and a bug to find. Take a break after 17.5. Each exercise
 # says how important it is (essential, important, optional), its level, which is also its points, and its minutes.
@@ -40,19 +40,19 @@
 # | $d$, $\theta$, $\eta$ | `theta`, `params`, `lr` | $(d,)$ | number of parameters, the parameters, the learning rate. In 17.7, $d$ is the width of the input |
 # | $X_r$, $y_r$, $m_r$ | `X`, `y` | $(m_r, c)$, $(m_r,)$ | the rows of rank $r$: inputs with $c$ columns, targets, and how many rows there are |
 # | $g$, $g_r$ | `grad` | $(d,)$ | gradient of the mean loss over all rows; over the rows of rank $r$ |
-# | $\mu$, $v$ | `m`, `v` | $(w,)$ | Adam's running means of the gradient and of its square |
-# | $\beta_1$, $\beta_2$, $t$ | `betas`, `t` | | Adam's two decay rates (no relation to $\beta$); number of the step, from 1 (in 17.2, of the ring's, from 0) |
-# | $\epsilon$ | `eps` | | the number that keeps Adam from dividing by 0 |
+# | $u$, $s$ | `m`, `v` | $(w,)$ | Adam's running means of the gradient and of its square |
+# | $\beta_1$, $\beta_2$, $t$ | `betas`, `t` | | Adam's two decay rates (no relation to $\beta$); number of the step, from 1: the $k + 1$ of module 02 (in 17.2, of the ring's, from 0) |
+# | $\varepsilon$ | `eps` | | the number that keeps Adam from dividing by 0 |
 # | $w$ | `width` | | length of a slice: $w = \lceil d / P \rceil$ |
 # | $W_1, b_1, W_2, b_2$ | `W1`, ... | $(d, h)$, $(h,)$, $(h, o)$, $(o,)$ | weights of a network with $h$ hidden units and $o$ outputs |
 # | $h_r$ | | | number of hidden units on rank $r$ |
 # | $a_r$ | `a` | $(B, h_r)$ | values of the hidden units on rank $r$ |
 # | $\delta$, $\gamma_r$ | `dy`, `gamma` | $(B, o)$, $(B, h_r)$ | gradients of the loss: with respect to $y$; to the hidden units before tanh |
 # | $B$ | | | rows in a batch |
-# | $p$, $s$, $M$ | `stages`, `micro` | | stages of a pipeline; the number of one, from 0; number of micro-batches |
+# | $p$, $s$, $M$ | `stages`, `micro` | | in 17.8: stages of a pipeline; the number of one, from 0; number of micro-batches |
 # | $F$, $G$ | `forward`, `backward` | | seconds that one micro-batch takes on one stage, forward and backward |
 # | $k$ | `k` | | number of entries that are sent |
-# | $e$, $u$ | `memory` | $(n,)$ | what has not been sent yet; $g + e$ |
+# | $e$, $u$ | `memory` | $(n,)$ | in 17.9: what has not been sent yet; $g + e$ |
 # | $L$ | `limit` | | the norm to which a gradient is clipped |
 
 # %% tags=["setup"]
@@ -206,7 +206,7 @@ print(f"bytes sent by each rank: {done.sent.tolist()}; time {1e3 * done.seconds:
 # long arrays its time is about $2\frac{P-1}{P}\frac n\beta$, less than $2n/\beta$ *whatever $P$ is*. Write the three formulas.
 
 
-# %% exercise="collective_time" points=1 minutes=10
+# %% exercise="collective_time" points=1 minutes=10 trains=["counting what a computation costs"]
 def collective_time(kind: str, size: float, ranks: int, latency: float, bandwidth: float) -> float:
     """Seconds that an all-reduce takes, by the formulas above.
 
@@ -354,7 +354,7 @@ draw_collectives({"root": root_all_reduce, "tree": tree_all_reduce})
 # nothing brings them together again.
 
 
-# %% exercise="ring_all_reduce" points=3 minutes=30
+# %% exercise="ring_all_reduce" points=3 minutes=30 trains=["message passing", "index arithmetic that is right at the borders", "floating-point reasoning"]
 def ring_all_reduce(comm: Comm, x: np.ndarray) -> np.ndarray:
     """The sum of x over all ranks, on each rank, by a ring.
 
@@ -513,7 +513,7 @@ draw_collectives({"root": root_all_reduce, "tree": tree_all_reduce, "ring": ring
 # often, with arrays of the same length.
 
 
-# %% exercise="data_parallel_step" points=2 minutes=20
+# %% exercise="data_parallel_step" points=2 minutes=20 trains=["message passing", "summaries that merge"]
 def data_parallel_step(
     comm: Comm,
     all_reduce: Callable[[Comm, np.ndarray], np.ndarray],
@@ -712,7 +712,7 @@ plt.show()
 # told otherwise, and 1 MiB for the first bucket, so that the first all-reduce starts early.
 
 
-# %% exercise="bucket_gradients" points=2 minutes=15
+# %% exercise="bucket_gradients" points=2 minutes=15 trains=["counting what a computation costs"]
 def bucket_gradients(sizes: list[int], cap: int) -> list[list[int]]:
     """Which gradients are sent together: buckets of at most `cap` bytes, from the last tensor to the first.
 
@@ -821,7 +821,7 @@ plt.show()
 # and an all-gather. Put Adam between the two:
 #
 # 1. reduce-scatter the *gradient*: rank $r$ gets slice $r$ of $\sum_q g_q$ over all ranks $q$, and divides it by $P$;
-# 2. Adam on this slice, with the slices of $\mu$ and $v$;
+# 2. Adam on this slice, with the slices of $u$ and $s$;
 # 3. all-gather the *parameters*: each rank's new slice goes to all others.
 #
 # In each of the parts 1 and 3 a rank sends at most $(P - 1)\,w$ numbers, with $w = \lceil d / P\rceil$. You may send
@@ -830,11 +830,11 @@ plt.show()
 #
 # The update, for the mean gradient $g$ and the step number $t = 1, 2, \dots$ (squares and roots entry by entry):
 #
-# $$\mu \leftarrow \beta_1\mu + (1-\beta_1)\,g,\qquad v \leftarrow \beta_2 v + (1-\beta_2)\,g^2,\qquad
-# \theta \leftarrow \theta - \eta\,\frac{\mu/(1-\beta_1^t)}{\sqrt{v/(1-\beta_2^t)} + \epsilon} .$$
+# $$u \leftarrow \beta_1 u + (1-\beta_1)\,g,\qquad s \leftarrow \beta_2 s + (1-\beta_2)\,g^2,\qquad
+# \theta \leftarrow \theta - \eta\,\frac{u/(1-\beta_1^t)}{\sqrt{s/(1-\beta_2^t)} + \varepsilon} .$$
 
 
-# %% exercise="zero_step" points=3 minutes=30
+# %% exercise="zero_step" points=3 minutes=30 trains=["message passing", "index arithmetic that is right at the borders"]
 def zero_step(
     comm: Comm,
     params: np.ndarray,
@@ -1051,7 +1051,7 @@ print(
 # training with it is not training with clipping. Find out why, and repair it.
 
 
-# %% exercise="clip_global_norm" points=2 minutes=10 bug=true
+# %% exercise="clip_global_norm" points=2 minutes=10 bug=true trains=["message passing", "summaries that merge"]
 def clip_global_norm(
     comm: Comm, all_reduce: Callable[[Comm, np.ndarray], np.ndarray], shard: np.ndarray, limit: float
 ) -> np.ndarray:
@@ -1197,7 +1197,7 @@ plt.show()
 # a second all-reduce, of $B\,d$ numbers. That is all: one all-reduce forward, one backward, for two layers.
 
 
-# %% exercise="parallel_mlp" points=3 minutes=30
+# %% exercise="parallel_mlp" points=3 minutes=30 trains=["message passing"]
 def parallel_mlp(
     comm: Comm,
     all_reduce: Callable[[Comm, np.ndarray], np.ndarray],
@@ -1397,7 +1397,7 @@ plt.show()
 # them at once. With 1F1B, stage $s$ keeps at most $\min(p - s, M)$: the warm-up and one more.
 
 
-# %% exercise="pipeline_schedule" points=3 minutes=20
+# %% exercise="pipeline_schedule" points=3 minutes=20 trains=["scheduling"]
 def pipeline_schedule(stages: int, micro: int, kind: str) -> list[list[tuple[str, int]]]:
     """The order in which each stage of a pipeline does its work.
 
@@ -1523,7 +1523,7 @@ for M in (4, 8, 32, 128):
 # while $Pk < n$: with more ranks, $k$ must become smaller.
 
 
-# %% exercise="top_k_feedback" points=2 minutes=15
+# %% exercise="top_k_feedback" points=2 minutes=15 trains=["counting what a computation costs"]
 def top_k_feedback(grad: np.ndarray, memory: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The k entries of grad + memory that are largest in size, and what is left for the next step.
 

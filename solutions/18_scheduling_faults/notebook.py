@@ -22,8 +22,8 @@
 #
 # **You need** stochastic gradient descent from module 02; heaps and queues; the exponential distribution.
 #
-# **Skills it trains**: task graphs, scheduling, simulation by events, fault tolerance, probability, counting what a
-# computation costs.
+# **Skills it trains**: graphs and their order, scheduling, simulation by events, fault tolerance, probability, counting
+# what a computation costs.
 #
 # **Time**: about four and a half hours, three of them in eight exercises and a bug to find. Take a break after 18.4.
 # Each exercise says how important it is (essential, important, optional), its level, which is also its points, and
@@ -203,7 +203,7 @@ draw_graph(names, edges, f"Cholesky with 4 × 4 tiles: {len(names)} tasks, {len(
 # one with the largest $\ell_i$, and it always goes on to a task with the largest $\ell_j$.
 
 
-# %% exercise="critical_path" points=2 minutes=15 forbids=["networkx", "sys.setrecursionlimit"]
+# %% exercise="critical_path" points=2 minutes=15 forbids=["networkx", "sys.setrecursionlimit"] trains=["graphs and their order"]
 def critical_path(durations: np.ndarray, edges: np.ndarray) -> tuple[float, list[int]]:
     """The longest path of a task graph: its length, and its tasks.
 
@@ -351,7 +351,7 @@ Table(("tiles", "tasks", "work", "span", "parallelism", "your time", "networkx")
 # time is $O((n + e) \log n)$.
 
 
-# %% exercise="list_schedule" points=3 minutes=25
+# %% exercise="list_schedule" points=3 minutes=25 trains=["graphs and their order", "scheduling", "simulation by events"]
 def list_schedule(durations: np.ndarray, edges: np.ndarray, workers: int) -> tuple[np.ndarray, np.ndarray]:
     """A schedule that is never idle without need: who runs each task, and when it starts.
 
@@ -530,7 +530,7 @@ plt.show()
 # and they replay the run.
 
 
-# %% exercise="steal_work" points=3 minutes=25
+# %% exercise="steal_work" points=3 minutes=25 trains=["scheduling", "simulation by events"]
 def steal_work(spawn: Callable, root: int, cost: float, workers: int, seed: int) -> tuple[float, int]:
     """Simulate work stealing on a tree of tasks that grows while it runs.
 
@@ -713,7 +713,7 @@ plt.show()
 # they will take is unknown, and the time that they have run so far is too short.)
 
 
-# %% exercise="with_backups" points=3 minutes=25
+# %% exercise="with_backups" points=3 minutes=25 trains=["scheduling", "simulation by events", "fault tolerance"]
 def with_backups(durations: list[list[float]], workers: int, slow: float) -> tuple[float, int]:
     """Run independent tasks with backup copies of slow ones: when all are done, and how many copies.
 
@@ -943,7 +943,7 @@ Table(("tasks", "no copies", "slow 1.5", "slow 3", "copies at 1.5", "copies at 3
 # by Lambert's function. Any way that is precise enough is right.)
 
 
-# %% exercise="best_interval" points=2 minutes=20
+# %% exercise="best_interval" points=2 minutes=20 trains=["fault tolerance", "probability", "counting what a computation costs"]
 def expected_runtime(work: float, interval: float, cost: float, restart: float, mtbf: float) -> float:
     """The expected time of a job with checkpoints and failures: M e^(R/M) (e^((τ+C)/M) − 1) W/τ.
 
@@ -1119,7 +1119,7 @@ Table(
 # | the rest | payload: key, UTF-8 |
 
 
-# %% exercise="recover" points=3 minutes=20
+# %% exercise="recover" points=3 minutes=20 trains=["fault tolerance"]
 def append(index: int, key: str, value: float) -> bytes:
     """One record of the log: "at this index, add `value` to what stands under `key`".
 
@@ -1284,7 +1284,7 @@ print("the state is", "that of the whole records" if state == expected else f"WR
 # one's value. Find out why, and repair it.
 
 
-# %% exercise="LeasedStore" points=2 minutes=10 bug=true
+# %% exercise="LeasedStore" points=2 minutes=10 bug=true trains=["fault tolerance"]
 class LeasedStore:
     """One value that only the holder of the newest lease may write.
 
@@ -1386,7 +1386,7 @@ with check("LeasedStore"):
 # by round, and within a round worker by worker.
 
 
-# %% exercise="ParameterServer" points=3 minutes=25
+# %% exercise="ParameterServer" points=3 minutes=25 trains=["scheduling", "counting what a computation costs"]
 class ParameterServer:
     """Parameters that workers change at their own pace, and never too far apart.
 
@@ -1596,7 +1596,7 @@ Table(("staleness", "time for all rounds", "waiting", "loss at the end"), rows, 
 # processor and half of a node's memory is large.
 
 
-# %% exercise="pack_pods" points=2 minutes=15
+# %% exercise="pack_pods" points=2 minutes=15 trains=["scheduling"]
 def pack_pods(pods: list[dict], nodes: list[dict]) -> list[int | None]:
     """Place pods on nodes, as full as possible: the node of each pod, None where it fits nowhere.
 

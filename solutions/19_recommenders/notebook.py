@@ -18,8 +18,8 @@
 # recognise an offline number that misleads. You write the parts that libraries such as `implicit` and faiss consist of,
 # and at the end your parts run beside these libraries and beside Spark, on the same data.
 #
-# **You need** gradients and the stochastic gradient method (modules 01 and 02), softmax and cross-entropy (03), and
-# k-means (07). Embeddings (11) help, but are not needed.
+# **You need** gradients and the stochastic gradient method (modules 01 and 02), softmax and cross-entropy (module 03),
+# and k-means (module 07). Embeddings (module 11) help, but are not needed.
 #
 # **Skills it trains**: ranking metrics, matrix factorisation, sampled softmax, nearest-neighbour search, vector
 # compression, honest evaluation, counting what a computation costs.
@@ -204,7 +204,7 @@ plt.show()
 # reproducible. Here the lower item number comes first.
 
 
-# %% exercise="ranking_metrics" points=2 minutes=20 forbids=["sklearn"]
+# %% exercise="ranking_metrics" points=2 minutes=20 forbids=["sklearn"] trains=["ranking metrics", "honest evaluation"]
 def ranking_metrics(scores: np.ndarray, relevant: csr_matrix, seen: csr_matrix, k: int) -> dict[str, float]:
     """Precision, recall, ndcg and mrr of each user's list of k items, averaged over users.
 
@@ -367,7 +367,7 @@ Table(("scores", "precision", "recall", "ndcg", "mrr"), rows, numeric=(1, 2, 3, 
 # and does not do what its docstring says. Find out why, and repair it.
 
 
-# %% exercise="split_by_time" points=2 minutes=10 bug=true
+# %% exercise="split_by_time" points=2 minutes=10 bug=true trains=["honest evaluation"]
 def split_by_time(times: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
     """Row numbers for training and for the test; the test holds the latest `share` of the rows.
 
@@ -500,7 +500,7 @@ plt.show()
 # mean the same. Here $\lambda$ stays as it is.
 
 
-# %% exercise="als_step" points=2 minutes=10 forbids=["implicit", "pyspark"]
+# %% exercise="als_step" points=2 minutes=10 forbids=["implicit", "pyspark"] trains=["matrix factorisation"]
 def als_step(R: csr_matrix, Y: np.ndarray, reg: float) -> np.ndarray:
     """One half-step of alternating least squares: the best factors of all users, for these items.
 
@@ -652,7 +652,7 @@ print("largest rise of J:", max(float(np.max(np.diff(steps))) for _, steps in fa
 # what made the method practical.
 
 
-# %% exercise="implicit_als_step" points=3 minutes=20 forbids=["implicit", "pyspark"]
+# %% exercise="implicit_als_step" points=3 minutes=20 forbids=["implicit", "pyspark"] trains=["matrix factorisation", "counting what a computation costs"]
 def implicit_als_step(R: csr_matrix, Y: np.ndarray, reg: float, alpha: float) -> np.ndarray:
     """One half-step of ALS for clicks: the best factors of all users, for these items.
 
@@ -795,7 +795,7 @@ print(
 # the updates of each item. And the item's gradient needs the *old* $x_u$, not the one that was just updated.
 
 
-# %% exercise="bpr_step" points=2 minutes=20 forbids=["implicit", "torch"]
+# %% exercise="bpr_step" points=2 minutes=20 forbids=["implicit", "torch"] trains=["matrix factorisation"]
 def bpr_step(
     U: np.ndarray, V: np.ndarray, users: np.ndarray, pos: np.ndarray, neg: np.ndarray, lr: float, reg: float
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -1004,7 +1004,7 @@ plt.show()
 # here; it is not the identity.) The corrections are constants.
 
 
-# %% exercise="in_batch_loss" points=3 minutes=25 forbids=["torch"]
+# %% exercise="in_batch_loss" points=3 minutes=25 forbids=["torch"] trains=["sampled softmax"]
 def in_batch_loss(
     Q: np.ndarray,
     I: np.ndarray,  # noqa: E741
@@ -1208,7 +1208,7 @@ print(f"popularity {measured['popularity']['ndcg']:.3f}, true law {measured['tru
 # With probes $= C$ nothing is missed.
 
 
-# %% exercise="IVF" points=2 minutes=20 forbids=["faiss", "sklearn"]
+# %% exercise="IVF" points=2 minutes=20 forbids=["faiss", "sklearn"] trains=["nearest-neighbour search", "counting what a computation costs"]
 class IVF:
     """An index of vectors in cells: a search compares a query with the rows of a few cells only.
 
@@ -1408,7 +1408,7 @@ plt.show()
 # called asymmetric, and it has one rounding error where two quantised vectors would have two.
 
 
-# %% exercise="ProductQuantizer" points=3 minutes=30 forbids=["faiss", "sklearn"]
+# %% exercise="ProductQuantizer" points=3 minutes=30 forbids=["faiss", "sklearn"] trains=["nearest-neighbour search", "vector compression"]
 class ProductQuantizer:
     """Vectors in `parts` bytes each, and the search among them by tables.
 
@@ -1613,7 +1613,7 @@ plt.show()
 # counted.
 
 
-# %% exercise="graph_search" points=3 minutes=25 forbids=["faiss", "networkx"]
+# %% exercise="graph_search" points=3 minutes=25 forbids=["faiss", "networkx"] trains=["nearest-neighbour search", "counting what a computation costs"]
 def graph_search(neighbours: list[np.ndarray], distance: Callable, entry: int, width: int, k: int) -> list[int]:
     """The k nearest nodes that a walk with a beam finds on a graph.
 
@@ -1802,7 +1802,7 @@ plt.show()
 # proportional to $S_j - S_{j-1} = v_j$.
 
 
-# %% exercise="sample_negatives" points=2 minutes=15 extra=true
+# %% exercise="sample_negatives" points=2 minutes=15 extra=true trains=["sampled softmax"]
 def sample_negatives(R: csr_matrix, users: np.ndarray, weights: np.ndarray, seed: int) -> np.ndarray:
     """For each entry of `users`, a random item that this user has no entry for.
 
@@ -1879,7 +1879,7 @@ with check("sample_negatives"):
 # too many.
 
 
-# %% exercise="build_graph" points=3 minutes=25 extra=true forbids=["faiss", "networkx"]
+# %% exercise="build_graph" points=3 minutes=25 extra=true forbids=["faiss", "networkx"] trains=["nearest-neighbour search"]
 def build_graph(n: int, distance: Callable, links: int, width: int) -> list[np.ndarray]:
     """A graph for graph_search, in which the nodes 0 to n - 1 are inserted one after the other.
 

@@ -29,6 +29,7 @@ from autograder.judging import (
     is_array,
     one_of,
     raises_student,
+    random_states_kept,
     stepped,
     student_side,
 )
@@ -57,23 +58,6 @@ def evenly(values, cells):
     """Whether whole numbers from 0 to cells - 1 are equally frequent."""
     values = np.asarray(values).ravel()
     return fits(np.bincount(values, minlength=cells), np.full(cells, len(values) / cells))
-
-
-@student_side
-def random_states(name, args):
-    """Whether a call uses or changes the global random states."""
-    import random
-
-    call = getattr(student, name)
-    found = []
-    for seed in (1, 2):
-        random.seed(seed)
-        np.random.seed(seed)
-        before = (random.getstate(), np.random.get_state()[1].tobytes(), np.random.get_state()[2])
-        found.append(repr(call(*args)))
-        if before != (random.getstate(), np.random.get_state()[1].tobytes(), np.random.get_state()[2]):
-            return "a global random state is changed"
-    return "" if found[0] == found[1] else "a global random state is used"
 
 
 # ------------------------------------------------------------------------------------------------ split_dirichlet
@@ -266,7 +250,7 @@ def test_split_leaves_no_trace(submission, rng):
     """The labels are left alone, parts are new arrays, and the global random states are neither used nor changed."""
     then = [{}, {"least": 0}, {"clients": 1}, {"alpha": 1e-3}]
     assert SPLIT.leaves_no_trace(submission, rng, then=then, least=[13])
-    assert close(submission.run(random_states, "split_dirichlet", [np.arange(40) % 3, 4, 0.3, 7]), "")
+    assert random_states_kept(submission, "split_dirichlet", np.arange(40) % 3, 4, 0.3, 7)
 
 
 # --------------------------------------------------------------------------------------------------------- fedavg
@@ -980,7 +964,7 @@ def test_codes_depend_on_the_seed_alone(submission, rng):
 def test_quantize_leaves_no_trace(submission, rng):
     """The update is left alone, codes are a new array, and the global random states are neither used nor changed."""
     assert QUANTIZE.leaves_no_trace(submission, rng, then=[{}, {"x": lambda x: 0 * x}, {"levels": 127}])
-    assert close(submission.run(random_states, "quantize_update", [np.arange(40.0), 4, 7]), "")
+    assert random_states_kept(submission, "quantize_update", np.arange(40.0), 4, 7)
 
 
 # --------------------------------------------------------------------------------------------------- share_secret
@@ -1124,7 +1108,7 @@ def test_sharing_leaves_no_trace(submission, rng):
         "recover_secret", shares=replace(one_of(0), plain=lambda rng: {1: 8, 4: 29, 2: int(rng.integers(99))})
     )
     assert back.leaves_no_trace(submission, rng)
-    assert close(submission.run(random_states, "share_secret", [5, [1, 2, 3], 3, 9]), "")
+    assert random_states_kept(submission, "share_secret", 5, [1, 2, 3], 3, 9)
 
 
 # ---------------------------------------------------------------------------------------------------- mask_update

@@ -21,8 +21,8 @@
 # **You need** minibatch steps, momentum and Adam from module 02, softmax regression from module 03, and back-propagated
 # gradients of one layer from module 08; expectation and variance; remainders modulo an integer.
 #
-# **Skills it trains**: federated averaging, fixed points, control variates, unbiased compression, secret sharing,
-# secure aggregation, counting what a computation costs.
+# **Skills it trains**: federated averaging, fixed points, control variates, unbiased estimates, secret sharing, secure
+# aggregation, counting what a computation costs.
 #
 # **Time**: about four and a half hours, of which two hours and three quarters are eight exercises and a bug to find.
 # Take a break after 20.5. Each exercise says how important it is (essential, important, optional), its level, which is
@@ -47,7 +47,7 @@
 # | $\alpha$, $\pi_i$ | `alpha` | | evenness of the split (small is uneven); share of client $i$ in a class |
 # | $A_i$, $b_i$ | `A`, `b` | $(d, d)$, $(d,)$ | curvature and minimum of a quadratic client |
 # | $P_i$ | | $(d, d)$ | $I - (I - \eta A_i)^K$ |
-# | $g$, $h$, $\tau$ | | $(d,)$ | running means of $\Delta$ and $\Delta^2$; $\tau = 10^{-3}$ |
+# | $g$, $h$, $\tau$ | | $(d,)$ | running means of $\Delta$ and $\Delta^2$, the $u$ and $s$ of module 02; $\tau = 10^{-3}$ |
 # | $s$ | `levels` | | levels of the quantiser |
 # | $p$ | `PRIME` | | the prime $2^{61} - 1$ |
 # | $t$ | `threshold` | | number of shares that recover a secret |
@@ -187,7 +187,7 @@ print(f"all rows in one place (scikit-learn): accuracy {central.score(X_test, y_
 # clients and 10 classes, at least ten clients stay empty in nearly every draw. We move rows instead.
 
 
-# %% exercise="split_dirichlet" points=2 minutes=15
+# %% exercise="split_dirichlet" points=2 minutes=15 trains=["federated averaging"]
 def split_dirichlet(labels: np.ndarray, clients: int, alpha: float, seed: int, least: int = 1) -> list[np.ndarray]:
     """Uneven parts of the rows: of each class, every client gets a random share.
 
@@ -315,7 +315,7 @@ plt.show()
 # update at a time, as in module 00.
 
 
-# %% exercise="fedavg" points=1 minutes=15
+# %% exercise="fedavg" points=1 minutes=15 trains=["federated averaging", "counting what a computation costs"]
 def fedavg(updates: Iterable[dict[str, np.ndarray]], counts: list[int]) -> dict[str, np.ndarray]:
     """The mean of the clients' models, each weighted by its number of rows.
 
@@ -462,7 +462,7 @@ print(f"largest difference between the mean of ten steps and one step on all row
 # called **client drift**. It is no noise: more rounds do not help.
 
 
-# %% exercise="local_update" points=2 minutes=10
+# %% exercise="local_update" points=2 minutes=10 trains=["federated averaging", "fixed points"]
 def local_update(
     theta: np.ndarray,
     grad: Callable[[np.ndarray], np.ndarray],
@@ -656,7 +656,7 @@ plt.show()
 # control from one round to the next.
 
 
-# %% exercise="scaffold_round" points=3 minutes=30
+# %% exercise="scaffold_round" points=3 minutes=30 trains=["fixed points", "control variates"]
 def scaffold_round(
     theta: np.ndarray,
     control: np.ndarray,
@@ -827,7 +827,7 @@ print(", ".join(f"{name}: {found[-1]:.1e}" for name, found in lines.items()), f"
 # $10^{-2}$.
 
 
-# %% exercise="server_step" points=2 minutes=15
+# %% exercise="server_step" points=2 minutes=15 trains=["federated averaging"]
 def server_step(theta: np.ndarray, delta: np.ndarray, state: dict, kind: str, lr: float) -> tuple[np.ndarray, dict]:
     """The server's parameters after a round, from the mean change of the clients.
 
@@ -970,7 +970,7 @@ plt.show()
 # variance.
 
 
-# %% exercise="quantize_update" points=2 minutes=15
+# %% exercise="quantize_update" points=2 minutes=15 trains=["unbiased estimates", "counting what a computation costs"]
 def quantize_update(x: np.ndarray, levels: int, seed: int) -> tuple[np.ndarray, float]:
     """An update in one byte a number, by random rounding without a bias.
 
@@ -1165,7 +1165,7 @@ plt.show()
 # `recover_secret`.
 
 
-# %% exercise="share_secret" points=2 minutes=20
+# %% exercise="share_secret" points=2 minutes=20 trains=["secret sharing"]
 def share_secret(secret: int, ids: list[int], threshold: int, seed: int) -> dict[int, int]:
     """Shamir's shares of a secret, modulo PRIME = 2^61 - 1.
 
@@ -1338,7 +1338,7 @@ plt.show()
 # survivor and one dropout. You write `mask_update` for a client and `unmask_sum` for the server.
 
 
-# %% exercise="mask_update" points=4 minutes=35
+# %% exercise="mask_update" points=4 minutes=35 trains=["secure aggregation"]
 def mask_update(x: np.ndarray, me: int, own: int, pairs: dict[int, int]) -> np.ndarray:
     """The words of client `me` under its own mask and a mask for each other client.
 
@@ -1582,7 +1582,7 @@ for lost in ([], [3], [1, 10], [2, 3, 9]):
 # remember something, and yet it gives out both. Find out why, and repair it.
 
 
-# %% exercise="shares_to_release" points=2 minutes=10 bug=true
+# %% exercise="shares_to_release" points=2 minutes=10 bug=true trains=["secret sharing", "secure aggregation"]
 def shares_to_release(own: dict[int, int], key: dict[int, int], requests: list[tuple[int, str]]) -> list[int | None]:
     """A client's answers to the requests of one round: a share, or None where it refuses.
 

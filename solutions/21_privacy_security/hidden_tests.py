@@ -8,6 +8,7 @@ test makes fewer than a hundred of them, so its level is about 1e-6.
 # Helpers run where `student` is defined, maybe under another Python.
 # ruff: noqa: F821, B905
 
+import functools
 import itertools
 import math
 from collections import Counter
@@ -17,6 +18,7 @@ import mpmath
 import numpy as np
 import pytest
 import scipy.integrate
+import scipy.special
 import scipy.stats
 import torch
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -33,6 +35,7 @@ from autograder.judging import (
     numbers,
     one_of,
     raises_student,
+    random_states_kept,
     stepped,
     student_side,
 )
@@ -74,23 +77,6 @@ def unrelated(a, b):
 
 def seeds_from(rng, count):
     return (int(rng.integers(2**40)) + np.arange(count)).tolist()
-
-
-@student_side
-def random_states(name, args):
-    """Whether a call uses or changes the global random states."""
-    import random
-
-    call = getattr(student, name)
-    found = []
-    for seed in (1, 2):
-        random.seed(seed)
-        np.random.seed(seed)
-        before = (random.getstate(), np.random.get_state()[1].tobytes(), np.random.get_state()[2])
-        found.append(repr(call(*args)))
-        if before != (random.getstate(), np.random.get_state()[1].tobytes(), np.random.get_state()[2]):
-            return "a global random state is changed"
-    return "" if found[0] == found[1] else "a global random state is used"
 
 
 # ---------------------------------------------------------------------------------------------------- k_anonymise
@@ -173,6 +159,9 @@ def test_borders_are_allowed(submission, rng):
         (3, 1 / 16),
     ]:
         assert same_release(submission.k_anonymise(rows, ladder, k, suppress), enumerated(rows, ladder, k, suppress))
+    # 0.29 * 100 is a little less than 29, and 29 / 100 is 0.29.
+    rows = rng.permutation(np.repeat([0, 1], [71, 29]))[:, None]
+    assert same_release(submission.k_anonymise(rows, ladder, 30, 0.29), enumerated(rows, ladder, 30, 0.29))
 
 
 @pytest.mark.exercise("k_anonymise", weight=2, hint=2)
@@ -194,10 +183,10 @@ def test_ends_of_k_and_refusals(submission, rng):
 
 @student_side
 def large_release(seed, k):
-    """What comes out of 400,000 rows of 5,000 kinds: (rows that stay, are these the right classes)."""
+    """What comes out of 10^6 rows of 5,000 kinds: (rows that stay, are these the right classes)."""
     rng = np.random.default_rng(seed)
     kinds = rng.integers(0, 40, (5000, 4))
-    rows = kinds[rng.integers(0, 5000, 400_000)]
+    rows = kinds[rng.integers(0, 5000, 10**6)]
     ladder = [np.arange(40), np.arange(40) // 6, np.arange(40) // 20]
     released, kept = student.k_anonymise(rows, [ladder] * 4, k, 0.0)
     chosen = [[h for h in range(3) if np.array_equal(ladder[h][rows[kept, j]], released[:, j])] for j in range(4)]
@@ -206,11 +195,11 @@ def large_release(seed, k):
 
 @pytest.mark.exercise("k_anonymise", weight=6, hint=1)
 def test_many_rows_of_few_kinds(submission, rng):
-    """Hundreds of thousands of rows of 5,000 kinds end in seconds: count each kind once, and search over kinds."""
+    """A million rows of 5,000 kinds end in seconds: count each kind once, and search over kinds."""
     seed = int(rng.integers(2**40))
     draw = np.random.default_rng(seed)
     kinds, ladder = draw.integers(0, 40, (5000, 4)), [np.arange(40), np.arange(40) // 6, np.arange(40) // 20]
-    counts = np.bincount(draw.integers(0, 5000, 400_000), minlength=5000)
+    counts = np.bincount(draw.integers(0, 5000, 10**6), minlength=5000)
 
     def smallest(h):
         classes = np.ravel_multi_index([ladder[h[j]][kinds[:, j]] for j in range(4)], (40,) * 4)
@@ -221,7 +210,7 @@ def test_many_rows_of_few_kinds(submission, rng):
     vectors = sorted(itertools.product(range(3), repeat=4), key=lambda h: (sum(h), h))
     first = next(h for h in vectors if smallest(h) >= k)
     got = submission.run(large_release, seed, k)
-    assert close(got[0], 400_000) and close([list(one) for one in got[1]], [[h] for h in first])
+    assert close(got[0], 10**6) and close([list(one) for one in got[1]], [[h] for h in first])
 
 
 def _table(rng):
@@ -252,6 +241,9 @@ def test_tables_in_any_order_of_memory(submission, rng):
     wide = rng.integers(0, 10_000, (300, 4))
     ladders = [[np.arange(10_000), np.arange(10_000) // 9000, np.zeros(10_000, int)]] * 4
     assert same_release(submission.k_anonymise(wide, ladders, 5, 0.25), enumerated(wide, ladders, 5, 0.25))
+    many, ladders = rng.integers(0, 2, (3, 60))[[0, 1, 1, 2, 2, 0, 0]], [[np.arange(2)]] * 60  # 2^60 combinations
+    for k in (2, 3):
+        assert same_release(submission.k_anonymise(many, ladders, k, 0.6), enumerated(many, ladders, k, 0.6))
 
 
 @pytest.mark.exercise("k_anonymise", forgeable=True)
@@ -337,6 +329,11 @@ def test_possible_leaves_no_trace(submission, rng):
     """possible: the releases and the person are left alone."""
     person = Argument(lambda rng: rng.integers(0, 3, 2), {}, frozenset())
     assert Contract("possible", releases=RELEASES, person=person).leaves_no_trace(submission, rng)
+    # Arrays of one shape, in which other secrets stand at the next call.
+    maps = [np.arange(3)]
+    alike = Argument(lambda rng: [(rng.permutation([[0], [1], [2]]), rng.integers(0, 2**40, 3), maps)], {}, frozenset())
+    one = Argument(lambda rng: rng.integers(0, 3, 1), {}, frozenset())
+    assert Contract("possible", releases=alike, person=one).leaves_no_trace(submission, rng)
 
 
 @pytest.mark.exercise("k_anonymise", weight=2, hint=3)
@@ -375,7 +372,7 @@ def test_the_mean_of_clipped_numbers(submission, rng):
 @pytest.mark.exercise("private_mean", weight=4, core=True, hint=2)
 def test_the_noise_has_the_law_of_laplace(submission, rng):
     """Over 4,000 seeds the noise follows the Laplace law of scale (high - low) / (m epsilon)."""
-    for m, low, high, epsilon in [(5, -1.0, 3.0, 0.5), (1, 0.0, 10.0, 2.0), (64, -300.0, -100.0, 0.01)]:
+    for m, low, high, epsilon in [(5, -1.0, 3.0, 0.5), (1, 0.0, 10.0, 2.0), (64, -300.0, -100.0, 1e-8)]:
         x = rng.uniform(low, high, m)
         noise = np.asarray(submission.run(many_means, x, low, high, epsilon, seeds_from(rng, 4000))) - np.mean(x)
         assert follows(noise, scipy.stats.laplace(0, (high - low) / m / epsilon))
@@ -415,6 +412,9 @@ def test_numbers_of_every_kind(submission, rng):
         expected = float(np.clip(x, low, high).mean())
         atol = 40 * (high - low) / epsilon + 1e-7 * max(-low, high, 1e-12)
         assert close(submission.private_mean(*case), expected, atol=atol, typed=True)
+    for low, high in ((0.1, 0.7), (1e-8, 3e-8), (50.1, 60.3), (-(2.0**40) - 1, 2.0**41 + 1)):  # all below, all above
+        for end, far in ((low, -np.inf), (high, np.inf)):
+            assert close(submission.private_mean(np.full(9, far), low, high, 1e15, 2), end, rtol=1e-11)
     far = np.array([np.inf, -np.inf, 1e308, -1e308, np.inf])
     assert close(submission.private_mean(far, -1.0, 4.0, 1e15, 1), 2.0, atol=1e-12)
     limits = np.array([-(2**63), 2**63 - 1])
@@ -431,7 +431,7 @@ def test_a_private_mean_leaves_no_trace(submission, rng):
     """The numbers are left alone; the global random states are neither used nor changed."""
     contract = Contract("private_mean", x=numbers(20), low=-1.0, high=1.0, epsilon=0.5, seed=3)
     assert contract.leaves_no_trace(submission, rng)
-    assert close(submission.run(random_states, "private_mean", [np.arange(5.0), 0.0, 3.0, 0.1, 7]), "")
+    assert random_states_kept(submission, "private_mean", np.arange(5.0), 0.0, 3.0, 0.1, 7)
 
 
 def exact_delta(ratio, epsilon):
@@ -456,13 +456,14 @@ def test_sigma_is_the_smallest(submission, rng):
 @pytest.mark.exercise("private_mean", weight=2, hint=3)
 def test_sigma_at_the_ends(submission, rng):
     """gaussian_sigma is right to 1e-8 at the ends of epsilon and delta, and in proportion to the sensitivity."""
-    for epsilon, delta in itertools.product((1e-3, 0.03, 20.0), (1e-12, 1e-7, 0.5)):
+    # The last delta and the last sensitivity lie as far from the next float32 as numbers do.
+    for epsilon, delta in itertools.product((1e-3, 0.03, 20.0), (1e-12, 1e-7, 0.5, 0.25 * (1 + 0.999 * 2.0**-24))):
         sigma = submission.gaussian_sigma(1.0, epsilon, delta)
         assert close(bool(exact_delta((1 + 2e-8) * sigma, epsilon) <= delta), True)
         assert close(bool(exact_delta((1 - 2e-8) * sigma, epsilon) > delta), True)
     for epsilon, delta in [(0.3, 1e-4), (9.0, 1e-9)]:
         one = submission.gaussian_sigma(1.0, epsilon, delta)
-        for sensitivity in (1e-9, 0.1, 3, 1e9):
+        for sensitivity in (1e-9, 0.1, 3, 1e9, 1 + 0.999 * 2.0**-24):
             assert close(
                 submission.gaussian_sigma(sensitivity, epsilon, delta), sensitivity * one, rtol=3e-8, typed=True
             )
@@ -537,6 +538,11 @@ def test_the_smallest_over_the_orders(submission, rng):
             assert close(got, max(expected, 0.0), atol=may_err(expected, steps), typed=True)
     for orders in ([2], [3, 2], (8, 4, 2, 5)):
         assert close(submission.rdp_epsilon(0.001, 100.0, 1, 0.5, orders), 0.0, typed=True)
+    # Much noise wants large orders: the last of these is the best one.
+    for orders in ([2, 301, 511, 512], range(508, 513), [40, 512, 3]):
+        expected = min(exact_rdp(0.01, 1000.0, order) + conversion(1e-5, order) for order in orders)
+        got = submission.rdp_epsilon(0.01, 1000.0, 1, 1e-5, orders)
+        assert close(got, expected, atol=may_err(expected, 1), typed=True)
 
 
 @pytest.mark.exercise("rdp_epsilon", weight=2, hint=2)
@@ -559,7 +565,12 @@ def test_log_space(submission, rng):
         (0.01, 1000.0, 10**6, 1e-5, 300),
         (1e-4, 5.0, 10**7, 1e-5, 64),
     ]
-    hard += [(0.999, 1000.0, 10**4, 1e-9, 100), (0.02, 1.0, 1, 1e-12, 511)]
+    hard += [
+        (0.999, 1000.0, 10**4, 1e-9, 100),
+        (0.02, 1.0, 1, 1e-12, 511),
+        (1.0, 1.0, 1, 0.1, 2),
+        (0.3, 0.9, 2, 0.1, 2),
+    ]
     for q, sigma, steps, delta, order in hard:
         expected = steps * exact_rdp(q, sigma, order) + conversion(delta, order)
         got = submission.rdp_epsilon(q, sigma, steps, delta, [order])
@@ -778,15 +789,24 @@ def test_all_rows_without_noise(submission, rng):
 def test_division_by_the_expected_batch(submission, rng):
     """The sum is divided by q m, whatever the size of the batch that was drawn."""
     pull = rng.standard_normal(3)
-    for m, q, steps in [(10, 0.3, 6), (1000, 0.01, 6), (3, 0.05, 20)]:
-        got = submission.dp_sgd(lambda theta, rows: pull.copy(), np.ones(3), m, q, 0.0, 1.0, 0.7, steps, 11)
-        assert close(got, 1 - 0.7 * steps * pull / (q * m), rtol=1e-9, atol=1e-9)
+    for m, q, steps, lr in [(10, 0.3, 6, 0.7), (1000, 0.01, 6, 0.7), (3, 0.05, 20, 0.7), (20, 0.4, 3, 50.0)]:
+        got = submission.dp_sgd(lambda theta, rows: pull.copy(), np.ones(3), m, q, 0.0, 1.0, lr, steps, 11)
+        assert close(got, 1 - lr * steps * pull / (q * m), rtol=1e-9, atol=1e-9)
+    got = submission.dp_sgd(lambda theta, rows: pull.copy(), np.zeros(3), 20, 0.4, 0.0, 1.0, 1e-9, 3, 11)
+    assert close(got, -3e-9 * pull / 8, rtol=1e-9)
 
 
 @pytest.mark.exercise("dp_sgd", weight=4, core=True, hint=2)
 def test_the_noise_is_sigma_times_clip(submission, rng):
     """Where gradients are 0, each step adds normal noise of standard deviation lr sigma clip / (q m)."""
-    for sigma, clip, lr, m, q in [(1.0, 4.0, 1.0, 10, 0.5), (3.0, 1e-9, 0.2, 200, 0.02), (0.5, 1e9, 2.0, 7, 1.0)]:
+    for sigma, clip, lr, m, q in [
+        (1.0, 4.0, 1.0, 10, 0.5),
+        (3.0, 1e-9, 0.2, 200, 0.02),
+        (0.5, 1e9, 2.0, 7, 1.0),
+        (1e-9, 2.0, 0.5, 9, 0.3),
+        (60.0, 0.1, 1.5, 4, 0.8),
+        (1e-60, 1e100, 1.0, 5, 0.6),
+    ]:
         _, thetas = run_of(submission, zeros, 3000, m, q, sigma, clip, lr, 2, int(rng.integers(2**60)))
         moved = np.diff(thetas, axis=0) / (lr * sigma * clip / (q * m))
         assert follows(moved, scipy.stats.norm())
@@ -895,7 +915,7 @@ def test_a_private_run_leaves_no_trace(submission, rng):
     settings = {"m": 6, "q": 0.5, "sigma": 1.0, "clip": 1.0, "lr": 0.1, "steps": 4, "seed": 3}
     contract = Contract("dp_sgd", gradient_sum=plain_pull, theta0=doubles, **settings)
     assert contract.leaves_no_trace(submission, rng, then=[{}, {"steps": 0}, {"q": 1.0}])
-    assert close(submission.run(random_states, "dp_sgd", [plain_pull, np.ones(2), 5, 0.5, 1.0, 1.0, 0.1, 3, 4]), "")
+    assert random_states_kept(submission, "dp_sgd", plain_pull, np.ones(2), 5, 0.5, 1.0, 1.0, 0.1, 3, 4)
 
 
 # -------------------------------------------------------------------------------------------------- audit_epsilon
@@ -932,6 +952,99 @@ def test_pure_noise_is_rarely_convicted(submission, rng):
     assert close(bool(np.sum(found > 0) <= scipy.stats.binom.isf(TINY, 200, 0.3)), True)
 
 
+def exact_end(hits, n, beta):
+    """Clopper and Pearson's lower end: where `hits` or more of n come with probability beta."""
+    return float(scipy.special.betaincinv(hits, n - hits + 1, beta)) if hits else 0.0
+
+
+def audited(inside, outside, delta, level):
+    """The docstring, threshold by threshold."""
+
+    def attacks(half, t):
+        some, others = inside[half::2], outside[half::2]
+        a, b = int(np.sum(some >= t)), int(np.sum(others >= t))
+        n, k = len(some), len(others)
+        return [(a, n, b, k), (n - a, n, k - b, k), (b, k, a, n), (k - b, k, n - a, n)]
+
+    @functools.cache
+    def value(x, size, y, rest):
+        high = 1 - exact_end(rest - y, rest, level / 2) if y < rest else 1.0
+        ratio = (exact_end(x, size, level / 2) - delta) / high
+        return math.log(ratio) if ratio > 1 else 0.0
+
+    thresholds = sorted({*inside[::2].tolist(), *outside[::2].tolist()})
+    u = len(thresholds)
+    if u > 500:
+        thresholds = [thresholds[j * (u - 1) // 499] for j in range(500)]
+    found = [(value(*case), -number, -t, t) for t in thresholds for number, case in enumerate(attacks(0, t))]
+    best, number, _, t = max(found)
+    return value(*attacks(1, t)[-number]) if best > 0 else 0.0
+
+
+def two_laws(rng, n, k):
+    """Scores of two laws that differ in one of four ways; often some are equal."""
+    inside, outside = rng.standard_normal(n), rng.standard_normal(k)
+    way = int(rng.integers(4))
+    if way == 0:
+        inside += rng.uniform(-3, 3)
+    elif way == 1:
+        outside *= rng.uniform(2, 6)
+    elif way == 2:
+        inside[rng.random(n) < 0.5] += rng.choice([-4.0, 4.0])
+    else:
+        outside[rng.random(k) < 0.6] -= rng.choice([-4.0, 4.0])
+    digits = int(rng.integers(0, 4))
+    return (np.round(inside, digits), np.round(outside, digits)) if digits < 3 else (inside, outside)
+
+
+@pytest.mark.exercise("audit_epsilon", weight=5, core=True, hint=3)
+def test_the_value_of_the_text(submission, rng):
+    """The halves [::2] choose threshold and attack, and the value of this attack on the halves [1::2] is returned."""
+    for _ in range(60):
+        n, k = int(rng.integers(20, 240)), int(rng.integers(20, 240))
+        inside, outside = two_laws(rng, n, k)
+        delta, level = float(rng.choice([0.0, 1e-8, 0.01, 0.1])), float(rng.choice([0.5, 0.3, 0.05, 1e-3]))
+        got = submission.audit_epsilon(inside, outside, delta, level)
+        assert close(got, audited(inside, outside, delta, level), atol=1e-9)
+
+
+@pytest.mark.exercise("audit_epsilon", weight=2, hint=3)
+def test_at_most_500_thresholds(submission, rng):
+    """All different scores are thresholds up to 500 of them; of more, the 500 that the docstring names."""
+    # All scores differ, so there are n / 2 + k / 2 of them: 499, 500, 501, 503, 999, 1,000, 1,001, 2,500 and 20,000.
+    sizes = [(500, 498), (500, 500), (501, 499), (700, 306), (998, 1000), (40, 1960), (1900, 101), (4960, 40)]
+    for n, k in [*sizes, *sizes, (20_000, 20_000)]:
+        inside, outside = rng.normal(rng.choice([-1, 1]), 1, n), rng.normal(0, rng.uniform(0.5, 1.5), k)
+        got = submission.audit_epsilon(inside, outside, 0.001, 0.3)
+        assert close(got, audited(inside, outside, 0.001, 0.3), atol=1e-9)
+
+
+@pytest.mark.exercise("audit_epsilon", weight=1, hint=2)
+def test_attacks_of_equal_value(submission, rng):
+    """Of several attacks with the largest value the first one is chosen: >= t before < t, inside before outside."""
+    for n in (20, 40, 100, 150):
+        # Mirrored scores: ">= t, inside hits" has the same counts as "< t, outside hits" at the mirrored threshold.
+        for shift in (0.5, 1.5, -1.5):
+            inside, outside = rng.normal(shift, 1, n), rng.normal(-shift, 1.5, n)
+            outside[::2] = -inside[::2]
+            got = submission.audit_epsilon(inside, outside, 0.0, 0.5)
+            assert close(got, audited(inside, outside, 0.0, 0.5), atol=1e-9)
+
+
+@pytest.mark.exercise("audit_epsilon", weight=1, hint=3)
+def test_nothing_is_chosen(submission, rng):
+    """Where no attack has a value above 0 on the halves that choose, the result is 0.0, whatever the others say."""
+    for n in (20, 300):
+        for sign in (1, -1):
+            inside, outside = np.zeros(n), np.zeros(n)
+            inside[1::2], outside[1::2] = sign * rng.uniform(2, 3, n // 2), sign * rng.uniform(-3, -2, n // 2)
+            inside[0] = 2.0 * sign  # a threshold that parts the halves which must not choose
+            assert close(submission.audit_epsilon(inside, outside, 0.01, 0.1), 0.0, typed=True)
+            # 0.5 is left out of every probability, and no lower end is above it.
+            inside[::2], outside[::2] = np.arange(n // 2) % 5, np.arange(n // 2) % 5
+            assert close(submission.audit_epsilon(inside, outside, 0.5, 0.1), 0.0, typed=True)
+
+
 @pytest.mark.exercise("audit_epsilon", weight=3, core=True, hint=2)
 def test_half_of_the_truth(submission, rng):
     """Normal scores one standard deviation apart, 20,000 a side, delta 0.01: on average at least half of epsilon."""
@@ -962,17 +1075,17 @@ def test_never_above_the_truth(submission, rng):
 
 @pytest.mark.exercise("audit_epsilon", weight=2, hint=1)
 def test_perfect_separation(submission, rng):
-    """All scores inside above all outside, or below: finite, at least half of log(n), and no more than n runs prove."""
-    for n, level in [(1000, 0.05), (5000, 0.05), (1000, 1e-9), (40, 0.01), (20, 0.5), (3000, 0.5)]:
+    """All scores inside above all outside, or below: log(x / (1 - x)), where x^n = level / 2 for n judged runs."""
+    for n, level in [(500, 0.05), (500, 1e-9), (40, 0.01), (20, 0.5), (100, 1e-9)]:
         high, low = rng.uniform(5, 6, n), rng.uniform(-4, -3, n)
-        # Randomised response that lies with probability f = 1 - level^(1 / 2n) gives such scores with probability
-        # `level`, and its epsilon is log((1 - f) / f): a larger bound would be wrong too often.
-        lies = -math.expm1(math.log(level) / (2 * n))
-        most = math.log((1 - lies) / lies)
+        high[0], low[0] = 5, -4  # the chosen threshold is the least of the upper scores
+        x = (level / 2) ** (2 / n)
         for inside, outside in ((high, low), (low, high)):
             got = submission.audit_epsilon(inside, outside, 0.0, level)
-            least = math.log(n) / 2 if level == 0.05 else 0.0
-            assert close(bool(least <= got <= most), True)
+            assert close(got, max(0.0, math.log(x / (1 - x))), atol=1e-6, typed=True)
+    for n in (1000, 20_000):  # the least upper score is not among 500 thresholds
+        got = submission.audit_epsilon(rng.uniform(5, 6, n), rng.uniform(-4, -3, n), 0.0, 0.05)
+        assert close(bool(math.log(n) / 2 <= got <= math.log(n)), True)
 
 
 @pytest.mark.exercise("audit_epsilon", weight=2, hint=2)
@@ -1001,10 +1114,10 @@ def test_delta_is_subtracted(submission, rng):
 
 AUDIT = Contract(
     "audit_epsilon",
-    inside=only(floats(1000, draw=lambda rng: rng.uniform(3, 4, 1000)), *LAYOUTS),
-    outside=only(floats(1000, draw=lambda rng: rng.uniform(-1, 0, 1000)), *LAYOUTS),
-    delta=one_of(0.0, 0),
-    level=0.05,
+    inside=only(floats(1000), *LAYOUTS),
+    outside=only(floats(1200, draw=lambda rng: 2 * rng.standard_normal(1200)), *LAYOUTS),
+    delta=one_of(0.0, 0, 0.02),
+    level=one_of(0.05, 0.5),
 )
 
 
@@ -1012,19 +1125,21 @@ AUDIT = Contract(
 def test_scores_in_any_order_of_memory(submission, rng):
     """Any order of memory and any size of scores; a finite Python float, the same for the same scores."""
     for case in AUDIT.cases(rng):
-        got = submission.audit_epsilon(*case)
-        assert close(isinstance(got, float), True) and close(bool(math.log(1000) / 2 <= got < 6.6), True)
-    for scale in (1e-30, 1e-3, 1e12):
-        inside, outside = scale * rng.uniform(1, 2, 1000), scale * rng.uniform(2.001, 3, 1000)
-        assert close(bool(submission.audit_epsilon(inside, outside, 0.0, 0.05) >= math.log(1000) / 2), True)
+        assert close(submission.audit_epsilon(*case), audited(*case.exact), atol=1e-9, typed=True)
+    for scale in (1e-300, 1e-30, 1e-3, 1e12, 1e300):
+        inside, outside = scale * rng.uniform(1, 2, 1000), scale * rng.uniform(1.5, 3, 900)
+        assert close(
+            submission.audit_epsilon(inside, outside, 0.0, 0.05), audited(inside, outside, 0.0, 0.05), atol=1e-9
+        )
 
 
 @pytest.mark.exercise("audit_epsilon", forgeable=True)
 def test_an_audit_leaves_no_trace(submission, rng):
     """The scores are left alone, and the same call gives the same number."""
-    assert AUDIT.leaves_no_trace(submission, rng, then=[{}, {"delta": 0.5}, {"level": 0.5}])
+    equal = {"inside": np.ones(40), "outside": np.ones(40)}
+    assert AUDIT.leaves_no_trace(submission, rng, then=[{}, {"delta": 0.5}, {"level": 0.5}, equal])
     scores = [np.arange(50.0), np.arange(50.0)[::-1] + 30, 0.0, 0.05]
-    assert close(submission.run(random_states, "audit_epsilon", scores), "")
+    assert random_states_kept(submission, "audit_epsilon", *scores)
 
 
 # ------------------------------------------------------------------------------------------------------- Paillier
@@ -1192,20 +1307,9 @@ def test_numbers_that_do_not_fit(submission, rng):
 
 
 @student_side
-def key_states(bits):
-    """Whether a key uses or changes the global random states."""
-    import random
-
-    found = []
-    for seed in (1, 2):
-        random.seed(seed)
-        np.random.seed(seed)
-        before = (random.getstate(), np.random.get_state()[1].tobytes(), np.random.get_state()[2])
-        key = student.Paillier(bits, 5)
-        found.append((key.n, key.encrypt(4, 6)))
-        if before != (random.getstate(), np.random.get_state()[1].tobytes(), np.random.get_state()[2]):
-            return "a global random state is changed"
-    return "" if found[0] == found[1] else "a global random state is used"
+def key_and_number(bits):
+    key = student.Paillier(bits, 5)
+    return key.n, key.encrypt(4, 6)
 
 
 @pytest.mark.exercise("Paillier", weight=1, forgeable=True)
@@ -1219,7 +1323,7 @@ def test_keys_stand_for_themselves(submission, rng):
         assert close([same.n == one.n, same.encrypt(5, 2) == c], [True, True])
     large = submission.Paillier(512, 1)
     assert close(large.decrypt(large.scale(large.encrypt(-(10**60), 1), 10**30)) == -(10**90), True)
-    assert close(submission.run(key_states, 64), "")
+    assert random_states_kept(submission, key_and_number, 64)
 
 
 # ---------------------------------------------------------------------------------------------------- seal_chunks

@@ -14,8 +14,8 @@
 # # 21 · Privacy and security
 #
 # **What you will be able to do.** Say what a table, a sum or a model gives away about one person. Bound it by a number.
-# Check that number by an attack. Say what encryption does, and what it does not do. At the end your own audit convicts
-# a training engine that claims a privacy which it does not give.
+# Check that number by an attack. Say what encryption does, and what it does not do. In 21.6 your own audit convicts a
+# training engine that claims a privacy which it does not give.
 #
 # **You need** stochastic gradients from module 02, softmax regression from module 03, back-propagated signals of a
 # layer from module 08; probability densities, expectation, logarithms; remainders modulo an integer.
@@ -34,24 +34,28 @@
 # | $m$, $c$ | `rows` is $(m, c)$ | | rows of a table, one for each person; its columns |
 # | $k$ | `k` | | smallest class that a release may hold |
 # | $h_j$ | `heights[j][h]` | | height of column $j$: how coarse its classes are |
+# | $x$, $x'$, $f(x)$ | | | two data sets that differ in one row; an answer |
 # | $M$ | | | mechanism: a function of the data that uses randomness |
 # | $S$ | | | set of outputs |
-# | $\varepsilon$, $\delta$ | `epsilon`, `delta` | | privacy loss that a mechanism admits, and the probability that is left out of it |
+# | $\varepsilon$, $\delta$ | `epsilon`, `delta` | | privacy loss that a mechanism admits, and the probability that is left out |
 # | $P$, $Q$ | | | laws of the output on two neighbouring data sets |
 # | $L$ | | | privacy loss of an output, $\log P/Q$ |
 # | $\Delta$ | `sensitivity` | | sensitivity: how far one person can move an answer |
+# | $s$ | `scale` | | scale of Laplace noise |
 # | $\sigma$ | `sigma` | | standard deviation of the noise, as a multiple of $\Delta$ from 21.3 on |
 # | $\Phi$ | `log_ndtr` is $\log \Phi$ | | distribution function of the standard normal law |
 # | $q$ | `q` | | sampling rate: the probability that a row is in a batch |
-# | $\alpha$ | `orders` | | order of a Rényi divergence |
+# | $\alpha$, $\rho(\alpha)$ | `orders` | | order of a Rényi divergence; the divergence of one step |
 # | $T$ | `steps` | | steps of training |
 # | $B$, $i$, $o$ | `A` is $(B, i)$, `D` is $(B, o)$ | | rows of a batch; inputs and outputs of a layer |
-# | $A$, $D$ | `A`, `D` | $(B, i)$, $(B, o)$ | inputs of a layer; gradients of each row's loss by the layer's outputs |
+# | $A$, $D$ | `A`, `D` | $(B, i)$, $(B, o)$ | inputs of a layer; gradients of each row's loss by the outputs (in module 08 $H$ and, averaged, $\delta$) |
 # | $C$ | `clip` | | largest norm of one row's gradient |
+# | $g_b$, $w_b$, $G$ | | | gradient of row $b$; factor that clips it; sum of the clipped gradients |
 # | $\theta$, $d$, $\eta$ | `theta`, `lr` | $(d,)$ | parameters, their number, learning rate |
-# | $n$, $p$, $q$ | `self.n`, `self.p`, `self.q` | | in 21.7: the public modulus, and its two secret primes |
-# | $x$, $c$, $r$, $\lambda$ | `m`, `c` | | in 21.7: a number, its ciphertext, the random factor in it; a secret exponent |
-# | $p$, $f$ | | | in 21.6: rates of hits with the canary, and without it |
+# | $t$, $u$, $v$ | | | threshold of a score; rates of hits with the canary and without it |
+# | $\beta$ | `level / 2` | | probability that one end of an interval is on the wrong side |
+# | $n$, $p$, $q$ | `self.n`, `self.p`, `self.q` | | in 21.7 alone: the public modulus, and its two secret primes |
+# | $x$, $c$, $r$, $\lambda$ | `m`, `c` | | in 21.7 alone: a number, its ciphertext, the random factor in it; a secret exponent |
 
 # %% tags=["setup"]
 import sys
@@ -131,9 +135,9 @@ def _is_prime(n: int) -> bool:
 # - **Aggregation**: values become classes (an age becomes "30 to 44"), or rows become sums.
 #
 # An attacker has more than the table. They have a **register**: who lives at which postcode, at which age, with which
-# job. Columns that the table and the register share are **quasi-identifiers**. The cell replaces each name by a hash and
-# leaves the name column out, which is replacement and suppression in one. Then it links. A patient whose four values
-# occur once in the register has one name.
+# job. Columns that the table and the register share are **quasi-identifiers**. The cell replaces each name by a hash
+# and leaves the name column out, which is replacement and suppression in one. Then it links. A patient whose four
+# values occur once in the register has one name.
 
 # %% tags=["demo"]
 m = demo_size(full=3000, small=500)
@@ -163,8 +167,8 @@ book = {
 print(f"and whoever knows the hash function opens {np.mean([int(a) in book for a in alias]):.0%} of the aliases")
 
 # %% [markdown]
-# The hash changed nothing, for two reasons. The link does not need the name. And whoever can compute the hash computes it
-# for all people of the register and looks the aliases up. (A hash with a secret key stops the second way, never the
+# The hash changed nothing, for two reasons. The link does not need the name. And whoever can compute the hash computes
+# it for all people of the register and looks the aliases up. (A hash with a secret key stops the second way, never the
 # first.)
 #
 # The third way is aggregation. Two tables of sums are published, and each sum covers at least ten people. The second
@@ -189,9 +193,9 @@ print(f"difference in district {place}: {monday[place] - tuesday[place]:.0f} day
 # that is released shares its values with at least $k - 1$ others. Then a link ends at $k$ rows and not at one.
 #
 # Each column $j$ has a ladder of classes, from fine to coarse. At **height** $h_j = 0$ stands the value itself, and at
-# the last height one class for all. A vector $(h_1, \dots, h_c)$ is a release. Rows with the same classes in all columns
-# are an **equivalence class**. A class of fewer than $k$ rows must go: its rows are suppressed, and we allow at most a
-# share `suppress` of such rows. Coarser is less useful, so we look for the least sum $h_1 + \dots + h_c$.
+# the last height one class for all. A vector $(h_1, \dots, h_c)$ is a release. Rows with the same classes in all
+# columns are an **equivalence class**. A class of fewer than $k$ rows must go: its rows are suppressed, and we allow at
+# most a share `suppress` of such rows. Coarser is less useful, so we look for the least sum $h_1 + \dots + h_c$.
 #
 # The search meets all vectors in the order of their sums and stops at the first that will do. (Finding the best release
 # is NP-hard if classes may be chosen freely (Meyerson and Williams, 2004); with ladders there are as many vectors as
@@ -210,42 +214,44 @@ print(f"difference in district {place}: {monday[place] - tuesday[place]:.0f} day
 # is. This is `possible`.
 
 
-# %% exercise="k_anonymise" points=2 minutes=20
+# %% exercise="k_anonymise" points=2 minutes=20 trains=["anonymisation"]
 def k_anonymise(
     rows: np.ndarray, heights: list[list[np.ndarray]], k: int, suppress: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """The least coarse release in which every class has at least k rows.
 
-    rows: shape (m, c), m >= 1, c >= 1, int64, entries >= 0; not modified.
-    heights: for each column j a list of int64 arrays, at least one: heights[j][h][v] is the class,
-      of value v at height h (h = 0 mostly gives v itself, but need not). All arrays of a column
-      have the same length, at most 10^4, and an entry for every value; classes are from 0 to 10^4.
+    rows: shape (m, c), m >= 1, c >= 1, int64, rows hold values from 0 to 10^4; not modified.
+    heights: for each column j a list of int64 arrays, at least one: heights[j][h][v] is the class of
+      value v at height h (h = 0 mostly gives v itself, but need not). All arrays of a column
+      have the same length, with an entry for every value; classes in heights are from 0 to 10^4.
       Not modified.
     k: >= 1. suppress: share of the m rows that may be left out, from 0 to 1.
 
     A release has one height for each column; rows with the same classes in all columns are
     together. It is allowed if the rows in classes of fewer than k rows are at most suppress * m,
-    the product as Python computes it; these rows are left out, and no others. Of the allowed releases take that with the least sum of
-    heights; of several, the lexicographically first vector (h_1, ..., h_c).
+    the product as Python computes it; these rows are left out, and no others. Of the allowed
+    releases take that with the least sum of heights; of several, the lexicographically first
+    vector (h_1, ..., h_c).
 
     Returns (released, kept), new int64 arrays: kept, the indices of the rows that stay, ascending;
-    released, shape (len(kept), c), the classes of these rows, in the same order. Both may be empty.
-    Raises ValueError where no release is allowed.
+    released, shape (len(kept), c), the classes of these rows, in the same order; both without an
+    entry where all rows are left out. Raises ValueError where no release is allowed.
 
     Size: m = 10^6 rows of 5,000 different kinds with 100 vectors of heights must end in seconds: it
-    is enough to go through all rows once, and through the kinds for each vector. There are fewer than 2^62 combinations of the
-    columns' values, and of their classes.
+    is enough to go through all rows once, and through the kinds for each vector. The product of
+    the lengths of the columns' arrays is below 2^62, and so is that of their largest class + 1.
     """
     ### BEGIN SOLUTION
-    sizes = [len(column[0]) for column in heights]
-    _, first, kind, counts = np.unique(
-        np.ravel_multi_index(tuple(rows.T), sizes), return_index=True, return_inverse=True, return_counts=True
-    )
+
+    def numbered(table):
+        """One number for each row of a table, the same for equal rows."""
+        return np.ravel_multi_index(tuple(table.T), tuple(table.max(axis=0) + 1))
+
+    _, first, kind, counts = np.unique(numbered(rows), return_index=True, return_inverse=True, return_counts=True)
     kinds = rows[first]  # (kinds, c)
     for chosen in sorted(itertools.product(*(range(len(column)) for column in heights)), key=lambda h: (sum(h), h)):
         classes = np.stack([heights[j][h][kinds[:, j]] for j, h in enumerate(chosen)], axis=1)
-        numbers = np.ravel_multi_index(tuple(classes.T), tuple(classes.max(axis=0) + 1))
-        _, member = np.unique(numbers, return_inverse=True)
+        _, member = np.unique(numbered(classes), return_inverse=True)
         total = np.bincount(member, counts)
         stays = total[member] >= k
         if counts[~stays].sum() <= suppress * len(rows):
@@ -258,21 +264,22 @@ def k_anonymise(
 def possible(releases: list[tuple[np.ndarray, np.ndarray, list[np.ndarray]]], person: np.ndarray) -> set[int]:
     """The secrets that all releases together leave to one person.
 
-    releases: at least one; each is (released, secrets, maps): released (n, c), int64, the classes
-      of its rows; secrets (n,), int64, one for each row; maps: for each column j the array by which
-      it was made coarse: a value v is in class maps[j][v].
-    person: shape (c,), int64, the person's values. The person is in the data of every release, and
-      has the same secret in all.
+    releases: at least one release, with classes from 0 to 10^4; each is (released, hidden, maps):
+      released (n, c), int64, the classes of its rows; hidden (n,), int64, any, their secrets;
+      maps: for each column j the int64 array by which it was made coarse: a value v is in class
+      maps[j][v].
+    person: shape (c,), int64, the person's values, from 0 to 10^4. The person is in the data of
+      every release, and has the same secret in all.
 
     A release in which no row is in the person's class has left the person out. It tells nothing
     about their secret, and excludes none.
-    Returns the set of the secrets (Python integers) that no release excludes. If all releases tell
+    Returns the set of the secrets (each a Python int) that no release excludes. If all releases tell
     nothing, these are the secrets that occur in any of them.
     """
     ### BEGIN SOLUTION
     left = None
     for released, hidden, maps in releases:
-        mine = np.array([ladder[value] for ladder, value in zip(maps, person, strict=True)])
+        mine = [maps[j][value] for j, value in enumerate(person)]
         found = set(hidden[(released == mine).all(axis=1)].tolist())
         if found:
             left = found if left is None else left & found
@@ -296,8 +303,8 @@ def possible(releases: list[tuple[np.ndarray, np.ndarray, list[np.ndarray]]], pe
 # </details>
 # <details><summary>Hint 3: possible</summary>
 #
-# The person's classes: `[maps[j][person[j]] for j in ...]`. The rows of the release that equal them in all columns give a
-# set of secrets. Intersect the sets that are not empty. If every one of them is empty, because no release holds the
+# The person's classes: `[maps[j][person[j]] for j in ...]`. The rows of the release that equal them in all columns give
+# a set of secrets. Intersect the sets that are not empty. If every one of them is empty, because no release holds the
 # person's class, return all secrets of all releases.
 # </details>
 
@@ -310,12 +317,19 @@ with check("k_anonymise"):
     ]
     with expect_unchanged(toy_rows=toy_rows):
         found = k_anonymise(toy_rows, toy_heights, 2, 0.25)
-    # At height (0, 0) only [1, 4] stands twice: four rows of six would go. (0, 1): [0, 1] twice, [1, 1] three times, and
-    # only row 4 goes, which is 1 <= 0.25 * 6. (1, 0) has the same sum and comes later.
+    # At height (0, 0) only [1, 4] stands twice: four rows of six would go. (0, 1): [0, 1] twice, [1, 1] three times,
+    # and only row 4 goes, which is 1 <= 0.25 * 6. (1, 0) has the same sum and comes later.
     expect_close(found[1], [0, 1, 2, 3, 5], hint="the indices of the rows that stay, ascending")
     expect_close(found[0], [[0, 1], [1, 1], [0, 1], [1, 1], [1, 1]], hint="height (0, 1): sums first, then the order")
-    # Without suppression row 4 must meet five others: both columns at the last height, sum 4.
-    expect_close(k_anonymise(toy_rows, toy_heights, 2, 0.0)[0], np.zeros((6, 2)), hint="nothing is suppressed here")
+    # Without suppression row 4 must meet five others: both columns at the last height, sum 4. The same if 0.6 rows may
+    # go.
+    for share in (0.0, 0.1):
+        expect_close(
+            k_anonymise(toy_rows, toy_heights, 2, share)[0], np.zeros((6, 2)), hint="nothing is suppressed here"
+        )
+    # A ladder whose height 0 is not the value itself: 0 and 1 are in class 4 from the start.
+    merged = k_anonymise(np.array([[0], [1], [2]]), [[np.array([4, 4, 0])]], 2, 0.5)
+    expect_close(merged[0], [[4], [4]], hint="at height 0 stands heights[j][0][v], mostly v itself")
     # Heights (0, 2) and (1, 0) are allowed here, (0, 1) is not. The sum decides first: 1 is less than 2.
     square = np.array([[0, 5], [1, 5], [0, 0], [1, 0]])
     expect_close(k_anonymise(square, toy_heights, 2, 0.0)[0], [[0, 5], [0, 5], [0, 0], [0, 0]], hint="the least sum")
@@ -330,19 +344,21 @@ with check("k_anonymise"):
     person = np.array([1, 4])
     assert possible([here], person) == {8, 9}, f"one release leaves {{8, 9}}, and not {possible([here], person)}"
     assert possible([here, there], person) == {8}, "the secrets that are in both sets"
-    assert possible([here, there], np.array([2, 0])) == {7, 8, 9}, "left out of both: nothing is excluded"
+    elsewhere = (np.array([[5, 5]]), np.array([6]), there[2])
+    assert possible([here, elsewhere], np.array([2, 0])) == {6, 7, 8, 9}, "left out of both: nothing is excluded"
 
 # %% [markdown]
-# Three releases of the same patients, each with $k = 3$ and at most 5% of the rows left out, for three purposes: one has
-# ages and no postcodes, one has districts and two age groups, one has both a little coarser and no jobs. The figure
-# counts, for each patient, how many diagnoses are left. Whoever has one diagnosis left has no secret.
+# Three releases of the same patients, each with $k = 3$ and at most 5% of the rows left out, for three purposes: one
+# has ages and no postcodes, one has districts and two age groups, one has postcodes and ages, both a little coarser,
+# and no jobs. The figure counts, for each patient, how many diagnoses are left. Whoever has one diagnosis left has no
+# secret.
 
 # %% tags=["demo"]
 postcodes, ages, sexes, jobs = town.heights
 
 
 def published(ladders, k):
-    """A release by `k_anonymise`, (released, secrets, maps) as `possible` wants it."""
+    """A release by `k_anonymise`, (released, hidden, maps) as `possible` wants it."""
     released, kept = k_anonymise(town.rows, ladders, k, 0.05)
     maps = [
         next(rung for rung in column if np.array_equal(rung[town.rows[kept, j]], released[:, j]))
@@ -398,19 +414,21 @@ plt.show()
 #
 # $$\log\frac{P(y)}{Q(y)} = \frac{|y - f(x')| - |y - f(x)|}{s} \le \frac{|f(x) - f(x')|}{s} \le \frac{\Delta}{s},$$
 #
-# so the scale $s = \Delta/\varepsilon$ gives $(\varepsilon, 0)$. (The scale is $\Delta/\varepsilon$; $\varepsilon/\Delta$
-# is a common slip.) A mean of arbitrary numbers has no sensitivity: one patient with $10^9$ days moves it anywhere.
-# **Clip first**, to $[\text{low}, \text{high}]$, bounds that are chosen without a look at the data. If one row is
-# *replaced*, and $m$ is public, the mean moves by at most $\Delta = (\text{high} - \text{low})/m$.
+# so the scale $s = \Delta/\varepsilon$ gives $(\varepsilon, 0)$. A mean of arbitrary numbers has no sensitivity: one
+# patient with $10^9$ days moves it anywhere. **Clip first**, to $[\text{low}, \text{high}]$, bounds that are chosen
+# without a look at the data. If one row is *replaced*, and $m$ is public, the mean moves by at most $\Delta =
+# (\text{high} - \text{low})/m$.
 #
 # **Gauss.** For vectors normal noise is better behaved. It looks the same from all directions, so only the component
 # along the difference of the two answers counts, and one number stands for all: $\Delta$ is the Euclidean norm of that
-# difference. Its log ratio is not bounded, so $\delta > 0$ is needed. Let $P = \mathcal N(\Delta, \sigma^2)$ and $Q = \mathcal N(0, \sigma^2)$. Then
+# difference. Its log ratio is not bounded, so $\delta > 0$ is needed. Let $P = \mathcal N(\Delta, \sigma^2)$ and $Q =
+# \mathcal N(0, \sigma^2)$. Then
 #
 # $$L(y) = \log\frac{P(y)}{Q(y)} = \frac{\Delta y}{\sigma^2} - \frac{\Delta^2}{2\sigma^2} .$$
 #
-# $P(S) - e^\varepsilon Q(S)$ is largest for the set $S$ where $P(y) > e^\varepsilon Q(y)$, that is $L(y) > \varepsilon$,
-# or $y > \varepsilon\sigma^2/\Delta + \Delta/2$. So the smallest $\delta$ is exactly (Balle and Wang, 2018)
+# $P(S) - e^\varepsilon Q(S)$ is largest for the set $S$ where $P(y) > e^\varepsilon Q(y)$, that is $L(y) >
+# \varepsilon$, or $y > \varepsilon\sigma^2/\Delta + \Delta/2$. So the smallest $\delta$ is exactly (Balle and Wang,
+# 2018)
 #
 # $$\delta(\varepsilon) = \Phi\!\left(\frac{\Delta}{2\sigma} - \frac{\varepsilon\sigma}{\Delta}\right)
 # - e^{\varepsilon}\, \Phi\!\left(-\frac{\Delta}{2\sigma} - \frac{\varepsilon\sigma}{\Delta}\right).$$
@@ -421,28 +439,30 @@ plt.show()
 #
 # **What this noise is not.** It comes from a generator for simulations, in floating point. Both can be attacked: who
 # knows the seed subtracts the noise, and the last bits of a float64 sum tell which noise was possible (Mironov, 2012).
-# At work the noise comes from a library that was written against this (discrete noise, the system's random source).
+# In production the noise comes from a library that was written against this (discrete noise, the system's random
+# source).
 
 
-# %% exercise="private_mean" points=3 minutes=25
+# %% exercise="private_mean" points=3 minutes=25 trains=["differential privacy"]
 def private_mean(x: np.ndarray, low: float, high: float, epsilon: float, seed: int) -> float:
-    """The mean of x with Laplace noise: (epsilon, 0)-private where one row is replaced.
+    """The mean of x with Laplace noise; it is (epsilon, 0)-private where one row is replaced.
 
     x: shape (m,), m >= 1, floats or integers of any kind; infinities are allowed, nan is not; not
-      modified. low < high: the bounds; a number outside counts as the nearer bound. epsilon: > 0.
+      modified. low < high: the bounds, finite; a number outside counts as the nearer bound, also
+      where x is uint8 and the bound is -1 or 300. epsilon: > 0.
     seed: a Python integer, 0 <= seed < 2^63.
 
     Returns a Python float: the mean of the clipped numbers plus one draw from the Laplace law with
     mean 0 and scale Delta / epsilon, where Delta is the most by which the mean of the clipped
     numbers changes if one of the m rows becomes another one. The returned number is not clipped.
-    The noise depends on seed alone, up to its scale. The same arguments give the same answer, other
-    seeds unrelated noise, also neighbouring seeds. Neither uses nor changes the global random
-    states of Python and NumPy.
+    For one seed the noise is the same multiple of its scale, whatever the other arguments are;
+    other seeds have unrelated noise, also neighbouring seeds. Neither uses nor changes the global
+    random states of Python and NumPy.
     """
     ### BEGIN SOLUTION
-    mean = np.clip(np.asarray(x, np.float64), low, high).mean()
+    mean = np.asarray(x, np.float64).clip(low, high).mean()
     scale = (high - low) / len(x) / epsilon
-    return float(mean + np.random.default_rng(seed).laplace(0.0, scale))
+    return float(mean + np.random.default_rng(seed).laplace(scale=scale))
     ### END SOLUTION
 
 
@@ -454,9 +474,8 @@ def gaussian_sigma(sensitivity: float, epsilon: float, delta: float) -> float:
     relative error of 1e-8.
     """
     ### BEGIN SOLUTION
-    low, high = 1e-3, 1e6  # of sigma / sensitivity
-    for _ in range(100):
-        ratio = math.sqrt(low * high)
+    low, high = 0.1, 1e4  # of sigma / sensitivity
+    while low < (ratio := math.sqrt(low * high)) < high:  # until they are neighbours among floats
         shift = epsilon * ratio
         tail = math.exp(log_ndtr(0.5 / ratio - shift)) - math.exp(epsilon + log_ndtr(-0.5 / ratio - shift))
         low, high = (ratio, high) if tail > delta else (low, ratio)
@@ -467,19 +486,19 @@ def gaussian_sigma(sensitivity: float, epsilon: float, delta: float) -> float:
 # %% [markdown] hints="private_mean"
 # <details><summary>Hint 1: the order</summary>
 #
-# First clip, then the mean, then the noise. Clipped numbers lie in an interval of length `high - low`, so one of `m` rows
-# moves the mean by at most `(high - low) / m`.
+# First clip, then the mean, then the noise. Clipped numbers lie in an interval of length `high - low`, so one of `m`
+# rows moves the mean by at most `(high - low) / m`.
 # </details>
 # <details><summary>Hint 2: the noise</summary>
 #
-# `np.random.default_rng(seed).laplace(0.0, scale)` with the scale sensitivity divided by epsilon. A small epsilon is much
-# privacy, so it must give much noise.
+# `np.random.default_rng(seed).laplace(0.0, scale)` with the scale sensitivity divided by epsilon. A small epsilon is
+# much privacy, so it must give much noise.
 # </details>
 # <details><summary>Hint 3: bisection for sigma</summary>
 #
-# Work with `ratio = sigma / sensitivity`, on a log scale: `middle = math.sqrt(low * high)` from `low = 1e-3` and
-# `high = 1e6`. Where the condition's right side is above `delta`, sigma is too small. `log_ndtr` (imported above) is log
-# Phi: `math.exp(epsilon + log_ndtr(...))` does not overflow.
+# Work with `ratio = sigma / sensitivity`, on a log scale: `middle = math.sqrt(low * high)` from `low = 1e-3` and `high
+# = 1e6`, a hundred times. Where the condition's right side is above `delta`, sigma is too small. `log_ndtr` (imported
+# above) is log Phi: `math.exp(epsilon + log_ndtr(...))` does not overflow.
 # </details>
 
 # %% check="private_mean"
@@ -516,18 +535,22 @@ with check("private_mean"):
         hint="the exact condition, with the sensitivity in both fractions",
         mistakes={"This is the textbook's formula.": 2 * math.sqrt(2 * math.log(1.25e5))},
     )
+    # At 0.160561 the condition says Phi(-0.0971) - e^20 Phi(-6.3254) = 0.4613 - 0.0613.
+    expect_close(gaussian_sigma(1.0, 20.0, 0.4), 0.160561, rtol=1e-4, hint="for a large epsilon sigma is far below 1")
 
 # %% [markdown]
-# The two noises at $\varepsilon = 1$ for a sensitivity of 1: on the left the densities of an answer for two neighbours, on
-# the right their log ratio. That of Laplace noise stays between $-1$ and $1$, exactly. That of normal noise leaves the
-# band: what lies outside has the small probability that $\delta$ stands for. Below, the textbook's $\sigma$ and the
-# exact one, with the $\delta$ that each really has.
+# The two noises at $\varepsilon = 1$ for a sensitivity of 1, the normal one for $\delta = 0.01$: on the left the
+# densities of an answer for two neighbours, on the right their log ratio. That of Laplace noise stays between $-1$ and
+# $1$, exactly. That of normal noise leaves the band: what lies outside has the small probability that $\delta$ stands
+# for. Below, the textbook's $\sigma$ and the exact one, with the $\delta$ that each really has.
 
 # %% tags=["demo"]
 y = np.linspace(-6, 7, 500)
 s = gaussian_sigma(1.0, 1.0, 0.01)
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4))
-for number, (name, law) in enumerate({"Laplace": scipy.stats.laplace(0, 1), "normal": scipy.stats.norm(0, s)}.items()):
+for number, (name, law) in enumerate(
+    {"Laplace": scipy.stats.laplace(0, 1), "normal, δ = 0.01": scipy.stats.norm(0, s)}.items()
+):
     colour = plotting.COLOURS[number]
     left.plot(y, law.pdf(y), color=colour, linestyle="-", label=f"{name}, answer 0")
     left.plot(y, law.pdf(y - 1), color=colour, linestyle="--", label=f"{name}, answer 1")
@@ -562,10 +585,11 @@ for epsilon in (0.1, 0.5, 1.0, 4.0, 8.0, 16.0):
 Table(("epsilon", "textbook's sigma", "its true delta", "exact sigma", "its delta"), table, numeric=range(5))
 
 # %% [markdown]
-# What does the answer cost? The error of a private mean is $\Delta/\varepsilon = (\text{high} - \text{low})/(m\varepsilon)$, so it
-# falls like $1/m$. A mean of $m$ people is off by about their standard deviation over $\sqrt m$ anyway, because these
-# people are a sample: the last line of the cell. So the noise falls faster than what is there without it. The bounds have
-# a price, too: tight ones bias the mean, wide ones bring noise. The table shows the typical error of the mean days in hospital, the median over 200 seeds.
+# What does the answer cost? The error of a private mean is $\Delta/\varepsilon = (\text{high} -
+# \text{low})/(m\varepsilon)$, so it falls like $1/m$. A mean of $m$ people is off by about their standard deviation
+# over $\sqrt m$ anyway, because these people are a sample: the last line of the cell. So the noise falls faster than
+# what is there without it. The bounds have a price, too: tight ones bias the mean, wide ones bring noise. The table
+# shows the typical error of the mean days in hospital, the median over 200 seeds.
 
 # %% tags=["demo"]
 table = []
@@ -574,25 +598,26 @@ for high in (5, 15, 60, 400):
     for few in (50, m):
         stays = town.days[:few]
         errors = [abs(private_mean(stays, 1, high, 0.5, seed) - stays.mean()) for seed in range(200)]
-        row += [f"{stays.clip(1, high).mean() - stays.mean() + 0.0:.2f}", f"{np.median(errors):.2f}"]
+        row += [f"{round(stays.clip(1, high).mean() - stays.mean(), 2) + 0.0:.2f}", f"{np.median(errors):.2f}"]
     table.append(tuple(row))
-print("error of sampling:", *(f"{town.days[:few].std() / math.sqrt(few):.2f} with {few:,} people" for few in (50, m)))
+sampling = [f"{town.days[:few].std() / math.sqrt(few):.2f} with {few:,} people" for few in (50, m)]
+print("error of sampling:", ", ".join(sampling))
 Table(("bounds", "bias, 50 people", "error, 50 people", f"bias, {m:,}", f"error, {m:,}"), table, numeric=range(1, 5))
 
 # %% [markdown]
 # ### 21.3 `rdp_epsilon` · essential · level 3 of 4 · 25 min
 #
-# One answer has its $\varepsilon$. Training asks for a gradient $T$ times. If each answer is $\varepsilon$-private, then
-# the log ratios add up, so $T$ answers are $T\varepsilon$-private. For normal noise this is far too pessimistic: the
-# loss $L$ of one step is a random variable with a small mean, and a sum of $T$ of them grows rather like its mean and
-# $\sqrt T$. We need a quantity that adds up and knows this. It is the **Rényi divergence** of order $\alpha > 1$,
+# One answer has its $\varepsilon$. Training asks for a gradient $T$ times. If each answer is $\varepsilon$-private,
+# then the log ratios add up, so $T$ answers are $T\varepsilon$-private. For normal noise this is far too pessimistic:
+# the loss $L$ of one step is a random variable with a small mean, and a sum of $T$ of them grows rather like its mean
+# and $\sqrt T$. We need a quantity that adds up and knows this. It is the **Rényi divergence** of order $\alpha > 1$,
 #
 # $$D_\alpha(P\|Q) = \frac1{\alpha - 1} \log \mathbb E_{y \sim Q}\!\left[\left(\frac{P(y)}{Q(y)}\right)^{\!\alpha}\right]
 # = \frac1{\alpha - 1} \log \mathbb E_{y \sim P}\, e^{(\alpha - 1) L(y)} .$$
 #
-# For $T$ answers the divergences **add up**, at every order (Mironov, 2017), also if each question depends on the earlier
-# answers, as in training: given these, the noise of the last answer is fresh, so its factor of the expectation is at most
-# $e^{(\alpha - 1)\rho}$ whatever they are. Take it out, and go on with the answer before.
+# For $T$ answers the divergences **add up**, at every order (Mironov, 2017), also if each question depends on the
+# earlier answers, as in training: given these, the noise of the last answer is fresh, so its factor of the expectation
+# is at most $e^{(\alpha - 1)\rho}$ whatever they are. Take it out, and go on with the answer before.
 #
 # **Subsampling.** Each step sees a batch: each row with probability $q$, independently (**Poisson sampling**).
 # Neighbours are now data sets in which one row is **there or missing**. Suppose its clipped gradient moves the sum by
@@ -606,9 +631,9 @@ Table(("bounds", "bias, 50 people", "error, 50 people", f"bias, {m:,}", f"error,
 # $$\rho(\alpha) = \frac{1}{\alpha - 1} \log \sum_{k=0}^{\alpha} \binom{\alpha}{k} (1 - q)^{\alpha - k} q^k
 # \exp\!\left(\frac{k^2 - k}{2\sigma^2}\right).$$
 #
-# Neighbours count in both orders. $D_\alpha(Q\|P)$ is never larger than $D_\alpha(P\|Q)$ here (Mironov, Talwar and Zhang,
-# 2019), so this one bounds both. For $q = 1$ only $k = \alpha$ is
-# left, and $\rho = \alpha/(2\sigma^2)$. Terms reach $e^{10^5}$ and more, so the sum is taken in log space.
+# Neighbours count in both orders. $D_\alpha(Q\|P)$ is never larger than $D_\alpha(P\|Q)$ here (Mironov, Talwar and
+# Zhang, 2019), so this one bounds both. For $q = 1$ only $k = \alpha$ is left, and $\rho = \alpha/(2\sigma^2)$. Terms
+# reach $e^{10^5}$ and more, so the sum is taken in log space.
 #
 # **Back to $(\varepsilon, \delta)$.** The smallest $\delta$ is $\mathbb E_P \max(0, 1 - e^{\varepsilon - L})$: it is
 # $P(S) - e^\varepsilon Q(S)$ for the best $S$. Write $t = e^{L - \varepsilon}$: the maximum is $1 - 1/t$ for $t \ge 1$,
@@ -624,7 +649,7 @@ Table(("bounds", "bias, 50 people", "error, 50 people", f"bias, {m:,}", f"error,
 # valid $\varepsilon$; we take the smallest.
 
 
-# %% exercise="rdp_epsilon" points=3 minutes=25 forbids=["opacus"]
+# %% exercise="rdp_epsilon" points=3 minutes=25 forbids=["opacus"] trains=["privacy accounting"]
 def rdp_epsilon(q: float, sigma: float, steps: int, delta: float, orders: list[int]) -> float:
     """The epsilon of `steps` subsampled Gaussian answers, by Renyi divergences at integer orders.
 
@@ -637,28 +662,28 @@ def rdp_epsilon(q: float, sigma: float, steps: int, delta: float, orders: list[i
     Do not use opacus: it is the peer of the scale section.
     """
     ### BEGIN SOLUTION
-    best = math.inf
+    found = []
     for order in orders:
         k = np.arange(order + 1)
         log_binomial = gammaln(order + 1) - gammaln(k + 1) - gammaln(order - k + 1)
         terms = log_binomial + xlog1py(order - k, -q) + xlogy(k, q) + k * (k - 1) / (2 * sigma**2)
         divergence = logsumexp(terms) / (order - 1)
         rest = math.log((order - 1) / order) - (math.log(delta) + math.log(order)) / (order - 1)
-        best = min(best, steps * float(divergence) + rest)
-    return max(best, 0.0)
+        found.append(steps * float(divergence) + rest)
+    return max(min(found), 0.0)
     ### END SOLUTION
 
 
 # %% [markdown] hints="rdp_epsilon"
 # <details><summary>Hint 1: logarithms of the terms</summary>
 #
-# `gammaln(n + 1)` is $\log n!$. `xlogy(k, q)` is `k * log(q)`, and 0 for `k = 0`; `xlog1py(a, -q)` is `a * log(1 - q)`, and 0
-# for `a = 0`, also with `q = 1`.
+# `gammaln(n + 1)` is $\log n!$. `xlogy(k, q)` is `k * log(q)`, and 0 for `k = 0`; `xlog1py(a, -q)` is `a * log(1 - q)`,
+# and 0 for `a = 0`, also with `q = 1`.
 # </details>
 # <details><summary>Hint 2: one order</summary>
 #
-# With `k = np.arange(order + 1)` all terms stand in one array; `logsumexp(terms) / (order - 1)` is the divergence of one
-# step. Multiply by `steps`.
+# With `k = np.arange(order + 1)` all terms stand in one array; `logsumexp(terms) / (order - 1)` is the divergence of
+# one step. Multiply by `steps`.
 # </details>
 # <details><summary>Hint 3: the conversion</summary>
 #
@@ -668,7 +693,8 @@ def rdp_epsilon(q: float, sigma: float, steps: int, delta: float, orders: list[i
 
 # %% check="rdp_epsilon"
 with check("rdp_epsilon", forbids=["opacus"]):
-    # q = 1, sigma = 1, order 2: rho = 1. Ten steps: 10 + log(1/2) - (log 1e-5 + log 2) / 1 = 10 - 0.693 + 11.513 - 0.693.
+    # q = 1, sigma = 1, order 2: rho = 1. Ten steps: 10 + log(1/2) - (log 1e-5 + log 2) / 1, which is
+    # 10 - 0.693 + 11.513 - 0.693.
     expect_close(
         rdp_epsilon(1.0, 1.0, 10, 1e-5, [2]),
         10 - 2 * math.log(2) + 5 * math.log(10),
@@ -703,9 +729,10 @@ with check("rdp_epsilon", forbids=["opacus"]):
     assert math.isfinite(rdp_epsilon(1e-6, 0.5, 10**6, 1e-6, [512])), "order 512: sum in log space"
 
 # %% [markdown]
-# The same noise, $\sigma = 1$ at a sampling rate of 1%, for 1 to 10,000 steps. *Sum* adds up the $\varepsilon$ of single
-# steps, each with its share $\delta/T$, so it grows a little faster than $T$. The accountant's curve is flat at first, where
-# $\delta$ decides. Then it grows like $\sqrt T$. (Far out, where the best order is 2, both are lines again.)
+# The same noise, $\sigma = 1$ at a sampling rate of 1%, for 1 to 10,000 steps. *Sum* adds up the $\varepsilon$ of
+# single steps, each with its share $\delta/T$, so it grows a little faster than $T$. The accountant's curve is flat at
+# first, where $\delta$ decides. Then it grows like $\sqrt T$. (Far out, where the best order is 2, it is a line,
+# too.)
 
 # %% tags=["demo"]
 orders = [*range(2, 65), 96, 128, 192, 256, 384, 512]
@@ -735,14 +762,15 @@ plt.show()
 # %% [markdown]
 # ### 21.4 `clipped_sum` · essential · level 3 of 4 · 20 min
 #
-# Training has no bound on what a row may do: a gradient can have any norm. **DP-SGD** (Abadi et al., 2016) makes one. The
-# gradient $g_b$ of row $b$, over *all* parameters of all layers, is scaled down to norm at most $C$, and then added up:
+# Training has no bound on what a row may do: a gradient can have any norm. **DP-SGD** (Abadi et al., 2016) makes one.
+# The gradient $g_b$ of row $b$, over *all* parameters of all layers, is scaled down to norm at most $C$, and then added
+# up:
 #
 # $$G = \sum_{b=1}^{B} g_b\, \min\!\left(1, \frac{C}{\|g_b\|}\right) .$$
 #
 # One row more or less moves $G$ by at most $C$. Two versions that look alike have no such bound per row. Clipping each
-# *layer* to $C$ gives a row the norm $C\sqrt{\text{layers}}$. Clipping the gradient of the *batch* bounds the sum, but one
-# row can turn it around; 21.6 catches this version.
+# *layer* to $C$ gives a row the norm $C\sqrt{\text{layers}}$. Clipping the gradient of the *batch* bounds the sum, but
+# one row can turn it around; 21.6 catches this version.
 #
 # The price seems to be $B$ gradients in memory, each as large as the model. It is not. Let a layer compute
 # $z = W a + b$ with inputs $A$, $(B, i)$, and let $D$, $(B, o)$, hold the gradient of each row's own loss by $z$
@@ -751,12 +779,12 @@ plt.show()
 # $$\nabla_W = D_b A_b^\top \in \mathbb R^{o \times i}, \quad \nabla_{\text{bias}} = D_b, \qquad
 # \|\nabla_W\|^2 + \|\nabla_{\text{bias}}\|^2 = \|D_b\|^2 \left(\|A_b\|^2 + 1\right) .$$
 #
-# So the norm of a row over all layers costs $O(i + o)$ a layer. With the factors $f_b = \min(1, C/\|g_b\|)$ the sum over
-# rows is one matrix product a layer, $\sum_b f_b D_b A_b^\top = (f \odot D)^\top A$. Libraries call this **ghost
+# So the norm of a row over all layers costs $O(i + o)$ a layer. With the factors $w_b = \min(1, C/\|g_b\|)$ the sum
+# over rows is one matrix product a layer, $\sum_b w_b D_b A_b^\top = (w \odot D)^\top A$. Libraries call this **ghost
 # clipping** (Goodfellow, 2015; Li et al., 2022).
 
 
-# %% exercise="clipped_sum" points=3 minutes=20 forbids=["opacus"]
+# %% exercise="clipped_sum" points=3 minutes=20 forbids=["opacus"] trains=["gradient clipping", "counting what a computation costs"]
 def clipped_sum(layers: list[tuple[np.ndarray, np.ndarray]], clip: float) -> list[tuple[np.ndarray, np.ndarray]]:
     """The sum over rows of the gradients of all layers together, each scaled to norm <= clip.
 
@@ -807,7 +835,8 @@ def clipped_sum(layers: list[tuple[np.ndarray, np.ndarray]], clip: float) -> lis
 
 # %% check="clipped_sum"
 with check("clipped_sum", forbids=["opacus"]):
-    # Row 0: A = (2, 0), D = (3): dW = (6, 0), db = 3; second layer A = (1), D = (2, 0): dW = 2, db = 2 in its first row.
+    # Row 0: A = (2, 0), D = (3): dW = (6, 0), db = 3; second layer A = (1), D = (2, 0): dW = 2, db = 2 in its
+    # first row.
     # Squares: 36 + 9 + 4 + 4 = 53. Row 1: A = (0, 0), D = (1) gives db = 1; second layer 0. Norm 1.
     A1, D1 = np.array([[2.0, 0.0], [0.0, 0.0]]), np.array([[3.0], [1.0]])
     A2, D2 = np.array([[1.0], [4.0]]), np.array([[2.0, 0.0], [0.0, 0.0]])
@@ -830,14 +859,19 @@ with check("clipped_sum", forbids=["opacus"]):
     expect_close(dW2, [[1.0], [0.0]], rtol=1e-9, hint="weights of the second layer, (o, i)")
     expect_close(db2, [1.0, 0.0], rtol=1e-9, hint="biases of the second layer")
     expect_close(clipped_sum([(A1, D1)], math.inf)[0][0], [[6.0, 0.0]], hint="clip = inf: the plain gradient")
+    # clip = 2: row 0 gets the factor 2 / sqrt(53). Row 1 has norm 1, which is at most 2. A third row has norm 0.
+    three = [(np.vstack([A, A[:1]]), np.vstack([D, 0 * D[:1]])) for A, D in ((A1, D1), (A2, D2))]
+    expect_close(
+        clipped_sum(three, 2.0)[0][1], [6 / math.sqrt(53) + 1], hint="short rows, also of norm 0, stay as they are"
+    )
     empty = clipped_sum([(np.zeros((0, 2)), np.zeros((0, 3)))], 1.0)
     expect_close(empty[0][0], np.zeros((3, 2)), hint="no rows: zeros")
 
 # %% [markdown]
-# What does clipping do to the gradient itself? It keeps each row's direction and changes its weight, so the direction of
-# the sum changes: rows with large gradients, the ones that the model gets wrong, lose their say. The figure shows it
-# for a logistic regression on the breast cancer data, after 30 steps: the angle between the clipped sum
-# and the full gradient, and the share of rows that are clipped.
+# What does clipping do to the gradient itself? It keeps each row's direction and changes its weight, so the direction
+# of the sum changes: rows with large gradients, the ones that the model gets wrong, lose their say. The figure shows it
+# for a logistic regression on the breast cancer data, after 30 steps: the angle between the clipped sum and the full
+# gradient, and the share of rows that are clipped.
 
 # %% tags=["demo"]
 cancer = datasets.breast_cancer()
@@ -849,7 +883,7 @@ X_test, y_test = X_all[shuffled[400:]], cancer.y[shuffled[400:]]
 
 def layers_of(theta, rows, X=X_train, y=y_train):
     """The one layer of a logistic regression: inputs and signals of these rows. theta: 30 weights, then the bias."""
-    signal = 1 / (1 + np.exp(-(X[rows] @ theta[:-1] + theta[-1]))) - y[rows]
+    signal = (1 + np.tanh((X[rows] @ theta[:-1] + theta[-1]) / 2)) / 2 - y[rows]  # the sigmoid, without overflow
     return [(X[rows], signal[:, None])]
 
 
@@ -878,7 +912,9 @@ left.set(
     xscale="log", xlabel="clip C", ylabel="angle to the full gradient, degrees", title="Clipping turns the gradient"
 )
 right.plot(clips, [np.mean(norms > clip) for clip in clips], color=plotting.COLOURS[1])
-right.set(xscale="log", xlabel="clip C", ylabel="share of rows that are clipped", title="A small C clips every row")
+right.set(
+    xscale="log", xlabel="clip C", ylabel="share of rows that are clipped", title="A small C clips nearly every row"
+)
 plt.show()
 
 # %% [markdown]
@@ -887,17 +923,19 @@ plt.show()
 # Everything for training is there. A step of DP-SGD:
 #
 # 1. draw a batch: each row is in it with probability $q$, independently of the others (its size varies, and may be 0);
-# 2. add up the clipped gradients, $G$; 3. add noise $\mathcal N(0, \sigma^2 C^2)$ to each number of $G$;
+# 2. add up the clipped gradients, $G$;
+# 3. add noise $\mathcal N(0, \sigma^2 C^2)$ to each number of $G$;
 # 4. $\theta \leftarrow \theta - \eta\,(G + \text{noise})/(q m)$.
 #
 # Here $m$ is a public number that is the same for both neighbours, such as the planned number of rows: with one row
-# missing it stays as it is. Three more details carry the proof, and tutorials miss each of them. The noise is $\sigma$ *times* $C$, because $C$ is the
-# sensitivity. The division is by the *expected* size $qm$: the size of the drawn batch tells whether a row is in it. And
-# the accountant of 21.3 assumed Poisson sampling; an epoch of shuffled batches of equal size has another proof. Each
-# step is then the subsampled Gaussian answer of 21.3, and what is done with it, the update, costs nothing more.
+# missing it stays as it is. Three more details carry the proof, and tutorials miss each of them. The noise is $\sigma$
+# *times* $C$, because $C$ is the sensitivity. The division is by the *expected* size $qm$: the size of the drawn batch
+# tells whether a row is in it. And the accountant of 21.3 assumed Poisson sampling; an epoch of shuffled batches of
+# equal size has another proof. Each step is then the subsampled Gaussian answer of 21.3, and what is done with it, the
+# update, costs nothing more.
 
 
-# %% exercise="dp_sgd" points=2 minutes=15 forbids=["opacus"]
+# %% exercise="dp_sgd" points=2 minutes=15 forbids=["opacus"] trains=["differential privacy", "gradient clipping"]
 def dp_sgd(
     gradient_sum: Callable[[np.ndarray, np.ndarray], np.ndarray],
     theta0: np.ndarray,
@@ -911,8 +949,8 @@ def dp_sgd(
 ) -> np.ndarray:
     """Differentially private gradient descent: Poisson batches, noise on the sum.
 
-    gradient_sum(theta, rows): theta (d,) float64, rows: int64 indices of the batch, ascending, may
-      be empty. It returns a float64 array (d,): the sum of the rows' gradients, each of which has
+    gradient_sum(theta, rows): theta (d,) float64, rows: int64 indices of the batch, ascending, or
+      none at all. It returns a float64 array (d,): the sum of the rows' gradients, each of which has
       been scaled to norm <= clip already (zeros for no rows). It is called exactly once in each
       step, also for an empty batch. It changes nothing, and what it returns is not modified.
     theta0: shape (d,), d >= 1, float64; not modified. m: the public number of rows, >= 1.
@@ -940,8 +978,8 @@ def dp_sgd(
 # %% [markdown] hints="dp_sgd"
 # <details><summary>Hint 1: the batch</summary>
 #
-# `np.flatnonzero(rng.random(m) < q)` with one `rng = np.random.default_rng(seed)` for the whole run. Do not draw a fixed
-# number of rows.
+# `np.flatnonzero(rng.random(m) < q)` with one `rng = np.random.default_rng(seed)` for the whole run. Do not draw a
+# fixed number of rows.
 # </details>
 # <details><summary>Hint 2: the noise and the division</summary>
 #
@@ -1043,138 +1081,165 @@ plt.show()
 # With $m$ rows the noise in the mean gradient is $\sigma C/(qm)$: ten times as many rows, a tenth of the noise for the
 # same $\varepsilon$. This is why private training is a matter of large data.
 #
-# ### 21.6 `audit_epsilon` · essential · level 3 of 4 · 20 min
+# ### 21.6 `audit_epsilon` · essential · level 3 of 4 · 30 min
 #
 # A proof is about the algorithm, and a program can differ from it in one line. So attack the program. **Membership
 # inference**: run it many times with a certain row, the *canary*, and many times without. Each run gives one number, a
 # score, such as how far the model went in the canary's direction. The attacker says "it was there" if the score is at
-# least $t$. Let $p$ be the probability of this with the canary, and $f$ without it. By the definition, with
+# least $t$. Let $u$ be the probability of this with the canary, and $v$ without it. By the definition, with
 # $S = \{\text{score} \ge t\}$,
 #
-# $$p \le e^\varepsilon f + \delta \quad\Longrightarrow\quad \varepsilon \ge \log\frac{p - \delta}{f} .$$
+# $$u \le e^\varepsilon v + \delta \quad\Longrightarrow\quad \varepsilon \ge \log\frac{u - \delta}{v} .$$
 #
-# So each attack is a **lower bound** on $\varepsilon$, and an accountant an upper bound. If the first exceeds the second,
-# the program is wrong. The same holds for $S = \{\text{score} < t\}$, and with the two worlds exchanged: four attacks for
-# each $t$.
+# So each attack is a **lower bound** on $\varepsilon$, and an accountant an upper bound. If the first exceeds the
+# second, the program is wrong. The same holds for $S = \{\text{score} < t\}$, and with the two worlds exchanged: four
+# attacks for each $t$.
 #
-# We know $p$ and $f$ only from runs. With $a$ hits in $n$ runs, the lower end of the exact interval of **Clopper and
+# We know $u$ and $v$ only from runs. With $a$ hits in $n$ runs, the lower end of the exact interval of **Clopper and
 # Pearson** (1934) at level $\beta$ is the $\beta$-quantile of the Beta law with parameters $(a, n - a + 1)$ (0 if
 # $a = 0$), and the upper end is the $(1 - \beta)$-quantile of that with $(a + 1, n - a)$ (1 if $a = n$): whatever the
-# true probability is, the end is on the wrong side of it with probability at most $\beta$. Use the lower end for $p$, the upper end for $f$,
-# and $\beta$ = half of the allowed level for each.
+# true probability is, the end is on the wrong side of it with probability at most $\beta$. Use the lower end for $u$,
+# the upper end for $v$, and $\beta$ = half of the allowed level for each.
 #
-# **The choice must be paid for.** Whoever tries a thousand thresholds and reports the best finds something in pure noise.
-# Two honest ways. *Divide*: with $N$ attacks tried, each gets the level$/N$ (Bonferroni). *Split*: choose threshold and
-# attack on one half of the runs, and report the bound of this one attack on the other half. (The runs must be in the
-# order in which they came, or at least not in the order of their scores.)
+# **The choice must be paid for.** Whoever tries a thousand thresholds and reports the best finds something in pure
+# noise. Two honest ways. *Divide*: with $N$ attacks that were fixed before the scores are seen, each gets the
+# level$/N$ (Bonferroni). *Split*: choose threshold and attack on one half of the runs, and report the bound of this one
+# attack on the other half. We split: thresholds may then be scores. Every second run chooses, whatever order the
+# runs came in.
 
 
-# %% exercise="audit_epsilon" points=3 minutes=20
+# %% exercise="audit_epsilon" points=3 minutes=30 trains=["membership inference", "confidence intervals"]
 def audit_epsilon(inside: np.ndarray, outside: np.ndarray, delta: float, level: float) -> float:
     """A lower bound on epsilon from an attacker's scores, which is wrong with probability <= level.
 
-    inside, outside: shape (n,), 20 <= n <= 20,000, float64, finite: scores of independent runs with
-      the row and without it, each in the order of the runs; not modified. Scores may be equal, and
-      the row may make them larger, smaller, or both.
+    inside, outside: shapes (n,) and (k,), 20 <= n, k <= 20,000, float64, finite: scores of
+      independent runs with the row and without it, each in the order of the runs; not modified.
+      Scores may be equal, and the row may make them larger, smaller, or both.
     delta: from 0 to 0.5. level: from 1e-9 to 0.5.
 
-    Let the laws of the two scores be P and Q, and let epsilon be any number for which P(S) <=
-    e^epsilon Q(S) + delta and Q(S) <= e^epsilon P(S) + delta for all sets S. The result exceeds it
-    with probability at most level, although the threshold is chosen by looking at scores.
-    Returns a Python float >= 0.0, always finite; the same scores give the same result.
+    The choice. By inside[::2] and outside[::2] alone, choose a threshold t and one of four attacks,
+      by its set S of scores and by the side that hits:
+      0: >= t, inside hits; 1: < t, inside hits; 2: >= t, outside hits; 3: < t, outside hits.
+      Thresholds are the different scores of these two halves together, ascending: t_0, ..., t_(u-1).
+      If u > 500, only the 500 with the numbers j * (u - 1) // 499, j = 0, ..., 499, are tried.
+      The value of an attack is log((low - delta) / high): low is the lower end for the share in S
+      on the side that hits, high the upper end for the share in S on the other side, each the
+      exact end of the text with level / 2. Where low - delta <= high, the value is 0.
+      The largest value is chosen; of equal ones the attack with the smaller number, then the
+      smaller t.
+    The judgement. If all values are 0, the result is 0.0. Otherwise it is the value of the chosen t
+      and attack on inside[1::2] and outside[1::2].
 
-    Strength, at level 0.05: with 20,000 runs a side, delta = 0.01 and normal scores whose means are
-    one standard deviation apart (also in the other direction), the result is on average at least
-    half of the exact epsilon, which is 2.3. Where all scores inside lie above all outside, or all
-    below: at least half of log(n) for n >= 1000 and delta = 0. For two values, told rightly with
-    odds of 3 to 1, 20,000 runs a side, level 1e-6 and delta = 0: at least half of log(3).
-    The method is free: see the text. Time: a call with n = 200 may take 0.2 s and one with n = 20,000
-    2 s, so ask the Beta law for all thresholds at once, and try some hundred of them at most.
+    Returns a Python float >= 0.0, always finite, right to 1e-9 (where level < 1e-3, to 1e-6).
+    Time: at n = k = 20,000 one call of the Beta law for all thresholds takes 10 ms, a call for each
+    of the 2,000 attacks about a second.
     """
     ### BEGIN SOLUTION
 
-    def bound(hits, n, other_hits, other_n):
-        """log((p - delta) / f) at the safe ends of both intervals; -inf where p is not above delta."""
-        low = np.where(hits > 0, scipy.stats.beta.ppf(level / 2, np.maximum(hits, 1), n - hits + 1), 0.0)
-        high = scipy.stats.beta.isf(level / 2, other_hits + 1, np.maximum(other_n - other_hits, 1))
-        high = np.where(other_hits < other_n, high, 1.0)
-        return np.log(np.maximum(low - delta, 1e-300) / high)
-
-    def attacks(half, thresholds):
-        """The bounds of the four attacks at each threshold, (4, thresholds)."""
+    def values(half, thresholds):
+        """The values of the four attacks at each of the thresholds, (4, thresholds)."""
         with_row, without = np.sort(inside[half::2]), np.sort(outside[half::2])
         n, k = len(with_row), len(without)
         below, other = np.searchsorted(with_row, thresholds), np.searchsorted(without, thresholds)
-        return np.stack(
-            [
-                bound(n - below, n, k - other, k),
-                bound(below, n, other, k),
-                bound(k - other, k, n - below, n),
-                bound(other, k, below, n),
-            ]
-        )
+        hits = np.stack([n - below, below, k - other, other])
+        false = hits[[2, 3, 0, 1]]  # the hits of the other side, in the same set of scores
+        runs = np.array([n, n, k, k])[:, None]  # of the side that hits; upside down, of the other side
+        low = scipy.stats.beta.ppf(level / 2, hits, runs - hits + 1)  # nan for no hits
+        high = scipy.stats.beta.isf(level / 2, false + 1, runs[::-1] - false)  # nan if all are false alarms
+        return np.log(np.fmax((low - delta) / high, 1.0))  # fmax takes 1 in place of nan
 
     thresholds = np.unique(np.concatenate([inside[::2], outside[::2]]))
-    if len(thresholds) > 500:
-        thresholds = thresholds[np.linspace(0, len(thresholds) - 1, 500).astype(int)]
-    tried = attacks(0, thresholds)
+    thresholds = thresholds[np.arange(500) * (len(thresholds) - 1) // 499]  # up to 500: all, some more than once
+    tried = values(0, thresholds)
     attack, place = np.unravel_index(np.argmax(tried), tried.shape)
-    return max(0.0, float(attacks(1, thresholds[place : place + 1])[attack, 0]))
+    if tried[attack, place] == 0:
+        return 0.0
+    return values(1, thresholds[[place]])[attack].item()
     ### END SOLUTION
 
 
 # %% [markdown] hints="audit_epsilon"
 # <details><summary>Hint 1: one attack</summary>
 #
-# For one threshold count the scores at or above it, inside and outside. `scipy.stats.beta.ppf(level / 2, hits, n - hits + 1)` is
-# the lower end (0 for no hits) and `scipy.stats.beta.isf(level / 2, hits + 1, n - hits)` the upper end (1 if all are
-# hits). Both functions take arrays.
+# With `hits` of `n` runs on one side and `false` of `k` on the other, the lower end is `scipy.stats.beta.ppf(level / 2,
+# hits, n - hits + 1)`, and 0 for no hits. The upper end is `scipy.stats.beta.isf(level / 2, false + 1, k - false)`, and
+# 1 if all are hits. Both functions take arrays, and give nan where the end is 0 or 1: replace it by `np.where`. If the
+# lower end minus `delta` is not above the upper end, the attack proves nothing.
 # </details>
 # <details><summary>Hint 2: four attacks</summary>
 #
-# At or above, or below; the row inside against outside, or the other way round. `np.searchsorted(np.sort(scores),
-# thresholds)` counts the scores below each threshold. If the lower end is not above `delta`, the attack proves nothing.
+# `np.searchsorted(np.sort(scores), thresholds)` counts the scores below each threshold, for all thresholds at once.
+# With `below` inside and `other` outside the four attacks have the hits `n - below`, `below`, `k - other`, `other`, and
+# the false alarms `k - other`, `other`, `n - below`, `below`. Stack their values in this order, (4, thresholds):
+# `np.argmax` takes the first of several equal values.
 # </details>
 # <details><summary>Hint 3: the choice</summary>
 #
-# Choose the threshold and one of the four attacks by `inside[::2]` and `outside[::2]`. Then compute the bound of this attack
-# alone on `inside[1::2]` and `outside[1::2]`, and return it, or 0.0 where it is negative. Some 100 to 500 thresholds,
-# spread over the sorted scores, are enough. One call of `scipy.stats.beta` for each of them takes too long.
+# Write one function of a half and of thresholds, on `inside[half::2]` and `outside[half::2]`. Thresholds:
+# `np.unique(np.concatenate([inside[::2], outside[::2]]))`, and `[np.arange(500) * (u - 1) // 499]` of them if there are
+# more than 500. Half 0 chooses threshold and attack. Half 1 gives the value of this attack alone.
 # </details>
 
 # %% check="audit_epsilon"
 with check("audit_epsilon"):
-    draw = np.random.default_rng(3)
-    scores, others = draw.standard_normal(20_000), draw.standard_normal(20_000)
-    with expect_unchanged(scores=scores, others=others):
-        found = audit_epsilon(scores + 1, others, 0.01, 0.05)
+    # By hand. Scores are 3 or 1. In the first halves 15 of 20 inside have a 3, and 3 of 30 outside: "at least 3" inside
+    # is the best attack. In the second halves 18 of 20 have a 3, and 2 of 30.
+    few, others = np.ones(40), np.ones(60)
+    few[0:30:2] = few[1:37:2] = others[0:6:2] = others[1:5:2] = 3.0
+
+    def attack(hits, n, false, k, level=0.05, delta=0.05):
+        """The value of one attack, from the numbers of its hits."""
+        low = scipy.stats.beta.ppf(level / 2, hits, n - hits + 1)
+        return math.log((low - delta) / scipy.stats.beta.isf(level / 2, false + 1, k - false))
+
+    with expect_unchanged(few=few, others=others):
+        found = audit_epsilon(few, others, 0.05, 0.05)
     assert isinstance(found, float), f"a Python float, and not {type(found).__name__}"
-    # The exact epsilon of two normal laws one standard deviation apart is 2.32 at delta = 0.01.
-    assert 1.16 <= found <= 2.32, f"between half of the exact epsilon, 1.16, and the exact 2.32, and not {found:.3f}"
-    assert 1.16 <= audit_epsilon(-scores - 1, others, 0.01, 0.05) <= 2.32, "the row may make scores smaller"
+    expect_close(
+        found,
+        attack(18, 20, 2, 30),  # 1.05
+        rtol=1e-6,
+        hint="choose on the halves [::2], judge on the halves [1::2]",
+        mistakes={
+            "This is the value on the halves that chose.": attack(15, 20, 3, 30),
+            "This is the value on all runs: the choice is not paid for.": attack(33, 40, 5, 60),
+            "delta was not subtracted.": attack(18, 20, 2, 30, delta=0.0),
+            "Each end took the whole level: give it half.": attack(18, 20, 2, 30, level=0.1),
+        },
+    )
+    for one, two in ((-few, -others), (others, few), (-others, -few)):
+        assert audit_epsilon(one, two, 0.05, 0.05) > 0.5, "four attacks: >= t or < t, and inside hits or outside"
+    # Chosen: at least 1, inside. In the second halves all is the other way round.
+    turned = np.tile([1.0, 0.0], 20)
+    assert audit_epsilon(turned, 1 - turned, 0.0, 0.5) == 0.0, "the chosen attack fails on the second halves: 0.0"
+    # In the first halves a single score differs, so nothing is chosen.
+    late = np.where(np.arange(40) % 2, 1.0, 0.0)
+    late[0] = 1.0
+    assert audit_epsilon(late, np.zeros(40), 0.0, 0.5) == 0.0, "no value above 0 on the first halves: 0.0"
+    # Perfect separation of 500 judged runs: both ends follow from x^500 = 0.025, so this is log(x / (1 - x)).
+    x = 0.025 ** (1 / 500)
+    apart = audit_epsilon(np.arange(1000.0) + 5000, np.arange(1000.0), 0.0, 0.05)
+    expect_close(apart, math.log(x / (1 - x)), rtol=1e-6, hint="perfect separation: none of 500 runs outside hits")
     # The same law on both sides, 60 times: at level 0.3 some 18 of 60 bounds may be above 0, and 40 once in 10^8.
+    draw = np.random.default_rng(3)
     alarms = sum(audit_epsilon(*draw.standard_normal((2, 300)), 0.0, 0.3) > 0 for _ in range(60))
     assert alarms < 40, f"{alarms} of 60 audits of pure noise prove a leak: pay for the choice of the threshold"
-    # Scores that give themselves away with probability 0.05, and else tell nothing: epsilon is 0 at delta = 0.05.
-    told = np.where(draw.random(20_000) < 0.05, 50.0, scores)
-    expect_close(audit_epsilon(told, others, 0.05, 1e-9), 0.0, hint="subtract delta from the lower end")
-    # A thousand runs on each side, perfectly separated: between half of log(1000) = 6.9 and infinity.
-    apart = audit_epsilon(np.arange(1000.0) + 5000, np.arange(1000.0), 0.0, 0.05)
-    assert 3.45 <= apart < 6.91, f"perfect separation: a finite number, at least 3.45, and not {apart:.3f}"
-    # Twenty runs cannot prove much at level 1e-9: with f = 0.645, none of 20 runs outside hits with probability 1e-9.
-    few = audit_epsilon(np.arange(20.0) + 50, np.arange(20.0), 0.0, 1e-9)
-    assert few <= -math.log(0.645), f"twenty runs prove at most 0.44 at level 1e-9, and not {few:.3f}: exact intervals"
-    assert audit_epsilon(np.ones(50), np.ones(50), 0.0, 0.05) == 0.0, "equal scores prove nothing: 0.0"
+    # The exact epsilon of two normal laws one standard deviation apart is 2.32 at delta = 0.01.
+    scores, others = draw.standard_normal((2, 20_000))
+    for one, two in ((scores + 1, others), (-scores - 1, others)):
+        found = audit_epsilon(one, two, 0.01, 0.05)
+        assert 1.16 <= found <= 2.32, f"between half of the exact epsilon, 1.16, and the exact 2.32: not {found:.3f}"
 
 # %% [markdown]
 # **The audit.** Two engines train the same logistic regression, with your `dp_sgd` and the same noise, for which the
-# accountant says $\varepsilon = 3$ at $\delta = 10^{-5}$. One uses your `clipped_sum`. The other does what many scripts do: it
-# takes the mean gradient of the batch, clips *that* to $C$ and goes on as before. It runs, and no line of it looks
-# odd. The canary is a row with a large value in a direction that no other row uses; the score is the parameter of
-# this direction at the end. No attack on a $(3, 10^{-5})$-private program gets above the dashed line.
+# accountant says $\varepsilon = 3$ at $\delta = 10^{-5}$. One uses your `clipped_sum`. The other does what many scripts
+# do: it takes the mean gradient of the batch, clips *that* to $C$ and goes on as before. It runs, and no line of it
+# looks odd. The canary is a row with a large value in a direction that no other row uses; the score is the parameter of
+# this direction at the end. No attack on a $(3, 10^{-5})$-private program gets above the dashed line, but for
+# chance.
 
 # %% tags=["demo"]
-n_runs, T_audit, m_audit = demo_size(full=1200, small=600), 4, 40
+n_runs, T_audit, m_audit = demo_size(full=1200, small=900), 4, 40
 X_audit = np.hstack([X_train[: m_audit - 1, :3] * 5, np.zeros((m_audit - 1, 1))])
 canary = np.array([0.0, 0.0, 0.0, 1000.0])
 y_audit = np.append(y_train[: m_audit - 1], 1.0)
@@ -1244,11 +1309,11 @@ plt.show()
 # its canary and its score can show. Where the bound is far below the claim, the attacker was weak, or the claim is too
 # cautious, and the audit does not say which.
 #
-# ### 21.7 `Paillier` · important · level 3 of 4 · 30 min
+# ### 21.7 `Paillier` · important · level 3 of 4 · 25 min
 #
-# Noise protects those whose data went into a result from those who read the *result*. Another question: may somebody who
-# *computes* the result read the data? Ordinary encryption says no to everything, also to computing. A **homomorphic**
-# scheme lets a server add numbers that it cannot read. Paillier's (1999):
+# Noise protects those whose data went into a result from those who read the *result*. Another question: may somebody
+# who *computes* the result read the data? Ordinary encryption says no to everything, also to computing. A
+# **homomorphic** scheme lets a server add numbers that it cannot read. Paillier's (1999):
 #
 # *Key.* Two primes $p \ne q$ of equal length, secret; $n = pq$, public. (Of equal length: then $p$ does not divide
 # $q - 1$, and $\lambda$ below has an inverse modulo $n$.) *Encrypting* $x \in \{0, \dots, n - 1\}$: draw
@@ -1256,34 +1321,32 @@ plt.show()
 #
 # $$c = (1 + n)^x\, r^n \bmod n^2 , \qquad (1 + n)^x = 1 + xn \pmod{n^2},$$
 #
-# by the binomial theorem: all later terms have a factor $n^2$. *Adding* is multiplying: the product of two ciphertexts is
-# $(1 + n)^{x + x'} (r r')^n$. *Multiplying by a known integer* $k$ is the power $c^k$. *Decrypting*: let
-# $\lambda = \text{lcm}(p - 1, q - 1)$. Modulo $p^2$ there are $p(p - 1)$ numbers without
-# the factor $p$, and $n\lambda$ is a multiple of this; the same holds for $q^2$. So $r^{n\lambda} = 1 \pmod{n^2}$ by Euler's
-# theorem, and
+# by the binomial theorem: all later terms have a factor $n^2$. *Adding* is multiplying: the product of two ciphertexts
+# is $(1 + n)^{x + x'} (r r')^n$. *Multiplying by a known integer* $k$ is the power $c^k$. *Decrypting*: let $\lambda =
+# \text{lcm}(p - 1, q - 1)$. Modulo $p^2$ there are $p(p - 1)$ numbers without the factor $p$, and $n\lambda$ is a
+# multiple of this; the same holds for $q^2$. So $r^{n\lambda} = 1 \pmod{n^2}$ by Euler's theorem, and
 #
 # $$c^\lambda = (1 + n)^{x\lambda} = 1 + x\lambda n \pmod{n^2}, \qquad
 # x = \frac{c^\lambda - 1}{n}\, \lambda^{-1} \bmod n .$$
 #
 # That nobody reads $x$ without $p$ and $q$ is an assumption (nobody tells $r^n$ from a random number modulo $n^2$); no
-# proof is known. Without $r$ the scheme is worth nothing: a server that suspects the age to be one of 90 numbers encrypts all 90 and compares.
-# With the same
-# $r$ for two numbers, the quotient of the ciphertexts shows their difference. Negative numbers: what decrypts to more than
-# $n/2$ counts as itself minus $n$.
+# proof is known. Without $r$ the scheme is worth nothing: a server that suspects the age to be one of 90 numbers
+# encrypts all 90 and compares. With the same $r$ for two numbers, the quotient of the ciphertexts shows their
+# difference. Negative numbers: what decrypts to more than $n/2$ counts as itself minus $n$.
 #
-# **What it is not.** Keys here are toys: 64 to 1024 bits, from a generator that is made for simulations; at work 2048 bits
-# and more from the system's random source. The server can change a ciphertext so that it decrypts to something else
-# (adding is what it may do). And the result, once decrypted, tells about people what any result tells.
+# **What it is not.** Keys here are toys: 64 to 1024 bits, from a generator that is made for simulations; at work 2048
+# bits and more from the system's random source. The server can change a ciphertext so that it decrypts to something
+# else (adding is what it may do). And the result, once decrypted, tells about people what any result tells.
 
 
-# %% exercise="Paillier" points=3 minutes=30 forbids=["phe"]
+# %% exercise="Paillier" points=3 minutes=25 forbids=["phe"] trains=["homomorphic encryption"]
 class Paillier:
     """Paillier's scheme for signed integers; keys for learning, not for use.
 
     bits: an even integer from 32 to 1024. seed: a Python integer, 0 <= seed < 2^63.
     Attributes, all Python integers: p and q, different primes of bits / 2 bits each, drawn
-    independently at random by bits and seed; n = p * q, of exactly `bits` bits. The same seed gives the same key,
-    other seeds other keys. The function random_prime of the setup cell is there for this.
+    independently at random; n = p * q, of exactly `bits` bits. The same bits and seed give the same
+    key, other seeds other keys. The function random_prime of the setup cell is there for this.
     A ciphertext is a Python integer c with 0 < c < n^2. Do not use phe.
     """
 
@@ -1300,7 +1363,7 @@ class Paillier:
         ### END SOLUTION
 
     def encrypt(self, m: int, seed: int) -> int:
-        """(1 + n)^m r^n mod n^2 for a signed integer m, a Python integer with |m| <= n // 2.
+        """(1 + n)^m r^n mod n^2 for a signed integer m (the text's x), a Python integer, |m| <= n // 2.
 
         r is drawn by the seed, 0 <= seed < 2^63, uniformly from the integers 1 to n - 1 that have no
         factor in common with n. The same m and seed give the same ciphertext; other seeds give
@@ -1348,13 +1411,13 @@ class Paillier:
 # </details>
 # <details><summary>Hint 2: encrypt</summary>
 #
-# `(1 + m * n) * pow(r, n, n * n) % (n * n)`, also for negative `m`. For `r` use a generator that is not the key's, such as
-# `random.Random(f"encrypt {seed}")`, or the same seed would draw `r` from the numbers that made `p`.
+# `(1 + m * n) * pow(r, n, n * n) % (n * n)`, also for negative `m`. For `r` use a generator that is not the key's, such
+# as `random.Random(f"encrypt {seed}")`, or the same seed would draw `r` from the numbers that made `p`.
 # </details>
 # <details><summary>Hint 3: decrypt and the rest</summary>
 #
-# `(pow(c, power, n * n) - 1) // n * inverse % n`; above `n // 2` subtract `n`. `add` is a product modulo `n * n`; `scale` is
-# `pow(c, k, n * n)`, which takes a negative `k`, too.
+# `(pow(c, power, n * n) - 1) // n * inverse % n`; above `n // 2` subtract `n`. `add` is a product modulo `n * n`;
+# `scale` is `pow(c, k, n * n)`, which takes a negative `k`, too.
 # </details>
 
 # %% check="Paillier"
@@ -1381,8 +1444,8 @@ with check("Paillier", forbids=["phe"]):
 # A patient who shows nothing: the patient encrypts 30 features, the owner of a linear model computes the score on
 # ciphertexts, and the patient alone can read it. Before the owner sends it, they add a fresh encryption of 0. `scale`
 # and `add` draw nothing new, so without it the random factor of the answer would tell the weights: try all weights, as
-# with the 90 ages. What it cannot prevent: 31 well-chosen questions give 31 scores, and from these follows the model. Numbers become integers by a fixed scale, $2^{16}$ for
-# features and for weights.
+# with the 90 ages. What it cannot prevent: 31 well-chosen questions give 31 scores, and from these follows the model.
+# Numbers become integers by a fixed scale, $2^{16}$ for features and for weights.
 
 # %% tags=["demo"]
 key = Paillier(256, seed=2026)
@@ -1409,28 +1472,29 @@ print(
 # %% [markdown]
 # ### 21.8 `seal_chunks` · essential · level 2 of 4 · 15 min
 #
-# Last, files that lie somewhere. **AES-GCM** encrypts bytes under a key and a **nonce** of 12 bytes, and adds a tag of 16
-# bytes, without which it does not open: it hides and it shows tampering. It asks for one thing: *no nonce twice under
-# one key*. GCM adds a key stream that depends on key and nonce, so with a repeated nonce the difference of two
+# Last, files that lie somewhere. **AES-GCM** encrypts bytes under a key and a **nonce** of 12 bytes, and adds a tag of
+# 16 bytes, without which it does not open: it hides and it shows tampering. It asks for one thing: *no nonce twice
+# under one key*. GCM XORs a key stream that depends on key and nonce, so with a repeated nonce the XOR of two
 # ciphertexts is that of the plaintexts, and the secret behind the tags can be computed.
 #
-# A file that does not fit into memory is sealed chunk by chunk. A tag for each chunk says nothing about the *order* of the
-# chunks, and nothing about whether the *last* one is there. The **STREAM** construction (Hoang et al., 2015) puts both
-# into the nonce: 7 bytes that are drawn anew for each file, 4 bytes with the number of the chunk, and 1 byte that is 1 for the
-# last chunk and 0 for all others. The 7 bytes stand before the file, in plain. A chunk that stands at another place, or
-# that became the last one because the rest was cut off, is opened with another nonce than it was sealed with, and its
-# tag does not fit.
+# A file that does not fit into memory is sealed chunk by chunk. A tag for each chunk says nothing about the *order* of
+# the chunks, and nothing about whether the *last* one is there. The **STREAM** construction (Hoang et al., 2015) puts
+# both into the nonce: 7 bytes that are drawn anew for each file, 4 bytes with the number of the chunk, and 1 byte that
+# is 1 for the last chunk and 0 for all others. The 7 bytes stand before the file, in plain. A chunk that stands at
+# another place, or that became the last one because the rest was cut off, is opened with another nonce than it was
+# sealed with, and its tag does not fit.
 #
-# **Find the bug.** The code below encrypts and decrypts, and passes any test that reads back what it wrote. It does not keep what the text
-# promises. Find both faults; the format in the docstring is right.
+# **Find the bug.** The code below encrypts and decrypts, and passes any test that reads back what it wrote. It does not
+# keep what the text promises. Find both faults: one stands in `seal_chunks` alone, the other in both functions (and
+# shows in a file without any chunk, too). The format in the docstring is right.
 #
 # **What this is not.** It hides contents, never the length of a file, and never who reads it when. It protects nothing
 # from somebody with the key, and the running program has it. Seven random bytes repeat among a few thousand files with
-# a probability of about $2^{-32}$, so use a key for at most 4,000 files (libraries such as Tink derive a new key for
+# a probability of about $2^{-33}$, so use a key for at most 4,000 files (libraries such as Tink derive a new key for
 # each file). And what `open_chunks` has handed out before it raises must be thrown away.
 
 
-# %% exercise="seal_chunks" points=2 minutes=15 bug=true
+# %% exercise="seal_chunks" points=2 minutes=15 bug=true trains=["authenticated encryption"]
 def seal_chunks(chunks: Iterable[bytes], key: bytes) -> Iterator[bytes]:
     """A file under AES-GCM, chunk by chunk: first the file's 7 random bytes, then each chunk sealed.
 
@@ -1512,14 +1576,14 @@ def open_chunks(sealed: Iterable[bytes], key: bytes) -> Iterator[bytes]:
 # </details>
 # <details><summary>Hint 2: a shorter file</summary>
 #
-# Leave out the last piece and open the rest: it opens. Which byte of the nonce should have told? To know that a chunk is
-# the last one, look one chunk ahead, in both functions.
+# Leave out the last piece and open the rest: it opens. Which byte of the nonce should have told? To know that a chunk
+# is the last one, look one chunk ahead, in both functions.
 # </details>
 # <details><summary>Hint 3: looking ahead</summary>
 #
 # Keep one chunk waiting: when the next one comes, the waiting one is sealed with `b"\x00"`; when none comes, with
-# `b"\x01"`. The same in `open_chunks`. If there was no chunk at all, seal `b""` as the last one; a file with no chunk does not
-# open.
+# `b"\x01"`. The same in `open_chunks`. If there was no chunk at all, seal `b""` as the last one; a file with no chunk
+# does not open.
 # </details>
 
 # %% check="seal_chunks"
@@ -1547,10 +1611,13 @@ with check("seal_chunks"):
         with expect_raises(ValueError, hint=f"a file {name} must not open"):
             list(open_chunks(file, secret_key))
     assert list(open_chunks(list(seal_chunks([], secret_key)), secret_key)) == [b""], "no chunks: one empty chunk"
+    header, *many = itertools.islice(seal_chunks([b"x"] * 300, secret_key), 400)
+    nonces = [header + bytes([0, 0, i // 256, i % 256, i == 299]) for i in range(300)]
+    assert many == [AESGCM(secret_key).encrypt(n, b"x", None) for n in nonces], "the number has 4 bytes: 0 to 299 here"
 
 # %% [markdown]
-# What a repeated nonce gives away, in one line: the XOR of two ciphertexts is the XOR of the plaintexts. Whoever knows one
-# message reads the other one. The key was never touched.
+# What a repeated nonce gives away, in one line: the XOR of two ciphertexts is the XOR of the plaintexts. Whoever knows
+# one message reads the other one. The key was never touched.
 
 # %% tags=["demo"]
 known, hidden = b"Dear Sir, all results are fine.", b"Dear Sir, you have malaria, so."
@@ -1565,9 +1632,10 @@ print("read without the key:", bytes(a ^ b ^ c for a, b, c in zip(first, second,
 #
 # Five ways from a batch to the clipped sum, for a network with 64 inputs, 128 tanh units and 10 outputs. *Loop*: a
 # backward pass for each row. *vmap*: all gradients at once, by torch.func. *Yours*: forward and backward in NumPy, then
-# `clipped_sum`. *Opacus, hooks*: the library stores a gradient for each row. *Opacus, ghost*: it uses norms as you do, with a
-# second backward pass. The right panel counts bytes that are held beside the inputs and signals of the layers: gradients of
-# single rows, or, for yours, a copy of the widest signals and the norms.
+# `clipped_sum`. *Opacus, hooks*: the library stores a gradient for each row. *Opacus, ghost*: it uses norms as you do,
+# with a second backward pass. The right panel is not measured but counted, from the shapes: the bytes that are held
+# beside the inputs and signals of the layers. These are gradients of single rows, of all (vmap, hooks) or of one at a
+# time (loop), or, for yours, a copy of the widest signals and the norms.
 
 # %% tags=["demo"]
 sizes = np.array(demo_size(full=(16, 64, 256, 1024), small=(16, 64)))
@@ -1709,27 +1777,31 @@ right.set(
     yscale="log",
     xlabel="rows of a batch",
     ylabel="bytes, counted",
-    title="Norms need no gradients of rows",
+    title="Counted: norms need no gradients of rows",
 )
 left.legend(loc="upper left", fontsize=8)
 right.legend(loc="upper left", fontsize=8)
+for ax in (left, right):
+    ax.set_xticks(sizes, sizes)
+    ax.minorticks_off()
 left.set_ylim(top=left.get_ylim()[1] * 30)
 right.set_ylim(top=right.get_ylim()[1] * 100)
 plt.show()
 
 # %% [markdown]
-# All ways agree to rounding, but for the ghosts: opacus adds $10^{-6}$ to each norm. Yours and the ghosts need the least; yours also does without torch's overhead for small
-# layers. Opacus wins as soon as the model is not a stack of linear layers: it knows the norms for convolutions,
-# embeddings and recurrent layers (for $T$ positions that share weights the norm needs the $T \times T$ products of
-# inputs and of signals), and it counts the privacy on the way.
+# All ways agree to rounding, but for the ghosts: opacus adds $10^{-6}$ to each norm. Yours and the ghosts need the
+# least time for large batches, and yours does without torch's overhead for small layers. The loop holds the least bytes
+# and needs the most time. Opacus wins as soon as the model is not a stack of linear layers: it knows the norms for
+# convolutions, embeddings and recurrent layers (for $T$ positions that share weights the norm needs the $T \times T$
+# products of inputs and of signals), and it counts the privacy on the way.
 #
 # ### Your accountant beside the library's
 #
-# Opacus' RDP accountant uses the same bound, with fractional orders up to 11 and integers up to 63; yours here has integers
-# up to 512. So opacus' bound is a little lower where the best order is small, and higher where $\varepsilon$ is small,
-# which wants large orders (the second line). Its PRV accountant follows the whole law of the privacy loss on a grid, in
-# place of its moments. It is the tightest where $\varepsilon$ is not small; its grid adds an error of 0.01, which counts
-# where $\varepsilon$ is small. All are upper bounds for the same training; the truth is below.
+# Opacus' RDP accountant uses the same bound, with fractional orders up to 11 and integers up to 63; yours here has
+# integers up to 512. So opacus' bound is a little lower where the best order is small, and higher where $\varepsilon$
+# is small, which wants large orders (the second line). Its PRV accountant follows the whole law of the privacy loss on
+# a grid, in place of its moments. It is the tightest where $\varepsilon$ is not small; its grid adds an error of 0.01,
+# which counts where $\varepsilon$ is small. All are upper bounds for the same training; the truth is below.
 
 # %% tags=["demo"]
 cases = [(0.01, 1.0, 1000, 1e-5), (0.01, 10.0, 100, 1e-5), (0.001, 0.8, 10_000, 1e-6), (0.1, 4.0, 500, 1e-5)]
@@ -1756,11 +1828,11 @@ Table(names, cells, numeric=range(len(names)))
 # %% [markdown]
 # ### A sum of gradients that nobody may see
 #
-# Three hospitals, a gradient each, and only the sum shall be known. In plain, with shares (module 20), and with Paillier.
-# For shares each number $s$, in fixed point, goes to three servers: server $z$ gets $s + az$ modulo the prime
-# $2^{61} - 1$, with a random $a$. Each server adds up what it gets, and two of the three sums give the total: $2 q(1) - q(2)$. One
-# server alone learns nothing; two that work together learn everything. The random numbers here are those of a simulation
-# (a toy).
+# Three hospitals, a gradient each, and only the sum shall be known. In plain, with shares (module 20), and with
+# Paillier. For shares each number $s$, in fixed point, goes to three servers: server $z$ gets $s + az$ modulo the prime
+# $2^{61} - 1$, with a random $a$. Each server adds up what it gets, and two of the three sums give the total: $2 q(1) -
+# q(2)$. One server alone learns nothing; two that work together learn everything. The random numbers here are those of
+# a simulation (a toy).
 
 # %% tags=["demo"]
 PRIME = 2**61 - 1
@@ -1836,7 +1908,8 @@ ax.set(
     xscale="log",
     yscale="log",
     xlabel="bits of the key",
-    ylabel="CPU seconds for one sum of three numbers",
+    ylabel="CPU seconds for a sum of three",
+    ylim=(10 ** math.floor(math.log10(min(spent_by_key))), 10 ** math.ceil(math.log10(max(spent_by_key)) + 0.3)),
     title="Twice the key, several times the work",
 )
 ax.set_xticks(key_sizes, key_sizes)
@@ -1845,28 +1918,30 @@ ax.legend(loc="upper left")
 plt.show()
 
 # %% [markdown]
-# A power modulo $n^2$ has as many multiplications as the key has bits, and each costs the square of the length: up to the third power
-# in all (less for short numbers, where Python's overhead counts). The line above the figure carries this on to
-# a model of $10^6$ parameters and a key of 2048 bits; shares take seconds for as many. So federated systems use masks and shares, and homomorphic encryption serves where a
-# single server must compute and nobody else is there. phe does the same arithmetic; it is faster where `gmpy2` is
-# installed. For vectors there are lattice schemes (CKKS, BFV) that encrypt thousands of numbers in one ciphertext.
+# A power modulo $n^2$ has as many multiplications as the key has bits, and each costs the square of the length: up to
+# the third power in all (less for short numbers, where Python's overhead counts). The line above the figure carries
+# this on to a model of $10^6$ parameters and a key of 2048 bits; shares take seconds for as many. So federated systems
+# use masks and shares, and homomorphic encryption serves where a single server must compute and nobody else is there.
+# phe does the same arithmetic; it is faster where `gmpy2` is installed. For vectors there are lattice schemes (CKKS,
+# BFV) that encrypt thousands of numbers in one ciphertext.
 #
 # ### What encryption does, and what it does not
 #
-# Encryption keeps *outsiders* from data: whoever has no key. It never keeps a *result* from telling. A mean over an encrypted
-# sum is the same mean, and the subtraction of two of them finds the same patient as at the top of this module. Noise
-# bounds what a result tells, and keeps nobody from the data. So a system needs both, at different places: files sealed
-# at rest, sums that no server reads, noise before the total is opened, and an audit of the code that does it.
+# Encryption keeps *outsiders* from data: whoever has no key. It never keeps a *result* from telling. A mean over an
+# encrypted sum is the same mean, and the subtraction of two of them finds the same patient as at the top of this
+# module. Noise bounds what a result tells, and keeps nobody from the data. So a system needs both, at different places:
+# files sealed at rest, sums that no server reads, noise before the total is opened, and an audit of the code that does
+# it.
 #
 # ### Where it breaks
 #
-# - **One row is not one person.** For ten rows of one patient, $\varepsilon$ is ten times as large, and $\delta$ grows by a
-#   factor of about $e^{9\varepsilon}$, after which nothing may be left of the promise. Clip per person.
+# - **One row is not one person.** For ten rows of one patient, $\varepsilon$ is ten times as large, and $\delta$ grows
+#   by a factor of about $e^{9\varepsilon}$, after which nothing may be left of the promise. Clip per person.
 # - **Each look costs.** Choosing the learning rate by ten private runs is ten runs of privacy.
-# - **Small groups.** A bound that holds for everybody makes the noise large beside a group of fifty: their accuracy falls
-#   most. Module 22 measures this.
-# - **$\varepsilon = 8$** lets odds change by a factor of 3,000 in the worst case. The number is a bound for every attacker and every
-#   data set; it is comparable between systems only with $\delta$, the neighbours and what a row is.
+# - **Small groups.** A bound that holds for everybody makes the noise large beside a group of fifty: their accuracy
+#   falls most. Module 22 measures such differences between groups.
+# - **$\varepsilon = 8$** lets odds change by a factor of 3,000 in the worst case. The number is a bound for every
+#   attacker and every data set; it is comparable between systems only with $\delta$, the neighbours and what a row is.
 # - **Floating point and randomness.** The proofs are about real numbers and true randomness.
 # - **Keys.** Who holds them, who can ask for them, and what is left in memory decides more than the cipher.
 
@@ -1891,8 +1966,8 @@ plt.show()
 #   or a class with one secret).
 # - 0.5: Encrypted: keeps those without the key out, and not those who hold the key or who see results.
 # - 0.5: Federated: rows stay away from the server, and updates, sums or the model still tell about them.
-# - 0.5: Names differential privacy (clipping and noise) as what bounds what a result tells about one person, with epsilon
-#   (and delta) as the number.
+# - 0.5: Names differential privacy (clipping and noise) as what bounds what a result tells about one person, with
+#   epsilon (and delta) as the number.
 # ### END SOLUTION
 
 # %% [markdown]
@@ -1900,11 +1975,12 @@ plt.show()
 #
 # Open questions:
 #
-# 1. l-diversity asks for $l$ different secrets in each class. Build two releases that have it and still meet in one secret for
-#    some patient. What would a rule need that survives every second release?
-# 2. The accountant takes integer orders only. For which $q$, $\sigma$ and $T$ does it lose most against the PRV accountant?
-# 3. An audit needs thousands of trainings. How much can one training with a thousand independent canaries prove (Steinke,
-#    Nasr and Jagielski, 2023)?
+# 1. l-diversity asks for $l$ different secrets in each class. Build two releases that have it and still meet in one
+#    secret for some patient. What would a rule need that survives every second release?
+# 2. The accountant takes integer orders only. For which $q$, $\sigma$ and $T$ does it lose most against the PRV
+#    accountant?
+# 3. An audit needs thousands of trainings. How much can one training with a thousand independent canaries prove
+#    (Steinke, Nasr and Jagielski, 2023)?
 # 4. A convolution shares its weights over $T$ positions. Derive the norm of one row's gradient from the $T \times T$
 #    products of inputs and of signals. From which $T$ on is it cheaper to form the gradient?
 # 5. A Paillier ciphertext of 2048 bits has room for many numbers of 32 bits. How many can be packed into one, if 1,000
@@ -1917,32 +1993,36 @@ plt.show()
 # - S. R. Ganta, S. P. Kasiviswanathan and A. Smith, "Composition attacks and auxiliary information in data privacy",
 #   *KDD*, 2008. Two releases that meet: `possible`.
 # - A. Meyerson and R. Williams, "On the complexity of optimal k-anonymity", *PODS*, 2004. Why there are ladders.
-# - C. Dwork, F. McSherry, K. Nissim and A. Smith, "Calibrating noise to sensitivity in private data analysis", *TCC*, 2006.
-#   The definition and Laplace noise.
+# - C. Dwork, F. McSherry, K. Nissim and A. Smith, "Calibrating noise to sensitivity in private data analysis",
+#   *TCC*, 2006. The definition and Laplace noise.
 # - C. Dwork and A. Roth, *The Algorithmic Foundations of Differential Privacy*, 2014. The textbook, free.
-# - B. Balle and Y.-X. Wang, "Improving the Gaussian mechanism for differential privacy", *ICML*, 2018. The exact condition.
-# - I. Mironov, "On significance of the least significant bits for differential privacy", *CCS*, 2012. Why floating-point
-#   noise leaks.
+# - B. Balle and Y.-X. Wang, "Improving the Gaussian mechanism for differential privacy", *ICML*, 2018. The exact
+#   condition.
+# - I. Mironov, "On significance of the least significant bits for differential privacy", *CCS*, 2012. Why
+#   floating-point noise leaks.
 # - I. Mironov, "Rényi differential privacy", *CSF*, 2017; I. Mironov, K. Talwar and L. Zhang, "Rényi differential
 #   privacy of the sampled Gaussian mechanism", arXiv:1908.10530, 2019. The accountant of 21.3.
 # - C. Canonne, G. Kamath and T. Steinke, "The discrete Gaussian for differential privacy", *NeurIPS*, 2020. The better
 #   conversion, and noise without floating point.
-# - S. Gopi, Y. T. Lee and L. Wutschitz, "Numerical composition of differential privacy", *NeurIPS*, 2021. The PRV accountant.
+# - S. Gopi, Y. T. Lee and L. Wutschitz, "Numerical composition of differential privacy", *NeurIPS*, 2021. The PRV
+#   accountant.
 # - M. Abadi, A. Chu, I. Goodfellow, B. McMahan, I. Mironov, K. Talwar and L. Zhang, "Deep learning with differential
 #   privacy", *CCS*, 2016. DP-SGD.
 # - I. Goodfellow, "Efficient per-example gradient computations", arXiv:1510.01799, 2015; X. Li, F. Tramèr, P. Liang and
-#   T. Hashimoto, "Large language models can be strong differentially private learners", *ICLR*, 2022. Norms without gradients.
-# - M. Jagielski, J. Ullman and A. Oprea, "Auditing differentially private machine learning", *NeurIPS*, 2020; F. Tramèr,
-#   A. Terzis, T. Steinke, S. Song, M. Jagielski and N. Carlini, "Debugging differential privacy: a case study for privacy
-#   auditing", arXiv:2202.12219, 2022. An audit that found a wrong implementation.
+#   T. Hashimoto, "Large language models can be strong differentially private learners", *ICLR*, 2022. Norms without
+#   gradients.
+# - M. Jagielski, J. Ullman and A. Oprea, "Auditing differentially private machine learning", *NeurIPS*, 2020; F.
+#   Tramèr, A. Terzis, T. Steinke, S. Song, M. Jagielski and N. Carlini, "Debugging differential privacy: a case study
+#   for privacy auditing", arXiv:2202.12219, 2022. An audit that found a wrong implementation.
 # - T. Steinke, M. Nasr and M. Jagielski, "Privacy auditing with one (1) training run", *NeurIPS*, 2023. Question 3.
 # - C. Clopper and E. Pearson, "The use of confidence or fiducial limits illustrated in the case of the binomial",
 #   *Biometrika*, 1934.
 # - P. Paillier, "Public-key cryptosystems based on composite degree residuosity classes", *EUROCRYPT*, 1999.
 # - V. T. Hoang, R. Reyhanitabar, P. Rogaway and D. Vizár, "Online authenticated-encryption and its nonce-reuse
 #   misuse-resistance", *CRYPTO*, 2015. STREAM.
-# - J. Near and C. Abuah, *Programming Differential Privacy*, 2021. Short programs for each mechanism; linkage in ten lines.
+# - J. Near and C. Abuah, *Programming Differential Privacy*, 2021. Short programs for each mechanism; linkage in ten
+#   lines.
 #
-# At work: Opacus or TensorFlow Privacy to train, OpenDP or Google's differential-privacy library for statistics, Tink or
-# age for files, and OpenMined's TenSEAL or OpenFHE for homomorphic encryption. In all of them look up what the neighbours are,
-# and who holds the key.
+# At work: Opacus or TensorFlow Privacy to train, OpenDP or Google's differential-privacy library for statistics, Tink
+# or age for files, and OpenMined's TenSEAL or OpenFHE for homomorphic encryption. In all of them look up what the
+# neighbours are, and who holds the key.

@@ -667,7 +667,19 @@ def by_sorting(y, predicted, group):
 # ------------------------------------------------------------------------------------------------- equalised_odds
 
 
-@wrong("equalised_odds", "takes one threshold for all groups for equal odds", fails=["test_rates_are_equal"])
+wrong(
+    "equalised_odds",
+    "looks for crossings of neighbouring groups only",
+    fails=["test_crossings_of_every_pair"],
+    edit={
+        "        for b in hulls:\n": (
+            "        for b in [g for g in hulls if abs([*hulls].index(g) - [*hulls].index(a)) == 1]:\n"
+        )
+    },
+)
+
+
+@wrong("equalised_odds", "takes one threshold for all groups for equalised odds", fails=["test_rates_are_equal"])
 def one_threshold(score, y, group):
     score, y, group = np.asarray(score, float), np.asarray(y), np.asarray(group)
     for g in np.unique(group):

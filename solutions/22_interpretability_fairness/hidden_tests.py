@@ -33,6 +33,7 @@ from autograder.judging import (
     numbers,
     one_of,
     raises_student,
+    random_states_kept,
     stepped,
     student_side,
 )
@@ -52,21 +53,6 @@ def doubles(*shape, **settings):
     """What `floats` holds, but float64 only."""
     argument = floats(*shape, **settings)
     return replace(argument, forms={name: form for name, form in argument.forms.items() if "float32" not in name})
-
-
-@student_side
-def random_state_moves(name, args):
-    """Whether a call uses or changes NumPy's global random state."""
-    call, found = getattr(student, name), []
-    for seed in (1, 2):
-        np.random.seed(seed)
-        before = np.random.get_state()
-        result = call(*args)
-        after = np.random.get_state()
-        found.append(np.concatenate([np.ravel(part) for part in (result if isinstance(result, tuple) else [result])]))
-        if before[1].tobytes() != after[1].tobytes() or before[2] != after[2]:
-            return "NumPy's global random state is changed"
-    return "" if np.array_equal(found[0], found[1]) else "NumPy's global random state is used"
 
 
 @student_side
@@ -272,7 +258,7 @@ def test_importance_leaves_no_trace(submission, rng):
     """Nothing that was given is changed, results are new arrays, and NumPy's global random state is left alone."""
     assert importance_contract().leaves_no_trace(submission, rng, then=[{}, {"repeats": 1}, {"groups": None}])
     args = [columns_sum, np.ones((4, 2)) * np.arange(4)[:, None], np.arange(4.0), mean_square, 2, 1]
-    assert close(submission.run(random_state_moves, "permutation_importance", args), "")
+    assert random_states_kept(submission, "permutation_importance", *args, python=False)
 
 
 # --------------------------------------------------------------------------------------------- partial_dependence
@@ -679,7 +665,7 @@ def test_kernel_leaves_no_trace(submission, rng):
         "kernel_shap", value=constant(square_game), d=one_of(9, 1), samples=one_of(60), seed=one_of(1, 2)
     )
     assert contract.leaves_no_trace(submission, rng, then=[{}, {"d": 1}, {"d": 3}])
-    assert close(submission.run(random_state_moves, "kernel_shap", [square_game, 12, 40, 1]), "")
+    assert random_states_kept(submission, "kernel_shap", square_game, 12, 40, 1, python=False)
 
 
 # ------------------------------------------------------------------------------------------------------ tree_shap
@@ -1125,7 +1111,7 @@ def warned(y, predicted, group):
 
 @pytest.mark.exercise("group_rates")
 def test_rates_of_every_kind(submission, rng):
-    """Labels, decisions and groups of every kind of integer, without a warning; int64 and float64 come back."""
+    """Labels, decisions and groups of every kind of integer are counted right; int64 and float64 come back."""
     for case in RATES.cases(rng):
         y, predicted, group = case.exact
         assert same_rates(submission.group_rates(*case), counted(y, predicted, group), typed=True)
@@ -1134,6 +1120,11 @@ def test_rates_of_every_kind(submission, rng):
     group = np.full(1500, 200, np.uint8)
     group[:3] = 0
     assert same_rates(submission.group_rates(y, predicted, group), counted(y, predicted, group), typed=True)
+
+
+@pytest.mark.exercise("group_rates", weight=0.5, hint=2, forgeable=True)
+def test_a_share_of_nobody_gives_no_warning(submission):
+    """No warning is given where a group has no rows, or none with y = 1, or none that is selected."""
     assert close(submission.run(warned, np.array([1, 0]), np.array([0, 0]), np.array([0, 3])), 0)
 
 
@@ -1245,6 +1236,24 @@ def test_errors_are_the_least(submission, rng):
         assert is_best(submission, *scored(rng, [60, 60], quality=(1.1, 1.0)))  # their borders cross
 
 
+@pytest.mark.exercise("equalised_odds", weight=2, hint=2)
+def test_crossings_of_every_pair(submission, rng):
+    """With three groups and more the least errors may lie where the borders of any two of them cross."""
+    # Scores in the order 1, 0, 0, 1 and 0, 1, 1, 0 have borders that cross at (1/3, 2/3); other groups are perfect.
+    crossing = np.array([1, 0, 0, 1]), np.array([0, 1, 1, 0])
+    for groups in (2, 3, 4):
+        for a, b in itertools.permutations(range(groups), 2):
+            labels = [np.array([1, 1, 0, 0])] * groups
+            labels[a], labels[b] = crossing
+            y, group = np.concatenate(labels), np.repeat(np.arange(groups), 4)
+            order = rng.permutation(len(y))
+            assert is_best(submission, np.tile([4.0, 3.0, 2.0, 1.0], groups)[order], y[order], group[order])
+    for _ in range(30):
+        y, group = rng.integers(0, 2, 24), np.repeat(np.arange(3), 8)
+        y[::8], y[1::8] = 0, 1
+        assert is_best(submission, rng.permutation(24).astype(float), y, group)
+
+
 @pytest.mark.exercise("equalised_odds", weight=3, hint=1)
 def test_equal_scores_stay_together(submission, rng):
     """Rows with equal scores are on the same side of every threshold."""
@@ -1304,8 +1313,8 @@ def test_groups_of_one_class_are_refused(submission, rng):
 
 @pytest.mark.exercise("equalised_odds", weight=5, hint=1)
 def test_many_scores(submission, rng):
-    """300,000 scores in two groups: sorting and one walk, and the least errors of the two hulls."""
-    m = 300_000
+    """A million scores in two groups: sorting and one walk, and the least errors of the two hulls."""
+    m = 1_000_000
     group = (rng.random(m) < 0.3).astype(np.int64)
     y = (rng.random(m) < 0.6 - 0.2 * group).astype(np.int64)
     score = rng.standard_normal(m) + y * np.where(group == 1, 0.9, 1.2)

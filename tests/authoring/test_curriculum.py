@@ -149,3 +149,19 @@ def test_names_and_resolve(checkout):
 def test_loading_a_module_that_is_not_there(tmp_path):
     with pytest.raises(UserError, match="no module '99_none'"):
         curriculum.load("99_none", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("said", "needs", "helped_by"),
+    [
+        ("module 01 (descent).", ("01",), ()),
+        ("modules 01, 03 and 05; NumPy.", ("01", "03", "05"), ()),
+        ("modules 01 to 04, and module 00.", ("01", "02", "03", "04", "00"), ()),
+        ("module 02. Modules 03 and 05 help.", ("02",), ("03", "05")),
+        ("patience.", (), ()),
+    ],
+)
+def test_the_opening_says_what_a_module_needs(said, needs, helped_by, tmp_path):
+    text = TEXT.replace("naïve and otherwise.", f"naïve and otherwise.\n#\n# **You need** {said}")
+    module = curriculum.load(NAME, with_module(tmp_path, text))
+    assert (module.needs, module.helped_by) == (needs, helped_by)

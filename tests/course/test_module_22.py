@@ -97,7 +97,7 @@ def test_a_cheap_salary_changes_the_model_and_not_the_truth(found):
     assert title == "salary costs 1" and change.startswith("salary +") and before == after
 
 
-def test_equal_odds_are_exact(found):
+def test_equalised_odds_are_exact(found):
     assert found["exact_gap"] < 1e-9
 
 

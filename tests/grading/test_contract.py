@@ -17,6 +17,7 @@ from autograder.judging import (
     numbers,
     on_large,
     one_of,
+    random_states_kept,
     student_side,
 )
 from autograder.sandbox import open_sandbox
@@ -282,6 +283,31 @@ def test_what_a_callback_returned_is_looked_at(rng):
     same = "def walk(grad, theta):\n    return grad(theta)\n"
     with of(same) as submission:
         assert "shares memory" in walk.leaves_no_trace(submission, rng).why
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence", "of_numpy"),
+    [
+        ("random.seed(n); return random.random()", "changed", ""),
+        ("np.random.seed(n); return np.random.random(3)", "changed", "changed"),
+        ("return np.random.random(n)", "changed", "changed"),
+        ("return np.random.RandomState(np.random.get_state()[1][:9]).random(n)", "used", "used"),
+        ("return iter([random.getstate()[1][5]])", "used", ""),
+        ("return np.random.default_rng(n).random(5000), {2: [n, None]}", "", ""),
+    ],
+)
+def test_global_random_states_are_looked_at(body, sentence, of_numpy):
+    answer = of(f"import random\nimport numpy as np\ndef f(n):\n    {body}")
+    for python, expected in ((True, sentence), (False, of_numpy)):
+        found = random_states_kept(answer, "f", 4, python=python)
+        assert bool(found) is not bool(expected)
+        assert found.sentence == (expected and f"A global random state is {expected}.")
+        assert bool(random_states_kept(answer, asked_as_well, 4, python=python)) is not bool(expected)
+
+
+@student_side
+def asked_as_well(n):
+    return student.f(n)  # noqa: F821
 
 
 def test_large_arguments_are_drawn_over_there():

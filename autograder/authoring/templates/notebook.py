@@ -41,7 +41,7 @@ checking.start("NN_topic", total=2)
 # ### NN.1 `weighted_mean` · essential · level 1 of 4 · 5 min
 
 
-# %% exercise="weighted_mean" points=1 minutes=5 forbids=["numpy.average"]
+# %% exercise="weighted_mean" points=1 minutes=5 forbids=["numpy.average"] trains=["vectorised numpy"]
 def weighted_mean(x: np.ndarray, w: np.ndarray) -> float:
     """The weighted mean of `x`: sum of w_i x_i over sum of w_i.
 
@@ -101,7 +101,7 @@ plotting.curves(
 # Find out when, and repair it.
 
 
-# %% exercise="merge_means" points=1 minutes=10 bug=true
+# %% exercise="merge_means" points=1 minutes=10 bug=true trains=["mergeable statistics"]
 def merge_means(mean_a: float, n_a: int, mean_b: float, n_b: int) -> float:
     """The mean of n_a values with mean `mean_a` and n_b values with mean `mean_b` together.
 
