@@ -408,7 +408,7 @@ def by_curve_fit(n, error, std, target):
         return a + b * (x / scale) ** -c
 
     best = None
-    for start in (0.1, 0.3, 0.6, 1.0, 1.6, 2.0):
+    for start in (0.3, 1.2):
         x = (n / scale) ** -start
         w = 1 / std
         (a0, b0), *_ = np.linalg.lstsq(np.stack([w, x * w], axis=1), error * w, rcond=None)
