@@ -95,6 +95,11 @@ def clean(rng, m=300):
         "opened_at": time - rng.integers(0, 3, m),
         "plan_at": rng.choice(["home", "work"], m),
         "ratio": rng.integers(0, 9, m) / 8,
+        "visit": 3 * group + rng.integers(0, 3, m),  # each value has one group, but a group has several values
+        "team": group // 5,  # and the other way round
+        "mixed": rng.permutation(group),  # as many values as groups
+        "nick": np.array(["", *(f"n{k}" for k in range(1, m))]),
+        "answer": np.where(y == 1, "yes", "no"),
     }
     return columns, y, time, group
 
@@ -252,6 +257,7 @@ def test_equal_columns_and_rows(submission, rng):
         "next": few + 2**52 + 1,
         "zero": np.zeros(m),
         "near": few + 1e-12,
+        "tiny": few * 1e-9,
     }
     table = [columns, y, time, group]
     assert [code for _, code in audited(*table)] == ["duplicate"] * 2 + ["duplicate"] * 2 + ["constant"]
@@ -275,6 +281,11 @@ def test_equal_columns_and_rows(submission, rng):
     only = [{"gone": gone}, y, time, group]
     assert close(submission.audit({}, y, time, group), [])
     assert close(submission.audit(*[only[0], *only[1:]]), audited(*only))
+    two = [{"bool": np.arange(m) < 30, "whole": (np.arange(m) < 30) * 2.0}, y, time, np.arange(m) // 30]
+    assert close(submission.audit(*two), [])  # only integers and strings are identifiers
+    far = 2.0**50 + 4 * np.arange(m)
+    large = [{"by_at": far + 2 * (np.arange(m) == 7) - 1, "just_at": far, "big": 2**50 + y}, y, far, group]
+    assert close(submission.audit(*large), [("by_at", "future"), ("big", "leak")])
     twice = [{}, y[[0, 0]], time[[0, 0]], group[[0, 0]]]
     assert close(submission.audit(*twice), [("", "doubled_rows")])
 
@@ -378,7 +389,7 @@ def test_no_group_on_both_sides(submission, rng):
 
 @pytest.mark.exercise("grouped_time_split", weight=3, core=True, hint=2)
 def test_nothing_of_the_gap(submission, rng):
-    """Rows less than a gap before the test, or just at its begin, are on neither side; the test is not cut."""
+    """Rows less than a gap before the test, or exactly at its beginning, are on neither side; the test is not cut."""
     for gap in (1.0, 0.25, 7.5, 20.0):
         time, group = rng.permutation(200)[:100] / 4, rng.integers(0, 1000, 100)
         wanted = split_by_hand(time, group, 0.2, gap)
@@ -452,8 +463,8 @@ def split_large(seed, m):
 
 @pytest.mark.exercise("grouped_time_split")
 def test_a_large_split(submission, rng):
-    """Half a million rows with a quarter of a million groups are split within the ten seconds of a call."""
-    seed, m = int(rng.integers(2**40)), 500_000
+    """A million rows with half a million groups are split within the ten seconds of a call."""
+    seed, m = int(rng.integers(2**40)), 1_000_000
     got = submission.run(split_large, seed, m)
     draws = np.random.default_rng(seed)
     time, group = draws.random(m), draws.integers(0, m // 2, m)
@@ -677,7 +688,7 @@ def test_the_interval(submission, rng):
 
 @pytest.mark.exercise("learning_curve", weight=3, hint=3)
 def test_rows_for_a_target(submission, rng):
-    """rows_needed solves a + b n^-c = target, also far beyond the data and within them; inf at or below the floor."""
+    """rows_needed solves a + b n^-c = target, far beyond the data, too; inf up to the floor; 0 where b < 0."""
     for target in (0.9, 0.5, 0.42, 0.401, 0.4 + 1e-4):
         n, error, std, (a, *_) = planted(rng, noise=0.0)
         got = submission.learning_curve(n, error, std, a + target - 0.4 + 0.1 * (target > 0.5))
@@ -685,6 +696,9 @@ def test_rows_for_a_target(submission, rng):
         assert close(got["rows_needed"], wanted, rtol=1e-9)
     for below in (0.01, 0.3, 5.0):
         assert close(submission.learning_curve(n, error, std, a - below)["rows_needed"], math.inf)
+    rising = 0.3 - 2 * n**-0.5
+    for target, wanted in ((0.6, 0.0), (0.2, math.inf)):
+        assert close(submission.learning_curve(n, rising, std, target)["rows_needed"], wanted)
 
 
 @pytest.mark.exercise("learning_curve", weight=2, hint=2)
@@ -714,8 +728,8 @@ def test_intervals_cover_the_floor(submission, rng):
     error = 0.2 + 6 * n**-0.6 + std * rng.standard_normal((500, 8))
     low, high = np.asarray(submission.run(covers, n, error, std)).T
     inside = np.count_nonzero((low <= 0.2) & (high >= 0.2))
-    # A binomial of 500 draws with chance 0.95 is outside 450 to 497 less than once in a million times.
-    assert close(450 <= inside <= 497, True)
+    # A binomial of 500 draws with chance 0.95 is outside 449 to 497 with probability 7.3e-7.
+    assert close(449 <= inside <= 497, True)
 
 
 def curve_contract():
@@ -829,7 +843,8 @@ def test_the_least_relative_squares(submission, rng):
     """No fixed and per of 0 or more and no power from 0.5 to 3 have a smaller sum of squared relative errors."""
     for _ in range(6):
         n = np.round(np.exp(np.sort(rng.uniform(math.log(50), math.log(1e6), 7))))
-        seconds = (10 ** rng.uniform(-3, 0) + 1e-6 * n ** rng.uniform(0.8, 2)) * np.exp(0.1 * rng.standard_normal(7))
+        growing = 10 ** rng.uniform(-3, 2) * (n / n.max()) ** rng.uniform(0.8, 2)  # at the end at least the floor
+        seconds = (growing.max() * rng.uniform(0.01, 1) + growing) * np.exp(0.1 * rng.standard_normal(7))
         order = rng.permutation(7)
         got = submission.cost_curve(n[order], seconds[order], 1.0)
         assert close(relative([got[part] for part in PARTS], n, seconds) <= best_cost(n, seconds)[0] + 2e-8, True)
@@ -837,7 +852,7 @@ def test_the_least_relative_squares(submission, rng):
 
 @pytest.mark.exercise("cost_curve", weight=3, hint=2)
 def test_rows_for_a_budget(submission, rng):
-    """affordable solves fixed + per n^power = budget, far beyond the data, too; 0 up to the fixed part."""
+    """affordable solves fixed + per n^power = budget, far beyond the data, too; 0 up to fixed; inf without per."""
     n = np.array([100, 400, 1600, 6400])
     for power, budget in [(1.5, 100.0), (1.0, 3.0), (2.0, 1e6), (0.5, 2.5)]:
         seconds = 2.0 + 1e-3 * n**power
@@ -846,6 +861,9 @@ def test_rows_for_a_budget(submission, rng):
         assert close(got["affordable"], ((budget - 2) * 1e3) ** (1 / power), rtol=0.05)
         for poor in (1.9, 0.1):
             assert close(submission.cost_curve(n, seconds, poor)["affordable"], 0.0)
+    for budget in (9.0, 0.5):  # seconds fall: per is 0, or as good as 0
+        got = submission.cost_curve(n, np.array([8.0, 4.0, 3.0, 2.0]), budget)
+        assert close(got["affordable"] > 6400 if budget == 9.0 else got["affordable"] == 0.0, True)
 
 
 @pytest.mark.exercise("cost_curve", weight=2, hint=1)
@@ -1038,7 +1056,8 @@ def worlds(rng, count):
     made = []
     while len(made) < count:
         K = int(rng.integers(4, 7))
-        c, a, at_100 = rng.uniform(0.3, 1.2, K), rng.uniform(0.05, 0.3, K), rng.uniform(0.2, 2, K)
+        c = np.where(rng.random(K) < 0.5, rng.uniform(0.3, 0.4, K), rng.uniform(0.9, 1.2, K))
+        a, at_100 = rng.uniform(0.05, 0.3, K), rng.uniform(0.2, 2, K)
         curves = list(zip(a, at_100 * 100**c, c))
         rows = np.exp(rng.uniform(math.log(5e3), math.log(5e5), K)).astype(int)
         serving, budget = rng.uniform(0, 0.05, K), 10 ** rng.uniform(1, 6)
@@ -1050,11 +1069,12 @@ def worlds(rng, count):
 
 @pytest.mark.exercise("decide", weight=6, core=True, hint=1)
 def test_regret_over_worlds(submission, rng):
-    """Over 40 worlds, the mean regret is at most half of that of one equal run each."""
+    """Over 40 worlds, the mean regret is at most a tenth of that of one equal run each."""
     drawn = worlds(rng, 40)
     plain = np.mean([world.regret(world.even()) for world in drawn])
     mine = np.mean([world.choose(submission) for world in drawn])
-    assert close(mine <= plain / 2, True)
+    # Measured: curves with a floor and a free exponent have 0.00 to 0.02 of it, a guessed exponent 0.24 and more.
+    assert close(mine <= plain / 10, True)
 
 
 @pytest.mark.exercise("decide", weight=3, hint=2)
