@@ -394,22 +394,27 @@ wrong(
     "learning_curve",
     "fits a straight line in log n and log error: a curve without a floor",
     fails=["test_a_planted_curve"],
-    edit={"        a = level - b * middle\n": "        a, b = 0.0, weights @ (x * error) / (weights @ x**2)\n"},
+    edit={"np.stack([1 / std, scaled": "np.stack([0 / std, scaled"},
 )
 wrong(
     "learning_curve",
     "gives all measurements the same weight",
     fails=["test_the_least_weighted_squares"],
     edit={
-        "    weights = std**-2.0 / np.sum(std**-2.0)\n": "    weights = np.full(len(n), 1 / len(n))\n",
-        "np.sum(((a + b * x - error) / std) ** 2)": "np.sum((a + b * x - error) ** 2)",
+        "[1 / std, scaled**-c / std]": "[0 * std + 1, scaled**-c]",
+        "lstsq(columns, error / std)": "lstsq(columns, error)",
+        "@ [a, b] - error / std)": "@ [a, b] - error)",
     },
 )
 wrong(
     "learning_curve",
     "weighs by 1 / std instead of 1 / std^2",
     fails=["test_the_least_weighted_squares"],
-    edit={"std**-2.0 / np.sum(std**-2.0)": "std**-1.0 / np.sum(std**-1.0)"},
+    edit={
+        "[1 / std, scaled**-c / std]": "[std**-0.5, scaled**-c * std**-0.5]",
+        "lstsq(columns, error / std)": "lstsq(columns, error * std**-0.5)",
+        "@ [a, b] - error / std)": "@ [a, b] - error * std**-0.5)",
+    },
 )
 wrong(
     "learning_curve",
@@ -422,8 +427,8 @@ wrong(
     "gives rows for a target below the floor",
     fails=["test_rows_for_a_target"],
     edit={
-        "math.inf if target <= a else float((max(b, 0.0) / (target - a)) ** (1 / c))": (
-            "float((max(b, 0.0) / max(abs(target - a), 1e-9)) ** (1 / c))"
+        "math.inf if target <= a else 0.0 if b < 0 else float((b / (target - a)) ** (1 / c))": (
+            "0.0 if b < 0 else float((b / max(abs(target - a), 1e-9)) ** (1 / c))"
         )
     },
 )
@@ -443,15 +448,15 @@ wrong(
     "learning_curve",
     "gives nan for the rows where the errors rise with n",
     fails=["test_rows_for_a_target"],
-    edit={"max(b, 0.0)": "b"},
+    edit={"0.0 if b < 0 else float(": "float("},
 )
 
 
 equivalent(
     "learning_curve",
-    diff="- return (a, b, np.sum(((a + b * x - error) / std) ** 2))\n"
-    "+ return (a, b, np.sum(((a + b * x - error) / std) ** 2, dtype=np.float32))",
-    reason="S may lie above the least one by 1e-6 (1 + S), and float32 rounds it by 6e-8 S",
+    diff="- half = 1.96 * float(np.linalg.norm(np.linalg.pinv(derivatives / lengths)[0])) / lengths[0]\n"
+    "+ half = 1.96 * float(np.linalg.norm(np.linalg.pinv(derivatives / (lengths + 1e-08))[0])) / lengths[0]",
+    reason="the length of a column divides and multiplies; a change of 1e-8 is below the tolerance",
 )
 
 
@@ -556,13 +561,13 @@ wrong(
     "cost_curve",
     "prices the future linearly: seconds for one row times rows",
     fails=["test_rows_for_a_budget"],
-    edit={"0.0 if budget <= fixed else rows": "float(n.max() * budget / seconds[np.argmax(n)])"},
+    edit={"float(((budget - fixed) / per) ** (1 / power))": "float(n.max() * budget / seconds[np.argmax(n)])"},
 )
 wrong(
     "cost_curve",
     "gives rows for a budget that does not pay the fixed part",
     fails=["test_rows_for_a_budget"],
-    edit={"max(budget - fixed, 0.0)": "abs(budget - fixed)", "0.0 if budget <= fixed else rows": "rows"},
+    edit={"0.0 if budget <= fixed else ": "", "((budget - fixed) / per)": "(abs(budget - fixed) / per)"},
 )
 wrong(
     "cost_curve",
@@ -587,8 +592,8 @@ wrong(
     "divides by per where per is 0",
     fails=["test_rows_for_a_budget"],
     edit={
-        "float((max(budget - fixed, 0.0) / per) ** (1 / power)) if per > 0 else math.inf": (
-            "(max(float(budget - fixed), 0.0) / float(per)) ** (1 / power)"
+        "math.inf if per == 0 else float(((budget - fixed) / per) ** (1 / power))": (
+            "(float(budget - fixed) / float(per)) ** (1 / power)"
         )
     },
 )
