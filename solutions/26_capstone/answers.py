@@ -587,6 +587,18 @@ wrong(
         "    per /= n.max() ** power\n": "    fixed, per = max(fixed, 0.0), per / n.max() ** power\n",
     },
 )
+equivalent(
+    "cost_curve",
+    diff="- found, length = scipy.optimize.nnls(columns, np.ones(len(n)))\n"
+    "+ found, length = scipy.optimize.nnls(columns, np.ones(len(n), dtype=np.float32))",
+    reason="1 is the same number in float32",
+)
+equivalent(
+    "cost_curve",
+    diff="- if len(np.unique(n)) < 3 or not np.all(seconds > 0):\n"
+    "+ if len(np.unique(n)) < 3 or not np.all(seconds >= 0):",
+    reason="1 / 0 is infinite, and nnls raises ValueError for it",
+)
 wrong(
     "cost_curve",
     "divides by per where per is 0",

@@ -447,6 +447,13 @@ def test_splits_of_every_kind(submission, rng):
         assert close(
             submission.grouped_time_split(time, group, 0.01, gap), split_by_hand(time, group, 0.01, gap), typed=True
         )
+    # Numbers that float32 does not tell apart.
+    for time, gap in [
+        (np.array([5, 2**24 - 1, 2**24, 2**25 + 1, 2**25]), 2.0**24 + 1),
+        (np.array([5, 2**24, 2**25], np.float32), 2.0**24 - 0.5),
+    ]:
+        case = time, np.arange(len(time)), 0.2, gap
+        assert close(submission.grouped_time_split(*case), split_by_hand(*case))
     tiny = np.arange(30) * 2.0**-30
     for gap in (2.0**-29, 2.0**-31):
         assert close(
