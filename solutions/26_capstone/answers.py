@@ -460,6 +460,20 @@ equivalent(
 )
 
 
+equivalent(
+    "learning_curve",
+    diff="- return (a, b, np.linalg.norm(columns @ [a, b] - error / std))\n"
+    "+ return (a, b, np.linalg.norm(error / std - columns @ [a, b]))",
+    reason="a norm has no sign",
+)
+equivalent(
+    "learning_curve",
+    diff="- derivatives = np.stack([np.ones(len(n)), power, np.log(n) * power], axis=1) / std[:, None]\n"
+    "+ derivatives = np.stack([np.ones(len(n), dtype=np.float32), power, np.log(n) * power], axis=1) / std[:, None]",
+    reason="1 is the same number in float32",
+)
+
+
 @right("learning_curve", "scipy's curve_fit from several starts")
 def by_curve_fit(n, error, std, target):
     n, error, std = (np.array(v, dtype=float) for v in (n, error, std))

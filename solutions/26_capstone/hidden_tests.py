@@ -703,9 +703,10 @@ def test_rows_for_a_target(submission, rng):
         assert close(got["rows_needed"], wanted, rtol=1e-9)
     for below in (0.01, 0.3, 5.0):
         assert close(submission.learning_curve(n, error, std, a - below)["rows_needed"], math.inf)
-    rising = 0.3 - 2 * n**-0.5
-    for target, wanted in ((0.6, 0.0), (0.2, math.inf)):
-        assert close(submission.learning_curve(n, rising, std, target)["rows_needed"], wanted)
+    for b, target in ((-0.5, 0.6), (-0.5, 0.2), (0.5, 0.6)):  # a small b, too
+        got = submission.learning_curve(n, 0.3 + b * n**-0.4, std, target)
+        wanted = math.inf if target < 0.3 else 0.0 if b < 0 else (got["b"] / (target - got["a"])) ** (1 / got["c"])
+        assert close(got["rows_needed"], wanted, rtol=1e-9)
 
 
 @pytest.mark.exercise("learning_curve", weight=2, hint=2)
