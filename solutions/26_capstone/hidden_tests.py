@@ -1291,6 +1291,7 @@ def test_boards_of_every_kind(submission, rng):
         for other in (np.int64, np.uint8, bool, np.int8):
             predicted = rng.integers(0, 2, 50)
             assert close(board.submit(layout(predicted.astype(other))), truth.submit(predicted), atol=1e-12, typed=True)
+        assert close(board.final(layout(predicted.astype(kind))), float(np.mean(predicted != y)), atol=1e-12)
     y = np.array([5])
     board = submission.Leaderboard(y, 0.3)
     assert close([board.submit(np.array([k])) for k in (4, 5, 4)], [0.9, 0.0, 0.0], atol=1e-12)
@@ -1300,8 +1301,10 @@ def test_boards_of_every_kind(submission, rng):
         board, truth = submission.Leaderboard(y, step), Ladder(y, step)
         for predicted in (y + 1, y % 5, np.where(np.arange(3000) < 2999, y, 0), y):
             assert close(board.submit(predicted), truth.submit(predicted), atol=1e-12, typed=True)
+        assert close(board.final(np.where(np.arange(3000) < 2000, y, -1)), 1 / 3, atol=1e-12)
     wide = np.array([2**53, -(2**53), 255, 0])
     assert close(submission.Leaderboard(wide, 0.01).final(wide + np.array([1, 0, 0, 1])), 0.5)
+    assert close(submission.Leaderboard(wide[:1], 0.01).final(wide[:1] - 10**9), 1.0)
     assert close(submission.Leaderboard(np.array([255, 1], np.uint8), 0.01).final(np.array([-1, 1], np.int8)), 0.5)
 
 
