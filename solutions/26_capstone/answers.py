@@ -971,6 +971,24 @@ wrong(
 )
 
 
+equivalent(
+    "Leaderboard",
+    diff="- self.best, self.over = (math.inf, False)\n+ self.best, self.over = (1e+30, False)",
+    reason="no error is above 1",
+)
+equivalent(
+    "Leaderboard",
+    diff="- error = float(np.mean(predicted != self.y))\n"
+    "+ error = float(np.mean(predicted != self.y, dtype=np.float32))",
+    reason="no error is so near a limit that rounding decides",
+)
+equivalent(
+    "Leaderboard",
+    diff="~ Leaderboard.final: numbers below 1e-6 in size count as 0",
+    reason="predictions are integers",
+)
+
+
 @right("Leaderboard", "a list of reports, counts of errors")
 class Board:
     def __init__(self, y, step):
