@@ -833,15 +833,15 @@ def learning_curve(n: np.ndarray, error: np.ndarray, std: np.ndarray, target: fl
       target: a float. k >= 3. Nothing is modified.
 
     (a, b, c) minimise S = sum ((a + b n^-c - error) / std)^2 over all real a and b and 0.1 <= c <= 2.
-    Your S may lie above the least one by 1e-6 (1 + S). In the tests c may be at one of its ends, b may be
-    negative, but is not near 0, and no result exceeds float64.
+    Your S may lie above the least one by 1e-6 (1 + S). In the tests c may be at one of its ends, and
+    b may be negative, but is not near 0. No result exceeds float64.
 
     Returns a dict:
       "a", "b", "c": Python floats.
       "interval": (low, high), a - 1.96 sqrt(C[0, 0]) and a + 1.96 sqrt(C[0, 0]), two Python floats.
-        C is the inverse of J^T W J (3 x 3, also where c is at an end): row i of J holds the derivatives of a + b n_i^-c by
-        a, b and c, (1, n_i^-c, -b log(n_i) n_i^-c), and W is diagonal with 1 / std_i^2. The tests
-        allow one hundredth of the interval's width.
+        C is the inverse of J^T W J (3 x 3, also where c is at an end): row i of J holds the
+        derivatives of a + b n_i^-c by a, b and c, (1, n_i^-c, -b log(n_i) n_i^-c), and W is diagonal
+        with 1 / std_i^2. The tests allow one hundredth of the interval's width.
       "rows_needed": the real number n with a + b n^-c = target, a Python float, not rounded; inf
         where target <= a; 0.0 where target > a and b < 0 (any number of rows reaches it).
     Raises ValueError if fewer than three of the n differ, or unless all std > 0.
@@ -1360,21 +1360,21 @@ def decide(
     After the trials the same budget is granted once more, to train the chosen one alone: on
     N = int((budget - fixed) / per_row) rows. The value of a name is its expected loss at N rows plus
     its serving. Return the name with the least value; where the values of several names lie within
-    0.002 of the least, the one of them with the least serving (or any of those). A name with N < 1 cannot be chosen and
-    need not be tried; ValueError if there is no other. With one name that can be chosen, it is
-    returned, with runs or without.
+    0.002 of the least, the one of them with the least serving (or any of those). A name with N < 1
+    cannot be chosen and need not be tried; ValueError if there is no other. With one name that can be
+    chosen, it is returned, with runs or without.
 
     The sum of the costs of all runs must not exceed budget.
 
     What is tested for regret: 40 worlds of four to six names. In each, the expected loss of a name is
-    a + b n^-c with c from 0.3 to 0.4 or from 0.9 to 1.2, and measured losses differ from it by independent normal noise with
-    the standard deviation std, from 0.0005 to 0.002, the same in all runs of a world. fixed is at most a thousandth
-    of the budget, N from 5,000 to 500,000. Curves cross: who leads on few rows may lose on N. The
-    regret of a choice is its value minus the least; a world in which more than the budget is spent counts as
-    the worst name. Your mean regret must be at most a tenth of that of the plain way, which
-    runs each name once for an equal share of the budget and takes the least loss + serving. Near
-    ties are tested in worlds with std 1e-6. The tests of the other rules are not bound to these sizes.
-    At most 400 runs a world.
+    a + b n^-c with c from 0.3 to 0.4 or from 0.9 to 1.2, and measured losses differ from it by
+    independent normal noise with the standard deviation std, from 0.0005 to 0.002, the same in all
+    runs of a world. fixed is at most a thousandth of the budget, N from 5,000 to 500,000. Curves cross:
+    who leads on few rows may lose on N. The regret of a choice is its value minus the least; a world in
+    which more than the budget is spent counts as the worst name. Your mean regret must be at most a
+    tenth of that of the plain way, which runs each name once for an equal share of the budget and takes
+    the least loss + serving. Near ties are tested in worlds with std 1e-6. The tests of the other rules
+    are not bound to these sizes. At most 400 runs a world.
     Forbidden: sklearn. May use your `learning_curve`.
     """
     ### BEGIN SOLUTION
