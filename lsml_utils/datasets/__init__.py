@@ -25,6 +25,7 @@ from lsml_utils.datasets.requests import Requests, requests, requests_chunks
 from lsml_utils.datasets.reviews import reviews, reviews_chunks
 from lsml_utils.datasets.shapes import one_hot, shapes, shapes_chunks
 from lsml_utils.datasets.spins import Planted, Regular, frustrated_loops, regular_graph
+from lsml_utils.datasets.tickets import Tickets, tickets, tickets_chunks
 from lsml_utils.datasets.visits import Visits, visits, visits_chunks
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "Regular",
     "Remote",
     "Requests",
+    "Tickets",
     "Visits",
     "batches",
     "blobs",
@@ -82,6 +84,8 @@ __all__ = [
     "reviews_chunks",
     "shapes",
     "shapes_chunks",
+    "tickets",
+    "tickets_chunks",
     "visits",
     "visits_chunks",
     "wine",

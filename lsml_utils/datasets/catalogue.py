@@ -39,6 +39,7 @@ ENTRIES = (
     ("requests", "any", "load of a service, drift; true law known", "56 bytes a request", "BSD-3-Clause", GENERATED),
     ("regular_graph", "any", "maximum cut of a random graph", "16 bytes an edge", "BSD-3-Clause", GENERATED),
     ("frustrated_loops", "any", "spins, least energy known", "12 bytes a coupling", "BSD-3-Clause", GENERATED),
+    ("tickets", "any", "2 classes, text and drift; true law known", "152 bytes a row", "BSD-3-Clause", GENERATED),
     ("mnist", "70,000", "10 classes, images 28 × 28", "11 MiB to download", "CC BY-SA 3.0", DOWNLOADED),
     ("cifar10", "60,000", "10 classes, colour images 32 × 32", "162 MiB to download", "see source", DOWNLOADED),
 )
