@@ -1,32 +1,26 @@
 """What module 26 says of its figures and of its scale section, at a small size; peers run, since there is no work/."""
 
-import json
-
-import nbclient
 import numpy as np
-import pytest
-from nbformat.v4 import new_code_cell
 
 from autograder import curriculum
-from autograder.authoring.release import solved_notebook
 
 MODULE = curriculum.load("26_capstone")
 # The demo cells whose results are looked at, and those that they need.
-NEEDED = (
-    "sealed, desk = everyone[",
-    "= desk.export()",
-    "again = audit(table,",
-    "def with_history(",
-    "chosen, _ = cheapest_threshold(",
-    "trainers = {",
-    "curves[name] = learning_curve(",
-    "costs = {name: cost_curve(",
-    "class Search:",
-    "choice = decide(",
-    "ladder, kept, vote",
-    "final_threshold, _ = cheapest_threshold(",
-    "took, said = {",
-)
+NEEDED = {
+    "sealed, desk = everyone[": "",
+    "= desk.export()": "",
+    "again = audit(table,": "",
+    "def with_history(": "",
+    "chosen, _ = cheapest_threshold(": "",
+    "trainers = {": "first_lines = [(line[0], line[1]) for line in lines]",
+    "curves[name] = learning_curve(": "",
+    "costs = {name: cost_curve(": "",
+    "class Search:": "",
+    "choice = decide(": "",
+    "ladder, kept, vote": "",
+    "final_threshold, _ = cheapest_threshold(": "",
+    "took, said = {": "",
+}
 REPORT = """
 import json
 print(json.dumps({
@@ -48,29 +42,6 @@ print(json.dumps({
     "took": took,
 }))
 """
-
-
-@pytest.fixture(scope="module")
-def found(tmp_path_factory) -> dict:
-    """The setup, the answers and these cells in a kernel, at the small size; what they found."""
-    notebook, kept, seen = solved_notebook(MODULE), [], set()
-    for cell in notebook.cells:
-        role = cell.metadata["lsml"]["role"] if cell.cell_type == "code" else ""
-        needed = [text for text in NEEDED if role == "demo" and text in cell.source]
-        if role in ("setup", "exercise") or needed:
-            kept.append(cell)
-            seen |= set(needed)
-            if "trainers = {" in needed:
-                kept.append(new_code_cell("first_lines = [(line[0], line[1]) for line in lines]"))
-    assert seen == set(NEEDED)
-    notebook.cells = [*kept, new_code_cell(REPORT)]
-    folder = {"metadata": {"path": str(tmp_path_factory.mktemp("module_26"))}}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LSML_DEMO", "small")
-        nbclient.NotebookClient(notebook, timeout=240, kernel_name="python3", resources=folder).execute()
-    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-    assert not [output for output in outputs if output.get("name") == "stderr"]
-    return json.loads(notebook.cells[-1].outputs[0].text)
 
 
 def test_the_audit_finds_what_is_planted_and_nothing_else(found):
