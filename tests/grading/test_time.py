@@ -99,6 +99,7 @@ def test_what_a_stopped_cell_would_have_defined_is_told_of(hurried, module, writ
 
 def test_the_load_that_a_notebook_makes_itself_stretches_none_of_its_limits(grader, monkeypatch, module, write):
     """How busy the machine is, is asked while no process of the notebook's lives."""
+    grader._ahead.settle()
     server = psutil.Process(grader._sandbox._process.pid)
     idle, seen = len(server.children(recursive=True)), []
 
@@ -111,5 +112,5 @@ def test_the_load_that_a_notebook_makes_itself_stretches_none_of_its_limits(grad
     busy += "for _ in range(8): threading.Thread(target=work, daemon=True).start()\n"
     answers = {e.name: e.solution for e in module.exercises} | {"last": f"{busy}\ndef last(x): return x[0]"}
     report = grader.grade(write(released(module, answers)))
-    assert verdicts(report)["last"] == "failed" and len(seen) > 2, "failures are explained, and that takes clocks too"
+    assert verdicts(report)["last"] in ("failed", "timeout") and len(seen) > 2, "failures are explained, and that takes clocks too"
     assert seen == [idle] * len(seen)
