@@ -1,4 +1,7 @@
-"""What the fork server imports once for all children to come: of what takes long, what a notebook names."""
+"""What the fork server imports once for all children to come, because each would take long for it.
+
+A sandbox begins with all of it: what a child imports by itself counts as its memory.
+"""
 
 import re
 from functools import lru_cache
