@@ -601,7 +601,7 @@ def mixture_of_large(seed, m, d, k):
     return student.gaussian_mixture(X, R, 1)  # noqa: F821
 
 
-@pytest.mark.exercise("gaussian_mixture", weight=7.5, hint=2, memory_mb=230, depends=("responsibilities",))
+@pytest.mark.exercise("gaussian_mixture", weight=7.5, hint=2, memory_mb=190, depends=("responsibilities",))
 def test_mixture_treats_one_gaussian_at_a_time(submission, rng):
     """Many Gaussians in many columns need no (m, k, d) array of all differences."""
     # X takes 3 MB, R 6.4 MB, (m, k, d) 307 MB; two BLAS take 33 MB each at their first product, and torch 30 MB.
