@@ -10,6 +10,7 @@ import ast
 import asyncio
 import builtins
 import contextlib
+import ctypes
 import functools
 import importlib
 import inspect
@@ -30,6 +31,7 @@ MESSAGE = 2_000  # characters of an exception's text
 NAMES = 2_000  # names of a namespace that are reported
 NO_MEMORY = 77  # exit status of an agent that cannot answer for want of memory
 RESERVE = 4 << 20  # bytes set aside for telling of a MemoryError
+M_MMAP_THRESHOLD = -3  # mallopt(3)
 FRAMES = 12  # frames of a traceback that are reported
 RUNS_BODY = {"time", "timeit", "capture", "prun", "memit"}  # cell magics whose body the student meant to run
 
@@ -189,15 +191,20 @@ class Agent:
         return [name[:200] for name in names if not name.startswith("__")][:NAMES]
 
     def op_settle(self, message):
-        """Let NumPy's BLAS, and SciPy's, take their buffers, 32 MB of addresses each.
+        """Get ready for a limit on memory: what libraries hold should be what the answer holds.
 
-        After a setup cell's `threadpool_limits` each takes a new one when it is first used. Where a limit refuses that,
-        it tries for ever.
+        NumPy's BLAS, and SciPy's, take their buffers, 32 MB of addresses each: after a setup cell's
+        `threadpool_limits` each takes a new one when it is first used, and where a limit refuses that, it tries for
+        ever. And glibc gives each large array pages of its own, which go when the array goes. Else it keeps them once
+        one was freed (its threshold grows), and cuts them up: four arrays of 8 MB that torch makes again and again
+        then took 80 to 290 MB, differently each time.
         """
         with contextlib.suppress(Exception):
             large = np.ones((256, 256))
             np.matmul(large, large)
             sys.modules["scipy.linalg"].cho_factor(np.eye(256))
+        with contextlib.suppress(AttributeError):  # another libc
+            ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 1 << 20)
 
     def close(self):
         """Forget the namespace: for an agent that shares its process."""

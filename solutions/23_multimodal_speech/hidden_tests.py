@@ -1100,7 +1100,7 @@ def large_contrast(seed, N, e, rows):
     return student.chunked_info_nce(U, V, torch.tensor(2.0), rows)
 
 
-@pytest.mark.exercise("chunked_info_nce", weight=8, hint=1, memory_mb=208)
+@pytest.mark.exercise("chunked_info_nce", weight=8, hint=1, memory_mb=160)
 def test_chunked_of_a_large_batch(submission, rng):
     """8,192 pairs need some rows of the scores at a time, and never all 268 MB of them."""
     N, e, rows, seed = 8192, 16, 256, int(rng.integers(2**31))

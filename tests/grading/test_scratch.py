@@ -1,5 +1,8 @@
 """What a student's experiments leave behind is not held against their answers."""
 
+import platform
+from textwrap import dedent
+
 import pytest
 
 from autograder.sandbox import open_sandbox
@@ -62,6 +65,31 @@ def test_the_buffers_of_both_blas_are_not_the_answers(library):
     with open_sandbox() as sandbox, Submission.load(sandbox, [cell]) as child:
         child.grant(16)
         assert child.f(300) == 600.0
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other allocators have other habits")
+@pytest.mark.parametrize("kind", ["bubblewrap", "none"])
+def test_an_array_that_has_gone_takes_nothing(kind):
+    """Three arrays of 8 MB at a time: what torch freed before was kept in pieces, up to 290 MB of them."""
+    cell = SourceCell(
+        "cell [1]",
+        dedent("""
+        import torch
+        def f(rows):
+            c, total = torch.zeros(8192), torch.zeros(8192, 16)
+            for u in torch.ones(8192, 16).split(rows):
+                A = u @ torch.ones(8192, 16).mT
+                c = torch.logaddexp(c, torch.logsumexp(A, dim=0))
+                weight = torch.exp(A - c)
+                weight += torch.exp(A - c[0])
+                total += weight.mT @ u
+            return float(total[0, 0])
+        """),
+    )
+    with open_sandbox(kind) as sandbox, Submission.load(sandbox, [cell]) as child:
+        child.grant(48)
+        for rows in (256, 192):
+            assert child.f(rows) > 0
 
 
 @pytest.mark.parametrize("scratch", ["", SCRATCH["freed before"], "import gc", "pool = np.empty(300 << 17)"])
