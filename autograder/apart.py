@@ -38,11 +38,6 @@ class Reader:
         self._process: subprocess.Popen | None = None
         self._lock = threading.Lock()
 
-    def start(self) -> None:
-        """Begin to start the process, and do not wait for it."""
-        with self._lock:
-            self._started()
-
     def call(self, function: Callable, *args: Any) -> Any:
         """What a function of a module gives, or raises, for these arguments. TooCostly where that takes too much."""
         request = pickle.dumps((self.cpu_seconds, function, args))
@@ -146,4 +141,4 @@ def _limit_cpu(seconds: float) -> None:
 _reader = Reader()
 atexit.register(_reader.close)
 
-start, call = _reader.start, _reader.call
+call = _reader.call

@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-BELOW_ALL = {"apart", "errors", "files", "interrupts", "printing"}
+BELOW_ALL = {"apart", "errors", "files", "interrupts", "printing", "startup"}
 # What each room may import of ours. The command line finds its commands by name.
 MAY_IMPORT = {
     "lsml_utils": set(),

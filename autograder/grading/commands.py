@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autograder import interrupts
+from autograder import interrupts, startup
 from autograder.errors import UserError
 
 if TYPE_CHECKING:
@@ -117,22 +117,23 @@ def _graded(grader: "Grader", path: str, arguments: argparse.Namespace) -> "Repo
 @contextlib.contextmanager
 def _grader(sandbox: str, expected: Collection[str]) -> Iterator["Grader"]:
     """A grader. Of the `expected` names, those of modules say what its sandbox will need."""
-    with interrupts.at_once():
-        from autograder import curriculum
-        from autograder.grading.opening import Opening
-        from autograder.sandbox import Limits, SandboxUnavailable
-    modules = [curriculum.load(name) for name in curriculum.names() if name in expected]
     with contextlib.ExitStack() as stack:
-        opening = stack.enter_context(Opening(sandbox, Limits(), modules))
-        try:
+        with startup.importing():
             with interrupts.at_once():
-                from autograder.grading.grade import Grader
-            grader = stack.enter_context(Grader(opening))
-        except SandboxUnavailable as refusal:
-            raise UserError(
-                f"cannot run a notebook safely here: {refusal}. "
-                "For your own notebook you may do without protection: add --sandbox none"
-            ) from None
+                from autograder import curriculum
+                from autograder.grading.opening import Opening
+                from autograder.sandbox import Limits, SandboxUnavailable
+            modules = [curriculum.load(name) for name in curriculum.names() if name in expected]
+            opening = stack.enter_context(Opening(sandbox, Limits(), modules))
+            try:
+                with interrupts.at_once():
+                    from autograder.grading.grade import Grader
+                grader = stack.enter_context(Grader(opening))
+            except SandboxUnavailable as refusal:
+                raise UserError(
+                    f"cannot run a notebook safely here: {refusal}. "
+                    "For your own notebook you may do without protection: add --sandbox none"
+                ) from None
         yield grader
 
 

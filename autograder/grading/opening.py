@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from autograder import apart
 from autograder.curriculum import Module
+from autograder.grading import rebuild
 from autograder.sandbox import Limits, Sandbox, open_sandbox, sharing
 
 
@@ -23,10 +23,10 @@ class Opening:
     def __enter__(self) -> "Opening":
         with contextlib.ExitStack() as stack:
             self.data = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lsml-data-")))
-            worker = stack.enter_context(ThreadPoolExecutor(1, "lsml-opening"))
-            self._begun = worker.submit(self._open)
+            workers = stack.enter_context(ThreadPoolExecutor(2, "lsml-opening"))
+            self._begun = workers.submit(self._open)
             stack.callback(self._close_unused)
-            apart.start()
+            workers.submit(rebuild.get_ready, [module.name for module in self.expected])
             self._stack = stack.pop_all()
         return self
 

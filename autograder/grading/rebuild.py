@@ -4,6 +4,7 @@ A cell is known by its `metadata.lsml`, then by nbgrader's `grade_id`, then by i
 is lost or gained where cells were deleted, moved, pasted twice, split, retyped or re-pointed.
 """
 
+import contextlib
 import re
 import sys
 from collections import Counter
@@ -82,6 +83,17 @@ def read(path: Path | str, root: Path = curriculum.ROOT, expected: str | None = 
         return apart.call(_read, content, Path(path).name, root, expected)
     except TooCostly as refusal:
         raise Unreadable(str(refusal)) from None
+
+
+def get_ready(modules: Iterable[str], root: Path = curriculum.ROOT) -> None:
+    """Let the process that reads notebooks import what it needs, and read these modules."""
+    apart.call(_load, tuple(modules), root)
+
+
+def _load(modules: tuple[str, ...], root: Path) -> None:
+    for name in modules:
+        with contextlib.suppress(UserError):  # told with the first notebook of it
+            curriculum.load(name, root)
 
 
 def _read(content: bytes, file_name: str, root: Path, expected: str | None) -> tuple[str, Rebuilt]:

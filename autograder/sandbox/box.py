@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from autograder.sandbox import bubblewrap, sharing
+from autograder.sandbox import bubblewrap
 from autograder.sandbox.errors import SandboxFault, SandboxUnavailable
 from autograder.sandbox.limits import Limits
 
@@ -90,9 +90,7 @@ class Child:
 class Sandbox:
     """A warm fork server, in bubblewrap or (`none`) without isolation. Use `open_sandbox`. Safe for several threads."""
 
-    def __init__(
-        self, kind: str, limits: Limits, data_dir: Path | None = None, preload: Sequence[str] = sharing.SHAREABLE
-    ):
+    def __init__(self, kind: str, limits: Limits, data_dir: Path | None = None, preload: Sequence[str] = ()):
         self.kind, self.limits, self.data_dir, self.preload = kind, limits, data_dir, preload
         self._lock = threading.RLock()
         self._numbers = itertools.count(1)

@@ -32,13 +32,13 @@ class LayerCheck:
 def self_test(kind: str = "bubblewrap", sandbox: Sandbox | SpawnSandbox | None = None) -> list[LayerCheck]:
     """One check a layer, the start of the sandbox first; only that one where it does not start.
 
-    With `sandbox`, that one is tested (it may be in use); otherwise one is opened for the test, with few imports.
+    With `sandbox`, that one is tested (it may be in use); otherwise one is opened for the test.
     """
     own = None
     try:
         if sandbox is None:
             forks = kind == "bubblewrap" or hasattr(os, "fork")
-            sandbox = own = Sandbox(kind, DEFAULT, preload=["numpy"]) if forks else SpawnSandbox(DEFAULT)
+            sandbox = own = Sandbox(kind, DEFAULT) if forks else SpawnSandbox(DEFAULT)
         started = LayerCheck("the sandbox starts", True, kind)
         boxed = _layers(sandbox) if sandbox.kind == "bubblewrap" else []
         watched = [_memory(sandbox)] if sys.platform == "linux" and isinstance(sandbox, Sandbox) else []

@@ -1,7 +1,4 @@
-"""What the fork server imports once for all children to come, because each would take long for it.
-
-A sandbox begins with all of it: what a child imports by itself counts as its memory.
-"""
+"""What the fork server imports once for all children to come: of what takes long, what a notebook names."""
 
 import re
 from functools import lru_cache
@@ -23,7 +20,8 @@ def named(*sources: str) -> tuple[str, ...]:
     """The modules all of whose parts stand somewhere in these texts: one too many costs a little time, once."""
     words = {word for source in sources for word in re.findall(r"[A-Za-z_]\w*", source)}
     found = [name for name in SHAREABLE if words.issuperset(name.split("."))]
-    return (*found, OF_OPTIMISERS) if words >= {"torch", "optim"} else tuple(found)
+    optimises = "torch" in words and any(re.search(r"\boptim(\.[A-Z]| import )", source) for source in sources)
+    return (*found, OF_OPTIMISERS) if optimises else tuple(found)
 
 
 def received(hidden_tests: str) -> list[str]:

@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from autograder.sandbox import sharing
 from autograder.sandbox.box import Child, Ended, interpreter, plain_environment
 from autograder.sandbox.errors import SandboxFault
 from autograder.sandbox.limits import Limits
@@ -25,7 +24,7 @@ class SpawnSandbox:
         self.kind, self.limits, self.data_dir, self.threads = "none", limits, data_dir, 1
         self._numbers = itertools.count(1)
         self._processes: dict[int, subprocess.Popen] = {}
-        self._wanted = dict.fromkeys(sharing.SHAREABLE)
+        self._wanted: dict[str, None] = {}
 
     def share(self, names: Iterable[str]) -> None:
         """Nothing can be shared here; a child imports these before its time begins."""

@@ -10,12 +10,12 @@ from autograder.submission import SourceCell, Submission
 SEES = SourceCell("cell [1]", "import sys\ndef sees(*names): return [name in sys.modules for name in names]")
 
 
-def test_it_is_ready_with_what_a_module_needs():
+def test_it_is_ready_with_what_a_module_needs_and_without_the_rest():
     expected = [curriculum.load("08_backpropagation")]
     with Opening("none", Limits(), expected) as opening, opening.sandbox() as box:
         assert opening.data.is_dir()
         with Submission.load(box, [SEES]) as child:
-            assert child.sees("numpy", "torch", "matplotlib.pyplot") == [True] * 3
+            assert child.sees("numpy", "torch", "matplotlib.pyplot", "sklearn", "pandas") == [True] * 3 + [False] * 2
         with opening.sandbox() as other:
             assert other is not box, "the first was given away"
     assert not opening.data.exists()

@@ -113,7 +113,5 @@ def test_the_load_that_a_notebook_makes_itself_stretches_none_of_its_limits(grad
     busy += "for _ in range(8): threading.Thread(target=work, daemon=True).start()\n"
     answers = {e.name: e.solution for e in module.exercises} | {"last": f"{busy}\ndef last(x): return x[0]"}
     report = grader.grade(write(released(module, answers)))
-    assert verdicts(report)["last"] in ("failed", "timeout") and len(seen) > 2, (
-        "failures are explained, and that takes clocks too"
-    )
+    assert verdicts(report)["last"] == "failed" and len(seen) > 2, "failures are explained, and that takes clocks too"
     assert seen == [idle] * len(seen)

@@ -63,7 +63,7 @@ def test_a_look_that_takes_too_long_is_itself_a_verdict(monkeypatch, tmp_path, s
     monkeypatch.setitem(bubblewrap.FILES, "memory.py", tmp_path / "memory.py")
     limits = Limits(memory_mb=128, call_seconds=60.0)
     with (
-        Sandbox("bubblewrap", limits, preload=["numpy"]) as sandbox,
+        Sandbox("bubblewrap", limits) as sandbox,
         Submission.load(sandbox, [SourceCell("cell 1", SHARING)]) as submission,
     ):
         if ends:

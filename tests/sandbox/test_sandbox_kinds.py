@@ -36,7 +36,7 @@ LIMITS = Limits(call_seconds=1.0)
 
 
 def small(kind):
-    return Sandbox(kind, LIMITS, preload=["numpy"])
+    return Sandbox(kind, LIMITS)
 
 
 @LINUX
@@ -117,7 +117,7 @@ def who(): return os.getuid(), os.getgid(), os.getpid()
 '''
 print("caller", os.getuid())
 print("broken", [check.name for check in self_test("bubblewrap") if not check.ok])
-with Sandbox("bubblewrap", Limits(processes=20), preload=["numpy"]) as box:
+with Sandbox("bubblewrap", Limits(processes=20)) as box:
     with Submission.load(box, [SourceCell("cell 1", bomb)]) as submission:
         print("who", submission.who())
         print("bounded", submission.bomb() < 20)
@@ -263,7 +263,7 @@ def test_nothing_is_left_when_the_grader_is_killed(tmp_path):
     import time
     from autograder.sandbox.box import Sandbox
     from autograder.sandbox import Limits
-    box = Sandbox("bubblewrap", Limits(), preload=["numpy"])
+    box = Sandbox("bubblewrap", Limits())
     child = box.start()
     print(box._process.pid, flush=True)
     time.sleep(60)
@@ -379,7 +379,7 @@ def look(path):
 """
     # The child's own /tmp would hide it, so the folder is shown as the data folder is.
     with (
-        Sandbox("bubblewrap", LIMITS, data_dir=tmp_path, preload=["numpy"]) as sandbox,
+        Sandbox("bubblewrap", LIMITS, data_dir=tmp_path) as sandbox,
         Submission.load(sandbox, [SourceCell("cell 1", look)]) as submission,
     ):
         listed, solutions, grader, wrote = submission.look(str(checkout))

@@ -25,7 +25,7 @@ def without(monkeypatch, tmp_path):
         (tmp_path / file).write_text(source.replace(line, instead))
         tmp_path.chmod(0o755)
         monkeypatch.setitem(bubblewrap.FILES, file, tmp_path / file)
-        boxes.append(Sandbox("bubblewrap", LIMITS, preload=["numpy"]))
+        boxes.append(Sandbox("bubblewrap", LIMITS))
         return boxes[-1]
 
     yield without

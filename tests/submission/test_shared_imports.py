@@ -34,6 +34,8 @@ def test_a_text_names_modules_by_all_their_parts():
     assert sharing.named(text) == ("scipy.stats", "sklearn", "sklearn.linear_model")
     assert sharing.named("numpy.linalg", "import torch; torch.optim.SGD")[-2:] == ("torch", sharing.OF_OPTIMISERS)
     assert sharing.named("pytorch mytorch") == ()
+    assert sharing.named("import torch\n# do not use torch.optim") == ("torch",)
+    assert sharing.named("import torch\nfrom torch.optim import Adam")[-1] == sharing.OF_OPTIMISERS
 
 
 def test_hidden_tests_send_tensors_to_cells_that_import_no_torch():
