@@ -29,6 +29,7 @@ CONNECT_SECONDS = 30.0
 # tell any process of the machine what is being graded.
 CONFIG = {"distributed.scheduler.allowed-failures": 1, "distributed.scheduler.worker-saturation": 1.0}
 CONFIG |= {"distributed.admin.log-length": 0, "distributed.comm.timeouts.connect": "120s"}  # a machine may be busy
+CONFIG |= {"distributed.worker.profile.enabled": False}  # it looks at each worker's stack every 10 ms: 20 % more work
 CONFIG |= {f"distributed.{part}.http.routes": [] for part in ("scheduler", "worker", "nanny")}
 
 log = logging.getLogger(__name__)

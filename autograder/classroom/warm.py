@@ -6,6 +6,7 @@ import gc
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from autograder import startup
 from autograder.sandbox import Limits
 
 if TYPE_CHECKING:
@@ -23,7 +24,8 @@ class WarmGrader:
     def get(self, secret: str, limits: Limits, kept: Path | None) -> "Grader":
         """The grader for one class. SandboxUnavailable where there can be none."""
         if self._wanted != (secret, limits, kept):
-            from autograder.grading import Grader
+            with startup.importing():
+                from autograder.grading import Grader
 
             self.close()
             self._grader = self._stack.enter_context(Grader("bubblewrap", secret=secret, limits=limits, kept=kept))

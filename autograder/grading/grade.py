@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from autograder import curriculum
+from autograder import curriculum, startup
 from autograder.curriculum import Module
 from autograder.errors import UserError
 from autograder.grading import lending, plugin, rebuild, verdicts
@@ -388,7 +388,8 @@ class Grader:
     def _reference(self, module: Module) -> LocalSubmission:
         stamp = (module.files.notebook, module.files.notebook.stat().st_mtime_ns)
         if self._references.get(module.name, (None,))[0] != stamp:
-            reference = LocalSubmission(reference_cells(module))
+            with startup.importing():  # most of what a setup cell does
+                reference = LocalSubmission(reference_cells(module))
             for error in reference.cell_errors:
                 raise BrokenTests(f"the reference of {module.name} cannot be run: {error.label}: {error.reason}")
             self._stack.callback(reference.close)

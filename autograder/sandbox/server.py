@@ -6,7 +6,6 @@ when the socket closes: the grader may die in any way it likes.
 """
 
 import contextlib
-import ctypes
 import gc
 import importlib
 import json
@@ -79,13 +78,12 @@ class Server:
         self.control, self.boxed, self.keep, self.programs = control, boxed, keep, programs
         self.children = {}
         self.scannable = os.path.exists("/proc/self/smaps_rollup")
-        self.collapsing = large_pages()
 
     def serve(self):
         """Answer requests until the control socket closes."""
         while True:
             living = [child for child in self.children.values() if child.ended is None]
-            wait = SCAN_SECONDS if living else None if self.collapsing is None else 0
+            wait = SCAN_SECONDS if living else None
             ready, _, _ = select.select([self.control], [], [], wait)
             if ready:
                 data, descriptors, _, _ = socket.recv_fds(self.control, 65_536, 1)
@@ -97,9 +95,7 @@ class Server:
                 except Exception:
                     reply = {"fault": traceback.format_exc(limit=-3)}
                 self.control.sendall(json.dumps(reply).encode() + b"\n")
-            elif self.collapsing is not None and next(self.collapsing, "done"):
-                self.collapsing = None
-            if not ready:
+            else:
                 self.watch(living)
         for child in self.children.values():
             child.kill("killed")
@@ -190,25 +186,6 @@ class Server:
                 child.peak_kb = max(child.peak_kb, used)
                 if used > child.limit_kb:
                     child.kill("memory")
-
-
-LARGE = 2 << 20
-MADV_COLLAPSE = 25
-
-
-def large_pages():
-    """Put what this process holds now into pages of 2 MiB, one at each step (13 ms), where the kernel can.
-
-    A fork then copies, and the child's end frees, 500 times fewer entries of the page tables: about 2 of 9 ms a child.
-    Module 01 graded warm takes 8 % longer without it (555 and 563 against 599 and 614 ms).
-    """
-    libc = ctypes.CDLL(None)
-    with contextlib.suppress(OSError), open("/proc/self/maps") as maps:
-        spans = [line.split()[0] for line in maps if " rw-p " in line and line.split()[4] == "0"]
-        for start, end in ((int(edge, 16) for edge in span.split("-")) for span in spans):
-            for place in range(-(-start // LARGE) * LARGE, end - LARGE + 1, LARGE):
-                libc.madvise(ctypes.c_void_p(place), ctypes.c_size_t(LARGE), MADV_COLLAPSE)
-                yield
 
 
 def main(argument):
