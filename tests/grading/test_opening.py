@@ -2,7 +2,8 @@
 
 import pytest
 
-from autograder import curriculum
+from autograder import apart, curriculum
+from autograder.grading import rebuild
 from autograder.grading.opening import Opening
 from autograder.sandbox import Limits, SandboxUnavailable
 from autograder.submission import SourceCell, Submission
@@ -33,3 +34,9 @@ def test_a_sandbox_that_cannot_be_had_is_told_to_who_asks_for_it(monkeypatch, tm
         opening.sandbox()
     with Opening("bubblewrap", Limits()):
         pass
+
+
+def test_the_reader_of_notebooks_gets_ready_too():
+    rebuild.get_ready(["08_backpropagation", "no_such_module"])
+    loaded = "[path.parent.name for path in __import__('autograder.curriculum').curriculum._loaded]"
+    assert "08_backpropagation" in apart.call(eval, loaded)
