@@ -1,4 +1,7 @@
-"""A sandbox that starts in the background, while the grader's own process imports what it needs: each takes seconds."""
+"""A sandbox that starts in the background, while the grader's own process imports what it needs: each takes seconds.
+
+The process that reads notebooks gets ready meanwhile, too.
+"""
 
 import contextlib
 import tempfile

@@ -203,7 +203,7 @@ class Agent:
             large = np.ones((256, 256))
             np.matmul(large, large)
             sys.modules["scipy.linalg"].cho_factor(np.eye(256))
-        with contextlib.suppress(AttributeError):  # another libc
+        with contextlib.suppress(AttributeError, TypeError):  # another libc, or none that is asked this way
             ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 1 << 20)
 
     def close(self):
