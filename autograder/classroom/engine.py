@@ -30,6 +30,9 @@ CONNECT_SECONDS = 30.0
 CONFIG = {"distributed.scheduler.allowed-failures": 1, "distributed.scheduler.worker-saturation": 1.0}
 CONFIG |= {"distributed.admin.log-length": 0, "distributed.comm.timeouts.connect": "120s"}  # a machine may be busy
 CONFIG |= {"distributed.worker.profile.enabled": False}  # it looks at each worker's stack every 10 ms: 20 % more work
+# And it asks itself fifty times a second whether it is late, and ten times how much memory it has: 10 % of a core.
+CONFIG |= {"distributed.admin.tick.interval": "1s", "distributed.admin.system-monitor.interval": "5s"}
+CONFIG |= {"distributed.worker.memory.monitor-interval": "1s"}
 CONFIG |= {f"distributed.{part}.http.routes": [] for part in ("scheduler", "worker", "nanny")}
 
 log = logging.getLogger(__name__)

@@ -1,13 +1,15 @@
-"""The children that one submission's tests talk to: one for all exercises while all goes well, and fresh ones else.
+"""The children that one submission's tests talk to: one for all exercises while all goes well, another one for all
+tests with a limit on memory, and fresh ones else.
 
-To fork a child and to run the cells in it costs more than most tests do. What an earlier exercise's tests left behind
-in it must not cost this one its points, so only success counts there: any other outcome is void, and the test is run
-again in a fresh child.
+To fork a child and to run the cells in it costs more than most tests do. What earlier tests left behind in it must not
+cost this one its points, so only success counts there: any other outcome is void, and the test is run again in a fresh
+child. A limit on memory counts from what the child held before its first such test, so what that one left behind can
+only make it harder to pass.
 """
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from autograder.grading import plugin
 from autograder.grading.ahead import Ahead
@@ -18,13 +20,26 @@ from autograder.submission import CellError, SandboxFault, SourceCell, StudentTi
 
 LOST = ("timeout", "memory", "crashed")  # a child whose test ends so is not used again
 TIMEOUTS = 2  # after so many, the exercise's other tests are not waited for
-SHARED_SECONDS = 1.0  # for a test in a child that has served another exercise
+SHARED_SECONDS = 1.0  # for a test in a child that others were run in, where its outcome may be void
+BRIEF = 0.5  # of that; after a test with a limit on memory that took longer, the next one has a fresh child at once
 USED_UP = "not run: the time of this exercise is used up"
 
 
-def own(spec: Spec) -> bool:
-    """Whether a test has a child to itself, because it has limits of its own."""
-    return spec.memory_mb is not None or spec.seconds is not None
+@dataclass
+class Place:
+    """A child, and what has been asked of it."""
+
+    limited: bool  # for tests with a limit on memory
+    child: Submission | None = None
+    memory_mb: int = 0  # that it may have at most
+    slow: bool = False  # whether its cells took long
+    exercises: set[str] = field(default_factory=set)
+    tests: int = 0
+
+    @property
+    def used(self) -> bool:
+        """Whether a fresh child might serve the present test better."""
+        return self.tests > 1 if self.limited else len(self.exercises) > 1
 
 
 class Children:
@@ -40,20 +55,24 @@ class Children:
         self.errors: dict[str, CellError] = {}  # of the cells, by label
         self.without: dict[str, frozenset[str]] = {}  # labels of the cells that were left out, for each exercise
         self.exercise, self.timeouts = None, 0
-        self.child: Submission | None = None
-        self.served: set[str] = set()  # the exercises that `child` has answered for
-        self.slow = False  # whether the cells of the last child took long
+        self.shared, self.limited = Place(limited=False), Place(limited=True)
         self._prepare_for(exercises[0])
 
     def close(self) -> None:
         """End what still runs."""
-        self._end_shared()
+        self._leave(self.shared)
+        self._leave(self.limited)
         self.ahead.settle()
 
-    def _end_shared(self) -> None:
-        if self.child is not None:
-            self.ahead.end(self.child)
-            self.child, self.served = None, set()
+    def _leave(self, place: Place) -> None:
+        if place.child is not None:
+            self.ahead.end(place.child)
+            place.child, place.exercises, place.tests = None, set(), 0
+
+    def _place(self, spec: Spec) -> Place:
+        """Where a test is run; a test with a time of its own alone, because it is expected to take long."""
+        limited = spec.memory_mb is not None
+        return Place(limited) if spec.seconds is not None else self.limited if limited else self.shared
 
     @contextlib.contextmanager
     def open(self, outcome: Outcome, following: Sequence[Spec] = ()) -> Iterator[Submission]:
@@ -67,54 +86,57 @@ class Children:
         if spec.exercise != self.exercise:
             self.exercise, self.timeouts = spec.exercise, 0
             self.budget.begin(spec.exercise)
-            if not self._serves(spec.exercise):
-                self._end_shared()
         if self.timeouts >= TIMEOUTS or self.budget.left(spec.exercise) < LEAST:
             raise StudentTimeout(USED_UP)
-        fresh = own(spec) or self.child is None
-        child = self._load(spec) if fresh else self.child
-        if not own(spec):
-            self.child = child
-            if spec.exercise not in self.served:
-                self.served.add(spec.exercise)
-                self._note_errors(child, spec.exercise)
+        place = self._place(spec)
+        if fresh := not self._serves(place, spec):
+            self._leave(place)
+            self._load(place, spec)
+        elif spec.exercise not in place.exercises:
+            self._note_errors(place.child, spec.exercise)
+        place.exercises.add(spec.exercise)
+        place.tests += 1
+        child = place.child
         if fresh:
             self._prepare(following)
         if spec.memory_mb is not None:
             child.grant(spec.memory_mb)
-        child.limit(self._limits(spec))
+        child.limit(self._limits(place, spec))
         before = child.seconds_left
         try:
             yield child
         finally:
             causes = {outcome.cause, *(plugin.cause_of(call.error) for call in child.calls)}
-            lost = bool(causes & {*LOST, "fault"})
-            outcome.void = self._void_unless_passed(spec) and (lost or outcome.cause != "passed")
-            if own(spec):
-                self.ahead.end(child)
-            elif lost or outcome.void:
-                self._end_shared()
+            lost, took = bool(causes & {*LOST, "fault"}), before - child.seconds_left
+            outcome.void = self._void_unless_passed(place) and (lost or outcome.cause != "passed")
+            long = place.limited and took > BRIEF * SHARED_SECONDS * self.budget.stretch
+            if lost or long or outcome.void or spec.seconds is not None:
+                self._leave(place)
             if not outcome.void:
-                self.budget.spend(spec.exercise, before - child.seconds_left)
+                self.budget.spend(spec.exercise, took)
                 if "timeout" in causes:
                     self.timeouts += 1
                     self.budget.late.add(spec.exercise)
 
-    def _void_unless_passed(self, spec: Spec) -> bool:
-        """Whether the child at hand has served another exercise; where slow cells are run for all, nobody minds."""
-        return not own(spec) and len(self.served) > 1 and not (self.everything and self.slow)
+    def _void_unless_passed(self, place: Place) -> bool:
+        """Whether other tests were run in the child; where slow cells are run for all exercises, nobody minds."""
+        return place.used and not (self.everything and place.slow)
 
-    def _serves(self, exercise: str) -> bool:
-        """Whether the child at hand was loaded as a fresh one would be for this exercise."""
-        return self.child is not None and self._left_out(exercise) == self.child.skip
+    def _serves(self, place: Place, spec: Spec) -> bool:
+        """Whether the child at hand was loaded as a fresh one would be for this test."""
+        if place.child is None or place.memory_mb < self._limits_of_cells(spec).memory_mb:
+            return False
+        if place.limited and place.slow and self.everything:  # its outcome would count, and its limit be too strict
+            return False
+        return spec.exercise in place.exercises or self._left_out(spec.exercise) == place.child.skip
 
-    def _limits(self, spec: Spec) -> Limits:
+    def _limits(self, place: Place, spec: Spec) -> Limits:
         """What holds while a test runs."""
         limits = self.budget.limits
         seconds = spec.seconds * self.budget.stretch if spec.seconds else limits.call_seconds
         seconds *= self.budget.hurried(spec.exercise)
         left = self.budget.left(spec.exercise)
-        if self._void_unless_passed(spec):
+        if self._void_unless_passed(place):
             left = min(left, SHARED_SECONDS * self.budget.stretch)
         return replace(
             limits,
@@ -131,7 +153,7 @@ class Children:
     def _prepare(self, following: Sequence[Spec]) -> None:
         """Begin to load the child that will be needed after this one."""
         for spec in following:
-            if own(spec) or (spec.exercise != self.exercise and not self._serves(spec.exercise)):
+            if not self._serves(self._place(spec), spec):
                 self._prepare_for(spec.exercise, spec)
                 return
 
@@ -145,18 +167,18 @@ class Children:
         slow = frozenset() if self.everything else self.budget.left_out(self.cells, exercise)
         return self.budget.stopped | slow
 
-    def _load(self, spec: Spec) -> Submission:
-        left_out = self._left_out(spec.exercise)
-        child = self.ahead.load(self.cells, self._limits_of_cells(spec), left_out, self._purse(spec.exercise))
+    def _load(self, place: Place, spec: Spec) -> None:
+        left_out, limits = self._left_out(spec.exercise), self._limits_of_cells(spec)
+        child = self.ahead.load(self.cells, limits, left_out, self._purse(spec.exercise))
         self.budget.settle(child.purse)
-        self.slow = sum(child.purse.took.values()) > SLOW
         self.without[spec.exercise] = self.without.get(spec.exercise, frozenset()) | (left_out - self.budget.stopped)
         self.budget.stopped |= child.skip - left_out
         self._note_errors(child, spec.exercise)
         if self.cells[0].kind == "setup" and any(e.label == self.cells[0].label for e in child.cell_errors):
             child.close()
             raise SandboxFault(f"the setup cell cannot be run: {self.errors[self.cells[0].label].reason}")
-        return child
+        place.child, place.memory_mb = child, limits.memory_mb
+        place.slow = sum(child.purse.took.values()) > SLOW
 
     def _note_errors(self, child: Submission, exercise: str) -> None:
         """Keep what went wrong in cells; of another exercise's cell only that it had to be killed."""

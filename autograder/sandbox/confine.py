@@ -142,10 +142,18 @@ def set_limits(limits):
 
 
 def limit_data(pid, most_kb, more_kb):
-    """Let another process of ours take `more_kb` beyond the private memory that it has now, or beyond `most_kb`."""
+    """Let another process of ours take `more_kb` beyond the private memory that it has now, or beyond `most_kb`.
+
+    Gives the one of the two that held. The hard limit stays, so that the next one may be higher: in a box no process
+    can change its own (see seccomp).
+    """
     with contextlib.suppress(OSError, StopIteration):  # it is gone
-        value = (min(status_kb("VmData:", pid), most_kb) + more_kb) * 1024
-        resource.prlimit(pid, resource.RLIMIT_DATA, (value, value))
+        most_kb = min(status_kb("VmData:", pid), most_kb)
+        _, hard = resource.prlimit(pid, resource.RLIMIT_DATA)
+        value = (most_kb + more_kb) * 1024
+        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.prlimit(pid, resource.RLIMIT_DATA, (value, hard))
+    return most_kb
 
 
 def status_kb(name, pid="self"):

@@ -38,10 +38,10 @@ class Forked:
 
     def __init__(self, pid, limits, fresh, boxed, data_kb):
         self.pid, self.limit_kb = pid, limits["memory_mb"] * 1024
-        self.data_kb = data_kb  # of private memory, touched or not, when it was forked
+        self.data_kb = data_kb + (STOOD_MB << 10)  # of private memory, touched or not, that a grant does not count
         self.meter = memory.Meter(pid, fresh, boxed)
         self.peak_kb = 0
-        self.stood_kb = 0  # what it held when its memory was granted
+        self.stood_kb = None  # what it held when memory was first granted to it, and no grant counts
         self.ended = None  # {"reason": "exit" | "signal" | "memory" | "killed", "status": int}
 
     def reap(self, reason=None, wait=False):
@@ -62,7 +62,7 @@ class Forked:
 
     def used_mb(self):
         """Its memory at its highest, without what stood before."""
-        return max(0, self.peak_kb - self.stood_kb) / 1024
+        return max(0, self.peak_kb - (self.stood_kb or 0)) / 1024
 
     def kill(self, reason):
         """End it and everything it started."""
@@ -161,18 +161,24 @@ class Server:
         return {"peak_mb": child.used_mb(), "ended": child.ended}
 
     def grant(self, id, memory_mb, descriptors):
-        """Limit a child to `memory_mb` beyond what it holds now, as far as that is no more than STOOD_MB."""
+        """Limit a child to `memory_mb` beyond what it holds now, as far as that is no more than STOOD_MB.
+
+        Later grants count from there too: what the tests between them left behind is the answer's.
+        """
         child = self.children[id]
         child.reap()
         if child.ended is not None or not self.scannable:
             return {}
         child.peak_kb, families = 0, memory.processes()
         self.watch([child])
-        child.stood_kb = min(child.peak_kb, STOOD_MB << 10)
+        if child.stood_kb is None:
+            child.stood_kb = min(child.peak_kb, STOOD_MB << 10)
         child.limit_kb = child.stood_kb + (memory_mb << 10)
         # An array may come and go between two looks, in a box or not.
         for pid in memory.descendants(child.pid, families):
-            confine.limit_data(pid, child.data_kb + (STOOD_MB << 10), memory_mb << 10)
+            held = confine.limit_data(pid, child.data_kb, memory_mb << 10)
+            if pid == child.pid:
+                child.data_kb = held
         return {}
 
     def watch(self, children):

@@ -297,7 +297,7 @@ class Agent:
         space["np"] = UNTOUCHED["numpy"]
         if "torch" in sys.modules:
             space["torch"] = UNTOUCHED.get("torch", sys.modules["torch"])
-        exec(compile(source, "<helper>", "exec", dont_inherit=True), space)
+        exec(_compiled(source), space)
         return space[name]
 
     def _proxy(self, number):
@@ -314,6 +314,11 @@ class Agent:
             known = isinstance(kind, type) and issubclass(kind, Exception)
             raise (kind if known else RuntimeError)(message["text"])
         return self._decoder(buffers).decode(trees[0])
+
+
+@functools.lru_cache(256)  # tests pass the same helper again and again, and to compile one takes longer than to run it
+def _compiled(source):
+    return compile(source, "<helper>", "exec", dont_inherit=True)
 
 
 class Missing(Exception):

@@ -10,7 +10,6 @@ import socket
 import textwrap
 import time
 import unicodedata
-from dataclasses import replace
 
 from autograder.sandbox import SandboxFault
 from autograder.sandbox.limits import REPLY_FACTOR
@@ -101,8 +100,8 @@ class Peer:
         """An answer may be larger than what the submission has been sent, within reason."""
         self.sent += encoder.wide
         most = max(self.limits.reply_mb << 20, REPLY_FACTOR * self.sent)
-        default = wire.WireLimits()
-        self.reply = replace(default, wide_bytes=most, buffer_bytes=min(default.buffer_bytes, most))
+        if most != self.reply.wide_bytes:
+            self.reply = wire.WireLimits(wide_bytes=most, buffer_bytes=min(wire.WireLimits.buffer_bytes, most))
 
     def _raised(self, reply, started):
         bases, frames = reply.get("bases"), reply.get("frames")

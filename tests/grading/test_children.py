@@ -10,6 +10,7 @@ from autograder.grading.ahead import Ahead
 from autograder.grading.budget import Budget
 from autograder.grading.children import Children
 from autograder.grading.plugin import Outcome, Spec
+from autograder.judging import student_side
 from autograder.sandbox import open_sandbox
 from autograder.submission import Limits, SandboxFault, SourceCell, StudentCrashed, StudentTimeout, SubmissionError
 
@@ -60,7 +61,7 @@ def test_one_child_serves_while_all_goes_well(children):
     a, again, b = run(them, "a"), run(them, "a"), run(them, "b")
     assert a == again == b
     with pytest.raises(ProcessLookupError):
-        them._end_shared()
+        them._leave(them.shared)
         them.ahead.settle()
         os.kill(b, 0)
 
@@ -119,14 +120,55 @@ def test_another_when_one_died(children):
     assert run(them, "a") not in (first, None)
 
 
-def test_a_test_with_limits_of_its_own_has_its_own_child(children):
+def test_a_test_with_limits_of_its_own_has_another_child(children):
     them = children()
-    shared, own, after = run(them, "a"), run(them, "a", memory_mb=64, seconds=3), run(them, "a")
-    assert shared == after != own
+    shared, limited, after = run(them, "a"), run(them, "a", memory_mb=64), run(them, "a")
+    assert shared == after != limited
     limits = run(them, "a", ask=lambda child: child._limits, memory_mb=64, seconds=3)
     assert (limits.memory_mb, limits.call_seconds) == (64, 3)
     limits = run(them, "a", ask=lambda child: child._limits)
     assert (limits.memory_mb, limits.call_seconds) == (512, 10)
+
+
+def test_a_test_with_a_time_of_its_own_is_alone(children):
+    them = children()
+    others = run(them, "a"), run(them, "a", memory_mb=64)
+    alone = [run(them, "a", seconds=3, **limit) for limit in ({}, {"memory_mb": 64}) for _ in range(2)]
+    assert len({*others, *alone}) == 6
+    assert (run(them, "b"), run(them, "b", memory_mb=64)) == others
+
+
+def test_one_child_serves_all_limits_on_memory_while_they_are_kept(children):
+    them = children()
+    first = run(them, "a", memory_mb=64)
+    assert run(them, "a", memory_mb=16) == run(them, "b", memory_mb=128) == first
+    assert run(them, "b", memory_mb=900) != first, "its process may have no more than it was born with"
+
+
+def test_what_fails_after_another_limit_on_memory_is_judged_in_a_fresh_child(children):
+    them, asked = children(), []
+
+    def ask(child):
+        asked.append(child.who())
+        return asked[-1]
+
+    first = run(them, "a", ask=ask, memory_mb=64)
+    failing = run(them, "a", ask=ask, memory_mb=64, cause="failed")
+    assert asked == [first, first, failing] and failing != first, "also in the same exercise"
+    assert run(them, "a", memory_mb=64) == failing
+
+
+def test_after_a_long_one_the_next_has_a_fresh_child_at_once(children):
+    them = children()
+    first = run(them, "a", ask=lambda child: (child.run(naps), child.who())[1], memory_mb=64)
+    assert run(them, "a", memory_mb=64) != first
+
+
+@student_side
+def naps():
+    import time
+
+    time.sleep(0.7)
 
 
 def test_limits_that_are_firm_are_not_stretched_by_a_test(children):

@@ -54,6 +54,27 @@ def test_nor_for_an_instant(kind):
             child.f(110)
 
 
+@pytest.mark.parametrize("kind", ["bubblewrap", "none"])
+def test_a_later_grant_counts_from_the_first(kind):
+    """It may be higher or lower; what the tests between them left behind is the answer's."""
+    cell = SourceCell(
+        "cell [1]",
+        "import numpy as np\nheld = []\ndef f(mb): return len(np.empty(mb << 17))\n"
+        "def hold(mb): held.append(np.ones(mb << 17))",
+    )
+    with open_sandbox(kind) as sandbox, Submission.load(sandbox, [cell]) as child:
+        child.grant(16)
+        with pytest.raises(StudentMemory):
+            child.f(40)
+        child.grant(128)
+        assert child.f(100) == 100 << 17
+        child.hold(50)
+        child.grant(64)
+        assert child.f(8) == 8 << 17
+        with pytest.raises(StudentMemory):
+            child.f(40)
+
+
 @pytest.mark.parametrize("library", ["np.linalg.solve", "scipy.linalg.solve"])
 def test_the_buffers_of_both_blas_are_not_the_answers(library):
     """`threadpool_limits` gives them back; where a limit refuses a new one, OpenBLAS would try for ever."""

@@ -519,3 +519,32 @@ def test_a_kill_takes_a_fraction_of_a_second_whatever_runs(attack):
     started = time.monotonic()
     submission.close()
     assert time.monotonic() - started < 3  # 0.06 s on an idle machine; the bound leaves room for a busy one
+
+
+RAISING = {
+    "setrlimit": "resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))",
+    "prlimit": "resource.prlimit(0, resource.RLIMIT_DATA, (hard, hard))",
+    "libc": "libc.syscall(160, 2, ctypes.byref(pair)) and libc.syscall(302, 0, 2, ctypes.byref(pair), None)",
+}
+
+
+@pytest.mark.parametrize("how", RAISING)
+def test_a_granted_limit_cannot_be_raised(attack, honest, how):
+    """Only its soft limit is set, so that another test may grant more."""
+    submission = attack(f"""
+        import contextlib, ctypes, resource
+        import numpy as np
+        libc = ctypes.CDLL(None)
+        def attack():
+            _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+            pair = (ctypes.c_uint64 * 2)(hard, hard)
+            with contextlib.suppress(OSError, ValueError):
+                {RAISING[how]}
+            return len(np.empty(60 << 17))
+    """)
+    submission.grant(16)
+    with pytest.raises(StudentMemory):
+        submission.attack()
+    submission.grant(100)
+    assert submission.attack() == 60 << 17
+    assert honest()
