@@ -123,8 +123,8 @@ def _grader(sandbox: str, expected: Collection[str]) -> Iterator["Grader"]:
                 from autograder import curriculum
                 from autograder.grading.opening import Opening
                 from autograder.sandbox import Limits, SandboxUnavailable
-            modules = [curriculum.load(name) for name in curriculum.names() if name in expected]
-            opening = stack.enter_context(Opening(sandbox, Limits(), modules))
+            names = [name for name in curriculum.names() if name in expected]
+            opening = stack.enter_context(Opening(sandbox, Limits(), names))
             try:
                 with interrupts.at_once():
                     from autograder.grading.grade import Grader

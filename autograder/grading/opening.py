@@ -1,27 +1,30 @@
 """A sandbox that starts in the background, while the grader's own process imports what it needs: each takes seconds.
 
-The process that reads notebooks gets ready meanwhile, too.
+The process that reads notebooks gets ready meanwhile, too. To read a module takes time as well, so they begin first.
 """
 
 import contextlib
 import tempfile
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
+from autograder import curriculum
 from autograder.curriculum import Module
 from autograder.grading import rebuild
 from autograder.sandbox import Limits, Sandbox, open_sandbox, sharing
 
 
 class Opening:
-    """Begins to open a sandbox of this kind, with what the cells of `expected` modules import. A context manager.
+    """Begins to open a sandbox of this kind, with what the cells of the modules of these names import.
 
-    `data` is the folder that tests share with it.
+    A context manager. `data` is the folder that tests share with the sandbox, `expected` the modules. UserError where
+    one of them is malformed.
     """
 
-    def __init__(self, kind: str, limits: Limits, expected: Iterable[Module] = ()):
-        self.kind, self.limits, self.expected = kind, limits, tuple(expected)
+    def __init__(self, kind: str, limits: Limits, names: Iterable[str] = ()):
+        self.kind, self.limits, self.names = kind, limits, tuple(names)
+        self._modules: Future[tuple[Module, ...]] = Future()
 
     def __enter__(self) -> "Opening":
         with contextlib.ExitStack() as stack:
@@ -29,9 +32,16 @@ class Opening:
             workers = stack.enter_context(ThreadPoolExecutor(2, "lsml-opening"))
             self._begun = workers.submit(self._open)
             stack.callback(self._close_unused)
-            workers.submit(rebuild.get_ready, [module.name for module in self.expected])
+            stack.callback(self._modules.cancel)  # for the sandbox that waits for them
+            workers.submit(rebuild.get_ready, self.names)
+            self._modules.set_result(tuple(curriculum.load(name) for name in self.names))
             self._stack = stack.pop_all()
         return self
+
+    @property
+    def expected(self) -> tuple[Module, ...]:
+        """The modules of these names."""
+        return self._modules.result()
 
     def __exit__(self, *failure) -> None:
         self._stack.close()
@@ -43,9 +53,13 @@ class Opening:
 
     def _open(self) -> Sandbox:
         box = open_sandbox(self.kind, self.limits, self.data)
-        for module in self.expected:
-            box.share(sharing.named(*(cell.source for cell in module.reference_cells)))
-            box.share(sharing.received(module.files.hidden_tests.read_text(encoding="utf-8")))
+        try:
+            for module in self.expected:
+                box.share(sharing.named(*(cell.source for cell in module.reference_cells)))
+                box.share(sharing.received(module.files.hidden_tests.read_text(encoding="utf-8")))
+        except BaseException:
+            box.close()
+            raise
         return box
 
     def _close_unused(self) -> None:

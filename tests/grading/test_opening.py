@@ -3,22 +3,22 @@
 import pytest
 
 from autograder import apart, curriculum
+from autograder.errors import UserError
 from autograder.grading import rebuild
 from autograder.grading.opening import Opening
-from autograder.sandbox import Limits, SandboxUnavailable
+from autograder.sandbox import Limits, SandboxUnavailable, box
 from autograder.submission import SourceCell, Submission
 
 SEES = SourceCell("cell [1]", "import sys\ndef sees(*names): return [name in sys.modules for name in names]")
 
 
 def test_it_is_ready_with_what_a_module_needs_and_without_the_rest():
-    expected = [curriculum.load("08_backpropagation")]
-    with Opening("none", Limits(), expected) as opening, opening.sandbox() as box:
-        assert opening.data.is_dir()
-        with Submission.load(box, [SEES]) as child:
+    with Opening("none", Limits(), ["08_backpropagation"]) as opening, opening.sandbox() as first:
+        assert opening.data.is_dir() and opening.expected == (curriculum.load("08_backpropagation"),)
+        with Submission.load(first, [SEES]) as child:
             assert child.sees("numpy", "torch", "matplotlib.pyplot", "sklearn", "pandas") == [True] * 3 + [False] * 2
         with opening.sandbox() as other:
-            assert other is not box, "the first was given away"
+            assert other is not first, "the first was given away"
     assert not opening.data.exists()
 
 
@@ -26,6 +26,14 @@ def test_what_nobody_took_is_closed():
     with Opening("none", Limits()) as opening:
         begun = opening._begun
     assert begun.result()._process is None
+
+
+def test_a_module_that_cannot_be_read_leaves_nothing_behind(monkeypatch):
+    boxes = []
+    monkeypatch.setattr(box.Sandbox, "_boot", lambda self, boot=box.Sandbox._boot: (boxes.append(self), boot(self)))
+    with pytest.raises(UserError), Opening("none", Limits(), ["no_such_module"]):
+        raise AssertionError
+    assert [one._process for one in boxes] == [None]
 
 
 def test_a_sandbox_that_cannot_be_had_is_told_to_who_asks_for_it(monkeypatch, tmp_path):
