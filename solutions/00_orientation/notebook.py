@@ -42,7 +42,6 @@ from functools import reduce
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from sklearn.preprocessing import StandardScaler
 
 plotting.use()
 checking.start("00_orientation", total=4)
@@ -551,6 +550,9 @@ plt.show()
 
 
 # %% tags=["demo"]
+from sklearn.preprocessing import StandardScaler
+
+
 def by_numpy(X):
     return (X - X.mean(axis=0)) / X.std(axis=0)
 

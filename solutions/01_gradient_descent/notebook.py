@@ -71,10 +71,6 @@ from concurrent.futures import ThreadPoolExecutor
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from scipy.linalg import LinAlgError, cho_factor, cho_solve
-from scipy.sparse.linalg import LinearOperator, cg, lsqr
-from sklearn.datasets import load_diabetes
-from sklearn.linear_model import LinearRegression
 from threadpoolctl import threadpool_limits
 
 plotting.use()
@@ -1129,6 +1125,11 @@ print(f"κ = {conditions[-1]:,.0f}, to one hundredth: Nesterov's method needs {f
 # measured, and *standardised* (each column minus its mean, over its standard deviation). Both have a column of ones.
 
 # %% tags=["demo"]
+from scipy.linalg import LinAlgError, cho_factor, cho_solve
+from scipy.sparse.linalg import LinearOperator, cg, lsqr
+from sklearn.datasets import load_diabetes
+from sklearn.linear_model import LinearRegression
+
 raw, progress = load_diabetes(return_X_y=True, scaled=False)
 standard = (raw - raw.mean(axis=0)) / raw.std(axis=0)
 walks, walk_steps = {}, demo_size(full=3000, small=300)

@@ -77,7 +77,6 @@ from concurrent.futures import ThreadPoolExecutor
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from sklearn.linear_model import SGDClassifier
 from threadpoolctl import threadpool_limits
 
 plotting.use()
@@ -1827,6 +1826,9 @@ plt.show()
 
 
 # %% tags=["demo"]
+from sklearn.linear_model import SGDClassifier
+
+
 def by_torch(meter, lr, batch_size):
     X_t, y_t = torch.from_numpy(X_race), torch.from_numpy(y_race)
     theta = torch.zeros(9, dtype=torch.float64, requires_grad=True)

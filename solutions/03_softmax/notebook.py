@@ -64,9 +64,7 @@ from itertools import pairwise
 
 import matplotlib.pyplot as plt
 import numpy as np
-import scipy.special
 import torch
-from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
 from lsml_utils import checking, datasets, demo_size, device, plotting, scaling
@@ -949,6 +947,9 @@ plt.show()
 # than gradient descent has steps. Both run on one core here.
 
 # %% tags=["demo"]
+import scipy.special
+from sklearn.linear_model import LogisticRegression
+
 l2 = 1e-2
 with threadpool_limits(1), device.timer("cpu") as mine:
     W_mine, b_mine, losses = fit_softmax_regression(

@@ -65,9 +65,6 @@ from itertools import pairwise
 
 import matplotlib.pyplot as plt
 import numpy as np
-from sklearn.linear_model import Lasso, RidgeCV, lasso_path
-from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import PredefinedSplit
 from threadpoolctl import threadpool_limits
 
 plotting.use()
@@ -460,6 +457,10 @@ with check("lasso", forbids=["sklearn"]):
 # with the look-ahead and without it.
 
 # %% tags=["demo"]
+from sklearn.linear_model import Lasso, RidgeCV, lasso_path
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import PredefinedSplit
+
 draw = np.random.default_rng(2)
 X_sparse = draw.normal(size=(40, 60))
 theta_true = np.zeros(60)

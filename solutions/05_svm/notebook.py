@@ -76,8 +76,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import scipy.sparse
 import torch
-from sklearn.feature_extraction.text import HashingVectorizer
-from sklearn.svm import SVC, LinearSVC
 from threadpoolctl import threadpool_limits
 
 from lsml_utils import checking, datasets, demo_size, device, plotting, scaling
@@ -144,6 +142,9 @@ def signs(y, m: int) -> np.ndarray:
 # **leave-one-out error** is at most the number of support vectors over $m$. The cell prints the bound.
 
 # %% tags=["demo"]
+from sklearn.feature_extraction.text import HashingVectorizer
+from sklearn.svm import SVC, LinearSVC
+
 street = datasets.blobs(80, k=2, spread=1.2, distance=2.0, seed=47)
 street_y = 2 * street.y - 1
 

@@ -64,8 +64,6 @@ from collections.abc import Callable, Iterable, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
-from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestClassifier, RandomForestRegressor
-from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from threadpoolctl import threadpool_limits
 
 plotting.use()
@@ -114,6 +112,9 @@ def logistic(y: np.ndarray, F: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 # tree asks at most two questions. Right, it asks until every row is fitted.
 
 # %% tags=["demo"]
+from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestClassifier, RandomForestRegressor
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+
 moons = datasets.moons(demo_size(full=400, small=100), noise=0.35, seed=6)
 figure, axes = plt.subplots(1, 2, figsize=(11, 4.2))
 for ax, depth in zip(axes, (2, None), strict=True):

@@ -68,7 +68,6 @@ import tracemalloc
 
 import matplotlib.pyplot as plt
 import numpy as np
-import scipy.fft
 import torch
 from threadpoolctl import threadpool_limits
 
@@ -1560,6 +1559,9 @@ print(
 
 
 # %% tags=["demo"]
+import scipy.fft
+
+
 def by_loops(x, w, b):
     """Every output position in turn, as in 9.1."""
     (B, _, H, W), (F, _, kh, kw) = x.shape, w.shape

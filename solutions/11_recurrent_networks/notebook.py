@@ -81,8 +81,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 import torch.nn.functional as F
-from sklearn.feature_extraction.text import CountVectorizer
-from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 plotting.use()
@@ -1255,6 +1253,8 @@ with check(
 # neighbours, too.
 
 # %% tags=["demo"]
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.linear_model import LogisticRegression
 
 
 def tokens_of(reviews) -> list[list[str]]:

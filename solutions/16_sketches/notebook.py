@@ -82,8 +82,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import scipy.sparse
 import scipy.stats
-from sklearn.feature_extraction import FeatureHasher
-from sklearn.linear_model import SGDClassifier
 from threadpoolctl import threadpool_limits
 
 plotting.use()
@@ -1963,6 +1961,9 @@ if answers:
 # for each value that occurred in training: a vocabulary, collected in a pass of its own.
 
 # %% tags=["demo"]
+from sklearn.feature_extraction import FeatureHasher
+from sklearn.linear_model import SGDClassifier
+
 count = demo_size(full=20_000, small=4000)
 clicks = datasets.clicks(2 * count, seed=3).read(0, 2 * count)
 docs = [[f"{field}={value}" for field, value in enumerate(row)] for row in clicks.hashed.tolist()]

@@ -84,7 +84,6 @@ from functools import partial
 import cloudpickle
 import matplotlib.pyplot as plt
 import numpy as np
-import scipy.optimize
 from threadpoolctl import threadpool_limits
 
 plotting.use()
@@ -1029,6 +1028,9 @@ with check("best_interval"):
 
 
 # %% tags=["demo"]
+import scipy.optimize
+
+
 def simulated_runtime(work, interval, cost, restart, mtbf, rng):
     """One run with failures at random: work, checkpoints, restarts."""
     now, done, life, segment = 0.0, 0.0, rng.exponential(mtbf), 0.0

@@ -86,7 +86,6 @@ import scipy.sparse
 import scipy.spatial
 import torch
 from scipy.sparse import csr_matrix
-from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits
 
 plotting.use()
@@ -2070,6 +2069,8 @@ Table(("program", "users", "one sweep", "largest difference from yours"), rows, 
 
 
 # %% tags=["demo"]
+from sklearn.neighbors import NearestNeighbors
+
 faiss = engines.library("faiss")
 if faiss:
     faiss.omp_set_num_threads(1)

@@ -85,7 +85,6 @@ from collections.abc import Callable, Iterable
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
 plotting.use()
@@ -125,6 +124,8 @@ PRIME = 2**61 - 1
 
 
 # %% tags=["demo"]
+from sklearn.linear_model import LogisticRegression
+
 digits = datasets.digits()
 order = np.random.default_rng(0).permutation(len(digits.y))
 X, labels = digits.X[order] / 16, digits.y[order]

@@ -79,8 +79,6 @@ from collections.abc import Callable
 
 import matplotlib.pyplot as plt
 import numpy as np
-import scipy.spatial
-import scipy.stats
 import sklearn
 import torch
 from sklearn.base import BaseEstimator
@@ -1224,6 +1222,9 @@ plt.show()
 # the last to the first, and watch the picture. If it does not change, it does not explain what was learned.
 
 # %% tags=["demo"]
+import scipy.spatial
+import scipy.stats
+
 where = list(range(1400, 1797))[: demo_size(full=40, small=8)]
 stages = [network]
 for layer in (6, 4, 2, 0):  # the linear layers, from the last to the first

@@ -73,7 +73,6 @@ from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
-import scipy.signal
 import torch
 import torch.nn.functional as F
 from IPython.display import Audio, display
@@ -1531,6 +1530,8 @@ Table(
 # all of the choices of 23.1 (`htk=True, norm=None, center=False`): its defaults are others.
 
 # %% tags=["demo"]
+import scipy.signal
+
 librosa = engines.library("librosa")
 hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(400) / 400)
 points = 700 * (10 ** (np.linspace(0, 2595 * np.log10(1 + 8000 / 700), 42) / 2595) - 1)

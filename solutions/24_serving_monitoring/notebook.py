@@ -77,7 +77,6 @@ from collections.abc import Callable
 import matplotlib.pyplot as plt
 import numpy as np
 import scipy.special
-from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
 plotting.use()
@@ -1248,6 +1247,8 @@ with check("ModelServer"):
 # on 1,400 pictures. Everything below is one process, without a socket.
 
 # %% tags=["demo"]
+from sklearn.linear_model import LogisticRegression
+
 digits = datasets.digits()
 order = np.random.default_rng(0).permutation(len(digits.y))
 pictures, labels = digits.X[order] / 16, digits.y[order]

@@ -76,14 +76,9 @@ from collections.abc import Callable
 
 import matplotlib.pyplot as plt
 import numpy as np
-import scipy.optimize
 from matplotlib.ticker import NullFormatter
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import laplacian
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import cross_val_score
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 plotting.use()
@@ -282,6 +277,12 @@ with check("selection_qubo", forbids=["dimod"]):
 # selections can be tried, so the truth is known.
 
 # %% tags=["demo"]
+import scipy.optimize
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
 wine = datasets.wine()
 Z = (wine.X - wine.X.mean(axis=0)) / wine.X.std(axis=0)
 between = sum(np.mean(wine.y == c) * Z[wine.y == c].mean(axis=0) ** 2 for c in range(3))

@@ -79,12 +79,6 @@ import scipy.optimize
 import scipy.sparse
 import scipy.special
 import scipy.stats
-from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.kernel_approximation import RBFSampler
-from sklearn.linear_model import Ridge, SGDClassifier
-from sklearn.neural_network import MLPClassifier
-from sklearn.pipeline import make_pipeline
-from sklearn.tree import DecisionTreeRegressor
 from threadpoolctl import threadpool_limits
 
 plotting.use()
@@ -417,6 +411,14 @@ with check("grouped_time_split", forbids=["sklearn"]):
 
 
 # %% tags=["demo"]
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.kernel_approximation import RBFSampler
+from sklearn.linear_model import Ridge, SGDClassifier
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.tree import DecisionTreeRegressor
+
+
 def features(data):
     """(m, 17): numbers of about size 1, and a column for each category."""
     tenure, wait, orders, amount = data.numbers.T

@@ -50,6 +50,20 @@ def lines(source: str) -> list[str]:
     return [line for line in ast.unparse(ast.parse(source)).split("\n") if line.strip()]
 
 
+def test_the_setup_imports_no_peer_that_only_demo_cells_use(module):
+    """Grading runs the setup cell, in the grader's process and in the sandbox, and no demo cell."""
+    setup = next(ast.parse(cell.source) for cell in module.cells if cell.role == "setup")
+    others = [ast.parse(cell.source) for cell in module.cells if cell.role in ("exercise", "check")]
+    used = {node.id for tree in [setup, *others] for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    for library in ("scipy", "sklearn"):
+        imported = set()
+        for node in ast.walk(setup):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names = [(getattr(node, "module", None) or one.name, one.asname or one.name) for one in node.names]
+                imported |= {name.split(".")[0] for source, name in names if source.split(".")[0] == library}
+        assert not imported or imported & used, f"{library}: a demo cell may import it"
+
+
 def test_untouched_it_runs_to_its_first_exercise_and_says_so(module, released, execute, monkeypatch):
     monkeypatch.setenv("LSML_DEMO", "small")
     first = module.exercises[0]
