@@ -96,6 +96,7 @@ class Grader:
                 with contextlib.suppress(BrokenTests):  # told with the grade
                     self._reference(module)
                     plugin.specs(module)  # imports its hidden tests
+            self._opening.prepare_reader()
             self._open()
         except BaseException:
             self._stack.close()

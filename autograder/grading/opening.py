@@ -1,6 +1,7 @@
 """A sandbox that starts in the background, while the grader's own process imports what it needs: each takes seconds.
 
-The process that reads notebooks gets ready meanwhile, too. To read a module takes time as well, so they begin first.
+To read a module takes time as well, so the sandbox begins first. The process that reads notebooks gets ready last,
+when the grader has nothing left to do but wait: there may be no more than two cores.
 """
 
 import contextlib
@@ -29,11 +30,10 @@ class Opening:
     def __enter__(self) -> "Opening":
         with contextlib.ExitStack() as stack:
             self.data = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lsml-data-")))
-            workers = stack.enter_context(ThreadPoolExecutor(2, "lsml-opening"))
-            self._begun = workers.submit(self._open)
+            self._workers = stack.enter_context(ThreadPoolExecutor(2, "lsml-opening"))
+            self._begun = self._workers.submit(self._open)
             stack.callback(self._close_unused)
             stack.callback(self._modules.cancel)  # for the sandbox that waits for them
-            workers.submit(rebuild.get_ready, self.names)
             self._modules.set_result(tuple(curriculum.load(name) for name in self.names))
             self._stack = stack.pop_all()
         return self
@@ -45,6 +45,10 @@ class Opening:
 
     def __exit__(self, *failure) -> None:
         self._stack.close()
+
+    def prepare_reader(self) -> None:
+        """Let the process that reads notebooks get ready in the background."""
+        self._workers.submit(rebuild.get_ready, self.names)
 
     def sandbox(self) -> Sandbox:
         """The sandbox, which the caller closes; a fresh one at each further call. May raise SandboxUnavailable."""
