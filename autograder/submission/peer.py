@@ -316,7 +316,9 @@ def code_node(helper):
 @functools.lru_cache(1024)  # to find a function's end takes longer than most of them run
 def _source(code):
     # inspect.getsource first looks for the code's module, among all that are imported: 0.2 s.
-    block = inspect.getblock(linecache.getlines(code.co_filename)[code.co_firstlineno - 1 :])
-    lines = textwrap.dedent("".join(block)).splitlines()
+    text = linecache.getlines(code.co_filename)
+    if not text:
+        raise OSError(f"there is no {code.co_filename}, in which {code.co_name} was written")
+    lines = textwrap.dedent("".join(inspect.getblock(text[code.co_firstlineno - 1 :]))).splitlines()
     start = next(i for i, line in enumerate(lines) if line.startswith(("def ", "async def ")))
     return "\n".join(lines[start:]) + "\n"
