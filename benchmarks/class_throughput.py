@@ -317,7 +317,7 @@ def compare(arguments) -> None:
         try:
             plain = seconds_of_plain()  # before and after: the machine's own speed drifts by a quarter
             rows = [with_lsml(top, notebooks, arguments.workers)]
-            plain = statistics.mean(plain + seconds_of_plain())
+            plain += seconds_of_plain()
             if arguments.stock:
                 rows.append(with_stock(top, notebooks[: arguments.stock]))
             if arguments.otter and (row := with_otter(top, notebooks[: arguments.otter], arguments.otter_python)):
@@ -342,12 +342,15 @@ def compare(arguments) -> None:
             rate = row["count"] / row["seconds"]
             cells = (row["grader"], str(row["count"]), f"{row['seconds']:.1f}", f"{60 * rate:.1f}")
             cpu = row["cpu"] / row["count"]
-            shares = (f"{own / rate:.1f} x", f"{cpu:.2f}", f"{cpu / plain:.2f} x")
+            shares = (f"{own / rate:.1f} x", f"{cpu:.2f}", f"{cpu / statistics.mean(plain):.2f} x")
             table.rows.append((*cells, *shares, f"{row['peak'] / 2**20:.0f} MB"))
         print(f"\nModule 01, {arguments.students} submissions, {what}; {os.cpu_count()} CPUs")
         print(table)
         shares = ", ".join(f"{name} {100 * share:.0f} %" for name, share in rows[0]["shares"].items())
-        print(f"a right submission's cells and tests in a warm plain process: {plain:.2f} CPU s")
+        mean, least = statistics.mean(plain), min(plain)
+        print(
+            f"a right submission's cells and tests in a warm plain process: {mean:.2f} CPU s, at the least {least:.2f}"
+        )
         print(f"lsml's CPU time, {rows[0]['cpu']:.0f} s: {shares}; verdicts: {rows[0]['verdicts']}")
         results[what] = rows
     if arguments.json:

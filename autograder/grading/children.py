@@ -21,7 +21,7 @@ from autograder.submission import CellError, SandboxFault, SourceCell, StudentTi
 LOST = ("timeout", "memory", "crashed")  # a child whose test ends so is not used again
 TIMEOUTS = 2  # after so many, the exercise's other tests are not waited for
 SHARED_SECONDS = 1.0  # for a test in a child that others were run in, where its outcome may be void
-BRIEF = 0.5  # of that; after a test with a limit on memory that took longer, the next one has a fresh child at once
+BRIEF_SECONDS = 0.5  # after a test with a limit on memory that took longer, the next one has a fresh child at once
 USED_UP = "not run: the time of this exercise is used up"
 
 
@@ -109,7 +109,7 @@ class Children:
             causes = {outcome.cause, *(plugin.cause_of(call.error) for call in child.calls)}
             lost, took = bool(causes & {*LOST, "fault"}), before - child.seconds_left
             outcome.void = self._void_unless_passed(place) and (lost or outcome.cause != "passed")
-            long = place.limited and took > BRIEF * SHARED_SECONDS * self.budget.stretch
+            long = place.limited and took > BRIEF_SECONDS * self.budget.stretch
             if lost or long or outcome.void or spec.seconds is not None:
                 self._leave(place)
             if not outcome.void:

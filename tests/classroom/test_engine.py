@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from autograder.classroom import scratch
-from autograder.classroom.engine import DaskEngine, Job, LocalEngine
+from autograder.classroom.engine import CONFIG, DaskEngine, Job, LocalEngine
 from autograder.errors import UserError
 from autograder.grading.report import Report
 from autograder.sandbox import Limits
@@ -91,6 +91,21 @@ def test_notebook_that_kills_every_worker_asks_for_a_person(engine):
     assert reports["deadly"].status == "grader_fault"
     assert reports["deadly"].score is None
     assert reports["after"].status == "graded"
+
+
+def test_workers_take_their_settings_from_us(engine):
+    """Or each would look at itself ten to a hundred times a second."""
+    engine.submit(job("one"))
+    engine.next()
+    (there,) = {tuple(one.items()) for one in engine._client.run(settings).values()}
+    assert dict(there) == {name: CONFIG[name] for name in dict(there)} and len(there) == 3
+
+
+def settings() -> dict:
+    import dask
+
+    names = "admin.tick.interval", "worker.memory.monitor-interval", "worker.profile.enabled"
+    return {f"distributed.{name}": dask.config.get(f"distributed.{name}") for name in names}
 
 
 def test_unrelated_process_cannot_join(engine):
@@ -195,7 +210,7 @@ def test_killed_command_leaves_no_process_behind(tmp_path):
     script = textwrap.dedent(
         """
         import sys, time
-        from autograder.classroom.engine import DaskEngine, Job
+        from autograder.classroom.engine import CONFIG, DaskEngine, Job
         def main():
             engine = DaskEngine(workers=1).__enter__()
             engine._start()

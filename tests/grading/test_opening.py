@@ -1,10 +1,12 @@
 """A sandbox that starts in the background."""
 
+import sys
+
 import pytest
 
 from autograder import apart, curriculum
 from autograder.errors import UserError
-from autograder.grading import rebuild
+from autograder.grading import Grader, rebuild
 from autograder.grading.opening import Opening
 from autograder.sandbox import Limits, SandboxUnavailable, box
 from autograder.submission import SourceCell, Submission
@@ -44,7 +46,16 @@ def test_a_sandbox_that_cannot_be_had_is_told_to_who_asks_for_it(monkeypatch, tm
         pass
 
 
+LOADED = "[path.parent.name for path in __import__('autograder.curriculum').curriculum._loaded]"
+
+
 def test_the_reader_of_notebooks_gets_ready_too():
     rebuild.get_ready(["08_backpropagation", "no_such_module"])
-    loaded = "[path.parent.name for path in __import__('autograder.curriculum').curriculum._loaded]"
-    assert "08_backpropagation" in apart.call(eval, loaded)
+    assert "08_backpropagation" in apart.call(eval, LOADED)
+
+
+def test_a_grader_meanwhile_imports_the_hidden_tests_and_has_the_reader_get_ready():
+    sys.modules.pop("12_transformers.hidden_tests", None)
+    with Opening("none", Limits(), ["12_transformers"]) as opening, Grader(opening):
+        assert "12_transformers.hidden_tests" in sys.modules
+    assert "12_transformers" in apart.call(eval, LOADED)
