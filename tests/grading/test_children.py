@@ -134,7 +134,7 @@ def test_a_test_with_a_time_of_its_own_is_alone(children):
     them = children()
     others = run(them, "a"), run(them, "a", memory_mb=64)
     alone = [run(them, "a", seconds=3, **limit) for limit in ({}, {"memory_mb": 64}) for _ in range(2)]
-    assert len({*others, *alone}) == 6
+    assert len({*others, *alone}) == 6, "each of the four has a process to itself"
     assert (run(them, "b"), run(them, "b", memory_mb=64)) == others
 
 
@@ -161,7 +161,7 @@ def test_what_fails_after_another_limit_on_memory_is_judged_in_a_fresh_child(chi
 def test_after_a_long_one_the_next_has_a_fresh_child_at_once(children):
     them = children()
     first = run(them, "a", ask=lambda child: (child.run(naps), child.who())[1], memory_mb=64)
-    assert run(them, "a", memory_mb=64) != first
+    assert run(them, "a", memory_mb=64) != first, "in the same one it might have run out of its short time"
 
 
 @student_side

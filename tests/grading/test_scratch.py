@@ -70,6 +70,7 @@ def test_a_later_grant_counts_from_the_first(kind):
         assert child.f(100) == 100 << 17
         child.hold(50)
         child.grant(64)
+        assert child._peer.peak_mb() > 45, "the watch counts what is held since the first grant"
         assert child.f(8) == 8 << 17
         with pytest.raises(StudentMemory):
             child.f(40)
